@@ -1,0 +1,5 @@
+//! The books of one card.
+
+/// State.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Card {}

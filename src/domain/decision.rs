@@ -1,0 +1,282 @@
+//! The answer, with everything that explains it later. A decline is an answer like any other, not an error.
+
+use std::fmt;
+
+use super::{
+    ids::DecisionId,
+    money::Currency,
+    policy::{Interval, Measure, PolicyVersion},
+    request::Violation,
+    time::Timestamp,
+};
+
+/// What was answered to one question, and why.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Decision {
+    /// Names the decision in replies, logs and books.
+    pub id: DecisionId,
+    /// When it was made. Never earlier than an earlier decision on the same card.
+    pub at: Timestamp,
+    /// Yes, partly, or no.
+    pub outcome: Outcome,
+    /// Minor units that are reserved by this answer; zero when declined.
+    pub granted: i64,
+    /// Why.
+    pub reason: Reason,
+    /// How the request broke the contract, where that is the reason.
+    pub violation: Option<Violation>,
+    /// Every limit that was looked at, with its numbers before and after.
+    pub limits: Vec<LimitCheck>,
+    /// The largest amount that would have passed, in minor units.
+    pub largest_approvable: i64,
+    /// Whether the cardholder is asked by text message.
+    pub challenge: bool,
+    /// The policy that it was made by.
+    pub policy: PolicyVersion,
+    /// Who decided.
+    pub source: Source,
+    /// How long the stages before the commit took.
+    pub stages: Stages,
+}
+
+/// Yes, partly, or no.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Outcome {
+    /// What was asked.
+    Approved,
+    /// Less than what was asked, where Stripe lets us choose.
+    Partial,
+    /// Nothing.
+    Declined,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 3] = [Self::Approved, Self::Partial, Self::Declined];
+
+    /// The word in the API and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Partial => "partial",
+            Self::Declined => "declined",
+        }
+    }
+
+    /// Reads [`Outcome::as_str`].
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == text)
+    }
+}
+
+/// Why: `Approved`, or one of the closed list of decline reasons. A partial approval carries the reason for which
+/// it is not a full one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Reason {
+    /// Nothing stood against it.
+    Approved,
+    /// An amount limit.
+    SpendingLimit,
+    /// A count limit.
+    VelocityLimit,
+    /// The category is blocked.
+    CategoryBlocked,
+    /// The category is not among the allowed.
+    CategoryNotAllowed,
+    /// The merchant's country is blocked.
+    CountryBlocked,
+    /// The merchant's country is not among the allowed.
+    CountryNotAllowed,
+    /// The card presence is blocked, or not among the allowed.
+    PresenceBlocked,
+    /// The merchant is blocked.
+    MerchantBlocked,
+    /// The merchant is not among the allowed.
+    MerchantNotAllowed,
+    /// The card is paused, here or at Stripe.
+    CardPaused,
+    /// The currency is not the card's, or no limit names it.
+    CurrencyMismatch,
+    /// The request broke the contract.
+    ContractViolation,
+    /// More work than fits: answered without the books.
+    StandInOverload,
+    /// Too late for a decision: answered without the books.
+    StandInDeadline,
+    /// The journal did not take it: answered without the books.
+    StandInJournal,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 16] = [
+        Self::Approved,
+        Self::SpendingLimit,
+        Self::VelocityLimit,
+        Self::CategoryBlocked,
+        Self::CategoryNotAllowed,
+        Self::CountryBlocked,
+        Self::CountryNotAllowed,
+        Self::PresenceBlocked,
+        Self::MerchantBlocked,
+        Self::MerchantNotAllowed,
+        Self::CardPaused,
+        Self::CurrencyMismatch,
+        Self::ContractViolation,
+        Self::StandInOverload,
+        Self::StandInDeadline,
+        Self::StandInJournal,
+    ];
+
+    /// The word in the API, in replies' metadata, in policies and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::SpendingLimit => "spending_limit",
+            Self::VelocityLimit => "velocity_limit",
+            Self::CategoryBlocked => "category_blocked",
+            Self::CategoryNotAllowed => "category_not_allowed",
+            Self::CountryBlocked => "country_blocked",
+            Self::CountryNotAllowed => "country_not_allowed",
+            Self::PresenceBlocked => "presence_blocked",
+            Self::MerchantBlocked => "merchant_blocked",
+            Self::MerchantNotAllowed => "merchant_not_allowed",
+            Self::CardPaused => "card_paused",
+            Self::CurrencyMismatch => "currency_mismatch",
+            Self::ContractViolation => "contract_violation",
+            Self::StandInOverload => "stand_in_overload",
+            Self::StandInDeadline => "stand_in_deadline",
+            Self::StandInJournal => "stand_in_journal",
+        }
+    }
+
+    /// Reads [`Reason::as_str`].
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+
+    /// Whether a text message to the cardholder may lift it: the lists may be lifted, limits and the rest never.
+    #[must_use]
+    pub const fn can_be_lifted_by_challenge(self) -> bool {
+        match self {
+            Self::CategoryBlocked
+            | Self::CategoryNotAllowed
+            | Self::CountryBlocked
+            | Self::CountryNotAllowed
+            | Self::PresenceBlocked
+            | Self::MerchantBlocked
+            | Self::MerchantNotAllowed => true,
+            Self::Approved
+            | Self::SpendingLimit
+            | Self::VelocityLimit
+            | Self::CardPaused
+            | Self::CurrencyMismatch
+            | Self::ContractViolation
+            | Self::StandInOverload
+            | Self::StandInDeadline
+            | Self::StandInJournal => false,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who decided.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Source {
+    /// The policy, on the books.
+    Policy,
+    /// The stand-in, without the books.
+    StandIn,
+    /// Stripe, the network or the merchant, whatever we said.
+    Forced,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Self; 3] = [Self::Policy, Self::StandIn, Self::Forced];
+
+    /// The word in the API and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::StandIn => "stand_in",
+            Self::Forced => "forced",
+        }
+    }
+
+    /// Reads [`Source::as_str`].
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == text)
+    }
+}
+
+/// One limit as a decision saw it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LimitCheck {
+    /// Amount or count; the currency is the one that was compared.
+    pub measure: Measure,
+    /// The window.
+    pub interval: Interval,
+    /// Used before this decision, in its window.
+    pub before: i64,
+    /// Used after it: what would have been used, had a declined request been approved.
+    pub after: i64,
+    /// The limit's height.
+    pub max: i64,
+    /// When the window begins anew; a rolling one gives back bit by bit, and some never do.
+    pub resets_at: Option<Timestamp>,
+}
+
+impl LimitCheck {
+    /// The currency of an amount limit.
+    #[must_use]
+    pub const fn currency(&self) -> Option<Currency> {
+        match self.measure {
+            Measure::Amount(currency) => currency,
+            Measure::Count => None,
+        }
+    }
+}
+
+/// How long each stage took, in microseconds. The commit's time is not here: it ends after the entry is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stages {
+    /// Checking the signature.
+    pub verify_us: u32,
+    /// Reading the event.
+    pub parse_us: u32,
+    /// Finding the card's node and actor.
+    pub route_us: u32,
+    /// Waiting for the card.
+    pub queue_us: u32,
+    /// Deciding.
+    pub decide_us: u32,
+}
+
+/// What goes back to Stripe for a decision. The same question gets this again, to the byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// Which decision it is.
+    pub decision: DecisionId,
+    /// Yes, partly, or no.
+    pub outcome: Outcome,
+    /// The amount to name in the reply: only for an approval whose amount is controllable.
+    pub amount: Option<i64>,
+    /// Why.
+    pub reason: Reason,
+    /// Whether the cardholder is asked by text message.
+    pub challenge: bool,
+    /// Who decided.
+    pub source: Source,
+}

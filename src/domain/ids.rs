@@ -1,0 +1,128 @@
+//! The ids that Stripe gives to things. Opaque text: compared, never taken apart.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+/// The longest id that is accepted, in bytes. Stripe promises at most 255.
+pub const ID_BYTES_MAX: usize = 255;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes `text` as an id if it can be one: 1 to 255 visible ASCII characters.
+            #[must_use]
+            pub fn new(text: &str) -> Option<Self> {
+                let usable = !text.is_empty()
+                    && text.len() <= ID_BYTES_MAX
+                    && text.bytes().all(|byte| byte.is_ascii_graphic());
+                usable.then(|| Self(text.into()))
+            }
+
+            /// The id as Stripe wrote it.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+id! {
+    /// A card: `ic_…`.
+    CardId
+}
+id! {
+    /// A cardholder: `ich_…`.
+    CardholderId
+}
+id! {
+    /// An authorization, the same through all its increments: `iauth_…`.
+    AuthorizationId
+}
+id! {
+    /// One event that Stripe sent: `evt_…`. A repeated delivery carries the same id.
+    EventId
+}
+id! {
+    /// A capture or a refund: `ipi_…`.
+    TransactionId
+}
+id! {
+    /// A merchant as one card network knows it. The same merchant has another id at each network, and a leading
+    /// zero counts.
+    NetworkId
+}
+id! {
+    /// The connected account that owns the object, in events of Stripe Connect: `acct_…`.
+    ConnectedAccountId
+}
+id! {
+    /// What one stream of journal entries belongs to: a card, or, where a broken request names none, the
+    /// authorization.
+    Account
+}
+
+impl From<&CardId> for Account {
+    fn from(card: &CardId) -> Self {
+        Self(Arc::clone(&card.0))
+    }
+}
+
+impl From<&AuthorizationId> for Account {
+    fn from(authorization: &AuthorizationId) -> Self {
+        Self(Arc::clone(&authorization.0))
+    }
+}
+
+/// One decision of ours. Random, so that nodes need not agree on a counter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DecisionId(u64);
+
+impl DecisionId {
+    /// The decision with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Reads what [`fmt::Display`] wrote: `dec_` and 16 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("dec_")?;
+        let plain = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        plain.then(|| u64::from_str_radix(digits, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dec_{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}

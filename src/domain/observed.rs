@@ -1,0 +1,209 @@
+//! What Stripe says happened: snapshots of authorizations, captures and refunds, the state of cards. Facts, not
+//! questions: they are booked, never refused.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    ids::{AuthorizationId, CardId, ConnectedAccountId, EventId, TransactionId},
+    merchant::Merchant,
+    money::{Currency, Money},
+    time::Timestamp,
+};
+
+/// One event from Stripe's regular webhook that concerns a card's books.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Observation {
+    /// The event that brought it.
+    pub event: EventId,
+    /// When Stripe created the event.
+    pub created: Timestamp,
+    /// When it reached us, by our clock.
+    pub received_at: Timestamp,
+    /// Whether real money moved.
+    pub livemode: bool,
+    /// The connected account, in events of Stripe Connect.
+    pub connected_account: Option<ConnectedAccountId>,
+    /// The card whose books it belongs to.
+    pub card: CardId,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What can happen to a card's books.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Fact {
+    /// `issuing_authorization.created` and `.updated`.
+    Authorization(Box<AuthorizationSeen>),
+    /// `issuing_transaction.created` and `.updated`.
+    Transaction(Box<TransactionSeen>),
+    /// `issuing_card.created` and `.updated`.
+    Card(Box<CardSeen>),
+    /// Any other event that names a card: acknowledged, and nothing in the books changes.
+    Other(EventType),
+}
+
+/// A full picture of an authorization at the time of an event.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AuthorizationSeen {
+    /// Which authorization.
+    pub id: AuthorizationId,
+    /// `.updated` rather than `.created`: with equal progress it is the later word.
+    pub is_update: bool,
+    /// When Stripe created the authorization.
+    pub created: Timestamp,
+    /// Approved in total so far, or, where `approved` is false, rejected.
+    pub amount: Money,
+    /// Stripe's last word on whether it stands.
+    pub approved: bool,
+    /// Where it stands in its life.
+    pub status: AuthorizationStatus,
+    /// Every decided request, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// How many transactions it lists.
+    pub transactions: u32,
+    /// Where the card was used.
+    pub merchant: Merchant,
+}
+
+/// One decided request, as Stripe tells it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HistoryEntry {
+    /// What was asked, in addition.
+    pub amount: i64,
+    /// What became of it.
+    pub approved: bool,
+    /// When it was decided.
+    pub created: Timestamp,
+    /// Who decided it, and why: Stripe's word, kept also where it is new to us.
+    pub reason: Arc<str>,
+}
+
+/// `status` of an authorization.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum AuthorizationStatus {
+    /// Open: money is held, if it was approved.
+    Pending,
+    /// Captured, or declined.
+    Closed,
+    /// Released by the merchant (and, before API version 2025-03-31, also by time).
+    Reversed,
+    /// Released by time. A late capture may still come.
+    Expired,
+}
+
+impl AuthorizationStatus {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Closed, Self::Reversed, Self::Expired];
+
+    /// Stripe's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Closed => "closed",
+            Self::Reversed => "reversed",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Reads Stripe's word.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// Nothing goes back to pending from here.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        !matches!(self, Self::Pending)
+    }
+}
+
+impl fmt::Display for AuthorizationStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A capture or a refund.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TransactionSeen {
+    /// Which transaction.
+    pub id: TransactionId,
+    /// `.updated` rather than `.created`.
+    pub is_update: bool,
+    /// When Stripe created it.
+    pub created: Timestamp,
+    /// Capture or refund.
+    pub kind: TransactionKind,
+    /// As Stripe signs it: a capture is negative, a refund positive.
+    pub amount: i64,
+    /// Of which currency; some events leave it out.
+    pub currency: Option<Currency>,
+    /// What it belongs to. Force captures and some refunds have none, and a refund may name a wrong one.
+    pub authorization: Option<AuthorizationId>,
+    /// Where the card was used.
+    pub merchant: Merchant,
+}
+
+/// `type` of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum TransactionKind {
+    /// Money taken.
+    Capture,
+    /// Money given back; negative where a refund is itself reversed.
+    Refund,
+}
+
+impl TransactionKind {
+    /// Stripe's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Capture => "capture",
+            Self::Refund => "refund",
+        }
+    }
+
+    /// Reads Stripe's word.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        [Self::Capture, Self::Refund].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// The state of a card itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CardSeen {
+    /// `.updated` rather than `.created`.
+    pub is_update: bool,
+    /// `status` is `active`; an inactive or cancelled card declines here too.
+    pub is_active: bool,
+    /// `currency` of the card.
+    pub currency: Option<Currency>,
+    /// `metadata.tollgate_group`, of the card or else of its cardholder.
+    pub group: Option<Arc<str>>,
+    /// The card that this one replaces.
+    pub replacement_for: Option<CardId>,
+}
+
+/// `type` of an event that only has to be acknowledged: what Stripe wrote, if it looks like a type.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventType(Arc<str>);
+
+impl EventType {
+    /// Takes up to 100 lower-case letters, digits, dots and underscores.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let usable = !text.is_empty()
+            && text.len() <= 100
+            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.'));
+        usable.then(|| Self(text.into()))
+    }
+
+    /// The type as Stripe wrote it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

@@ -1,0 +1,380 @@
+//! What the programme allows: limits and controls, for all cards, for groups of cards, for single cards. A policy is
+//! a value; reading it from a file or from the environment happens elsewhere.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    decision::Reason,
+    ids::{CardId, NetworkId},
+    merchant::{CardPresence, Category, Country},
+    money::Currency,
+};
+
+/// The whole policy. A card's settings go over its group's, and those over the default, key by key.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Policy {
+    /// Names the content, so that a decision can say by which policy it was made.
+    pub version: PolicyVersion,
+    /// For every card.
+    pub default: Overrides,
+    /// For the cards that join a group.
+    pub groups: BTreeMap<Arc<str>, Overrides>,
+    /// For single cards.
+    pub cards: BTreeMap<CardId, Overrides>,
+}
+
+impl Policy {
+    /// What holds for `card`, a member of `group` if that group exists.
+    #[must_use]
+    pub fn for_card(&self, card: Option<&CardId>, group: Option<&str>) -> CardPolicy {
+        let group = group.and_then(|name| self.groups.get(name));
+        let card = card.and_then(|id| self.cards.get(id));
+        let layers = [Some(&self.default), group, card].into_iter().flatten();
+        layers.fold(CardPolicy::permissive(self.version.clone()), CardPolicy::overridden_by)
+    }
+}
+
+/// A short name for a policy's content, such as `env` or the first digits of a hash.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PolicyVersion(Arc<str>);
+
+impl PolicyVersion {
+    /// Takes `name` as it is.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Settings of one layer. What is `None` is left to the layer below.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Overrides {
+    /// All limits, amounts and counts; replaced as a whole.
+    pub spending_limits: Option<Vec<Limit>>,
+    /// Only these categories.
+    pub allowed_categories: Option<BTreeSet<Category>>,
+    /// Not these categories.
+    pub blocked_categories: Option<BTreeSet<Category>>,
+    /// Only merchants in these countries.
+    pub allowed_merchant_countries: Option<BTreeSet<Country>>,
+    /// No merchant in these countries.
+    pub blocked_merchant_countries: Option<BTreeSet<Country>>,
+    /// Only in these ways.
+    pub allowed_card_presences: Option<BTreeSet<CardPresence>>,
+    /// Not in these ways.
+    pub blocked_card_presences: Option<BTreeSet<CardPresence>>,
+    /// Only these merchants.
+    pub allowed_merchants: Option<BTreeSet<NetworkId>>,
+    /// Not these merchants.
+    pub blocked_merchants: Option<BTreeSet<NetworkId>>,
+    /// Reasons for which a decline also asks the cardholder by text message.
+    pub challenge_on: Option<BTreeSet<Reason>>,
+    /// Whether a controllable amount may be approved in part.
+    pub partial_approvals: Option<bool>,
+    /// Whether a refund gives its window back.
+    pub refunds_restore: Option<bool>,
+    /// Whether everything is declined.
+    pub paused: Option<bool>,
+    /// Whether a currency that no amount limit names is let through.
+    pub other_currencies_allowed: Option<bool>,
+    /// Whether the event's own `spending_controls` are enforced here too.
+    pub mirror_stripe_controls: Option<bool>,
+}
+
+/// What one card gets.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CardPolicy {
+    /// The policy that it comes from.
+    pub version: PolicyVersion,
+    /// Limits and lists.
+    pub controls: Controls,
+    /// Reasons for which a decline also asks the cardholder by text message.
+    pub challenge_on: BTreeSet<Reason>,
+    /// Whether a controllable amount may be approved in part.
+    pub partial_approvals: bool,
+    /// Whether a refund gives its window back.
+    pub refunds_restore: bool,
+    /// Whether everything is declined.
+    pub paused: bool,
+    /// Whether a currency that no amount limit names is let through.
+    pub other_currencies_allowed: bool,
+    /// Whether the event's own `spending_controls` are enforced here too.
+    pub mirror_stripe_controls: bool,
+}
+
+impl CardPolicy {
+    /// No limit, no list.
+    #[must_use]
+    pub fn permissive(version: PolicyVersion) -> Self {
+        Self {
+            version,
+            controls: Controls::default(),
+            challenge_on: BTreeSet::new(),
+            partial_approvals: true,
+            refunds_restore: false,
+            paused: false,
+            other_currencies_allowed: false,
+            mirror_stripe_controls: false,
+        }
+    }
+
+    fn overridden_by(mut self, layer: &Overrides) -> Self {
+        fn put<T: Clone>(place: &mut T, value: Option<&T>) {
+            if let Some(value) = value {
+                place.clone_from(value);
+            }
+        }
+        fn list<T: Clone>(place: &mut Option<Arc<BTreeSet<T>>>, value: Option<&BTreeSet<T>>) {
+            if let Some(value) = value {
+                *place = Some(Arc::new(value.clone()));
+            }
+        }
+        let Controls { spending_limits, categories, countries, presences, merchants } = &mut self.controls;
+        put(spending_limits, layer.spending_limits.as_ref());
+        list(&mut categories.allowed, layer.allowed_categories.as_ref());
+        list(&mut categories.blocked, layer.blocked_categories.as_ref());
+        list(&mut countries.allowed, layer.allowed_merchant_countries.as_ref());
+        list(&mut countries.blocked, layer.blocked_merchant_countries.as_ref());
+        list(&mut presences.allowed, layer.allowed_card_presences.as_ref());
+        list(&mut presences.blocked, layer.blocked_card_presences.as_ref());
+        list(&mut merchants.allowed, layer.allowed_merchants.as_ref());
+        list(&mut merchants.blocked, layer.blocked_merchants.as_ref());
+        put(&mut self.challenge_on, layer.challenge_on.as_ref());
+        put(&mut self.partial_approvals, layer.partial_approvals.as_ref());
+        put(&mut self.refunds_restore, layer.refunds_restore.as_ref());
+        put(&mut self.paused, layer.paused.as_ref());
+        put(&mut self.other_currencies_allowed, layer.other_currencies_allowed.as_ref());
+        put(&mut self.mirror_stripe_controls, layer.mirror_stripe_controls.as_ref());
+        self
+    }
+}
+
+/// Limits and lists in Stripe's vocabulary of `spending_controls`.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Controls {
+    /// All of them must hold.
+    pub spending_limits: Vec<Limit>,
+    /// Merchant categories.
+    pub categories: Lists<Category>,
+    /// Merchant countries.
+    pub countries: Lists<Country>,
+    /// Card presences.
+    pub presences: Lists<CardPresence>,
+    /// Merchants by network id.
+    pub merchants: Lists<NetworkId>,
+}
+
+/// What is allowed and what is blocked. Both may be set, by different layers; blocked wins.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Lists<T> {
+    /// Everything else is blocked.
+    pub allowed: Option<Arc<BTreeSet<T>>>,
+    /// These are blocked.
+    pub blocked: Option<Arc<BTreeSet<T>>>,
+}
+
+impl<T> Default for Lists<T> {
+    fn default() -> Self {
+        Self { allowed: None, blocked: None }
+    }
+}
+
+/// What [`Lists`] say of a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listed {
+    /// Neither blocked nor left out.
+    Pass,
+    /// On the blocked list.
+    Blocked,
+    /// Not on the allowed list; a value that is not known is on no list.
+    NotAllowed,
+}
+
+impl<T: Ord> Lists<T> {
+    /// What the lists say of `value`.
+    #[must_use]
+    pub fn verdict(&self, value: Option<&T>) -> Listed {
+        let on = |list: &Option<Arc<BTreeSet<T>>>| {
+            list.as_ref().map(|list| value.is_some_and(|value| list.contains(value)))
+        };
+        match (on(&self.blocked), on(&self.allowed)) {
+            (Some(true), _) => Listed::Blocked,
+            (_, Some(false)) => Listed::NotAllowed,
+            (Some(false) | None, Some(true) | None) => Listed::Pass,
+        }
+    }
+}
+
+/// One limit: so much, in such a window, of such purchases.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Limit {
+    /// The most that may be used: minor units or approvals, zero or more.
+    pub max: i64,
+    /// What is measured, where.
+    pub window: Arc<Window>,
+}
+
+/// Where a limit measures: everything of it but its height. Two limits of one window share one running sum.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Window {
+    /// Amount or count.
+    pub measure: Measure,
+    /// How long.
+    pub interval: Interval,
+    /// Where a day begins, for calendar intervals.
+    pub time_zone: Zone,
+    /// Which purchases: only those of these categories.
+    pub categories: Option<BTreeSet<Category>>,
+    /// Which purchases: only those at these merchants.
+    pub merchants: Option<BTreeSet<NetworkId>>,
+}
+
+/// What a limit measures.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Measure {
+    /// Held and captured minor units of this currency; of the card's own where none is named.
+    Amount(Option<Currency>),
+    /// Approvals.
+    Count,
+}
+
+impl Measure {
+    /// `amount` or `count`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Amount(_) => "amount",
+            Self::Count => "count",
+        }
+    }
+}
+
+/// How long a limit's window is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Interval {
+    /// One authorization with all its increments.
+    PerAuthorization,
+    /// From midnight.
+    Daily,
+    /// From Sunday, midnight, as Stripe counts weeks.
+    Weekly,
+    /// From the first of the month.
+    Monthly,
+    /// From 1 January.
+    Yearly,
+    /// The life of the card.
+    AllTime,
+    /// Exactly so long before each request, whole seconds.
+    Rolling(Duration),
+}
+
+/// As the policy writes it: `daily`, `rolling(1h)`.
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PerAuthorization => f.write_str("per_authorization"),
+            Self::Daily => f.write_str("daily"),
+            Self::Weekly => f.write_str("weekly"),
+            Self::Monthly => f.write_str("monthly"),
+            Self::Yearly => f.write_str("yearly"),
+            Self::AllTime => f.write_str("all_time"),
+            Self::Rolling(span) => write!(f, "rolling({})", Span(*span)),
+        }
+    }
+}
+
+impl fmt::Debug for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Interval {
+    /// Reads what [`fmt::Display`] writes, with any span such as `90m`, `36h` or `7d` for `rolling`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain =
+            [Self::PerAuthorization, Self::Daily, Self::Weekly, Self::Monthly, Self::Yearly, Self::AllTime];
+        if let Some(interval) = plain.into_iter().find(|interval| interval.to_string() == text) {
+            return Some(interval);
+        }
+        let span = text.strip_prefix("rolling(")?.strip_suffix(')')?;
+        parse_span(span.trim()).map(Self::Rolling)
+    }
+}
+
+/// The longest rolling window: ten years.
+const SPAN_SECONDS_MAX: u64 = 315_360_000;
+
+/// Reads a span of whole seconds, minutes, hours or days: `90s`, `15m`, `24h`, `7d`.
+#[must_use]
+pub fn parse_span(text: &str) -> Option<Duration> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit_at);
+    let seconds = match unit {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let total = number.parse::<u64>().ok()?.checked_mul(seconds)?;
+    (1..=SPAN_SECONDS_MAX).contains(&total).then(|| Duration::from_secs(total))
+}
+
+/// A span as people write it, in the largest unit up to hours that is exact.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            s if s.is_multiple_of(86_400) && s > 86_400 => write!(f, "{}d", s.div_euclid(86_400)),
+            s if s.is_multiple_of(3_600) => write!(f, "{}h", s.div_euclid(3_600)),
+            s if s.is_multiple_of(60) => write!(f, "{}m", s.div_euclid(60)),
+            s => write!(f, "{s}s"),
+        }
+    }
+}
+
+/// An IANA time zone, from the database that is built into the program.
+#[derive(Clone, PartialEq)]
+pub struct Zone(jiff::tz::TimeZone);
+
+impl Zone {
+    /// Stripe's own calendar.
+    pub const UTC: Self = Self(jiff::tz::TimeZone::UTC);
+
+    /// The zone of this IANA name, such as `Europe/Berlin`.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        jiff::tz::TimeZone::get(name).ok().map(Self)
+    }
+
+    /// The IANA name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.iana_name().unwrap_or("UTC")
+    }
+
+    pub(crate) const fn as_jiff(&self) -> &jiff::tz::TimeZone {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,144 @@
+//! The question: one authorization request, reduced to what a decision may look at.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    ids::{Account, AuthorizationId, CardId, ConnectedAccountId, EventId},
+    merchant::{CardPresence, Merchant},
+    money::{Currency, Money},
+    policy::Controls,
+    time::Timestamp,
+};
+
+/// What Stripe asks: may this be held on this card?
+#[derive(Clone, PartialEq, Debug)]
+pub struct AuthorizationRequest {
+    /// The event that brought the question.
+    pub event: EventId,
+    /// The authorization that is asked about; an increment asks again about the same one.
+    pub authorization: AuthorizationId,
+    /// The card, or why the request cannot be decided at all.
+    pub card: Option<CardId>,
+    /// The card's own currency, where the event has the card.
+    pub card_currency: Option<Currency>,
+    /// `metadata.tollgate_group` of the card, or else of its cardholder.
+    pub group: Option<Arc<str>>,
+    /// When the request reached us, by our clock. Windows are decided by it.
+    pub received_at: Timestamp,
+    /// When Stripe created the authorization; the epoch where it does not say.
+    pub created: Timestamp,
+    /// How many requests of this authorization were decided before: the length of `request_history`.
+    pub history_entries: u32,
+    /// What Stripe has approved on this authorization before this question: the top-level `amount`.
+    pub approved_before: i64,
+    /// `pending_request.amount`: what would be held *in addition*; or how the request breaks the contract.
+    pub asked: Result<Money, Violation>,
+    /// Whether the reply may approve another amount.
+    pub is_amount_controllable: bool,
+    /// The part of the amount that is paid out in cash. A partial approval may not go below it.
+    pub cashback: i64,
+    /// Where the card is used.
+    pub merchant: Merchant,
+    /// Whether the card was there, where that is known.
+    pub card_presence: Option<CardPresence>,
+    /// The cardholder has confirmed a declined attempt at this merchant by text message.
+    pub verified_by_fraud_challenge: bool,
+    /// Whether real money moves.
+    pub livemode: bool,
+    /// The connected account, in events of Stripe Connect.
+    pub connected_account: Option<ConnectedAccountId>,
+    /// The card's own `spending_controls`, read only where the policy mirrors them.
+    pub stripe_controls: Option<Arc<Controls>>,
+}
+
+impl AuthorizationRequest {
+    /// The stream of entries that the answer is booked in.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.card.as_ref().map_or_else(|| Account::from(&self.authorization), Account::from)
+    }
+
+    /// What makes two requests the same question.
+    #[must_use]
+    pub fn question(&self) -> Question {
+        Question { history_entries: self.history_entries, amount: self.asked.map_or(0, |asked| asked.amount) }
+    }
+}
+
+/// What makes a question of one authorization differ from another question of the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Question {
+    /// The length of `request_history`.
+    pub history_entries: u32,
+    /// `pending_request.amount`, zero where it is unusable.
+    pub amount: i64,
+}
+
+/// How a request breaks the contract. It is declined and alarmed, never guessed at.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Violation {
+    /// No `card.id`.
+    NoCard,
+    /// `pending_request` is missing or null, or has no amount that is a whole number.
+    NoAmount,
+    /// `pending_request.amount` is below zero.
+    NegativeAmount,
+    /// `pending_request.amount` is above what can be summed exactly.
+    AmountTooLarge,
+    /// No `pending_request.currency`, or none of three letters.
+    NoCurrency,
+    /// `is_amount_controllable` is there, but no boolean.
+    NoControllable,
+    /// The event is shaped as before 2020 (`pending_held_amount`): the endpoint's API version must be raised.
+    LegacyShape,
+}
+
+impl Violation {
+    /// Every way, for metrics and parsers.
+    pub const ALL: [Self; 7] = [
+        Self::NoCard,
+        Self::NoAmount,
+        Self::NegativeAmount,
+        Self::AmountTooLarge,
+        Self::NoCurrency,
+        Self::NoControllable,
+        Self::LegacyShape,
+    ];
+
+    /// A word for labels and records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCard => "no_card",
+            Self::NoAmount => "no_amount",
+            Self::NegativeAmount => "negative_amount",
+            Self::AmountTooLarge => "amount_too_large",
+            Self::NoCurrency => "no_currency",
+            Self::NoControllable => "no_controllable",
+            Self::LegacyShape => "legacy_shape",
+        }
+    }
+
+    /// Reads [`Violation::as_str`].
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|violation| violation.as_str() == text)
+    }
+}
+
+/// For people: what was expected.
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoCard => "the request names no card (`card.id`)",
+            Self::NoAmount => "`pending_request.amount` is no whole number of minor units",
+            Self::NegativeAmount => "`pending_request.amount` is below zero",
+            Self::AmountTooLarge => "`pending_request.amount` is too large to be summed exactly",
+            Self::NoCurrency => "`pending_request.currency` is no three-letter currency",
+            Self::NoControllable => "`pending_request.is_amount_controllable` is no boolean",
+            Self::LegacyShape => {
+                "the event has the shape of before 2020 (`pending_held_amount`); raise the API version of the webhook endpoint"
+            }
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! The promise that "appended" means durable: what a journal is. The room does not know what is in an entry's body.
+
+use std::{future::Future, pin::Pin};
+
+use crate::domain::{Account, AuthorizationId, Timestamp};
+
+/// A future that a journal returns.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A log of entries, one chain for each account, that survives the process.
+///
+/// The rules, which the conformance suite holds every implementation to:
+/// - An entry goes in only behind the very entry that its writer knew: row `expected_seq` of the account carries the
+///   id `prev` (or there is no row, and `expected_seq` is 0). A writer with a stale view gets [`Outcome::Conflict`],
+///   whatever it pipelines.
+/// - `Durable` is said only after the entry would survive a power cut.
+/// - The same append (same account, sequence, id) may be repeated until its outcome is definite; it goes in once.
+/// - A batch holds at most one append for each account. Outcomes come in the order of the batch.
+pub trait Journal: Send + Sync + 'static {
+    /// Makes a batch durable in one group commit.
+    fn append<'a>(&'a self, batch: &'a [Append]) -> Pending<'a, Vec<Outcome>>;
+
+    /// The entries of an account, oldest first: from the last snapshot on, or all of them.
+    fn load<'a>(&'a self, account: &'a Account, reach: Reach)
+    -> Pending<'a, Result<Vec<Entry>, Unavailable>>;
+
+    /// The entries that speak of an authorization, in the order they were appended. Never scans the journal.
+    fn find<'a>(&'a self, authorization: &'a AuthorizationId)
+    -> Pending<'a, Result<Vec<Entry>, Unavailable>>;
+
+    /// Up to `entries_max` entries of all accounts with a log sequence number above `after`, in order.
+    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>>;
+}
+
+/// The random id of an entry: 63 bits, so that every database has a type for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct EntryId(u64);
+
+impl EntryId {
+    /// The `prev` of a first entry.
+    pub const NONE: Self = Self(0);
+
+    /// Keeps the low 63 bits of `number`; zero is [`EntryId::NONE`].
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number & (u64::MAX >> 1))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// Where an account's chain ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Head {
+    /// The sequence number of the last entry; 0 where there is none.
+    pub seq: u64,
+    /// Its id; [`EntryId::NONE`] where there is none.
+    pub id: EntryId,
+}
+
+/// One entry to be written behind a known one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Append {
+    /// Whose chain.
+    pub account: Account,
+    /// The head that the writer knew: the entry becomes `head.seq + 1`.
+    pub head: Head,
+    /// The new entry's own id.
+    pub id: EntryId,
+    /// Whether the body ends with a snapshot of the account, so that loading may start here.
+    pub is_snapshot: bool,
+    /// The authorizations that the body speaks of, for [`Journal::find`].
+    pub authorizations: Vec<AuthorizationId>,
+    /// A JSON array; see `record`.
+    pub body: String,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Written, and safe. `at` is the journal's time of writing.
+    Durable {
+        /// When it was written.
+        at: Timestamp,
+    },
+    /// Not written by this call: the chain does not end where the writer thought. It may have been written by an
+    /// earlier try of the same append: load, and look for its id.
+    Conflict,
+    /// Certainly not written, and not for want of a place in the chain (a full disk).
+    Rejected,
+    /// Perhaps written. Repeat the same append until the outcome is another.
+    Unknown,
+}
+
+/// One written entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Place in the whole log.
+    pub lsn: u64,
+    /// Whose chain.
+    pub account: Account,
+    /// Place in the chain, from 1.
+    pub seq: u64,
+    /// Its id.
+    pub id: EntryId,
+    /// The id of the entry before it in the chain.
+    pub prev: EntryId,
+    /// When it was written.
+    pub at: Timestamp,
+    /// Whether the body ends with a snapshot.
+    pub is_snapshot: bool,
+    /// A JSON array; see `record`.
+    pub body: String,
+}
+
+/// How far back to load.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// From the last snapshot.
+    Snapshot,
+    /// From the first entry.
+    Genesis,
+}
+
+/// The journal cannot be read now.
+#[derive(Debug, thiserror::Error)]
+#[error("the journal cannot be read: {0}")]
+pub struct Unavailable(pub String);

@@ -1,0 +1,5 @@
+//! Tollgate decides Stripe Issuing authorizations: exact limits, durable answers, every decision explained.
+
+pub mod clock;
+pub mod domain;
+pub mod journal;
