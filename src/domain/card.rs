@@ -1,5 +1,367 @@
-//! The books of one card.
+//! The books of one card: its authorizations, what they use of its windows, and nothing that has settled and left
+//! every window. Events go in; they cannot be refused.
 
-/// State.
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{
+    authorization::{Answered, Authorization, Transaction},
+    event::{Decided, Event},
+    ids::{AuthorizationId, EventId, TransactionId},
+    merchant::Merchant,
+    money::Currency,
+    observed::{CardSeen, Fact, Observation, TransactionSeen},
+    policy::Window,
+    request::AuthorizationRequest,
+    time::Timestamp,
+    window::{Spend, Tally},
+};
+
+/// Everything that is known of one card.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Card {}
+pub struct Card {
+    /// The card's currency, from the first amount that was seen.
+    pub currency: Option<Currency>,
+    /// The latest time that anything was decided at. It never goes back, whatever a node's clock says.
+    pub time: Timestamp,
+    /// Open authorizations, and the settled ones that may still be asked about.
+    pub authorizations: BTreeMap<AuthorizationId, Authorization>,
+    /// Captures and refunds that name no authorization.
+    pub unlinked: BTreeMap<TransactionId, Unlinked>,
+    /// Where the transactions are booked that Stripe has corrected: a correction may have moved them.
+    pub corrected: BTreeMap<TransactionId, Option<AuthorizationId>>,
+    /// The running sums of the windows in force.
+    pub tallies: Vec<Tally>,
+    /// Whether the sums count refunds as given back.
+    pub refunds_restore: bool,
+    /// The group that the card joined last.
+    pub group: Option<Arc<str>>,
+    /// What Stripe said last of the card itself.
+    pub standing: Option<Standing>,
+    /// How far back these books no longer reach.
+    pub forgotten: Forgotten,
+}
+
+/// A capture or refund without an authorization.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Unlinked {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// When it counts.
+    pub at: Timestamp,
+    /// Its currency.
+    pub currency: Option<Currency>,
+    /// Where.
+    pub merchant: Merchant,
+}
+
+/// The state of the card at Stripe.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// What was said.
+    pub seen: CardSeen,
+    /// By which event: update or not, then its time and id.
+    pub version: (bool, Timestamp, EventId),
+}
+
+/// How far back the books no longer reach. Nothing is lost: the journal has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forgotten {
+    /// Authorizations that Stripe created up to here may be missing.
+    pub created_through: Timestamp,
+    /// Purchases up to here may be missing, though their windows still count them.
+    pub spent_through: Timestamp,
+}
+
+impl Default for Forgotten {
+    fn default() -> Self {
+        Self { created_through: Timestamp::MIN, spent_through: Timestamp::MIN }
+    }
+}
+
+/// A window reaches further back than the books do: fold the journal from its first entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a window of the policy reaches further back than the card's snapshot")]
+pub struct NeedsHistory;
+
+/// How long a settled authorization can be asked about without a look into the journal.
+const SETTLED_KEPT: Duration = Duration::from_hours(24);
+/// How many of them, at most.
+const SETTLED_KEPT_MAX: usize = 1_024;
+
+impl Card {
+    /// The answer that was given to the same question before.
+    #[must_use]
+    pub fn answer_to(&self, request: &AuthorizationRequest) -> Option<&Answered> {
+        self.authorizations.get(&request.authorization)?.answer_to(request)
+    }
+
+    /// Whether an authorization that these books do not have may have been in them once.
+    #[must_use]
+    pub fn may_have_forgotten(&self, authorization: &AuthorizationId, created: Timestamp) -> bool {
+        created <= self.forgotten.created_through && !self.authorizations.contains_key(authorization)
+    }
+
+    /// Books an event. What happened, happened: this cannot fail.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Decided(decided) | Event::StoodIn(decided) => self.answered(decided),
+            Event::Observed(observation) => self.observed(observation),
+            Event::Recalled(recalled) => {
+                self.authorizations.insert(recalled.id.clone(), recalled.authorization.clone());
+            }
+            Event::Snapshot(card) => self.clone_from(card),
+        }
+    }
+
+    /// Keeps sums for exactly these windows from now on. Sums that are there are kept; a new one is made from what
+    /// the books have.
+    ///
+    /// # Errors
+    /// [`NeedsHistory`] where the books do not reach back far enough; the card is unchanged then.
+    pub fn adopt<'a>(
+        &mut self,
+        windows: impl Iterator<Item = &'a Arc<Window>>,
+        refunds_restore: bool,
+        now: Timestamp,
+    ) -> Result<(), NeedsHistory> {
+        let now = now.max(self.time);
+        let is_same_count = self.refunds_restore == refunds_restore;
+        let mut tallies: Vec<Tally> = Vec::new();
+        for window in windows {
+            if tallies.iter().any(|tally| tally.is_of(window)) {
+                continue;
+            }
+            let kept = self.tallies.iter().find(|tally| is_same_count && tally.is_of(window));
+            if let Some(tally) = kept {
+                tallies.push(Tally { window: Arc::clone(window), running: tally.running.clone() });
+            } else if let Some(tally) = Tally::new(window, now) {
+                tallies.push(self.counted(tally, refunds_restore, now)?);
+            }
+        }
+        self.tallies = tallies;
+        self.refunds_restore = refunds_restore;
+        Ok(())
+    }
+
+    /// Lets go of what has settled and is no longer asked about. The sums keep counting it.
+    pub fn forget(&mut self, now: Timestamp) {
+        let floor = now.minus(SETTLED_KEPT);
+        let mut settled: Vec<(Timestamp, AuthorizationId)> = self
+            .authorizations
+            .iter()
+            .filter(|(_, authorization)| authorization.is_settled())
+            .map(|(id, authorization)| (authorization.last_at(), id.clone()))
+            .collect();
+        settled.sort_unstable();
+        let surplus = settled.len().saturating_sub(SETTLED_KEPT_MAX);
+        for (place, (at, id)) in settled.into_iter().enumerate() {
+            if place >= surplus && at > floor {
+                break;
+            }
+            if let Some(gone) = self.authorizations.remove(&id) {
+                self.forgotten.created_through = self.forgotten.created_through.max(gone.created);
+                self.spent_through(gone.spends(false));
+            }
+        }
+        let (authorizations, unlinked) = (&self.authorizations, &self.unlinked);
+        self.corrected.retain(|id, place| match place {
+            Some(place) => authorizations.contains_key(place),
+            None => unlinked.contains_key(id),
+        });
+        let mut loose: Vec<(Timestamp, TransactionId)> =
+            self.unlinked.iter().map(|(id, unlinked)| (unlinked.at, id.clone())).collect();
+        loose.sort_unstable();
+        let surplus = loose.len().saturating_sub(SETTLED_KEPT_MAX);
+        for (_, id) in loose.into_iter().take(surplus) {
+            if let Some(gone) = self.unlinked.remove(&id) {
+                self.spent_through(gone.spend(false));
+            }
+        }
+    }
+
+    /// Minor units held, over all authorizations.
+    #[must_use]
+    pub fn held(&self) -> i64 {
+        self.authorizations.values().fold(0, |sum: i64, one| sum.saturating_add(one.hold()))
+    }
+
+    fn spent_through(&mut self, spends: impl IntoIterator<Item = Spend>) {
+        for spend in spends {
+            self.forgotten.spent_through = self.forgotten.spent_through.max(spend.at);
+        }
+    }
+
+    fn answered(&mut self, decided: &Decided) {
+        let Decided { request, decision } = decided;
+        self.learn_currency(request.card_currency.or(request.asked.ok().map(|asked| asked.currency)));
+        self.group.clone_from(&request.group);
+        self.move_on(decision.at);
+        self.change(&request.authorization, |authorization| authorization.answered(decided));
+    }
+
+    fn observed(&mut self, observation: &Observation) {
+        let Observation { event, created, received_at, fact, .. } = observation;
+        // Stripe's clock may be ahead of ours; nothing counts later than it is.
+        let created = (*created).min(*received_at);
+        self.move_on(*received_at);
+        match fact {
+            Fact::Authorization(seen) => {
+                self.learn_currency(Some(seen.amount.currency));
+                self.change(&seen.id, |authorization| authorization.observed(seen, created, event));
+            }
+            Fact::Transaction(seen) => self.settled(seen, created, event),
+            Fact::Card(seen) => {
+                self.learn_currency(seen.currency);
+                let version = (seen.is_update, created, event.clone());
+                if self.standing.as_ref().is_none_or(|known| known.version < version) {
+                    self.group.clone_from(&seen.group);
+                    self.standing = Some(Standing { seen: (**seen).clone(), version });
+                }
+            }
+            Fact::Other(_) => {}
+        }
+    }
+
+    /// Books a capture or refund where its latest version says that it belongs.
+    fn settled(&mut self, seen: &TransactionSeen, created: Timestamp, event: &EventId) {
+        self.learn_currency(seen.currency);
+        let transaction = Transaction::new(seen, created, event);
+        if !self.makes_way(&seen.id, seen.authorization.as_ref(), &transaction) {
+            return;
+        }
+        let Some(authorization) = &seen.authorization else {
+            let at = if seen.created == Timestamp::default() { created } else { seen.created.min(created) };
+            let (currency, merchant) = (seen.currency.or(self.currency), seen.merchant.clone());
+            let unlinked = Unlinked { transaction, at, currency, merchant };
+            self.count_unlinked(&unlinked, 1);
+            self.unlinked.insert(seen.id.clone(), unlinked);
+            return;
+        };
+        self.change(authorization, |authorization| {
+            authorization.currency = authorization.currency.or(seen.currency);
+            if authorization.merchant == Merchant::default() {
+                authorization.merchant = seen.merchant.clone();
+            }
+            authorization.settled(&seen.id, transaction);
+        });
+    }
+
+    /// Takes an older version of a transaction out of where it was booked. False if a later one is booked.
+    fn makes_way(
+        &mut self,
+        id: &TransactionId,
+        authorization: Option<&AuthorizationId>,
+        transaction: &Transaction,
+    ) -> bool {
+        let is_correction = transaction.version.0;
+        let booked_at = match self.corrected.get(id) {
+            Some(_) if !is_correction => return false,
+            Some(place) => Some(place.clone()),
+            None if self.unlinked.contains_key(id) => Some(None),
+            None if is_correction => self.place_of(id).map(Some),
+            None => None,
+        };
+        if is_correction {
+            self.corrected.insert(id.clone(), authorization.cloned());
+        }
+        match booked_at {
+            Some(Some(place)) if Some(&place) != authorization => {
+                self.change(&place, |authorization| {
+                    authorization.transactions.remove(id);
+                });
+            }
+            Some(None) => match self.unlinked.get(id) {
+                Some(known) if known.transaction.version >= transaction.version => return false,
+                Some(_) => {
+                    if let Some(known) = self.unlinked.remove(id) {
+                        self.count_unlinked(&known, -1);
+                    }
+                }
+                None => {}
+            },
+            Some(Some(_)) | None => {}
+        }
+        true
+    }
+
+    fn place_of(&self, id: &TransactionId) -> Option<AuthorizationId> {
+        let mut records = self.authorizations.iter();
+        records.find_map(|(place, record)| record.transactions.contains_key(id).then(|| place.clone()))
+    }
+
+    /// Changes one authorization, and the sums by the difference.
+    fn change(&mut self, id: &AuthorizationId, change: impl FnOnce(&mut Authorization)) {
+        let refunds_restore = self.refunds_restore;
+        let authorization = self.authorizations.entry(id.clone()).or_default();
+        let before = authorization.spends(refunds_restore);
+        change(authorization);
+        let after = authorization.spends(refunds_restore);
+        let (currency, merchant) = (authorization.currency, &authorization.merchant);
+        if before == after {
+            return;
+        }
+        let admitting =
+            self.tallies.iter_mut().filter(|tally| tally.window.admits(merchant, currency, self.currency));
+        for tally in admitting {
+            tally.exchange(&before, &after);
+        }
+    }
+
+    fn count_unlinked(&mut self, unlinked: &Unlinked, sign: i64) {
+        let Some(spend) = unlinked.spend(self.refunds_restore) else { return };
+        for tally in &mut self.tallies {
+            if tally.window.admits(&unlinked.merchant, unlinked.currency, self.currency) {
+                tally.shift(spend.at, tally.measure(&spend).saturating_mul(sign));
+            }
+        }
+    }
+
+    /// Fills a new sum from what the books have.
+    fn counted(
+        &self,
+        mut tally: Tally,
+        refunds_restore: bool,
+        now: Timestamp,
+    ) -> Result<Tally, NeedsHistory> {
+        let reaches_back =
+            self.forgotten.spent_through.max(tally.opens_at(now)) > self.forgotten.spent_through;
+        if !reaches_back && self.forgotten.spent_through != Timestamp::MIN {
+            return Err(NeedsHistory);
+        }
+        for authorization in self.authorizations.values() {
+            if tally.window.admits(&authorization.merchant, authorization.currency, self.currency) {
+                for spend in authorization.spends(refunds_restore) {
+                    tally.shift(spend.at, tally.measure(&spend));
+                }
+            }
+        }
+        for unlinked in self.unlinked.values() {
+            if tally.window.admits(&unlinked.merchant, unlinked.currency, self.currency)
+                && let Some(spend) = unlinked.spend(refunds_restore)
+            {
+                tally.shift(spend.at, tally.measure(&spend));
+            }
+        }
+        tally.advance(now);
+        Ok(tally)
+    }
+
+    fn learn_currency(&mut self, currency: Option<Currency>) {
+        self.currency = self.currency.or(currency);
+    }
+
+    fn move_on(&mut self, now: Timestamp) {
+        self.time = self.time.max(now);
+        for tally in &mut self.tallies {
+            tally.advance(self.time);
+        }
+    }
+}
+
+impl Unlinked {
+    fn spend(&self, refunds_restore: bool) -> Option<Spend> {
+        let restored = if refunds_restore { self.transaction.refunded() } else { 0 };
+        let amount = self.transaction.captured().saturating_sub(restored);
+        (amount != 0).then_some(Spend { at: self.at, amount, count: 0 })
+    }
+}

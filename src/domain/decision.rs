@@ -27,8 +27,8 @@ pub struct Decision {
     pub violation: Option<Violation>,
     /// Every limit that was looked at, with its numbers before and after.
     pub limits: Vec<LimitCheck>,
-    /// The largest amount that would have passed, in minor units.
-    pub largest_approvable: i64,
+    /// The largest amount that would have passed, in minor units; `None` where no limit on amounts applied.
+    pub largest_approvable: Option<i64>,
     /// Whether the cardholder is asked by text message.
     pub challenge: bool,
     /// The policy that it was made by.
@@ -250,6 +250,7 @@ impl LimitCheck {
 }
 
 /// How long each stage took, in microseconds. The commit's time is not here: it ends after the entry is written.
+#[allow(clippy::struct_field_names, reason = "units stand last in names")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stages {
     /// Checking the signature.
@@ -262,6 +263,22 @@ pub struct Stages {
     pub queue_us: u32,
     /// Deciding.
     pub decide_us: u32,
+}
+
+impl Decision {
+    /// What goes back to Stripe: the amount is named only where Stripe lets us choose it.
+    #[must_use]
+    pub fn answer(&self, is_amount_controllable: bool) -> Answer {
+        let names_amount = is_amount_controllable && self.granted > 0;
+        Answer {
+            decision: self.id,
+            outcome: self.outcome,
+            amount: names_amount.then_some(self.granted),
+            reason: self.reason,
+            challenge: self.challenge,
+            source: self.source,
+        }
+    }
 }
 
 /// What goes back to Stripe for a decision. The same question gets this again, to the byte.

@@ -1,6 +1,11 @@
 //! What is true of a card from now on. The books of a card are the fold of its events, and nothing else.
 
-use super::{card::Card, decision::Decision, observed::Observation, request::AuthorizationRequest};
+use std::sync::Arc;
+
+use super::{
+    authorization::Authorization, card::Card, decision::Decision, ids::AuthorizationId,
+    observed::Observation, request::AuthorizationRequest,
+};
 
 /// One fact in a card's books.
 #[derive(Clone, PartialEq, Debug)]
@@ -12,6 +17,8 @@ pub enum Event {
     StoodIn(Box<Decided>),
     /// What Stripe says happened.
     Observed(Box<Observation>),
+    /// The record of an authorization that the books had let go, and that is spoken of again.
+    Recalled(Box<Recalled>),
     /// The whole state after everything before it.
     Snapshot(Box<Card>),
 }
@@ -20,7 +27,16 @@ pub enum Event {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Decided {
     /// What was asked.
-    pub request: AuthorizationRequest,
+    pub request: Arc<AuthorizationRequest>,
     /// What was answered.
     pub decision: Decision,
+}
+
+/// A record that came back from the journal.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Recalled {
+    /// Which authorization.
+    pub id: AuthorizationId,
+    /// All that is known of it.
+    pub authorization: Authorization,
 }

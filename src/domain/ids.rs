@@ -2,6 +2,8 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
+use super::request::Question;
+
 /// The longest id that is accepted, in bytes. Stripe promises at most 255.
 pub const ID_BYTES_MAX: usize = 255;
 
@@ -95,15 +97,22 @@ impl From<&AuthorizationId> for Account {
     }
 }
 
-/// One decision of ours. Random, so that nodes need not agree on a counter.
+/// One decision of ours. It follows from the question alone, so that every node, and a stand-in, names the answer to
+/// the same question the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DecisionId(u64);
 
 impl DecisionId {
-    /// The decision with this number.
+    /// The decision on this question about this authorization: FNV-1a over both, mixed once more.
     #[must_use]
-    pub const fn new(number: u64) -> Self {
-        Self(number)
+    pub fn of(authorization: &AuthorizationId, question: Question) -> Self {
+        let text = authorization.as_str().bytes();
+        let numbers = question.history_entries.to_le_bytes().into_iter().chain(question.amount.to_le_bytes());
+        let hash = text.chain([0]).chain(numbers).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self(mixed ^ (mixed >> 29))
     }
 
     /// Reads what [`fmt::Display`] wrote: `dec_` and 16 lower-case hexadecimal digits.

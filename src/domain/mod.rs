@@ -11,11 +11,18 @@ mod observed;
 mod policy;
 mod decision;
 mod event;
+mod window;
+mod authorization;
 mod card;
+mod decide;
+mod explain;
 
-pub use card::Card;
+pub use authorization::{Answered, Authorization, Progress, Seen, Transaction};
+pub use card::{Card, Forgotten, NeedsHistory, Standing, Unlinked};
+pub use decide::{decide, held_if_approved, limits_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};
-pub use event::{Decided, Event};
+pub use event::{Decided, Event, Recalled};
+pub use explain::explain;
 pub use ids::{
     Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, DecisionId, EventId, ID_BYTES_MAX,
     NetworkId, TransactionId,
@@ -32,3 +39,4 @@ pub use policy::{
 };
 pub use request::{AuthorizationRequest, Question, Violation};
 pub use time::Timestamp;
+pub use window::{Running, Spend, Tally};

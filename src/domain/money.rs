@@ -27,7 +27,7 @@ impl Currency {
     /// How many decimals an amount of this currency has in Stripe's API
     /// (<https://docs.stripe.com/currencies#zero-decimal>). `isk` and `ugx` have none in the world but two there.
     #[must_use]
-    pub fn decimals(&self) -> u32 {
+    pub fn decimals(self) -> u32 {
         match &self.0 {
             b"bif" | b"clp" | b"djf" | b"gnf" | b"jpy" | b"kmf" | b"krw" | b"mga" | b"pyg" | b"rwf"
             | b"vnd" | b"vuv" | b"xaf" | b"xof" | b"xpf" => 0,
@@ -38,7 +38,7 @@ impl Currency {
 
     /// One unit of the currency in minor units: 100 for dollars, 1 for yen.
     #[must_use]
-    pub fn unit(&self) -> i64 {
+    pub fn unit(self) -> i64 {
         10_i64.saturating_pow(self.decimals())
     }
 }

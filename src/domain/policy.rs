@@ -18,24 +18,48 @@ use super::{
 /// The whole policy. A card's settings go over its group's, and those over the default, key by key.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Policy {
-    /// Names the content, so that a decision can say by which policy it was made.
-    pub version: PolicyVersion,
-    /// For every card.
-    pub default: Overrides,
-    /// For the cards that join a group.
-    pub groups: BTreeMap<Arc<str>, Overrides>,
-    /// For single cards.
-    pub cards: BTreeMap<CardId, Overrides>,
+    version: PolicyVersion,
+    default: Arc<CardPolicy>,
+    groups: BTreeMap<Arc<str>, Arc<CardPolicy>>,
+    cards: BTreeMap<CardId, Overrides>,
 }
 
 impl Policy {
-    /// What holds for `card`, a member of `group` if that group exists.
+    /// A policy of these layers.
     #[must_use]
-    pub fn for_card(&self, card: Option<&CardId>, group: Option<&str>) -> CardPolicy {
-        let group = group.and_then(|name| self.groups.get(name));
-        let card = card.and_then(|id| self.cards.get(id));
-        let layers = [Some(&self.default), group, card].into_iter().flatten();
-        layers.fold(CardPolicy::permissive(self.version.clone()), CardPolicy::overridden_by)
+    pub fn new(
+        version: PolicyVersion,
+        default: &Overrides,
+        groups: &BTreeMap<Arc<str>, Overrides>,
+        cards: BTreeMap<CardId, Overrides>,
+    ) -> Self {
+        let default = CardPolicy::permissive(version.clone()).overridden_by(default);
+        let groups = groups
+            .iter()
+            .map(|(name, group)| (Arc::clone(name), Arc::new(default.clone().overridden_by(group))));
+        Self { version, groups: groups.collect(), default: Arc::new(default), cards }
+    }
+
+    /// Names the content, so that a decision can say by which policy it was made.
+    #[must_use]
+    pub const fn version(&self) -> &PolicyVersion {
+        &self.version
+    }
+
+    /// The groups and single cards that have settings of their own.
+    pub fn named(&self) -> (impl Iterator<Item = &str>, impl Iterator<Item = &CardId>) {
+        (self.groups.keys().map(|name| &**name), self.cards.keys())
+    }
+
+    /// What holds for `card`, a member of `group` if that group exists. Cards without settings of their own share
+    /// one value.
+    #[must_use]
+    pub fn for_card(&self, card: Option<&CardId>, group: Option<&str>) -> Arc<CardPolicy> {
+        let shared = group.and_then(|name| self.groups.get(name)).unwrap_or(&self.default);
+        match card.and_then(|id| self.cards.get(id)) {
+            Some(own) => Arc::new(CardPolicy::clone(shared).overridden_by(own)),
+            None => Arc::clone(shared),
+        }
     }
 }
 
@@ -93,6 +117,7 @@ pub struct Overrides {
 }
 
 /// What one card gets.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the policy file, under its name there")]
 #[derive(Clone, PartialEq, Debug)]
 pub struct CardPolicy {
     /// The policy that it comes from.

@@ -1,5 +1,7 @@
 //! The promise that "appended" means durable: what a journal is. The room does not know what is in an entry's body.
 
+pub mod record;
+
 use std::{future::Future, pin::Pin};
 
 use crate::domain::{Account, AuthorizationId, Timestamp};

@@ -1,0 +1,361 @@
+//! The record of one authorization: what we answered, what Stripe said of it, what was captured and refunded; and
+//! what follows from that for holds and windows. What follows is a function of the record alone, so that it does not
+//! matter in which order the facts came.
+
+use std::collections::BTreeMap;
+
+use super::{
+    decision::{Answer, Outcome, Source},
+    event::Decided,
+    ids::{EventId, TransactionId},
+    merchant::Merchant,
+    money::Currency,
+    observed::{AuthorizationSeen, AuthorizationStatus, HistoryEntry, TransactionKind, TransactionSeen},
+    request::{AuthorizationRequest, Question},
+    time::Timestamp,
+    window::Spend,
+};
+
+/// Everything that is known of one authorization.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Authorization {
+    /// When Stripe created it.
+    pub created: Timestamp,
+    /// The currency of its amounts.
+    pub currency: Option<Currency>,
+    /// Where the card was used.
+    pub merchant: Merchant,
+    /// Our answers, in the order they were given.
+    pub answers: Vec<Answered>,
+    /// Stripe's word with the most progress.
+    pub seen: Option<Box<Seen>>,
+    /// Captures and refunds, each in its latest version.
+    pub transactions: BTreeMap<TransactionId, Transaction>,
+}
+
+/// One question with the answer that was given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answered {
+    /// What was asked.
+    pub question: Question,
+    /// The event that asked it first.
+    pub event: EventId,
+    /// The time of the request.
+    pub at: Timestamp,
+    /// Minor units that the answer reserved.
+    pub granted: i64,
+    /// What went back.
+    pub answer: Answer,
+}
+
+/// The snapshot of Stripe's with the most progress.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// Which of two snapshots is the later word.
+    pub progress: Progress,
+    /// Approved in total, or rejected.
+    pub amount: i64,
+    /// Whether it stands.
+    pub approved: bool,
+    /// Where it is in its life.
+    pub status: AuthorizationStatus,
+    /// Every decided request, oldest first.
+    pub history: Vec<HistoryEntry>,
+}
+
+/// How far an authorization had come when a snapshot was taken. Arrival does not matter, nor does the time of the
+/// event, unless all else is equal. The order of the fields is the order of comparison.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Progress {
+    /// Nothing goes back to pending.
+    pub is_terminal: bool,
+    /// Decided requests. Old objects may list none although they were approved: they count as having told all.
+    pub history_entries: u32,
+    /// Listed transactions.
+    pub transactions: u32,
+    /// `.updated` goes over `.created`.
+    pub is_update: bool,
+    /// The later event goes over the earlier.
+    pub created: Timestamp,
+    /// Two events of one second: one of them has to go first, everywhere the same one.
+    pub event: EventId,
+}
+
+/// A capture or refund in its latest version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transaction {
+    /// Capture or refund.
+    pub kind: TransactionKind,
+    /// As Stripe signs it: a capture negative, a refund positive.
+    pub amount: i64,
+    /// Which version: update or not, then the event's time and id.
+    pub version: (bool, Timestamp, EventId),
+}
+
+impl Transaction {
+    /// A transaction as an event of the time `created` tells it.
+    #[must_use]
+    pub fn new(seen: &TransactionSeen, created: Timestamp, event: &EventId) -> Self {
+        Self { kind: seen.kind, amount: seen.amount, version: (seen.is_update, created, event.clone()) }
+    }
+
+    /// Money taken, in minor units.
+    #[must_use]
+    pub const fn captured(&self) -> i64 {
+        match self.kind {
+            TransactionKind::Capture => self.amount.saturating_neg(),
+            TransactionKind::Refund => 0,
+        }
+    }
+
+    /// Money given back, in minor units; negative where a refund was reversed.
+    #[must_use]
+    pub const fn refunded(&self) -> i64 {
+        match self.kind {
+            TransactionKind::Capture => 0,
+            TransactionKind::Refund => self.amount,
+        }
+    }
+}
+
+impl Authorization {
+    /// The answer that was given to this question before.
+    #[must_use]
+    pub fn answer_to(&self, request: &AuthorizationRequest) -> Option<&Answered> {
+        let question = request.question();
+        let given = self.answers.iter().filter(|answered| answered.answer.source != Source::Forced);
+        given.rev().find(|answered| answered.question == question || answered.event == request.event)
+    }
+
+    /// What Stripe has approved before this request and these books have not seen: an earlier request that never
+    /// reached us. It is money held all the same.
+    #[must_use]
+    pub fn unseen_before(&self, request: &AuthorizationRequest) -> i64 {
+        let told = self.seen.as_ref().is_some_and(|seen| seen.history_entries() >= request.history_entries);
+        if request.history_entries == 0 || told {
+            return 0;
+        }
+        request.approved_before.saturating_sub(self.hold().saturating_add(self.captured())).max(0)
+    }
+
+    /// Books a question with its answer. A stand-in's answer takes the place of the decision on the same question.
+    pub fn answered(&mut self, decided: &Decided) {
+        let Decided { request, decision } = decided;
+        self.created = request.created;
+        self.merchant = request.merchant.clone();
+        self.currency = request.asked.ok().map(|asked| asked.currency).or(self.currency);
+        let unseen = self.unseen_before(request);
+        let question = request.question();
+        let answer = decision.answer(request.is_amount_controllable);
+        if unseen > 0 {
+            let earlier = question.history_entries.saturating_sub(1);
+            self.answers.push(Answered {
+                question: Question { history_entries: earlier, amount: unseen },
+                event: request.event.clone(),
+                at: decision.at,
+                granted: unseen,
+                answer: Answer { source: Source::Forced, outcome: Outcome::Approved, ..answer },
+            });
+        }
+        let answered = Answered {
+            question,
+            event: request.event.clone(),
+            at: decision.at,
+            granted: decision.granted,
+            answer,
+        };
+        let given = self.answers.iter_mut().filter(|given| given.answer.source != Source::Forced);
+        match given.rev().find(|given| given.question == question) {
+            Some(before) => *before = Answered { at: before.at, ..answered },
+            None => self.answers.push(answered),
+        }
+    }
+
+    /// Takes a snapshot of Stripe's, if it is the later word.
+    pub fn observed(&mut self, seen: &AuthorizationSeen, created: Timestamp, event: &EventId) {
+        if self.created == Timestamp::default() {
+            self.created = seen.created;
+        }
+        if self.merchant == Merchant::default() {
+            self.merchant = seen.merchant.clone();
+        }
+        self.currency = self.currency.or(Some(seen.amount.currency));
+        let told = u32::try_from(seen.history.len()).unwrap_or(u32::MAX);
+        let progress = Progress {
+            is_terminal: seen.status.is_terminal(),
+            history_entries: if told == 0 && seen.approved { u32::MAX } else { told },
+            transactions: seen.transactions,
+            is_update: seen.is_update,
+            created,
+            event: event.clone(),
+        };
+        if self.seen.as_ref().is_some_and(|known| known.progress >= progress) {
+            return;
+        }
+        self.seen = Some(Box::new(Seen {
+            progress,
+            amount: seen.amount.amount,
+            approved: seen.approved,
+            status: seen.status,
+            history: seen.history.clone(),
+        }));
+    }
+
+    /// Takes a capture or refund, if it is a later version than the known one.
+    pub fn settled(&mut self, id: &TransactionId, transaction: Transaction) {
+        match self.transactions.get_mut(id) {
+            Some(known) if known.version >= transaction.version => {}
+            Some(known) => *known = transaction,
+            None => {
+                self.transactions.insert(id.clone(), transaction);
+            }
+        }
+    }
+
+    /// Minor units captured.
+    #[must_use]
+    pub fn captured(&self) -> i64 {
+        self.transactions.values().fold(0, |sum: i64, one| sum.saturating_add(one.captured()))
+    }
+
+    /// Minor units refunded.
+    #[must_use]
+    pub fn refunded(&self) -> i64 {
+        self.transactions.values().fold(0, |sum: i64, one| sum.saturating_add(one.refunded()))
+    }
+
+    /// Minor units held and not captured yet.
+    #[must_use]
+    pub fn hold(&self) -> i64 {
+        let told = match self.seen.as_deref() {
+            Some(seen) if seen.status.is_terminal() => return 0,
+            Some(seen) if seen.approved => seen.amount,
+            Some(_) | None => 0,
+        };
+        let unconfirmed =
+            self.unconfirmed().fold(0, |sum: i64, answered| sum.saturating_add(answered.granted));
+        told.saturating_add(unconfirmed).saturating_sub(self.captured()).max(0)
+    }
+
+    /// Where it stands: Stripe's word, or else what follows from ours.
+    #[must_use]
+    pub fn status(&self) -> AuthorizationStatus {
+        match self.seen.as_deref() {
+            Some(seen) => seen.status,
+            None if self.is_approved() => AuthorizationStatus::Pending,
+            None => AuthorizationStatus::Closed,
+        }
+    }
+
+    /// Whether it stands: Stripe's word, or else ours.
+    #[must_use]
+    pub fn is_approved(&self) -> bool {
+        match self.seen.as_deref() {
+            Some(seen) => seen.approved || self.unconfirmed().next().is_some(),
+            None => self.answers.iter().any(Answered::is_approval),
+        }
+    }
+
+    /// Minor units held or captured beyond what the policy granted: stand-in approvals, forced holds, over-captures.
+    #[must_use]
+    pub fn overrun(&self) -> i64 {
+        let by_policy = self.answers.iter().filter(|answered| answered.answer.source == Source::Policy);
+        let granted = by_policy.fold(0, |sum: i64, answered| sum.saturating_add(answered.granted));
+        self.hold().saturating_add(self.captured()).saturating_sub(granted).max(0)
+    }
+
+    /// When anything was last asked or told.
+    #[must_use]
+    pub fn last_at(&self) -> Timestamp {
+        let asked = self.answers.last().map(|answered| answered.at);
+        let told = self.seen.as_deref().map(|seen| seen.progress.created);
+        let settled = self.transactions.values().map(|transaction| transaction.version.1).max();
+        [asked, told, settled].into_iter().flatten().max().unwrap_or_default()
+    }
+
+    /// Whether it can be let go: nothing is held, and nothing more is expected.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.hold() == 0 && (self.status().is_terminal() || self.captured() > 0)
+    }
+
+    /// What the windows count of it. Held and captured money is laid into the approvals in order, each up to what
+    /// it was for; the last one takes what is over. So a hold stays in the window of its request, a released hold
+    /// leaves its window as it was, and an over-capture counts where its purchase counts.
+    #[must_use]
+    pub fn spends(&self, refunds_restore: bool) -> Vec<Spend> {
+        let restored = if refunds_restore { self.refunded() } else { 0 };
+        let counted = self.hold().saturating_add(self.captured()).saturating_sub(restored).max(0);
+        let mut spends = self.approvals();
+        if spends.is_empty() && counted > 0 {
+            spends.push(Spend { at: self.forced_at(), amount: 0, count: 0 });
+        }
+        let mut rest = counted;
+        let last = spends.len().saturating_sub(1);
+        for (place, spend) in spends.iter_mut().enumerate() {
+            let share = if place == last { rest } else { spend.amount.min(rest) };
+            spend.amount = share;
+            rest = rest.saturating_sub(share);
+        }
+        spends
+    }
+
+    /// Every approval that stands, with what it was for, by the time of its request.
+    fn approvals(&self) -> Vec<Spend> {
+        let one = |at, amount| Spend { at, amount, count: 1 };
+        let told = self.seen.as_deref();
+        let mut approvals = Vec::with_capacity(1);
+        for (index, entry) in told.iter().flat_map(|seen| seen.history.iter().enumerate()) {
+            let ours = self.answers.iter().find(|answered| {
+                usize::try_from(answered.question.history_entries).is_ok_and(|asked| asked == index)
+            });
+            if entry.approved {
+                let granted =
+                    ours.filter(|ours| ours.is_approval()).map_or(entry.amount, |ours| ours.granted);
+                approvals.push(one(ours.map_or(entry.created, |ours| ours.at), granted));
+            }
+        }
+        if let Some(seen) = told.filter(|seen| seen.history.is_empty() && seen.approved) {
+            let ours = self.answers.iter().filter(|answered| answered.is_approval());
+            approvals.extend(ours.map(|ours| one(ours.at, ours.granted)));
+            if approvals.is_empty() {
+                approvals.push(one(seen.progress.created, seen.amount));
+            }
+        }
+        approvals.extend(self.unconfirmed().map(|answered| one(answered.at, answered.granted)));
+        approvals.sort_by_key(|spend| spend.at);
+        approvals
+    }
+
+    /// The time that counts where nothing was ever approved, and money moved all the same.
+    fn forced_at(&self) -> Timestamp {
+        let asked = self.answers.first().map(|answered| answered.at);
+        asked.unwrap_or_else(|| {
+            let settled = self.transactions.values().map(|transaction| transaction.version.1).min();
+            settled.unwrap_or(self.created)
+        })
+    }
+
+    /// Approvals of ours that Stripe's word does not cover yet.
+    fn unconfirmed(&self) -> impl Iterator<Item = &Answered> {
+        let told = self.seen.as_deref().map_or(0, Seen::history_entries);
+        self.answers
+            .iter()
+            .filter(move |answered| answered.is_approval() && answered.question.history_entries >= told)
+    }
+}
+
+impl Answered {
+    fn is_approval(&self) -> bool {
+        match self.answer.outcome {
+            Outcome::Approved | Outcome::Partial => true,
+            Outcome::Declined => false,
+        }
+    }
+}
+
+impl Seen {
+    fn history_entries(&self) -> u32 {
+        self.progress.history_entries
+    }
+}

@@ -1,0 +1,199 @@
+//! The sentence that a support agent can read out: what was decided, by which rule, with which numbers.
+
+use std::fmt::{self, Write};
+
+use super::{
+    decision::{Decision, LimitCheck, Outcome, Reason, Source},
+    money::{Currency, Money, Plain},
+    policy::{Interval, Measure},
+    request::AuthorizationRequest,
+    time::Timestamp,
+};
+
+/// Explains a decision on a request.
+#[must_use]
+pub fn explain(request: &AuthorizationRequest, decision: &Decision) -> String {
+    let mut text = String::with_capacity(160);
+    // Writing to a `String` cannot fail.
+    let _ = write_explanation(&mut text, request, decision);
+    text
+}
+
+fn write_explanation(
+    text: &mut String,
+    request: &AuthorizationRequest,
+    decision: &Decision,
+) -> Result<(), fmt::Error> {
+    let outcome = decision.outcome.as_str();
+    let currency = request.asked.ok().map(|asked| asked.currency);
+    match (decision.source, decision.outcome) {
+        (Source::StandIn, _) => {
+            write!(
+                text,
+                "{outcome} by the stand-in, without the books: {}",
+                stand_in_cause(decision.reason)
+            )?;
+        }
+        (Source::Forced, _) => write!(text, "{outcome} by Stripe or the network, not by this policy")?,
+        (Source::Policy, Outcome::Approved) => approved(text, decision, currency)?,
+        (Source::Policy, Outcome::Partial) => {
+            let granted = in_currency(decision.granted, currency);
+            write!(text, "approved in part: {granted} of what was asked; ")?;
+            limit_reason(text, decision, currency)?;
+        }
+        (Source::Policy, Outcome::Declined) => {
+            write!(text, "declined: ")?;
+            declined(text, request, decision, currency)?;
+        }
+    }
+    if decision.challenge {
+        write!(text, "; the cardholder is asked by text message whether it was them")?;
+    }
+    Ok(())
+}
+
+fn approved(text: &mut String, decision: &Decision, currency: Option<Currency>) -> fmt::Result {
+    write!(text, "approved: {}", in_currency(decision.granted, currency))?;
+    let amounts = decision.limits.iter().filter(|check| check.measure != Measure::Count);
+    match amounts.min_by_key(|check| check.max.saturating_sub(check.after)) {
+        Some(tightest) => write!(text, "; {}", Spent { check: tightest, used: tightest.after }),
+        None => write!(text, "; no limit on amounts applies"),
+    }
+}
+
+fn declined(
+    text: &mut String,
+    request: &AuthorizationRequest,
+    decision: &Decision,
+    currency: Option<Currency>,
+) -> fmt::Result {
+    let merchant = &request.merchant;
+    let category = merchant.category.as_str();
+    let country = merchant.country.map_or_else(|| "unknown".to_owned(), |country| country.to_string());
+    let network_id = merchant.network_id.as_ref().map_or("unknown", |id| id.as_str());
+    let presence = request.card_presence.map_or("unknown", super::merchant::CardPresence::as_str);
+    match decision.reason {
+        Reason::SpendingLimit | Reason::VelocityLimit => limit_reason(text, decision, currency),
+        Reason::CategoryBlocked => write!(text, "the merchant category {category} is blocked"),
+        Reason::CategoryNotAllowed => {
+            let category = if category.is_empty() { "(none given)" } else { category };
+            write!(text, "the merchant category {category} is not among the allowed ones")
+        }
+        Reason::CountryBlocked => write!(text, "merchants in the country {country} are blocked"),
+        Reason::CountryNotAllowed => {
+            write!(text, "the merchant's country ({country}) is not among the allowed ones")
+        }
+        Reason::PresenceBlocked => write!(text, "purchases with card presence {presence} are not allowed"),
+        Reason::MerchantBlocked => write!(text, "the merchant with network id {network_id} is blocked"),
+        Reason::MerchantNotAllowed => {
+            write!(text, "the merchant with network id {network_id} is not among the allowed ones")
+        }
+        Reason::CardPaused => write!(text, "the card is paused"),
+        Reason::CurrencyMismatch => {
+            let currency =
+                currency.map_or_else(|| "its currency".to_owned(), |c| c.as_str().to_ascii_uppercase());
+            write!(text, "{currency} is not the card's currency, or no limit of the policy names it")
+        }
+        Reason::ContractViolation => match decision.violation {
+            Some(violation) => write!(text, "{violation}"),
+            None => write!(text, "the request broke Stripe's contract"),
+        },
+        Reason::Approved | Reason::StandInOverload | Reason::StandInDeadline | Reason::StandInJournal => {
+            write!(text, "{}", stand_in_cause(decision.reason))
+        }
+    }
+}
+
+/// Names the limit that stood in the way: the tightest of the kind that the reason names.
+fn limit_reason(text: &mut String, decision: &Decision, currency: Option<Currency>) -> fmt::Result {
+    let is_count = decision.reason == Reason::VelocityLimit;
+    let failing = decision
+        .limits
+        .iter()
+        .filter(|check| (check.measure == Measure::Count) == is_count && check.after > check.max);
+    let Some(tightest) = failing.min_by_key(|check| check.max.saturating_sub(check.before)) else {
+        return write!(text, "a limit is reached");
+    };
+    write!(text, "{}", Spent { check: tightest, used: tightest.before })?;
+    if !is_count && decision.outcome == Outcome::Declined {
+        let largest = Money::new(decision.largest_approvable.unwrap_or(0), currency.unwrap_or(Currency::USD));
+        write!(text, "; at most {} would have passed", Plain(largest))?;
+    }
+    match (tightest.resets_at, tightest.interval) {
+        (Some(at), Interval::Rolling(_)) => {
+            write!(text, "; the first of them leaves the window {}", Minute(at))
+        }
+        (Some(at), _) => write!(text, "; resets {}", Minute(at)),
+        (None, _) => Ok(()),
+    }
+}
+
+const fn stand_in_cause(reason: Reason) -> &'static str {
+    match reason {
+        Reason::StandInOverload => "there was more work than fits",
+        Reason::StandInDeadline => "a decision would have come too late",
+        Reason::StandInJournal => "the journal did not take the decision",
+        Reason::Approved
+        | Reason::SpendingLimit
+        | Reason::VelocityLimit
+        | Reason::CategoryBlocked
+        | Reason::CategoryNotAllowed
+        | Reason::CountryBlocked
+        | Reason::CountryNotAllowed
+        | Reason::PresenceBlocked
+        | Reason::MerchantBlocked
+        | Reason::MerchantNotAllowed
+        | Reason::CardPaused
+        | Reason::CurrencyMismatch
+        | Reason::ContractViolation => "it could not be decided",
+    }
+}
+
+fn in_currency(amount: i64, currency: Option<Currency>) -> String {
+    currency.map_or_else(|| amount.to_string(), |currency| Money::new(amount, currency).to_string())
+}
+
+/// `480.00 of the 500.00 USD a day are spent`.
+struct Spent<'a> {
+    check: &'a LimitCheck,
+    used: i64,
+}
+
+impl fmt::Display for Spent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LimitCheck { interval, max, .. } = *self.check;
+        let each = match interval {
+            Interval::PerAuthorization => "per authorization".to_owned(),
+            Interval::Daily => "a day".to_owned(),
+            Interval::Weekly => "a week".to_owned(),
+            Interval::Monthly => "a month".to_owned(),
+            Interval::Yearly => "a year".to_owned(),
+            Interval::AllTime => "in the life of the card".to_owned(),
+            Interval::Rolling(_) => {
+                let text = interval.to_string();
+                let span = text.trim_start_matches("rolling(").trim_end_matches(')').to_owned();
+                format!("within {span}")
+            }
+        };
+        match self.check.currency() {
+            Some(currency) => {
+                let (used, max) = (Money::new(self.used, currency), Money::new(max, currency));
+                write!(f, "{} of the {max} {each} are spent", Plain(used))
+            }
+            None => write!(f, "{} of the {max} approvals {each} are used", self.used),
+        }
+    }
+}
+
+/// A time to the minute, as `2026-11-23T00:00Z`; with seconds where there are some.
+struct Minute(Timestamp);
+
+impl fmt::Display for Minute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = Timestamp::from_seconds(self.0.as_seconds()).to_string();
+        match whole.strip_suffix(":00Z") {
+            Some(minute) => write!(f, "{minute}Z"),
+            None => f.write_str(&whole),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The form of events on disk: a JSON array whose first element is the version of the form, the rest one object for
+//! each event. Only the fields that are listed here are ever written; `docs/journal-format.md` draws them.
+
+mod card;
+mod decided;
+mod observed;
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{AuthorizationId, Event, Fact};
+
+/// The version of the form that this build writes. It reads this one and all before it.
+const VERSION: u32 = 1;
+
+/// An entry's body that cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It is no JSON of the expected form.
+    #[error("expected a journal entry of form {VERSION}, found: {0}")]
+    Form(#[from] serde_json::Error),
+    /// A newer build wrote it.
+    #[error("the journal entry has form {0}, this build reads up to {VERSION}: run a newer build")]
+    Newer(u32),
+    /// A field has a value that no build writes.
+    #[error("the journal entry's `{field}` is `{found}`, which no build writes")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// The beginning of what was found.
+        found: String,
+    },
+}
+
+/// Writes events as a body.
+#[must_use]
+pub fn encode<'a>(events: impl IntoIterator<Item = &'a Event>) -> String {
+    let mut body = Vec::with_capacity(640);
+    body.push(b'[');
+    body.extend_from_slice(VERSION.to_string().as_bytes());
+    for event in events {
+        body.push(b',');
+        // Writing to memory cannot fail, and no map of ours has keys that are no strings.
+        let _ = serde_json::to_writer(&mut body, &EventRecord::from(event));
+    }
+    body.push(b']');
+    String::from_utf8(body).unwrap_or_default()
+}
+
+/// Reads a body back.
+///
+/// # Errors
+/// [`Unreadable`] says what was expected and what was found.
+pub fn decode(body: &str) -> Result<Vec<Event>, Unreadable> {
+    let elements: Vec<&serde_json::value::RawValue> = serde_json::from_str(body)?;
+    let mut elements = elements.into_iter();
+    let version: u32 = serde_json::from_str(elements.next().map_or("null", |raw| raw.get()))?;
+    if version > VERSION {
+        return Err(Unreadable::Newer(version));
+    }
+    elements.map(|raw| serde_json::from_str::<EventRecord<'_>>(raw.get())?.into_event()).collect()
+}
+
+/// The authorizations that an event speaks of.
+#[must_use]
+pub fn authorization_of(event: &Event) -> Option<&AuthorizationId> {
+    match event {
+        Event::Decided(decided) | Event::StoodIn(decided) => Some(&decided.request.authorization),
+        Event::Observed(observation) => match &observation.fact {
+            Fact::Authorization(seen) => Some(&seen.id),
+            Fact::Transaction(seen) => seen.authorization.as_ref(),
+            Fact::Card(_) | Fact::Other(_) => None,
+        },
+        Event::Recalled(recalled) => Some(&recalled.id),
+        Event::Snapshot(_) => None,
+    }
+}
+
+/// One event on disk.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum EventRecord<'a> {
+    #[serde(borrow)]
+    Decided(Box<decided::DecidedRecord<'a>>),
+    #[serde(borrow)]
+    StoodIn(Box<decided::DecidedRecord<'a>>),
+    #[serde(borrow)]
+    Observed(Box<observed::ObservedRecord<'a>>),
+    #[serde(borrow)]
+    Recalled(Box<card::RecalledRecord<'a>>),
+    #[serde(borrow)]
+    Snapshot(Box<card::CardRecord<'a>>),
+}
+
+impl<'a> From<&'a Event> for EventRecord<'a> {
+    fn from(event: &'a Event) -> Self {
+        match event {
+            Event::Decided(decided) => Self::Decided(Box::new((&**decided).into())),
+            Event::StoodIn(decided) => Self::StoodIn(Box::new((&**decided).into())),
+            Event::Observed(observation) => Self::Observed(Box::new((&**observation).into())),
+            Event::Recalled(recalled) => Self::Recalled(Box::new((&**recalled).into())),
+            Event::Snapshot(card) => Self::Snapshot(Box::new((&**card).into())),
+        }
+    }
+}
+
+impl EventRecord<'_> {
+    fn into_event(self) -> Result<Event, Unreadable> {
+        Ok(match self {
+            Self::Decided(record) => Event::Decided(Box::new(record.into_decided()?)),
+            Self::StoodIn(record) => Event::StoodIn(Box::new(record.into_decided()?)),
+            Self::Observed(record) => Event::Observed(Box::new(record.into_observation()?)),
+            Self::Recalled(record) => Event::Recalled(Box::new(record.into_recalled()?)),
+            Self::Snapshot(record) => Event::Snapshot(Box::new(record.into_card()?)),
+        })
+    }
+}
+
+/// Text of a record: borrowed when written, and when read back unless it has escapes.
+type Text<'a> = Cow<'a, str>;
+
+/// Reads a field that must be one of its type's own words.
+fn field<T>(field: &'static str, text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Unreadable> {
+    parse(text).ok_or_else(|| Unreadable::Field { field, found: text.chars().take(40).collect() })
+}
+
+/// Reads a field that may be missing.
+fn optional<T>(
+    name: &'static str,
+    text: Option<&Text<'_>>,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, Unreadable> {
+    text.map(|text| field(name, text, parse)).transpose()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields by reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields by reference")]
+fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+#[cfg(test)]
+mod tests;

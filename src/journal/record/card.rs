@@ -1,0 +1,427 @@
+//! The whole state of a card, on disk: what a snapshot holds.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Text, Unreadable,
+    decided::{MerchantRecord, currency_text, interval_text},
+    field, is_false, is_zero,
+    observed::{CardStateRecord, HistoryRecord},
+    optional,
+};
+use crate::domain::{
+    Answer, Answered, Authorization, AuthorizationId, AuthorizationStatus, Card, Category, DecisionId,
+    EventId, Forgotten, Interval, Measure, NetworkId, Outcome, Progress, Question, Reason, Recalled, Running,
+    Seen, Source, Standing, Tally, Timestamp, Transaction, TransactionId, TransactionKind, Unlinked, Window,
+    Zone,
+};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct CardRecord<'a> {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    currency: Option<Text<'a>>,
+    time: i64,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    authorizations: Vec<(Text<'a>, AuthorizationRecord<'a>)>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    unlinked: Vec<(Text<'a>, UnlinkedRecord<'a>)>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    corrected: Vec<(Text<'a>, Option<Text<'a>>)>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    tallies: Vec<TallyRecord<'a>>,
+    #[serde(skip_serializing_if = "is_false", default)]
+    refunds_restore: bool,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    group: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    standing: Option<(CardStateRecord<'a>, i64, Text<'a>)>,
+    forgotten: (i64, i64),
+}
+
+/// The record of an authorization, by its id.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RecalledRecord<'a> {
+    id: Text<'a>,
+    #[serde(borrow, flatten)]
+    authorization: AuthorizationRecord<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AuthorizationRecord<'a> {
+    created: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    currency: Option<Text<'a>>,
+    #[serde(borrow, flatten)]
+    merchant: MerchantRecord<'a>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    answers: Vec<AnsweredRecord<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    seen: Option<SeenRecord<'a>>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    transactions: Vec<(Text<'a>, TransactionRecord<'a>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AnsweredRecord<'a> {
+    id: Text<'a>,
+    event: Text<'a>,
+    history: u32,
+    asked: i64,
+    at: i64,
+    #[serde(skip_serializing_if = "is_zero", default)]
+    granted: i64,
+    outcome: Text<'a>,
+    reason: Text<'a>,
+    source: Text<'a>,
+    /// The amount that the reply named.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    amount: Option<i64>,
+    #[serde(skip_serializing_if = "is_false", default)]
+    challenge: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SeenRecord<'a> {
+    amount: i64,
+    approved: bool,
+    status: Text<'a>,
+    #[serde(borrow)]
+    history: Vec<HistoryRecord<'a>>,
+    /// Terminal, history entries, transactions, update, created, event.
+    progress: (bool, u32, u32, bool, i64, Text<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct TransactionRecord<'a> {
+    kind: Text<'a>,
+    amount: i64,
+    /// Update, created, event.
+    version: (bool, i64, Text<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct UnlinkedRecord<'a> {
+    #[serde(borrow, flatten)]
+    transaction: TransactionRecord<'a>,
+    at: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    currency: Option<Text<'a>>,
+    #[serde(borrow, flatten)]
+    merchant: MerchantRecord<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TallyRecord<'a> {
+    measure: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    currency: Option<Text<'a>>,
+    interval: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    zone: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    categories: Option<Vec<Text<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    merchants: Option<Vec<Text<'a>>>,
+    used: i64,
+    /// Start and end of a calendar period.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    period: Option<(i64, i64)>,
+    /// Times and amounts of a rolling window.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    slots: Option<Vec<(i64, i64)>>,
+}
+
+impl<'a> From<&'a Card> for CardRecord<'a> {
+    fn from(card: &'a Card) -> Self {
+        let Forgotten { created_through, spent_through } = card.forgotten;
+        Self {
+            currency: card.currency.map(currency_text),
+            time: card.time.as_micros(),
+            authorizations: card
+                .authorizations
+                .iter()
+                .map(|(id, one)| (id.as_str().into(), one.into()))
+                .collect(),
+            unlinked: card.unlinked.iter().map(|(id, one)| (id.as_str().into(), one.into())).collect(),
+            corrected: card
+                .corrected
+                .iter()
+                .map(|(id, place)| (id.as_str().into(), place.as_ref().map(|place| place.as_str().into())))
+                .collect(),
+            tallies: card.tallies.iter().map(TallyRecord::from).collect(),
+            refunds_restore: card.refunds_restore,
+            group: card.group.as_deref().map(Into::into),
+            standing: card.standing.as_ref().map(|Standing { seen, version: (_, created, event) }| {
+                (seen.into(), created.as_micros(), event.as_str().into())
+            }),
+            forgotten: (created_through.as_micros(), spent_through.as_micros()),
+        }
+    }
+}
+
+impl CardRecord<'_> {
+    pub(super) fn into_card(self) -> Result<Card, Unreadable> {
+        let mut card = Card {
+            currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
+            time: Timestamp::from_micros(self.time),
+            refunds_restore: self.refunds_restore,
+            group: self.group.as_deref().map(Into::into),
+            forgotten: Forgotten {
+                created_through: Timestamp::from_micros(self.forgotten.0),
+                spent_through: Timestamp::from_micros(self.forgotten.1),
+            },
+            ..Card::default()
+        };
+        for (id, record) in self.authorizations {
+            card.authorizations.insert(field("id", &id, AuthorizationId::new)?, record.into_authorization()?);
+        }
+        for (id, record) in self.unlinked {
+            card.unlinked.insert(field("id", &id, TransactionId::new)?, record.into_unlinked()?);
+        }
+        for (id, place) in self.corrected {
+            let place = optional("authorization", place.as_ref(), AuthorizationId::new)?;
+            card.corrected.insert(field("id", &id, TransactionId::new)?, place);
+        }
+        card.tallies = self.tallies.into_iter().map(TallyRecord::into_tally).collect::<Result<_, _>>()?;
+        if let Some((seen, created, event)) = self.standing {
+            let seen = seen.into_seen()?;
+            let version =
+                (seen.is_update, Timestamp::from_micros(created), field("event", &event, EventId::new)?);
+            card.standing = Some(Standing { seen, version });
+        }
+        Ok(card)
+    }
+}
+
+impl<'a> From<&'a Recalled> for RecalledRecord<'a> {
+    fn from(recalled: &'a Recalled) -> Self {
+        Self { id: recalled.id.as_str().into(), authorization: (&recalled.authorization).into() }
+    }
+}
+
+impl RecalledRecord<'_> {
+    pub(super) fn into_recalled(self) -> Result<Recalled, Unreadable> {
+        Ok(Recalled {
+            id: field("id", &self.id, AuthorizationId::new)?,
+            authorization: self.authorization.into_authorization()?,
+        })
+    }
+}
+
+impl<'a> From<&'a Authorization> for AuthorizationRecord<'a> {
+    fn from(authorization: &'a Authorization) -> Self {
+        let transactions = authorization.transactions.iter();
+        Self {
+            created: authorization.created.as_micros(),
+            currency: authorization.currency.map(currency_text),
+            merchant: (&authorization.merchant).into(),
+            answers: authorization.answers.iter().map(AnsweredRecord::from).collect(),
+            seen: authorization.seen.as_deref().map(SeenRecord::from),
+            transactions: transactions.map(|(id, one)| (id.as_str().into(), one.into())).collect(),
+        }
+    }
+}
+
+impl AuthorizationRecord<'_> {
+    fn into_authorization(self) -> Result<Authorization, Unreadable> {
+        let mut transactions = BTreeMap::new();
+        for (id, record) in self.transactions {
+            transactions.insert(field("id", &id, TransactionId::new)?, record.into_transaction()?);
+        }
+        Ok(Authorization {
+            created: Timestamp::from_micros(self.created),
+            currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
+            merchant: self.merchant.into_merchant()?,
+            answers: self.answers.iter().map(AnsweredRecord::to_answered).collect::<Result<_, _>>()?,
+            seen: self.seen.map(SeenRecord::into_seen).transpose()?.map(Box::new),
+            transactions,
+        })
+    }
+}
+
+impl<'a> From<&'a Answered> for AnsweredRecord<'a> {
+    fn from(answered: &'a Answered) -> Self {
+        let Answer { decision, outcome, amount, reason, challenge, source } = answered.answer;
+        Self {
+            id: decision.to_string().into(),
+            event: answered.event.as_str().into(),
+            history: answered.question.history_entries,
+            asked: answered.question.amount,
+            at: answered.at.as_micros(),
+            granted: answered.granted,
+            outcome: outcome.as_str().into(),
+            reason: reason.as_str().into(),
+            source: source.as_str().into(),
+            amount,
+            challenge,
+        }
+    }
+}
+
+impl AnsweredRecord<'_> {
+    fn to_answered(&self) -> Result<Answered, Unreadable> {
+        Ok(Answered {
+            question: Question { history_entries: self.history, amount: self.asked },
+            event: field("event", &self.event, EventId::new)?,
+            at: Timestamp::from_micros(self.at),
+            granted: self.granted,
+            answer: Answer {
+                decision: field("id", &self.id, DecisionId::parse)?,
+                outcome: field("outcome", &self.outcome, Outcome::new)?,
+                amount: self.amount,
+                reason: field("reason", &self.reason, Reason::new)?,
+                challenge: self.challenge,
+                source: field("source", &self.source, Source::new)?,
+            },
+        })
+    }
+}
+
+impl<'a> From<&'a Seen> for SeenRecord<'a> {
+    fn from(seen: &'a Seen) -> Self {
+        let Progress { is_terminal, history_entries, transactions, is_update, created, event } =
+            &seen.progress;
+        let created = created.as_micros();
+        Self {
+            amount: seen.amount,
+            approved: seen.approved,
+            status: seen.status.as_str().into(),
+            history: seen.history.iter().map(HistoryRecord::from).collect(),
+            progress: (
+                *is_terminal,
+                *history_entries,
+                *transactions,
+                *is_update,
+                created,
+                event.as_str().into(),
+            ),
+        }
+    }
+}
+
+impl SeenRecord<'_> {
+    fn into_seen(self) -> Result<Seen, Unreadable> {
+        let (is_terminal, history_entries, transactions, is_update, created, event) = self.progress;
+        let event = field("event", &event, EventId::new)?;
+        let created = Timestamp::from_micros(created);
+        Ok(Seen {
+            progress: Progress { is_terminal, history_entries, transactions, is_update, created, event },
+            amount: self.amount,
+            approved: self.approved,
+            status: field("status", &self.status, AuthorizationStatus::new)?,
+            history: self.history.into_iter().map(Into::into).collect(),
+        })
+    }
+}
+
+impl<'a> From<&'a Transaction> for TransactionRecord<'a> {
+    fn from(transaction: &'a Transaction) -> Self {
+        let (is_update, created, event) = &transaction.version;
+        Self {
+            kind: transaction.kind.as_str().into(),
+            amount: transaction.amount,
+            version: (*is_update, created.as_micros(), event.as_str().into()),
+        }
+    }
+}
+
+impl TransactionRecord<'_> {
+    fn into_transaction(self) -> Result<Transaction, Unreadable> {
+        let (is_update, created, event) = self.version;
+        Ok(Transaction {
+            kind: field("kind", &self.kind, TransactionKind::new)?,
+            amount: self.amount,
+            version: (is_update, Timestamp::from_micros(created), field("event", &event, EventId::new)?),
+        })
+    }
+}
+
+impl<'a> From<&'a Unlinked> for UnlinkedRecord<'a> {
+    fn from(unlinked: &'a Unlinked) -> Self {
+        Self {
+            transaction: (&unlinked.transaction).into(),
+            at: unlinked.at.as_micros(),
+            currency: unlinked.currency.map(currency_text),
+            merchant: (&unlinked.merchant).into(),
+        }
+    }
+}
+
+impl UnlinkedRecord<'_> {
+    fn into_unlinked(self) -> Result<Unlinked, Unreadable> {
+        Ok(Unlinked {
+            transaction: self.transaction.into_transaction()?,
+            at: Timestamp::from_micros(self.at),
+            currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
+            merchant: self.merchant.into_merchant()?,
+        })
+    }
+}
+
+impl<'a> From<&'a Tally> for TallyRecord<'a> {
+    fn from(tally: &'a Tally) -> Self {
+        let Window { measure, interval, time_zone, categories, merchants } = &*tally.window;
+        let (used, period, slots) = match &tally.running {
+            Running::Period { start, end, used } => (*used, Some((start.as_micros(), end.as_micros())), None),
+            Running::Rolling { slots, used } => {
+                let slots = slots.iter().map(|(at, amount)| (at.as_micros(), *amount)).collect();
+                (*used, None, Some(slots))
+            }
+            Running::Total { used } => (*used, None, None),
+        };
+        let currency = match measure {
+            Measure::Amount(currency) => *currency,
+            Measure::Count => None,
+        };
+        Self {
+            measure: measure.as_str().into(),
+            currency: currency.map(currency_text),
+            interval: interval_text(*interval),
+            zone: (*time_zone != Zone::UTC).then(|| time_zone.name().into()),
+            categories: categories.as_ref().map(|list| list.iter().map(|one| one.as_str().into()).collect()),
+            merchants: merchants.as_ref().map(|list| list.iter().map(|one| one.as_str().into()).collect()),
+            used,
+            period,
+            slots,
+        }
+    }
+}
+
+impl TallyRecord<'_> {
+    fn into_tally(self) -> Result<Tally, Unreadable> {
+        let currency = optional("currency", self.currency.as_ref(), |text| text.parse().ok())?;
+        let measure = field("measure", &self.measure, |text| match text {
+            "amount" => Some(Measure::Amount(currency)),
+            "count" => Some(Measure::Count),
+            _ => None,
+        })?;
+        let list = |list: Vec<Text<'_>>| {
+            list.iter().map(|id| field("merchants", id, NetworkId::new)).collect::<Result<_, _>>()
+        };
+        let window = Window {
+            measure,
+            interval: field("interval", &self.interval, Interval::parse)?,
+            time_zone: optional("zone", self.zone.as_ref(), Zone::new)?.unwrap_or(Zone::UTC),
+            categories: self
+                .categories
+                .map(|list| list.iter().map(|name| Category::of(Some(name), None)).collect()),
+            merchants: self.merchants.map(list).transpose()?,
+        };
+        let used = self.used;
+        let running = match (self.period, self.slots) {
+            (Some((start, end)), _) => Running::Period {
+                start: Timestamp::from_micros(start),
+                end: Timestamp::from_micros(end),
+                used,
+            },
+            (None, Some(slots)) => Running::Rolling {
+                slots: slots.into_iter().map(|(at, amount)| (Timestamp::from_micros(at), amount)).collect(),
+                used,
+            },
+            (None, None) => Running::Total { used },
+        };
+        Ok(Tally { window: Arc::new(window), running })
+    }
+}

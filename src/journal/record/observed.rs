@@ -1,0 +1,244 @@
+//! What Stripe says happened, on disk.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Text, Unreadable,
+    decided::{MerchantRecord, currency_text},
+    field, is_false, optional,
+};
+use crate::domain::{
+    AuthorizationId, AuthorizationSeen, AuthorizationStatus, CardId, CardSeen, ConnectedAccountId, Currency,
+    EventId, EventType, Fact, HistoryEntry, Money, Observation, Timestamp, TransactionId, TransactionKind,
+    TransactionSeen,
+};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ObservedRecord<'a> {
+    event: Text<'a>,
+    card: Text<'a>,
+    created: i64,
+    received_at: i64,
+    #[serde(skip_serializing_if = "is_false", default)]
+    livemode: bool,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    account: Option<Text<'a>>,
+    #[serde(borrow, flatten)]
+    fact: FactRecord<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FactRecord<'a> {
+    #[serde(borrow)]
+    Authorization(Box<AuthorizationRecord<'a>>),
+    #[serde(borrow)]
+    Transaction(Box<TransactionRecord<'a>>),
+    #[serde(borrow)]
+    CardState(CardStateRecord<'a>),
+    #[serde(borrow)]
+    Other(Text<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct AuthorizationRecord<'a> {
+    id: Text<'a>,
+    #[serde(skip_serializing_if = "is_false", default)]
+    update: bool,
+    created: i64,
+    amount: i64,
+    currency: Text<'a>,
+    approved: bool,
+    status: Text<'a>,
+    history: Vec<HistoryRecord<'a>>,
+    transactions: u32,
+    #[serde(borrow, flatten)]
+    merchant: MerchantRecord<'a>,
+}
+
+/// One decided request, as Stripe tells it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct HistoryRecord<'a> {
+    amount: i64,
+    approved: bool,
+    created: i64,
+    reason: Text<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TransactionRecord<'a> {
+    id: Text<'a>,
+    #[serde(skip_serializing_if = "is_false", default)]
+    update: bool,
+    created: i64,
+    kind: Text<'a>,
+    amount: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    currency: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    authorization: Option<Text<'a>>,
+    #[serde(borrow, flatten)]
+    merchant: MerchantRecord<'a>,
+}
+
+/// The state of a card at Stripe.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CardStateRecord<'a> {
+    #[serde(skip_serializing_if = "is_false", default)]
+    update: bool,
+    active: bool,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    currency: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    group: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    replacement_for: Option<Text<'a>>,
+}
+
+impl<'a> From<&'a Observation> for ObservedRecord<'a> {
+    fn from(observation: &'a Observation) -> Self {
+        Self {
+            event: observation.event.as_str().into(),
+            card: observation.card.as_str().into(),
+            created: observation.created.as_micros(),
+            received_at: observation.received_at.as_micros(),
+            livemode: observation.livemode,
+            account: observation.connected_account.as_ref().map(|account| account.as_str().into()),
+            fact: match &observation.fact {
+                Fact::Authorization(seen) => FactRecord::Authorization(Box::new((&**seen).into())),
+                Fact::Transaction(seen) => FactRecord::Transaction(Box::new((&**seen).into())),
+                Fact::Card(seen) => FactRecord::CardState((&**seen).into()),
+                Fact::Other(kind) => FactRecord::Other(kind.as_str().into()),
+            },
+        }
+    }
+}
+
+impl ObservedRecord<'_> {
+    pub(super) fn into_observation(self) -> Result<Observation, Unreadable> {
+        Ok(Observation {
+            event: field("event", &self.event, EventId::new)?,
+            created: Timestamp::from_micros(self.created),
+            received_at: Timestamp::from_micros(self.received_at),
+            livemode: self.livemode,
+            connected_account: optional("account", self.account.as_ref(), ConnectedAccountId::new)?,
+            card: field("card", &self.card, CardId::new)?,
+            fact: match self.fact {
+                FactRecord::Authorization(record) => Fact::Authorization(Box::new(record.into_seen()?)),
+                FactRecord::Transaction(record) => Fact::Transaction(Box::new(record.into_seen()?)),
+                FactRecord::CardState(record) => Fact::Card(Box::new(record.into_seen()?)),
+                FactRecord::Other(kind) => Fact::Other(field("other", &kind, EventType::new)?),
+            },
+        })
+    }
+}
+
+impl<'a> From<&'a AuthorizationSeen> for AuthorizationRecord<'a> {
+    fn from(seen: &'a AuthorizationSeen) -> Self {
+        Self {
+            id: seen.id.as_str().into(),
+            update: seen.is_update,
+            created: seen.created.as_micros(),
+            amount: seen.amount.amount,
+            currency: currency_text(seen.amount.currency),
+            approved: seen.approved,
+            status: seen.status.as_str().into(),
+            history: seen.history.iter().map(HistoryRecord::from).collect(),
+            transactions: seen.transactions,
+            merchant: (&seen.merchant).into(),
+        }
+    }
+}
+
+impl AuthorizationRecord<'_> {
+    fn into_seen(self) -> Result<AuthorizationSeen, Unreadable> {
+        let currency = field("currency", &self.currency, |text| text.parse::<Currency>().ok())?;
+        Ok(AuthorizationSeen {
+            id: field("id", &self.id, AuthorizationId::new)?,
+            is_update: self.update,
+            created: Timestamp::from_micros(self.created),
+            amount: Money::new(self.amount, currency),
+            approved: self.approved,
+            status: field("status", &self.status, AuthorizationStatus::new)?,
+            history: self.history.into_iter().map(HistoryEntry::from).collect(),
+            transactions: self.transactions,
+            merchant: self.merchant.into_merchant()?,
+        })
+    }
+}
+
+impl<'a> From<&'a HistoryEntry> for HistoryRecord<'a> {
+    fn from(entry: &'a HistoryEntry) -> Self {
+        Self {
+            amount: entry.amount,
+            approved: entry.approved,
+            created: entry.created.as_micros(),
+            reason: (&*entry.reason).into(),
+        }
+    }
+}
+
+impl From<HistoryRecord<'_>> for HistoryEntry {
+    fn from(record: HistoryRecord<'_>) -> Self {
+        Self {
+            amount: record.amount,
+            approved: record.approved,
+            created: Timestamp::from_micros(record.created),
+            reason: (&*record.reason).into(),
+        }
+    }
+}
+
+impl<'a> From<&'a TransactionSeen> for TransactionRecord<'a> {
+    fn from(seen: &'a TransactionSeen) -> Self {
+        Self {
+            id: seen.id.as_str().into(),
+            update: seen.is_update,
+            created: seen.created.as_micros(),
+            kind: seen.kind.as_str().into(),
+            amount: seen.amount,
+            currency: seen.currency.map(currency_text),
+            authorization: seen.authorization.as_ref().map(|id| id.as_str().into()),
+            merchant: (&seen.merchant).into(),
+        }
+    }
+}
+
+impl TransactionRecord<'_> {
+    fn into_seen(self) -> Result<TransactionSeen, Unreadable> {
+        Ok(TransactionSeen {
+            id: field("id", &self.id, TransactionId::new)?,
+            is_update: self.update,
+            created: Timestamp::from_micros(self.created),
+            kind: field("kind", &self.kind, TransactionKind::new)?,
+            amount: self.amount,
+            currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
+            authorization: optional("authorization", self.authorization.as_ref(), AuthorizationId::new)?,
+            merchant: self.merchant.into_merchant()?,
+        })
+    }
+}
+
+impl<'a> From<&'a CardSeen> for CardStateRecord<'a> {
+    fn from(seen: &'a CardSeen) -> Self {
+        Self {
+            update: seen.is_update,
+            active: seen.is_active,
+            currency: seen.currency.map(currency_text),
+            group: seen.group.as_deref().map(Into::into),
+            replacement_for: seen.replacement_for.as_ref().map(|card| card.as_str().into()),
+        }
+    }
+}
+
+impl CardStateRecord<'_> {
+    pub(super) fn into_seen(self) -> Result<CardSeen, Unreadable> {
+        Ok(CardSeen {
+            is_update: self.update,
+            is_active: self.active,
+            currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
+            group: self.group.as_deref().map(Into::into),
+            replacement_for: optional("replacement_for", self.replacement_for.as_ref(), CardId::new)?,
+        })
+    }
+}
