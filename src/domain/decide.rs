@@ -186,7 +186,7 @@ fn checks(
     let unseen = known.map_or(request.approved_before_if_unknown(), |known| known.unseen_before(request));
     let full = held_if_approved(&request.merchant.category, asked);
     let own = request.card_currency.or(card.currency).or(Some(asked.currency));
-    limits_in_force(policy, request)
+    limits_in_force(policy, request.stripe_controls.as_deref())
         .filter(|limit| limit.window.admits(&request.merchant, Some(asked.currency), own))
         .map(|limit| {
             let tally = card.tallies.iter().find(|tally| tally.is_of(&limit.window));
@@ -220,9 +220,9 @@ fn checks(
 /// The policy's limits and, where it mirrors them, the card's own at Stripe.
 pub fn limits_in_force<'a>(
     policy: &'a CardPolicy,
-    request: &'a AuthorizationRequest,
+    stripe_controls: Option<&'a Controls>,
 ) -> impl Iterator<Item = &'a Limit> {
-    let mirrored = request.stripe_controls.as_deref().filter(|_| policy.mirror_stripe_controls);
+    let mirrored = stripe_controls.filter(|_| policy.mirror_stripe_controls);
     let mirrored = mirrored.into_iter().flat_map(|controls| controls.spending_limits.iter());
     policy.controls.spending_limits.iter().chain(mirrored)
 }

@@ -74,6 +74,12 @@ impl PolicyVersion {
         Self(name.into())
     }
 
+    /// The version of answers that were given without a policy.
+    #[must_use]
+    pub fn stand_in() -> Self {
+        Self::new("stand_in")
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {

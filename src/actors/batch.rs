@@ -1,0 +1,98 @@
+//! What a card has decided and not yet seen durable: the events of one append, with those who wait for them.
+
+use tokio::sync::oneshot;
+
+use super::{Cause, NotBooked};
+use crate::domain::{Answer, AuthorizationRequest, Decided, Event};
+
+/// Events that go down together, in order.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) events: Vec<Event>,
+    pub(super) waiting: Vec<Waiting>,
+}
+
+/// Somebody who may be told only when an event is durable.
+pub(super) struct Waiting {
+    /// Which event of the batch.
+    pub(super) event: usize,
+    pub(super) reply: Reply,
+}
+
+/// How they are told.
+pub(super) enum Reply {
+    Answer(oneshot::Sender<Result<Answer, Cause>>),
+    Booked(oneshot::Sender<Result<(), NotBooked>>),
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Adds an event, and whoever waits for it.
+    pub(super) fn push(&mut self, event: Event, reply: Option<Reply>) {
+        let place = self.events.len();
+        self.events.push(event);
+        self.waiting.extend(reply.map(|reply| Waiting { event: place, reply }));
+    }
+
+    /// Where the answer to the same question is, if it is in this batch.
+    pub(super) fn place_of(&self, request: &AuthorizationRequest) -> Option<usize> {
+        self.events.iter().position(|event| decided_in(event).is_some_and(|decided| is_same(decided, request)))
+    }
+
+    /// Lets another wait for the event at `place`.
+    pub(super) fn join(&mut self, place: usize, reply: Reply) {
+        self.waiting.push(Waiting { event: place, reply });
+    }
+
+    /// Adds all of `later` behind this.
+    pub(super) fn extend(&mut self, later: Self) {
+        let offset = self.events.len();
+        self.events.extend(later.events);
+        self.waiting.extend(later.waiting.into_iter().map(|waiting| Waiting {
+            event: waiting.event.saturating_add(offset),
+            reply: waiting.reply,
+        }));
+    }
+
+    /// Tells everyone that nothing of this was booked.
+    pub(super) fn give_up(self, cause: Cause) {
+        for waiting in self.waiting {
+            waiting.reply.give_up(cause);
+        }
+    }
+}
+
+impl Reply {
+    /// Gives an answer that is durable already.
+    pub(super) fn tell(self, answer: Answer) {
+        match self {
+            Self::Answer(reply) => drop(reply.send(Ok(answer))),
+            Self::Booked(reply) => drop(reply.send(Ok(()))),
+        }
+    }
+
+    pub(super) fn give_up(self, cause: Cause) {
+        // Whoever has stopped waiting has answered for itself.
+        match self {
+            Self::Answer(reply) => drop(reply.send(Err(cause))),
+            Self::Booked(reply) => drop(reply.send(Err(NotBooked(cause)))),
+        }
+    }
+}
+
+/// The question and answer in an event.
+pub(super) fn decided_in(event: &Event) -> Option<&Decided> {
+    match event {
+        Event::Decided(decided) | Event::StoodIn(decided) => Some(decided),
+        Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_) => None,
+    }
+}
+
+fn is_same(decided: &Decided, request: &AuthorizationRequest) -> bool {
+    let known = &decided.request;
+    known.authorization == request.authorization
+        && (known.question() == request.question() || known.event == request.event)
+}

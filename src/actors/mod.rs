@@ -1,0 +1,70 @@
+//! One actor for each card in use, and the directory that finds them. A card's requests are decided one after
+//! another on its in-memory state; no lock is held around a card, and no handler waits for I/O.
+
+mod batch;
+mod books;
+mod card;
+mod directory;
+mod stand_in;
+mod views;
+
+use std::time::Duration;
+
+use crate::clock::Instant;
+
+pub use directory::{Directory, Parts};
+pub use stand_in::{Cause, StandIn, StandInRule};
+pub use views::{AuthorizationView, CardView, DecisionView, HoldView, LimitView};
+
+/// The room's settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Requests inside the node.
+    pub in_flight_max: usize,
+    /// Requests waiting at one card.
+    pub card_queue_max: usize,
+    /// A card that was not asked for so long leaves memory.
+    pub card_idle_after: Duration,
+    /// Cards in memory.
+    pub cards_resident_max: usize,
+    /// Cards being loaded at once.
+    pub loads_max: usize,
+    /// What is answered in place of a decision.
+    pub stand_in: StandIn,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            in_flight_max: 10_000,
+            card_queue_max: 64,
+            card_idle_after: Duration::from_mins(5),
+            cards_resident_max: 100_000,
+            loads_max: 64,
+            stand_in: StandIn::default(),
+        }
+    }
+}
+
+/// When a request arrived, and how long the stages before this room took.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// When its headers were read.
+    pub received: Instant,
+    /// When the answer must have left.
+    pub deadline: Instant,
+    /// Checking the signature, in microseconds.
+    pub verify_us: u32,
+    /// Reading the event, in microseconds.
+    pub parse_us: u32,
+}
+
+/// An observation that could not be booked now. Stripe delivers it again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the event could not be booked now: {}", .0.as_str())]
+pub struct NotBooked(pub Cause);
+
+/// Whole microseconds of a span, as far as they fit.
+fn micros(span: Duration) -> u32 {
+    u32::try_from(span.as_micros()).unwrap_or(u32::MAX)
+}
