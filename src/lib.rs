@@ -4,3 +4,4 @@ pub mod clock;
 pub mod metrics;
 pub mod domain;
 pub mod journal;
+pub mod stripe;
