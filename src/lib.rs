@@ -1,5 +1,7 @@
 //! Tollgate decides Stripe Issuing authorizations: exact limits, durable answers, every decision explained.
 
 pub mod clock;
+pub mod metrics;
 pub mod domain;
 pub mod journal;
+pub mod stripe;

@@ -1,0 +1,317 @@
+//! The closed sets of label values that belong to no other room. The words of the domain come in as a
+//! [`Vocabulary`], so that this room need not know it.
+
+/// One label, or several in a row, whose values are known when the program is built.
+pub trait Labels: Copy {
+    /// Place among all combinations, the last label counting fastest.
+    fn index(self) -> usize;
+}
+
+/// A set of values for one label.
+pub trait Label: Labels {
+    /// Every value, in the order of [`Labels::index`].
+    const WORDS: &'static [&'static str];
+}
+
+impl<A: Label, B: Label> Labels for (A, B) {
+    fn index(self) -> usize {
+        self.0.index().saturating_mul(B::WORDS.len()).saturating_add(self.1.index())
+    }
+}
+
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$value:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name {
+            $($(#[$value])* $variant,)+
+        }
+
+        impl $name {
+            /// The value in metrics.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl Label for $name {
+            const WORDS: &'static [&'static str] = &[$($word),+];
+        }
+
+        impl Labels for $name {
+            #[allow(clippy::as_conversions, reason = "the place of a variant without fields among its kind")]
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+label! {
+    /// What became of a webhook request.
+    WebhookResult {
+        /// A decision, or the stand-in's.
+        Answered = "answered",
+        /// An event is in the books.
+        Booked = "booked",
+        /// An event that nothing is booked for.
+        Acknowledged = "acknowledged",
+        /// An event that the journal did not take; Stripe delivers it again.
+        NotBooked = "not_booked",
+        /// No valid signature.
+        BadSignature = "bad_signature",
+        /// Signed, and no event.
+        Malformed = "malformed",
+        /// A body over its limit.
+        TooLarge = "too_large",
+        /// The body did not arrive in time.
+        BodyLate = "body_late",
+        /// The body ended before its end.
+        BodyBroken = "body_broken",
+        /// Another path.
+        NotFound = "not_found",
+        /// Another method.
+        MethodNotAllowed = "method_not_allowed",
+    }
+}
+
+label! {
+    /// A part of the walk of a request.
+    Stage {
+        /// Checking the signature.
+        Verify = "verify",
+        /// Reading the event.
+        Parse = "parse",
+        /// Finding the card's node and actor.
+        Route = "route",
+        /// Waiting for the card.
+        Queue = "queue",
+        /// Deciding.
+        Decide = "decide",
+        /// Becoming durable.
+        Commit = "commit",
+        /// Writing the reply.
+        Respond = "respond",
+    }
+}
+
+label! {
+    /// Where a question was decided.
+    Route {
+        /// On the node that Stripe reached.
+        Local = "local",
+        /// On the card's owner.
+        Forwarded = "forwarded",
+    }
+}
+
+label! {
+    /// Whether what Stripe did is what we answered.
+    Agrees {
+        /// The same.
+        Yes = "true",
+        /// Something else.
+        No = "false",
+        /// We were never asked.
+        Unasked = "unasked",
+    }
+}
+
+label! {
+    /// Why work was turned away.
+    Shed {
+        /// Too many open connections.
+        Connections = "connections",
+        /// Too many requests inside the node.
+        InFlight = "in_flight",
+        /// Too many requests waiting at one card.
+        CardQueue = "card_queue",
+        /// Too many cards being loaded.
+        Loads = "loads",
+        /// No time left to decide.
+        Deadline = "deadline",
+        /// The journal did not take it.
+        Journal = "journal",
+        /// The card's actor keeps failing.
+        CardFailing = "card_failing",
+    }
+}
+
+label! {
+    /// Which socket.
+    Listener {
+        /// Stripe's.
+        Webhook = "webhook",
+        /// The operators'.
+        Admin = "admin",
+    }
+}
+
+label! {
+    /// Why a connection was cut, other than by its client or after a last reply.
+    Cut {
+        /// The headers did not arrive in time.
+        HeadLate = "head_late",
+        /// Nothing was asked for long.
+        Idle = "idle",
+        /// The client does not read its replies.
+        ReplyStalled = "reply_stalled",
+        /// Not HTTP, or headers over their limit.
+        Protocol = "protocol",
+        /// The network broke it.
+        Broken = "broken",
+        /// Unfinished at the end of the drain.
+        Drain = "drain",
+    }
+}
+
+label! {
+    /// Whether something worked.
+    Done {
+        /// It did.
+        Ok = "ok",
+        /// It did not.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// Why a card left memory.
+    Passivation {
+        /// Nobody asked for a while.
+        Idle = "idle",
+        /// More cards than may stay.
+        Pressure = "pressure",
+        /// The node goes down.
+        Drain = "drain",
+        /// Its actor failed.
+        Failure = "failure",
+    }
+}
+
+label! {
+    /// What the journal could not do.
+    JournalFailure {
+        /// An append that was certainly not written.
+        Rejected = "rejected",
+        /// A card's entries could not be read.
+        Load = "load",
+        /// Entries could not be read for the admin API.
+        Read = "read",
+    }
+}
+
+label! {
+    /// What came of looking at the policy file.
+    Reload {
+        /// A new policy is in force.
+        Loaded = "loaded",
+        /// It has mistakes; the old policy stays.
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// A bound that the node holds itself to.
+    Bound {
+        /// Bytes of a webhook body.
+        BodyBytes = "body_bytes",
+        /// Bytes of a request's headers.
+        HeaderBytes = "header_bytes",
+        /// Open webhook connections.
+        Connections = "connections",
+        /// Requests inside the node.
+        InFlight = "in_flight",
+        /// Requests waiting at one card.
+        CardQueue = "card_queue",
+        /// Cards in memory.
+        CardsResident = "cards_resident",
+        /// Cards being loaded.
+        Loads = "loads",
+        /// Appends in a commit.
+        JournalBatch = "journal_batch",
+    }
+}
+
+label! {
+    /// Which of the configured signing secrets fitted, in the order of the setting.
+    SecretSlot {
+        /// The first.
+        First = "1",
+        /// The second.
+        Second = "2",
+        /// The third.
+        Third = "3",
+        /// The fourth.
+        Fourth = "4",
+        /// Any after the fourth.
+        Later = "5+",
+    }
+}
+
+impl SecretSlot {
+    /// The slot of the secret at `position`, counted from 0.
+    #[must_use]
+    pub const fn at(position: usize) -> Self {
+        match position {
+            0 => Self::First,
+            1 => Self::Second,
+            2 => Self::Third,
+            3 => Self::Fourth,
+            _ => Self::Later,
+        }
+    }
+}
+
+/// Stripe's `request_history.reason`, as of API version 2026-07-29. A new one counts as `other`.
+pub const STRIPE_REASONS: &[&str] = &[
+    "webhook_approved",
+    "webhook_declined",
+    "webhook_timeout",
+    "webhook_error",
+    "network_fallback",
+    "stripe_internal_error",
+    "card_active",
+    "spending_controls",
+    "insufficient_funds",
+    "suspected_fraud",
+    "verification_failed",
+    "insecure_authorization_method",
+    "not_allowed",
+    "pin_blocked",
+    "card_inactive",
+    "card_canceled",
+    "card_expired",
+    "cardholder_inactive",
+    "cardholder_blocked",
+    "cardholder_verification_required",
+    "account_disabled",
+    OTHER,
+];
+
+/// The value that stands for every one that is not in a set.
+pub(super) const OTHER: &str = "other";
+
+/// Closed sets of label values that other rooms own, told once at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Vocabulary {
+    /// What kinds of events there are, and a word for requests that were turned away unread.
+    pub events: Vec<&'static str>,
+    /// Of a decision.
+    pub outcomes: Vec<&'static str>,
+    /// Of a decision.
+    pub reasons: Vec<&'static str>,
+    /// Of a decision.
+    pub sources: Vec<&'static str>,
+    /// How a request can break the contract.
+    pub violations: Vec<&'static str>,
+    /// How a signature can fail.
+    pub signature_failures: Vec<&'static str>,
+    /// How a signed body can be no event.
+    pub malformed: Vec<&'static str>,
+    /// Why an event is acknowledged and not booked.
+    pub unbooked: Vec<&'static str>,
+}

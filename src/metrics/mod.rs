@@ -1,0 +1,201 @@
+//! What the node tells about itself in numbers. Rooms tell metrics; metrics never ask, and never decide anything.
+
+mod catalogue;
+mod label;
+mod process;
+mod resolve;
+mod series;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt::Write,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use metrics::{Counter, Gauge, Histogram};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+pub use catalogue::{FAMILIES, Family, Kind, Unit, Values, catalogue};
+pub use label::{
+    Agrees, Bound, Cut, Done, JournalFailure, Label, Labels, Listener, Passivation, Reload, Route,
+    STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, WebhookResult,
+};
+pub use series::{Series, Worded};
+
+/// How often the samples of histograms are put into their buckets.
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// A handle for every series, made when the node starts. Telling one is an atomic addition.
+pub struct Metrics {
+    /// Stripe's requests at the door.
+    pub webhook: Webhook,
+    /// Connections of both listeners.
+    pub sockets: Sockets,
+    /// Questions and their answers.
+    pub decisions: Decisions,
+    /// Cards in memory.
+    pub cards: Cards,
+    /// Making entries durable.
+    pub journal: Journal,
+    /// The policy in force.
+    pub policy: Policy,
+    /// The node as a whole.
+    pub node: Node,
+    exporter: PrometheusHandle,
+}
+
+/// Stripe's requests at the door.
+pub struct Webhook {
+    /// `tollgate_webhook_requests_total`: event, result.
+    pub requests: Worded<2, Counter>,
+    /// `tollgate_webhook_body_bytes`
+    pub body_bytes: Histogram,
+    /// `tollgate_signature_failures_total`
+    pub signature_failures: Worded<1, Counter>,
+    /// `tollgate_signature_secrets_used_total`
+    pub secrets_used: Series<SecretSlot, Counter>,
+    /// `tollgate_malformed_events_total`
+    pub malformed: Worded<1, Counter>,
+    /// `tollgate_contract_violations_total`
+    pub violations: Worded<1, Counter>,
+    /// `tollgate_in_flight_requests`
+    pub in_flight: Gauge,
+    /// `tollgate_events_booked_total`
+    pub events_booked: Worded<1, Counter>,
+    /// `tollgate_unbooked_events_total`
+    pub unbooked: Worded<1, Counter>,
+}
+
+/// Connections of both listeners.
+pub struct Sockets {
+    /// `tollgate_connections`
+    pub open: Series<Listener, Gauge>,
+    /// `tollgate_connections_accepted_total`
+    pub accepted: Series<Listener, Counter>,
+    /// `tollgate_connections_cut_total`
+    pub cut: Series<(Listener, Cut), Counter>,
+    /// `tollgate_accept_errors_total`
+    pub accept_errors: Series<Listener, Counter>,
+}
+
+/// Questions and their answers.
+pub struct Decisions {
+    /// `tollgate_decisions_total`: outcome, reason, source.
+    pub made: Worded<3, Counter>,
+    /// `tollgate_decision_duration_seconds`: outcome, route.
+    pub duration: Worded<2, Histogram>,
+    /// `tollgate_stage_duration_seconds`
+    pub stages: Series<Stage, Histogram>,
+    /// `tollgate_repeated_questions_total`
+    pub repeats: Counter,
+    /// `tollgate_stripe_outcomes_total`: reason, agrees.
+    pub stripe_outcomes: Worded<2, Counter>,
+    /// `tollgate_requests_shed_total`
+    pub shed: Series<Shed, Counter>,
+}
+
+/// Cards in memory.
+pub struct Cards {
+    /// `tollgate_cards_resident`
+    pub resident: Gauge,
+    /// `tollgate_card_activations_total`
+    pub activations: Series<Done, Counter>,
+    /// `tollgate_card_activation_duration_seconds`
+    pub activation_duration: Histogram,
+    /// `tollgate_card_passivations_total`
+    pub passivations: Series<Passivation, Counter>,
+    /// `tollgate_card_queue_duration_seconds`
+    pub queue_duration: Histogram,
+}
+
+/// Making entries durable.
+pub struct Journal {
+    /// `tollgate_journal_commit_duration_seconds`
+    pub commit_duration: Histogram,
+    /// `tollgate_journal_batch_entries`
+    pub batch_entries: Histogram,
+    /// `tollgate_journal_appended_bytes_total`
+    pub appended_bytes: Counter,
+    /// `tollgate_journal_errors_total`
+    pub errors: Series<JournalFailure, Counter>,
+    /// `tollgate_journal_conflicts_total`
+    pub conflicts: Counter,
+    /// `tollgate_journal_unknown_total`
+    pub unknown: Counter,
+}
+
+/// The policy in force.
+pub struct Policy {
+    /// `tollgate_policy_reloads_total`
+    pub reloads: Series<Reload, Counter>,
+    /// `tollgate_policy_loaded_timestamp_seconds`
+    pub loaded: Gauge,
+    version: Mutex<Option<String>>,
+}
+
+/// The node as a whole.
+pub struct Node {
+    /// `tollgate_ready`
+    pub ready: Gauge,
+    /// `tollgate_capacity`
+    pub capacity: Series<Bound, Gauge>,
+}
+
+impl Policy {
+    /// Names the policy in force, and when it was loaded, in seconds after the epoch. The name is a label with one
+    /// series at a time: the one before ends.
+    pub fn in_force(&self, version: &str, loaded_seconds: f64) {
+        self.loaded.set(loaded_seconds);
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.to_owned());
+    }
+}
+
+impl Metrics {
+    /// Makes every series of the catalogue, at zero. Each node has its own: nothing here is global.
+    #[must_use]
+    pub fn new(words: &Vocabulary) -> Self {
+        resolve::all(words)
+    }
+
+    /// Everything, in Prometheus' text format. Takes a millisecond or so: call it where blocking is fine.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = self.exporter.render();
+        for (family, value) in process::read() {
+            begin(&mut text, family);
+            let _ = writeln!(text, "{} {value}\n", family.name);
+        }
+        begin(&mut text, &catalogue::BUILD_INFO);
+        let _ =
+            writeln!(text, "{}{{version=\"{}\"}} 1\n", catalogue::BUILD_INFO.name, env!("CARGO_PKG_VERSION"));
+        begin(&mut text, &catalogue::POLICY_INFO);
+        let version = self.policy.version.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(version) = version {
+            let version = version.replace('\\', r"\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = writeln!(text, "{}{{version=\"{version}\"}} 1", catalogue::POLICY_INFO.name);
+        }
+        text
+    }
+
+    /// Puts the samples of histograms into their buckets every second, for as long as the node runs: between two
+    /// scrapes they would pile up in memory.
+    pub async fn upkeep(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let exporter = self.exporter.clone();
+            // On a thread of its own: a second's samples under load are milliseconds of work.
+            let _ = tokio::task::spawn_blocking(move || exporter.run_upkeep()).await;
+        }
+    }
+}
+
+fn begin(text: &mut String, family: &Family) {
+    let kind = if family.kind == Kind::Counter { "counter" } else { "gauge" };
+    let Family { name, meaning, .. } = family;
+    let _ = writeln!(text, "# HELP {name} {meaning}\n# TYPE {name} {kind}");
+}

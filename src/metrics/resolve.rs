@@ -1,0 +1,170 @@
+//! From the catalogue to handles: every series is made once, at zero, so that a graph shows 0 and not nothing.
+
+use std::sync::Mutex;
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label as Pair, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
+
+use super::{
+    Cards, Decisions, Family, Journal, Kind, Metrics, Node, Policy, Sockets, Webhook,
+    catalogue::{self as family, FAMILIES},
+    label::{Labels, Vocabulary},
+    series::{Series, Worded},
+};
+
+const METADATA: Metadata<'static> = Metadata::new("tollgate", Level::INFO, None);
+
+/// Every handle there is.
+pub(super) fn all(words: &Vocabulary) -> Metrics {
+    let resolver = Resolver { recorder: recorder(), words };
+    Metrics {
+        webhook: resolver.webhook(),
+        sockets: Sockets {
+            open: resolver.series(&family::CONNECTIONS),
+            accepted: resolver.series(&family::CONNECTIONS_ACCEPTED),
+            cut: resolver.series(&family::CONNECTIONS_CUT),
+            accept_errors: resolver.series(&family::ACCEPT_ERRORS),
+        },
+        decisions: resolver.decisions(),
+        cards: Cards {
+            resident: resolver.single(&family::CARDS_RESIDENT),
+            activations: resolver.series(&family::ACTIVATIONS),
+            activation_duration: resolver.single(&family::ACTIVATION_DURATION),
+            passivations: resolver.series(&family::PASSIVATIONS),
+            queue_duration: resolver.single(&family::CARD_QUEUE),
+        },
+        journal: Journal {
+            commit_duration: resolver.single(&family::COMMIT_DURATION),
+            batch_entries: resolver.single(&family::BATCH_ENTRIES),
+            appended_bytes: resolver.single(&family::APPENDED_BYTES),
+            errors: resolver.series(&family::JOURNAL_ERRORS),
+            conflicts: resolver.single(&family::JOURNAL_CONFLICTS),
+            unknown: resolver.single(&family::JOURNAL_UNKNOWN),
+        },
+        policy: Policy {
+            reloads: resolver.series(&family::POLICY_RELOADS),
+            loaded: resolver.single(&family::POLICY_LOADED),
+            version: Mutex::new(None),
+        },
+        node: Node { ready: resolver.single(&family::READY), capacity: resolver.series(&family::CAPACITY) },
+        exporter: resolver.recorder.handle(),
+    }
+}
+
+fn recorder() -> PrometheusRecorder {
+    let histograms = FAMILIES.iter().filter(|family| family.kind == Kind::Histogram);
+    let builder = histograms.fold(PrometheusBuilder::new(), |builder, family| {
+        // Refused only for an empty list of buckets, and none is empty.
+        let name = Matcher::Full(family.name.to_owned());
+        builder.set_buckets_for_metric(name, family.unit.buckets()).unwrap_or_default()
+    });
+    builder.build_recorder()
+}
+
+struct Resolver<'a> {
+    recorder: PrometheusRecorder,
+    words: &'a Vocabulary,
+}
+
+impl Resolver<'_> {
+    fn webhook(&self) -> Webhook {
+        Webhook {
+            requests: self.worded(&family::WEBHOOK_REQUESTS),
+            body_bytes: self.single(&family::WEBHOOK_BODY),
+            signature_failures: self.worded(&family::SIGNATURE_FAILURES_TOTAL),
+            secrets_used: self.series(&family::SECRETS_USED),
+            malformed: self.worded(&family::MALFORMED),
+            violations: self.worded(&family::VIOLATIONS_TOTAL),
+            in_flight: self.single(&family::IN_FLIGHT),
+            events_booked: self.worded(&family::EVENTS_BOOKED),
+            unbooked: self.worded(&family::UNBOOKED),
+        }
+    }
+
+    fn decisions(&self) -> Decisions {
+        Decisions {
+            made: self.worded(&family::DECISIONS),
+            duration: self.worded(&family::DECISION_DURATION),
+            stages: self.series(&family::STAGE_DURATION),
+            repeats: self.single(&family::REPEATS),
+            stripe_outcomes: self.worded(&family::STRIPE_OUTCOMES),
+            shed: self.series(&family::SHED),
+        }
+    }
+
+    fn single<H: Handle>(&self, family: &'static Family) -> H {
+        self.describe(family);
+        H::register(&self.recorder, &Key::from_static_name(family.name))
+    }
+
+    fn series<L: Labels, H: Handle>(&self, family: &'static Family) -> Series<L, H> {
+        Series::new(self.rows(family), H::nowhere())
+    }
+
+    fn worded<const N: usize, H: Handle>(&self, family: &'static Family) -> Worded<N, H> {
+        let words = std::array::from_fn(|place| {
+            family.labels.get(place).map(|(_, values)| values.list(self.words).to_vec()).unwrap_or_default()
+        });
+        Worded::new(words, self.rows(family), H::nowhere())
+    }
+
+    /// A handle for each combination of values, the last label counting fastest.
+    fn rows<H: Handle>(&self, family: &'static Family) -> Vec<H> {
+        self.describe(family);
+        let rows = family.labels.iter().fold(vec![Vec::new()], |rows, (name, values)| {
+            let values = values.list(self.words);
+            let longer = |row: &Vec<Pair>, value: &'static str| {
+                row.iter().cloned().chain([Pair::from_static_parts(name, value)]).collect::<Vec<_>>()
+            };
+            rows.iter()
+                .flat_map(|row| values.iter().map(|value| longer(row, value)).collect::<Vec<_>>())
+                .collect()
+        });
+        rows.into_iter().map(|row| H::register(&self.recorder, &Key::from_parts(family.name, row))).collect()
+    }
+
+    fn describe(&self, family: &'static Family) {
+        let (name, meaning) = (KeyName::from_const_str(family.name), family.meaning.into());
+        match family.kind {
+            Kind::Counter => self.recorder.describe_counter(name, None, meaning),
+            Kind::Gauge => self.recorder.describe_gauge(name, None, meaning),
+            Kind::Histogram => self.recorder.describe_histogram(name, None, meaning),
+        }
+    }
+}
+
+/// What the three kinds of handles have in common.
+trait Handle {
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self;
+    fn nowhere() -> Self;
+}
+
+impl Handle for Counter {
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
+        recorder.register_counter(key, &METADATA)
+    }
+
+    fn nowhere() -> Self {
+        Self::noop()
+    }
+}
+
+impl Handle for Gauge {
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
+        recorder.register_gauge(key, &METADATA)
+    }
+
+    fn nowhere() -> Self {
+        Self::noop()
+    }
+}
+
+impl Handle for Histogram {
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
+        recorder.register_histogram(key, &METADATA)
+    }
+
+    fn nowhere() -> Self {
+        Self::noop()
+    }
+}
