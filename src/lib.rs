@@ -4,4 +4,5 @@ pub mod clock;
 pub mod metrics;
 pub mod domain;
 pub mod journal;
+pub mod actors;
 pub mod stripe;

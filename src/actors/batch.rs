@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{Cause, NotBooked};
+use super::Cause;
 use crate::domain::{Answer, AuthorizationRequest, Decided, Event};
 
 /// Events that go down together, in order.
@@ -22,7 +22,7 @@ pub(super) struct Waiting {
 /// How they are told.
 pub(super) enum Reply {
     Answer(oneshot::Sender<Result<Answer, Cause>>),
-    Booked(oneshot::Sender<Result<(), NotBooked>>),
+    Booked(oneshot::Sender<Result<(), Cause>>),
 }
 
 impl Batch {
@@ -78,7 +78,7 @@ impl Reply {
         // Whoever has stopped waiting has answered for itself.
         match self {
             Self::Answer(reply) => drop(reply.send(Err(cause))),
-            Self::Booked(reply) => drop(reply.send(Err(NotBooked(cause)))),
+            Self::Booked(reply) => drop(reply.send(Err(cause))),
         }
     }
 }

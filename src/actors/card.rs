@@ -7,10 +7,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::{
-    Arrival, Cause, NotBooked,
+    Arrival, Cause,
     batch::{Batch, Reply, decided_in},
     books::{self, Folded, NotFolded},
-    directory::{Lease, Shared},
+    directory::{Backlog, Lease, Shared},
     micros,
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         Observation, Policy, Recalled, Source, Stages, Timestamp, decide, limits_in_force,
     },
     journal::{Append, Entry, EntryId, Head, Outcome, Reach, record},
+    metrics::{JournalFailure, Stage},
 };
 
 /// A snapshot is due after so many entries, and no sooner than after as many events as it would repeat.
@@ -34,7 +35,7 @@ pub(super) enum Message {
     /// Book what Stripe says.
     Book(Box<Book>),
     /// An answer was given without the books.
-    StoodIn(Box<Decided>),
+    StoodIn(Box<Decided>, Backlog),
     /// The journal was read.
     Loaded(Result<Box<Folded>, NotFolded>),
     /// The journal was asked for an authorization that the books had let go.
@@ -59,7 +60,7 @@ pub(super) struct Ask {
 /// An observation on its way.
 pub(super) struct Book {
     pub(super) observation: Observation,
-    pub(super) reply: oneshot::Sender<Result<(), NotBooked>>,
+    pub(super) reply: oneshot::Sender<Result<(), Cause>>,
 }
 
 /// What may have to wait for a look into the journal.
@@ -130,6 +131,8 @@ impl Actor for CardActor {
 
 /// Whether the books are there.
 enum Phase {
+    /// They could not be read; the next piece of work tries again.
+    Unread,
     /// They are being read; work waits here, in order.
     Loading(Vec<Message>),
     /// They are.
@@ -148,6 +151,7 @@ struct InFlight {
     id: EntryId,
     batch: Batch,
     has_snapshot: bool,
+    since: Instant,
 }
 
 /// Everything that one card's actor knows.
@@ -178,12 +182,16 @@ pub(super) struct Desk {
 impl Desk {
     fn handle(&mut self, message: Message) {
         match (message, &mut self.phase) {
-            (work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(_)), Phase::Loading(waiting)) => {
+            (work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(..)), Phase::Loading(waiting)) => {
                 waiting.push(work);
+            }
+            (work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(..)), Phase::Unread) => {
+                self.phase = Phase::Loading(vec![work]);
+                self.load();
             }
             (Message::Ask(ask), Phase::Ready) => self.ask(ask, Looked::Not),
             (Message::Book(book), Phase::Ready) => self.book(book, Looked::Not),
-            (Message::StoodIn(decided), Phase::Ready) => self.stood_in(decided),
+            (Message::StoodIn(decided, _), Phase::Ready) => self.stood_in(decided),
             (Message::Loaded(result), _) => self.loaded(result),
             (Message::Found(work, result), _) => self.found(*work, result),
             (Message::Committed(id, outcome), _) => self.committed(id, outcome),
@@ -203,6 +211,7 @@ impl Desk {
             return Reply::Answer(ask.reply).give_up(Cause::Deadline);
         }
         if let Some(answered) = self.card.answer_to(&ask.request) {
+            self.shared.metrics.decisions.repeats.increment(1);
             let answer = answered.answer;
             return self.repeat(answer, *ask);
         }
@@ -221,7 +230,10 @@ impl Desk {
             queue_us: micros(started.duration_since(queued_at)),
             decide_us: micros(clock::instant().duration_since(started)),
         };
-        self.shared.metrics.decided(&decision);
+        let stages = &self.shared.metrics.decisions.stages;
+        stages.get(Stage::Route).record(seconds(route_us));
+        stages.get(Stage::Queue).record(seconds(decision.stages.queue_us));
+        stages.get(Stage::Decide).record(seconds(decision.stages.decide_us));
         self.record(Event::Decided(Box::new(Decided { request, decision })), Some(Reply::Answer(reply)));
     }
 
@@ -333,7 +345,7 @@ impl Desk {
         if has_snapshot {
             batch.events.pop();
         }
-        self.in_flight = Some(InFlight { id, batch, has_snapshot });
+        self.in_flight = Some(InFlight { id, batch, has_snapshot, since: clock::instant() });
         let myself = self.myself.clone();
         let done = move |outcome| {
             // An actor that is gone has nobody left to tell.
@@ -357,16 +369,20 @@ impl Desk {
                     self.entries_since_snapshot = 0;
                     self.events_since_snapshot = 0;
                 }
+                let took = micros(clock::instant().duration_since(in_flight.since));
+                self.shared.metrics.decisions.stages.get(Stage::Commit).record(seconds(took));
                 self.release(in_flight.batch);
                 if self.is_leaving {
                     self.leave();
                 }
             }
             Outcome::Conflict | Outcome::Unknown => {
+                self.shared.metrics.journal.conflicts.increment(1);
                 self.in_flight = Some(in_flight);
                 self.reconcile(id);
             }
             Outcome::Rejected => {
+                self.shared.metrics.journal.errors.get(JournalFailure::Rejected).increment(1);
                 in_flight.batch.give_up(Cause::Journal);
                 std::mem::take(&mut self.next).give_up(Cause::Journal);
                 self.reload();
@@ -397,8 +413,10 @@ impl Desk {
             }
         }
         for (event, told) in events.into_iter().zip(told) {
-            if let (Event::Decided(decided), Some(false)) = (event, told) {
-                self.void(decided.request);
+            match (event, told) {
+                (Event::Decided(decided), Some(false)) => self.void(decided.request),
+                (Event::Decided(decided), _) => self.shared.told(&decided.decision),
+                (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_), _) => {}
             }
         }
     }
@@ -434,7 +452,7 @@ impl Desk {
     fn loaded(&mut self, result: Result<Box<Folded>, NotFolded>) {
         let waiting = match std::mem::replace(&mut self.phase, Phase::Ready) {
             Phase::Loading(waiting) => waiting,
-            Phase::Ready => Vec::new(),
+            Phase::Ready | Phase::Unread => Vec::new(),
         };
         match result {
             Ok(folded) => {
@@ -454,7 +472,7 @@ impl Desk {
                     match message {
                         Message::Ask(ask) => Reply::Answer(ask.reply).give_up(Cause::Journal),
                         Message::Book(book) => Reply::Booked(book.reply).give_up(Cause::Journal),
-                        Message::StoodIn(_)
+                        Message::StoodIn(..)
                         | Message::Loaded(_)
                         | Message::Found(..)
                         | Message::Committed(..)
@@ -463,7 +481,7 @@ impl Desk {
                     }
                 }
                 self.lease.fail();
-                self.phase = Phase::Loading(Vec::new());
+                self.phase = Phase::Unread;
                 self.leave();
             }
         }
@@ -494,7 +512,7 @@ impl Desk {
                 Message::Ask(ask) => Some(Arc::clone(&ask.request)),
                 _ => None,
             }),
-            Phase::Ready => None,
+            Phase::Ready | Phase::Unread => None,
         };
         let Some(request) = first else { return };
         let policy = source.for_card(request.card.as_ref(), request.group.as_deref());
@@ -539,6 +557,7 @@ impl Desk {
         match result {
             Ok(recalled) => {
                 if let Some(recalled) = recalled
+                    && matches!(self.phase, Phase::Ready)
                     && !self.card.authorizations.contains_key(&recalled.id)
                 {
                     self.record(Event::Recalled(recalled), None);
@@ -546,8 +565,9 @@ impl Desk {
                 match (work, &mut self.phase) {
                     (Work::Ask(ask), Phase::Ready) => self.ask(ask, Looked::Up),
                     (Work::Book(book), Phase::Ready) => self.book(book, Looked::Up),
-                    (Work::Ask(ask), Phase::Loading(waiting)) => waiting.push(Message::Ask(ask)),
-                    (Work::Book(book), Phase::Loading(waiting)) => waiting.push(Message::Book(book)),
+                    // The books are being read anew, and may know it then.
+                    (Work::Ask(ask), _) => self.handle(Message::Ask(ask)),
+                    (Work::Book(book), _) => self.handle(Message::Book(book)),
                 }
             }
             Err(cause) => {
@@ -699,4 +719,8 @@ enum Looked {
 
 fn has(entries: &[Entry], id: EntryId) -> bool {
     entries.iter().any(|entry| entry.id == id)
+}
+
+fn seconds(micros: u32) -> f64 {
+    f64::from(micros) / 1_000_000.0
 }

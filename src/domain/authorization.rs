@@ -264,6 +264,12 @@ impl Authorization {
         self.hold().saturating_add(self.captured()).saturating_sub(granted).max(0)
     }
 
+    /// When money was first held or taken: the time of the first approval, or of what was forced.
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
+        self.approvals().first().map_or_else(|| self.forced_at(), |spend| spend.at)
+    }
+
     /// When anything was last asked or told.
     #[must_use]
     pub fn last_at(&self) -> Timestamp {

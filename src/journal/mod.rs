@@ -126,6 +126,8 @@ pub enum Reach {
     Snapshot,
     /// From the first entry.
     Genesis,
+    /// Only so many entries at the end, whatever is in them.
+    Last(usize),
 }
 
 /// The journal cannot be read now.

@@ -137,6 +137,10 @@ label! {
         Journal = "journal",
         /// The card's actor keeps failing.
         CardFailing = "card_failing",
+        /// More cards in memory than there is room for, until the next sweep.
+        CardsResident = "cards_resident",
+        /// A stand-in's answer that could not be booked: too many were on their way already.
+        StandInBacklog = "stand_in_backlog",
     }
 }
 

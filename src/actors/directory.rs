@@ -1,0 +1,448 @@
+//! The directory: which actor has which card. It lets a request in, finds or wakes the card's actor, waits for the
+//! answer no longer than the deadline, and answers by stand-in where there is none. It also sends idle cards away.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use dashmap::{DashMap, Entry as SlotEntry};
+use ractor::{Actor, ActorRef};
+use tokio::{
+    sync::{Semaphore, oneshot, watch},
+    time::timeout_at,
+};
+
+use super::{
+    Arrival, Cause, NotBooked, Settings,
+    books::NotFolded,
+    card::{Arguments, Ask, Book, CardActor, Message},
+    micros,
+};
+use crate::{
+    clock::{self, Instant},
+    domain::{Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Policy},
+    journal::{Committer, Entry, Journal, Reach, Unavailable},
+    metrics::{Metrics, Passivation, Shed},
+};
+
+/// A card that could not be used so often within [`FAILURES_WITHIN`] is answered by stand-in for the rest of it.
+const FAILURES_MAX: u32 = 3;
+const FAILURES_WITHIN: Duration = Duration::from_mins(1);
+
+/// What the room is built on.
+pub struct Parts {
+    /// Where entries are read.
+    pub journal: Arc<dyn Journal>,
+    /// Where entries are written.
+    pub committer: Committer,
+    /// The policy, and every new one.
+    pub policy: watch::Receiver<Arc<Policy>>,
+    /// Who is told.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Finds the actor of every card. Cheap to clone.
+#[derive(Clone)]
+pub struct Directory {
+    shared: Arc<Shared>,
+}
+
+/// What all actors of a node share.
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) committer: Committer,
+    pub(super) policy: watch::Receiver<Arc<Policy>>,
+    pub(super) metrics: Arc<Metrics>,
+    slots: DashMap<Account, Slot>,
+    failures: DashMap<Account, Failures>,
+    incarnations: AtomicU64,
+    resident: AtomicUsize,
+    in_flight: AtomicUsize,
+    /// Answers given without the books that are on their way into them.
+    unbooked: AtomicUsize,
+    loads: Semaphore,
+    started: Instant,
+}
+
+/// One card in memory.
+struct Slot {
+    actor: ActorRef<Message>,
+    place: Arc<Place>,
+}
+
+/// What the directory and an actor both know of a card.
+struct Place {
+    incarnation: u64,
+    /// Messages that the actor has not taken up yet. It leaves only when there are none.
+    queued: AtomicUsize,
+    /// When it was last asked, in milliseconds after the directory was made.
+    used_at_ms: AtomicU64,
+}
+
+struct Failures {
+    since: Instant,
+    count: u32,
+}
+
+impl Directory {
+    /// An empty directory. Must be made on a tokio runtime; [`Directory::sweep`] has to be run beside it.
+    #[must_use]
+    pub fn new(settings: Settings, parts: Parts) -> Self {
+        let Parts { journal, committer, policy, metrics } = parts;
+        let shared = Shared {
+            loads: Semaphore::new(settings.loads_max.clamp(1, Semaphore::MAX_PERMITS)),
+            settings,
+            journal,
+            committer,
+            policy,
+            metrics,
+            slots: DashMap::new(),
+            failures: DashMap::new(),
+            incarnations: AtomicU64::new(0),
+            resident: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            unbooked: AtomicUsize::new(0),
+            started: clock::instant(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Decides a request, or answers it by stand-in. The answer is there by the deadline of `arrival`.
+    pub async fn ask(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
+        let shared = &self.shared;
+        let request = Arc::new(request);
+        let routed_from = clock::instant();
+        let Some(_permit) = Permit::take(shared) else {
+            shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
+            return shared.stand_in(&request, Cause::Overload);
+        };
+        let (reply, answer) = oneshot::channel();
+        let message = |queued_at: Instant| {
+            let route_us = micros(queued_at.duration_since(routed_from));
+            let request = Arc::clone(&request);
+            Message::Ask(Box::new(Ask { request, arrival, route_us, queued_at, reply }))
+        };
+        if let Err(cause) = shared.send(&request.account(), Bound::CardQueue, message) {
+            return shared.stand_in(&request, cause);
+        }
+        match within(arrival.deadline, answer).await {
+            Ok(answer) => answer,
+            Err(cause) => shared.stand_in(&request, cause),
+        }
+    }
+
+    /// Books what Stripe says.
+    ///
+    /// # Errors
+    /// [`NotBooked`]: nothing was booked for certain; a repeated event is booked once.
+    pub async fn book(&self, observation: Observation, arrival: Arrival) -> Result<(), NotBooked> {
+        let shared = &self.shared;
+        let Some(_permit) = Permit::take(shared) else {
+            shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
+            return Err(NotBooked(Cause::Overload));
+        };
+        let (reply, booked) = oneshot::channel();
+        let account = Account::from(&observation.card);
+        let message = |_| Message::Book(Box::new(Book { observation, reply }));
+        shared.send(&account, Bound::CardQueue, message).map_err(NotBooked)?;
+        within(arrival.deadline, booked).await.map_err(NotBooked)
+    }
+
+    /// Cards in memory.
+    #[must_use]
+    pub fn resident(&self) -> usize {
+        self.shared.resident.load(Ordering::Relaxed)
+    }
+
+    /// Sends idle cards away, and the longest unused of those over the bound; runs until the directory is dropped.
+    pub async fn sweep(self) {
+        let idle_after = self.shared.settings.card_idle_after;
+        let every = idle_after.div_f64(4.0).clamp(Duration::from_millis(5), Duration::from_secs(1));
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.sweep_once(clock::instant());
+        }
+    }
+
+    fn sweep_once(&self, now: Instant) {
+        let shared = &self.shared;
+        let now_ms = shared.milliseconds(now);
+        let idle_ms = u64::try_from(shared.settings.card_idle_after.as_millis()).unwrap_or(u64::MAX);
+        let mut in_use = Vec::new();
+        for slot in &shared.slots {
+            let used_at_ms = slot.place.used_at_ms.load(Ordering::Relaxed);
+            if now_ms.saturating_sub(used_at_ms) >= idle_ms {
+                shared.send_away(&slot.actor, Passivation::Idle);
+            } else {
+                in_use.push((used_at_ms, slot.actor.clone()));
+            }
+        }
+        let surplus = in_use.len().saturating_sub(shared.settings.cards_resident_max);
+        if surplus > 0 {
+            in_use.sort_unstable_by_key(|(used_at_ms, _)| *used_at_ms);
+            in_use.iter().take(surplus).for_each(|(_, actor)| shared.send_away(actor, Passivation::Pressure));
+        }
+        shared.failures.retain(|_, failures| now.duration_since(failures.since) < FAILURES_WITHIN);
+    }
+
+    pub(super) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Waits until everything that was decided is durable. For the drain, when no request comes any more.
+    pub async fn flush(&self) {
+        self.shared.committer.close().await;
+    }
+}
+
+/// What bounds a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    /// The places at one card.
+    CardQueue,
+    /// None of its own: the sender has one.
+    Sender,
+}
+
+impl Shared {
+    /// Hands a message to the card's actor, waking it if need be.
+    fn send(
+        self: &Arc<Self>,
+        account: &Account,
+        bound: Bound,
+        message: impl FnOnce(Instant) -> Message,
+    ) -> Result<(), Cause> {
+        let now = clock::instant();
+        let actor = match self.slots.get(account.as_str()) {
+            Some(slot) => self.enter(&slot, bound, now)?,
+            None => self.activate(account, bound, now)?,
+        };
+        // An actor that ended between the look-up and here drops the message: the asker sees its reply dropped.
+        drop(actor.cast(message(now)));
+        Ok(())
+    }
+
+    /// Takes a place at a card. Called while the slot cannot go away.
+    fn enter(&self, slot: &Slot, bound: Bound, now: Instant) -> Result<ActorRef<Message>, Cause> {
+        let place = &slot.place;
+        let waiting = place.queued.fetch_add(1, Ordering::AcqRel);
+        if bound == Bound::CardQueue && waiting >= self.settings.card_queue_max {
+            place.queued.fetch_sub(1, Ordering::AcqRel);
+            self.metrics.decisions.shed.get(Shed::CardQueue).increment(1);
+            return Err(Cause::Overload);
+        }
+        place.used_at_ms.store(self.milliseconds(now), Ordering::Relaxed);
+        Ok(slot.actor.clone())
+    }
+
+    /// Starts an actor for a card that is not in memory.
+    fn activate(
+        self: &Arc<Self>,
+        account: &Account,
+        bound: Bound,
+        now: Instant,
+    ) -> Result<ActorRef<Message>, Cause> {
+        if self.is_failing(account, now) {
+            return Err(Cause::Journal);
+        }
+        // Sweeping makes room every second; between two sweeps a tenth more is let in.
+        let most = self.settings.cards_resident_max;
+        if self.resident.load(Ordering::Relaxed) >= most.saturating_add(most.div_ceil(10)) {
+            self.metrics.decisions.shed.get(Shed::CardsResident).increment(1);
+            return Err(Cause::Overload);
+        }
+        let vacant = match self.slots.entry(account.clone()) {
+            SlotEntry::Occupied(slot) => return self.enter(slot.get(), bound, now),
+            SlotEntry::Vacant(vacant) => vacant,
+        };
+        let place = Arc::new(Place {
+            incarnation: self.incarnations.fetch_add(1, Ordering::Relaxed),
+            queued: AtomicUsize::new(1),
+            used_at_ms: AtomicU64::new(self.milliseconds(now)),
+        });
+        let lease = Lease {
+            shared: Arc::clone(self),
+            account: account.clone(),
+            place: Arc::clone(&place),
+            is_given_up: false,
+        };
+        self.one_more_resident();
+        let arguments = Arguments { account: account.clone(), shared: Arc::clone(self), lease };
+        let Ok((actor, _)) = Actor::spawn_instant(None, CardActor, arguments) else {
+            return Err(Cause::Overload);
+        };
+        vacant.insert(Slot { actor: actor.clone(), place });
+        Ok(actor)
+    }
+
+    /// The journal's entries of an account, by one of the few readers.
+    pub(super) async fn load(&self, account: &Account, reach: Reach) -> Result<Vec<Entry>, NotFolded> {
+        let _turn = self.loads.acquire().await.map_err(|_| Unavailable("the node is closing".to_owned()))?;
+        Ok(self.journal.load(account, reach).await?)
+    }
+
+    /// Answers without the books, and lets the books know.
+    fn stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, cause: Cause) -> Answer {
+        let decision = self.settings.stand_in.decide(request, cause);
+        let answer = decision.answer(request.is_amount_controllable);
+        self.told(&decision);
+        let Some(backlog) = Backlog::take(self) else {
+            self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
+            return answer;
+        };
+        let decided = Decided { request: Arc::clone(request), decision };
+        let message = |_| Message::StoodIn(Box::new(decided), backlog);
+        if self.send(&request.account(), Bound::Sender, message).is_err() {
+            self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
+        }
+        answer
+    }
+
+    /// Counts a decision: one for each question.
+    pub(super) fn told(&self, decision: &Decision) {
+        let words = [decision.outcome.as_str(), decision.reason.as_str(), decision.source.as_str()];
+        self.metrics.decisions.made.get(words).increment(1);
+    }
+
+    fn send_away(&self, actor: &ActorRef<Message>, cause: Passivation) {
+        if actor.cast(Message::Passivate).is_ok() {
+            self.metrics.cards.passivations.get(cause).increment(1);
+        }
+    }
+
+    fn is_failing(&self, account: &Account, now: Instant) -> bool {
+        self.failures.get(account).is_some_and(|failures| {
+            failures.count >= FAILURES_MAX && now.duration_since(failures.since) < FAILURES_WITHIN
+        })
+    }
+
+    fn count_failure(&self, account: &Account, now: Instant) {
+        let mut failures = self.failures.entry(account.clone()).or_insert(Failures { since: now, count: 0 });
+        if now.duration_since(failures.since) >= FAILURES_WITHIN {
+            *failures = Failures { since: now, count: 0 };
+        }
+        failures.count = failures.count.saturating_add(1);
+        if failures.count == FAILURES_MAX {
+            tracing::error!(%account, "a card failed three times in a minute: it is answered by stand-in");
+        }
+    }
+
+    fn one_more_resident(&self) {
+        self.resident.fetch_add(1, Ordering::Relaxed);
+        self.metrics.cards.resident.increment(1.0);
+    }
+
+    fn one_less_resident(&self) {
+        self.resident.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.cards.resident.decrement(1.0);
+    }
+
+    fn milliseconds(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// An actor's hold on its place in the directory. When the actor ends, in order or not, the place is free.
+pub(super) struct Lease {
+    shared: Arc<Shared>,
+    account: Account,
+    place: Arc<Place>,
+    is_given_up: bool,
+}
+
+impl Lease {
+    /// A message was taken up.
+    pub(super) fn leave_queue(&self) {
+        self.place.queued.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// A message was put back.
+    pub(super) fn join_queue(&self) {
+        self.place.queued.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Leaves the directory, unless a message is on its way: whoever enters does so while the slot is locked.
+    pub(super) fn give_up(&mut self) -> bool {
+        let place = &self.place;
+        let removed = self.shared.slots.remove_if(&self.account, |_, slot| {
+            slot.place.incarnation == place.incarnation && slot.place.queued.load(Ordering::Acquire) == 0
+        });
+        if removed.is_some() {
+            self.is_given_up = true;
+            self.shared.one_less_resident();
+        }
+        removed.is_some()
+    }
+
+    /// The card's books could not be used.
+    pub(super) fn fail(&self) {
+        self.shared.count_failure(&self.account, clock::instant());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.is_given_up {
+            return;
+        }
+        let incarnation = self.place.incarnation;
+        self.shared.slots.remove_if(&self.account, |_, slot| slot.place.incarnation == incarnation);
+        self.shared.one_less_resident();
+        self.shared.count_failure(&self.account, clock::instant());
+    }
+}
+
+/// A request's place among those inside the node.
+struct Permit<'a>(&'a Shared);
+
+impl<'a> Permit<'a> {
+    fn take(shared: &'a Shared) -> Option<Self> {
+        let inside = shared.in_flight.fetch_add(1, Ordering::AcqRel);
+        let permit = Self(shared);
+        (inside < shared.settings.in_flight_max).then_some(permit)
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A stand-in's answer on its way into the books; there is room for as many as for requests.
+pub(super) struct Backlog(Arc<Shared>);
+
+impl Backlog {
+    fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let waiting = shared.unbooked.fetch_add(1, Ordering::AcqRel);
+        let place = Self(Arc::clone(shared));
+        (waiting < shared.settings.in_flight_max).then_some(place)
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        self.0.unbooked.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Waits for a reply until the deadline.
+async fn within<T>(deadline: Instant, mut reply: oneshot::Receiver<Result<T, Cause>>) -> Result<T, Cause> {
+    match timeout_at(deadline, &mut reply).await {
+        // The actor ended without a word.
+        Ok(Err(_)) => Err(Cause::Journal),
+        Ok(Ok(replied)) => replied,
+        Err(_) => {
+            // From here on a reply no longer reaches us, and its sender knows. One may have come just before.
+            reply.close();
+            reply.try_recv().unwrap_or(Err(Cause::Deadline))
+        }
+    }
+}

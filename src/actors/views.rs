@@ -1,0 +1,200 @@
+//! The books as people see them: read from the journal, so that only what is durable is shown, and any node can show
+//! any card. No actor is asked or woken.
+
+use super::{
+    Directory,
+    batch::decided_in,
+    books::{self, Folded, NotFolded},
+};
+use crate::{
+    domain::{
+        Account, Authorization, AuthorizationId, CardId, Currency, Decided, Event, Interval, Measure, PolicyVersion,
+        Source, Timestamp, limits_in_force,
+    },
+    journal::{Entry, Reach},
+};
+
+/// How many of a card's last entries are looked through for recent decisions.
+const RECENT_ENTRIES: usize = 20;
+
+/// A card.
+#[derive(Clone, Debug)]
+pub struct CardView {
+    /// Which card.
+    pub card: CardId,
+    /// How many entries its books have.
+    pub version: u64,
+    /// Its currency, if any amount was seen.
+    pub currency: Option<Currency>,
+    /// The policy in force for it.
+    pub policy: PolicyVersion,
+    /// The group that it joined.
+    pub group: Option<String>,
+    /// Every limit in force, with what is used of it.
+    pub limits: Vec<LimitView>,
+    /// Open holds.
+    pub holds: Vec<HoldView>,
+    /// The last decisions, newest first.
+    pub recent: Vec<DecisionView>,
+}
+
+/// A limit, now.
+#[derive(Clone, Debug)]
+pub struct LimitView {
+    /// Amount or count.
+    pub measure: Measure,
+    /// The window.
+    pub interval: Interval,
+    /// Its categories, where it has a filter.
+    pub categories: Option<Vec<String>>,
+    /// Its merchants, where it has a filter.
+    pub merchants: Option<Vec<String>>,
+    /// Its height.
+    pub max: i64,
+    /// Held and captured, or approvals.
+    pub used: i64,
+    /// When the window begins anew, or gives back next.
+    pub resets_at: Option<Timestamp>,
+}
+
+/// Money that is reserved.
+#[derive(Clone, Debug)]
+pub struct HoldView {
+    /// For which authorization.
+    pub authorization: AuthorizationId,
+    /// Minor units.
+    pub amount: i64,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// An authorization.
+#[derive(Clone, Debug)]
+pub struct AuthorizationView {
+    /// Which authorization.
+    pub authorization: AuthorizationId,
+    /// Its card; none where the request named none.
+    pub card: Option<CardId>,
+    /// All that is known of it.
+    pub record: Authorization,
+    /// One decision for each question, oldest first.
+    pub decisions: Vec<DecisionView>,
+}
+
+/// A decision, with the time at which it was durable.
+#[derive(Clone, Debug)]
+pub struct DecisionView {
+    /// The question and the answer.
+    pub decided: Decided,
+    /// When its entry was written.
+    pub written_at: Timestamp,
+}
+
+impl Directory {
+    /// The books of a card at the time `now`; `None` for a card that has none.
+    ///
+    /// # Errors
+    /// A sentence that says why the journal cannot be read.
+    pub async fn card(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, String> {
+        self.card_view(id, now).await.map_err(|cause| cause.to_string())
+    }
+
+    /// The books of an authorization; `None` for one that was never heard of.
+    ///
+    /// # Errors
+    /// A sentence that says why the journal cannot be read.
+    pub async fn authorization(&self, id: &AuthorizationId) -> Result<Option<AuthorizationView>, String> {
+        self.authorization_view(id).await.map_err(|cause| cause.to_string())
+    }
+
+    async fn card_view(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, NotFolded> {
+        let (shared, account) = (self.shared(), Account::from(id));
+        let mut folded = books::fold(&shared.load(&account, Reach::Snapshot).await?)?;
+        if folded.head.seq == 0 {
+            return Ok(None);
+        }
+        let policy = shared.policy.borrow().for_card(Some(id), folded.card.group.as_deref());
+        let windows = || policy.controls.spending_limits.iter().map(|limit| &limit.window);
+        if folded.card.adopt(windows(), policy.refunds_restore, now).is_err() {
+            let history = shared.load(&account, Reach::Genesis).await?;
+            folded = books::fold_history(&history, windows(), policy.refunds_restore)?;
+        }
+        let Folded { card, head, .. } = folded;
+        let limits = limits_in_force(&policy, None).map(|limit| {
+            let tally = card.tallies.iter().find(|tally| tally.is_of(&limit.window));
+            LimitView {
+                measure: match limit.window.measure {
+                    Measure::Amount(currency) => Measure::Amount(currency.or(card.currency)),
+                    Measure::Count => Measure::Count,
+                },
+                interval: limit.window.interval,
+                categories: limit.window.categories.as_ref().map(|list| texts(list.iter().map(|c| c.as_str()))),
+                merchants: limit.window.merchants.as_ref().map(|list| texts(list.iter().map(|m| m.as_str()))),
+                max: limit.max,
+                used: tally.map_or(0, |tally| tally.used(now)),
+                resets_at: tally.and_then(|tally| tally.resets_at(now)),
+            }
+        });
+        let limits = limits.collect();
+        let holds = card.authorizations.iter().filter(|(_, record)| record.hold() > 0);
+        let holds = holds.map(|(authorization, record)| HoldView {
+            authorization: authorization.clone(),
+            amount: record.hold(),
+            since: record.since(),
+        });
+        let holds = holds.collect();
+        let mut recent = decisions(&shared.load(&account, Reach::Last(RECENT_ENTRIES)).await?, None)?;
+        recent.reverse();
+        recent.truncate(RECENT_ENTRIES);
+        Ok(Some(CardView {
+            card: id.clone(),
+            version: head.seq,
+            currency: card.currency,
+            policy: policy.version.clone(),
+            group: card.group.as_deref().map(ToOwned::to_owned),
+            limits,
+            holds,
+            recent,
+        }))
+    }
+
+    async fn authorization_view(&self, id: &AuthorizationId) -> Result<Option<AuthorizationView>, NotFolded> {
+        let entries = self.shared().journal.find(id).await?;
+        let Some(recalled) = books::recall(id, &entries)? else { return Ok(None) };
+        let account = entries.first().map(|entry| entry.account.clone());
+        let card = account.filter(|account| account.as_str() != id.as_str());
+        Ok(Some(AuthorizationView {
+            authorization: id.clone(),
+            card: card.and_then(|account| CardId::new(account.as_str())),
+            record: recalled.authorization,
+            decisions: decisions(&entries, Some(id))?,
+        }))
+    }
+}
+
+/// The decisions in these entries, oldest first. A stand-in's answer takes the place of the decision that it voids.
+fn decisions(entries: &[Entry], of: Option<&AuthorizationId>) -> Result<Vec<DecisionView>, NotFolded> {
+    let mut decisions: Vec<DecisionView> = Vec::new();
+    for entry in entries {
+        for event in books::read(entry)? {
+            let Some(decided) = decided_in(&event).filter(|d| of.is_none_or(|id| *id == d.request.authorization))
+            else {
+                continue;
+            };
+            if matches!(event, Event::StoodIn(_)) {
+                decisions.retain(|known| {
+                    known.decided.decision.id != decided.decision.id
+                        || known.decided.decision.source == Source::StandIn
+                });
+            }
+            if !decisions.iter().any(|known| known.decided.decision.id == decided.decision.id) {
+                decisions.push(DecisionView { decided: decided.clone(), written_at: entry.at });
+            }
+        }
+    }
+    Ok(decisions)
+}
+
+fn texts<'a>(items: impl Iterator<Item = &'a str>) -> Vec<String> {
+    items.map(ToOwned::to_owned).collect()
+}
