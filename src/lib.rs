@@ -5,4 +5,5 @@ pub mod metrics;
 pub mod domain;
 pub mod journal;
 pub mod actors;
+pub mod cluster;
 pub mod stripe;

@@ -39,7 +39,9 @@ impl Batch {
 
     /// Where the answer to the same question is, if it is in this batch.
     pub(super) fn place_of(&self, request: &AuthorizationRequest) -> Option<usize> {
-        self.events.iter().position(|event| decided_in(event).is_some_and(|decided| is_same(decided, request)))
+        self.events
+            .iter()
+            .position(|event| decided_in(event).is_some_and(|decided| is_same(decided, request)))
     }
 
     /// Lets another wait for the event at `place`.
@@ -51,10 +53,12 @@ impl Batch {
     pub(super) fn extend(&mut self, later: Self) {
         let offset = self.events.len();
         self.events.extend(later.events);
-        self.waiting.extend(later.waiting.into_iter().map(|waiting| Waiting {
-            event: waiting.event.saturating_add(offset),
-            reply: waiting.reply,
-        }));
+        self.waiting.extend(
+            later
+                .waiting
+                .into_iter()
+                .map(|waiting| Waiting { event: waiting.event.saturating_add(offset), reply: waiting.reply }),
+        );
     }
 
     /// Tells everyone that nothing of this was booked.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dashmap::{DashMap, Entry as SlotEntry};
-use ractor::{Actor, ActorRef};
+use ractor::{ActorRef, ActorRuntime};
 use tokio::{
     sync::{Semaphore, oneshot, watch},
     time::timeout_at,
@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     Arrival, Cause, NotBooked, Settings,
     books::NotFolded,
-    card::{Arguments, Ask, Book, CardActor, Message},
+    card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
     micros,
 };
 use crate::{
@@ -275,7 +275,7 @@ impl Shared {
         };
         self.one_more_resident();
         let arguments = Arguments { account: account.clone(), shared: Arc::clone(self), lease };
-        let Ok((actor, _)) = Actor::spawn_instant(None, CardActor, arguments) else {
+        let Ok((actor, _)) = ActorRuntime::<CardActor>::spawn_instant(None, CardActor, arguments) else {
             return Err(Cause::Overload);
         };
         vacant.insert(Slot { actor: actor.clone(), place });
@@ -298,7 +298,7 @@ impl Shared {
             return answer;
         };
         let decided = Decided { request: Arc::clone(request), decision };
-        let message = |_| Message::StoodIn(Box::new(decided), backlog);
+        let message = |_| Message::StoodIn(Box::new(StoodIn { decided, _backlog: backlog }));
         if self.send(&request.account(), Bound::Sender, message).is_err() {
             self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
         }

@@ -1,7 +1,8 @@
 //! The stand-in: what is answered when the books cannot be asked in time.
 
 use crate::domain::{
-    AuthorizationRequest, Decision, DecisionId, Outcome, PolicyVersion, Reason, Source, Stages, held_if_approved,
+    AuthorizationRequest, Decision, DecisionId, Outcome, PolicyVersion, Reason, Source, Stages,
+    held_if_approved,
 };
 
 /// Why there was no decision.

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Account, Authorization, AuthorizationId, CardId, Currency, Decided, Event, Interval, Measure, PolicyVersion,
-        Source, Timestamp, limits_in_force,
+        Account, Authorization, AuthorizationId, CardId, Category, Currency, Decided, Event, Interval,
+        Measure, NetworkId, PolicyVersion, Source, Timestamp, limits_in_force,
     },
     journal::{Entry, Reach},
 };
@@ -128,8 +128,16 @@ impl Directory {
                     Measure::Count => Measure::Count,
                 },
                 interval: limit.window.interval,
-                categories: limit.window.categories.as_ref().map(|list| texts(list.iter().map(|c| c.as_str()))),
-                merchants: limit.window.merchants.as_ref().map(|list| texts(list.iter().map(|m| m.as_str()))),
+                categories: limit
+                    .window
+                    .categories
+                    .as_ref()
+                    .map(|list| texts(list.iter().map(Category::as_str))),
+                merchants: limit
+                    .window
+                    .merchants
+                    .as_ref()
+                    .map(|list| texts(list.iter().map(NetworkId::as_str))),
                 max: limit.max,
                 used: tally.map_or(0, |tally| tally.used(now)),
                 resets_at: tally.and_then(|tally| tally.resets_at(now)),
@@ -177,7 +185,8 @@ fn decisions(entries: &[Entry], of: Option<&AuthorizationId>) -> Result<Vec<Deci
     let mut decisions: Vec<DecisionView> = Vec::new();
     for entry in entries {
         for event in books::read(entry)? {
-            let Some(decided) = decided_in(&event).filter(|d| of.is_none_or(|id| *id == d.request.authorization))
+            let Some(decided) =
+                decided_in(&event).filter(|d| of.is_none_or(|id| *id == d.request.authorization))
             else {
                 continue;
             };

@@ -1,0 +1,141 @@
+//! The append: what a card has decided goes to the committer, one append at a time; when it is durable, the replies
+//! are let out.
+
+use std::sync::Arc;
+
+use super::{Cause, Desk, InFlight, seconds};
+use crate::{
+    actors::{
+        batch::{Batch, Reply, decided_in},
+        card::Message,
+        micros,
+    },
+    clock,
+    domain::{AuthorizationRequest, Decided, Event, Source},
+    journal::{Append, EntryId, Head, Outcome, record},
+    metrics::{JournalFailure, Stage},
+};
+
+/// A snapshot is due after so many entries, and no sooner than after as many events as it would repeat.
+const SNAPSHOT_ENTRIES: usize = 64;
+
+impl Desk {
+    /// Sends what has been decided meanwhile, if no append is in flight.
+    pub(super) fn dispatch(&mut self) {
+        if self.in_flight.is_some() {
+            return;
+        }
+        if self.next.is_empty() {
+            return self.load_history_if_needed();
+        }
+        let mut batch = std::mem::take(&mut self.next);
+        self.entries_since_snapshot = self.entries_since_snapshot.saturating_add(1);
+        self.events_since_snapshot = self.events_since_snapshot.saturating_add(batch.events.len());
+        let is_due = self.entries_since_snapshot >= SNAPSHOT_ENTRIES
+            && self.events_since_snapshot >= self.card.authorizations.len();
+        if is_due && !self.is_leaving {
+            batch.push(self.snapshot(), None);
+        }
+        let has_snapshot = matches!(batch.events.last(), Some(Event::Snapshot(_)));
+        let mut authorizations = Vec::with_capacity(batch.events.len());
+        for event in &batch.events {
+            authorizations.extend(record::authorization_of(event).cloned());
+        }
+        let id = EntryId::new(fastrand::u64(1..));
+        let append = Append {
+            account: self.account.clone(),
+            head: self.head,
+            id,
+            is_snapshot: has_snapshot,
+            authorizations,
+            body: record::encode(&batch.events),
+        };
+        if has_snapshot {
+            batch.events.pop();
+        }
+        self.in_flight = Some(InFlight { id, batch, has_snapshot, since: clock::instant() });
+        let myself = self.myself.clone();
+        let done = move |outcome| {
+            // An actor that is gone has nobody left to tell.
+            drop(myself.cast(Message::Committed(id, outcome)));
+        };
+        self.shared.committer.submit(append, Box::new(done));
+    }
+
+    pub(super) fn snapshot(&mut self) -> Event {
+        self.card.forget(self.card.time);
+        Event::Snapshot(Box::new(self.card.clone()))
+    }
+
+    pub(super) fn committed(&mut self, id: EntryId, outcome: Outcome) {
+        let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.id == id) else { return };
+        match outcome {
+            Outcome::Durable { .. } => {
+                self.head = Head { seq: self.head.seq.saturating_add(1), id };
+                self.conflicts = 0;
+                if in_flight.has_snapshot {
+                    self.entries_since_snapshot = 0;
+                    self.events_since_snapshot = 0;
+                }
+                let took = micros(clock::instant().duration_since(in_flight.since));
+                self.shared.metrics.decisions.stages.get(Stage::Commit).record(seconds(took));
+                self.release(in_flight.batch);
+                if self.is_leaving {
+                    self.leave();
+                }
+            }
+            Outcome::Conflict | Outcome::Unknown => {
+                self.shared.metrics.journal.conflicts.increment(1);
+                self.in_flight = Some(in_flight);
+                self.reconcile(id);
+            }
+            Outcome::Rejected => {
+                self.shared.metrics.journal.errors.get(JournalFailure::Rejected).increment(1);
+                in_flight.batch.give_up(Cause::Journal);
+                std::mem::take(&mut self.next).give_up(Cause::Journal);
+                self.reload();
+            }
+        }
+    }
+
+    /// Lets the replies out that waited for these events. A question whose every asker has been answered by the
+    /// stand-in meanwhile is booked as that: Stripe has the stand-in's answer, so the books void ours.
+    pub(super) fn release(&mut self, batch: Batch) {
+        let Batch { events, waiting } = batch;
+        let mut told: Vec<Option<bool>> = vec![None; events.len()];
+        for waiting in waiting {
+            let is_told = match (waiting.reply, events.get(waiting.event).and_then(decided_in)) {
+                (Reply::Answer(reply), Some(decided)) => {
+                    let current = self.card.answer_to(&decided.request).map(|answered| answered.answer);
+                    let own = || decided.decision.answer(decided.request.is_amount_controllable);
+                    reply.send(Ok(current.unwrap_or_else(own))).is_ok()
+                }
+                (Reply::Booked(reply), _) => reply.send(Ok(())).is_ok(),
+                (reply @ Reply::Answer(_), None) => {
+                    reply.give_up(Cause::Journal);
+                    false
+                }
+            };
+            if let Some(place) = told.get_mut(waiting.event) {
+                *place = Some(place.unwrap_or(false) || is_told);
+            }
+        }
+        for (event, told) in events.into_iter().zip(told) {
+            match (event, told) {
+                (Event::Decided(decided), Some(false)) => self.void(decided.request),
+                (Event::Decided(decided), _) => self.shared.told(&decided.decision),
+                (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_), _) => {}
+            }
+        }
+    }
+
+    /// Books the stand-in's answer in place of a decision that came too late.
+    pub(super) fn void(&mut self, request: Arc<AuthorizationRequest>) {
+        let is_stood_in =
+            self.card.answer_to(&request).is_some_and(|answered| answered.answer.source == Source::StandIn);
+        if !is_stood_in {
+            let decision = self.shared.settings.stand_in.decide(&request, Cause::Deadline);
+            self.record(Event::StoodIn(Box::new(Decided { request, decision })), None);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Reading the journal: the books of a card when it wakes, the whole history where a new limit needs it, one
+//! authorization that was let go, and the chain again when an append has lost its place.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{Cause, Desk, Looked, Message, Phase, Work};
+use crate::{
+    actors::{
+        batch::{Batch, Reply},
+        books::{self, Folded, NotFolded},
+    },
+    domain::{Answer, Decided, Event, Fact, Recalled, decide, limits_in_force},
+    journal::{Entry, EntryId, Reach},
+};
+
+/// How often an append may lose its place before its requests are given up.
+const CONFLICT_ROUNDS_MAX: u32 = 2;
+
+/// The books after a lost place, and whether the append was written after all.
+pub(in crate::actors) struct Reconciliation {
+    folded: Folded,
+    is_written: bool,
+}
+
+impl Desk {
+    /// Reads the books from the journal; work waits meanwhile.
+    pub(super) fn load(&self) {
+        let (myself, shared, account) = (self.myself.clone(), Arc::clone(&self.shared), self.account.clone());
+        tokio::spawn(async move {
+            let loaded =
+                shared.load(&account, Reach::Snapshot).await.and_then(|entries| books::fold(&entries));
+            drop(myself.cast(Message::Loaded(loaded.map(Box::new))));
+        });
+    }
+
+    pub(super) fn reload(&mut self) {
+        if matches!(self.phase, Phase::Ready) {
+            self.phase = Phase::Loading(Vec::new());
+            self.load();
+        }
+    }
+
+    pub(super) fn loaded(&mut self, result: Result<Box<Folded>, NotFolded>) {
+        let waiting = match std::mem::replace(&mut self.phase, Phase::Ready) {
+            Phase::Loading(waiting) => waiting,
+            Phase::Ready | Phase::Unread => Vec::new(),
+        };
+        match result {
+            Ok(folded) => {
+                self.take(*folded);
+                let mut waiting = VecDeque::from(waiting);
+                while let Some(message) = waiting.pop_front() {
+                    self.handle(message);
+                    if let Phase::Loading(again) = &mut self.phase {
+                        return again.extend(waiting);
+                    }
+                }
+            }
+            Err(cause) => {
+                tracing::error!(account = %self.account, %cause, "the books of a card cannot be read");
+                for message in waiting {
+                    self.lease.leave_queue();
+                    match message {
+                        Message::Ask(ask) => Reply::Answer(ask.reply).give_up(Cause::Journal),
+                        Message::Book(book) => Reply::Booked(book.reply).give_up(Cause::Journal),
+                        Message::StoodIn(..)
+                        | Message::Loaded(_)
+                        | Message::Found(..)
+                        | Message::Committed(..)
+                        | Message::Reconciled(..)
+                        | Message::Passivate => {}
+                    }
+                }
+                self.lease.fail();
+                self.phase = Phase::Unread;
+                self.leave();
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, folded: Folded) {
+        let Folded { card, head, entries_since_snapshot, events_since_snapshot } = folded;
+        (self.card, self.head) = (card, head);
+        self.entries_since_snapshot = entries_since_snapshot;
+        self.events_since_snapshot = events_since_snapshot;
+        self.policy = None;
+    }
+
+    /// Puts off a question until the whole history has been folded.
+    pub(super) fn wait_for_history(&mut self, message: Message) {
+        self.lease.join_queue();
+        self.needs_history = true;
+        self.phase = Phase::Loading(vec![message]);
+    }
+
+    pub(super) fn load_history_if_needed(&mut self) {
+        if !std::mem::take(&mut self.needs_history) {
+            return;
+        }
+        let source = Arc::clone(&self.shared.policy.borrow());
+        let first = match &self.phase {
+            Phase::Loading(waiting) => waiting.iter().find_map(|message| match message {
+                Message::Ask(ask) => Some(Arc::clone(&ask.request)),
+                _ => None,
+            }),
+            Phase::Ready | Phase::Unread => None,
+        };
+        let Some(request) = first else { return };
+        let policy = source.for_card(request.card.as_ref(), request.group.as_deref());
+        let (myself, shared, account) = (self.myself.clone(), Arc::clone(&self.shared), self.account.clone());
+        tokio::spawn(async move {
+            let windows =
+                || limits_in_force(&policy, request.stripe_controls.as_deref()).map(|limit| &limit.window);
+            let loaded = shared
+                .load(&account, Reach::Genesis)
+                .await
+                .and_then(|entries| books::fold_history(&entries, windows(), policy.refunds_restore));
+            drop(myself.cast(Message::Loaded(loaded.map(Box::new))));
+        });
+    }
+
+    /// Asks the journal for an authorization that the books may have let go.
+    pub(super) fn look_up(&mut self, work: Work) {
+        let id = match &work {
+            Work::Ask(ask) => Some(ask.request.authorization.clone()),
+            Work::Book(book) => match &book.observation.fact {
+                Fact::Authorization(seen) => Some(seen.id.clone()),
+                Fact::Transaction(seen) => seen.authorization.clone(),
+                Fact::Card(_) | Fact::Other(_) => None,
+            },
+        };
+        let Some(id) = id else { return };
+        self.lease.join_queue();
+        self.lookups = self.lookups.saturating_add(1);
+        let (myself, shared) = (self.myself.clone(), Arc::clone(&self.shared));
+        tokio::spawn(async move {
+            let found = match shared.journal.find(&id).await {
+                Ok(entries) => books::recall(&id, &entries),
+                Err(unavailable) => Err(unavailable.into()),
+            };
+            drop(myself.cast(Message::Found(Box::new(work), found.map(|found| found.map(Box::new)))));
+        });
+    }
+
+    pub(super) fn found(&mut self, work: Work, result: Result<Option<Box<Recalled>>, NotFolded>) {
+        self.lookups = self.lookups.saturating_sub(1);
+        match result {
+            Ok(recalled) => {
+                if let Some(recalled) = recalled
+                    && matches!(self.phase, Phase::Ready)
+                    && !self.card.authorizations.contains_key(&recalled.id)
+                {
+                    self.record(Event::Recalled(recalled), None);
+                }
+                match (work, &mut self.phase) {
+                    (Work::Ask(ask), Phase::Ready) => self.ask(ask, Looked::Up),
+                    (Work::Book(book), Phase::Ready) => self.book(book, Looked::Up),
+                    // The books are being read anew, and may know it then.
+                    (Work::Ask(ask), _) => self.handle(Message::Ask(ask)),
+                    (Work::Book(book), _) => self.handle(Message::Book(book)),
+                }
+            }
+            Err(cause) => {
+                tracing::error!(account = %self.account, %cause, "the journal cannot be asked for an authorization");
+                self.lease.leave_queue();
+                match work {
+                    Work::Ask(ask) => Reply::Answer(ask.reply).give_up(Cause::Journal),
+                    Work::Book(book) => Reply::Booked(book.reply).give_up(Cause::Journal),
+                }
+            }
+        }
+    }
+
+    /// Another writer has come between: reads the chain again, and looks whether the append is in it after all.
+    pub(super) fn reconcile(&mut self, id: EntryId) {
+        let (myself, shared, account) = (self.myself.clone(), Arc::clone(&self.shared), self.account.clone());
+        let head = self.head;
+        tokio::spawn(async move {
+            let result = shared.load(&account, Reach::Snapshot).await;
+            // A snapshot of another writer may hide our entry: then only the whole chain tells.
+            let result = match result {
+                Ok(entries)
+                    if entries.first().is_none_or(|first| first.seq <= head.seq.saturating_add(1)) =>
+                {
+                    Ok((books::fold(&entries), has(&entries, id)))
+                }
+                Ok(entries) => shared
+                    .load(&account, Reach::Genesis)
+                    .await
+                    .map(|all| (books::fold(&entries), has(&all, id))),
+                Err(cause) => Err(cause),
+            };
+            let reconciled = result.and_then(|(folded, is_written)| {
+                folded.map(|folded| Box::new(Reconciliation { folded, is_written }))
+            });
+            drop(myself.cast(Message::Reconciled(id, reconciled)));
+        });
+    }
+
+    pub(super) fn reconciled(&mut self, id: EntryId, result: Result<Box<Reconciliation>, NotFolded>) {
+        let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.id == id) else { return };
+        let later = std::mem::take(&mut self.next);
+        match result {
+            Ok(reconciliation) => {
+                let Reconciliation { folded, is_written } = *reconciliation;
+                self.take(folded);
+                let mut unanswered = Batch::default();
+                if is_written {
+                    self.conflicts = 0;
+                    self.release(in_flight.batch);
+                } else {
+                    self.conflicts = self.conflicts.saturating_add(1);
+                    unanswered.extend(in_flight.batch);
+                }
+                unanswered.extend(later);
+                if self.conflicts > CONFLICT_ROUNDS_MAX {
+                    self.conflicts = 0;
+                    unanswered.give_up(Cause::Journal);
+                } else {
+                    self.decide_again(unanswered);
+                }
+            }
+            Err(cause) => {
+                tracing::error!(account = %self.account, %cause, "the books of a card cannot be read again");
+                in_flight.batch.give_up(Cause::Journal);
+                later.give_up(Cause::Journal);
+                self.reload();
+            }
+        }
+    }
+
+    /// Decides unanswered questions on the new state, in the order they arrived; facts stay what they are.
+    pub(super) fn decide_again(&mut self, batch: Batch) {
+        let Batch { events, waiting } = batch;
+        let mut replies: Vec<Vec<Reply>> = Vec::with_capacity(events.len());
+        replies.resize_with(events.len(), Vec::new);
+        for waiting in waiting {
+            if let Some(place) = replies.get_mut(waiting.event) {
+                place.push(waiting.reply);
+            }
+        }
+        for (event, replies) in events.into_iter().zip(replies) {
+            let event = match event {
+                Event::Decided(decided) => match self.decided_again(*decided) {
+                    Ok(event) => event,
+                    Err(Some(answer)) => {
+                        for reply in replies {
+                            reply.tell(answer);
+                        }
+                        continue;
+                    }
+                    Err(None) => {
+                        for reply in replies {
+                            reply.give_up(Cause::Journal);
+                        }
+                        continue;
+                    }
+                },
+                fact @ (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_)) => fact,
+                Event::Snapshot(_) => continue,
+            };
+            let place = self.next.events.len();
+            self.record(event, None);
+            for reply in replies {
+                self.next.join(place, reply);
+            }
+        }
+    }
+
+    /// A new decision; or the answer that another node has given; or nothing, where the policy's windows need the
+    /// whole history first.
+    pub(super) fn decided_again(&mut self, decided: Decided) -> Result<Event, Option<Answer>> {
+        let Decided { request, decision: before } = decided;
+        if let Some(answered) = self.card.answer_to(&request) {
+            return Err(Some(answered.answer));
+        }
+        let policy = self.policy_for(&request).map_err(|_| None)?;
+        let mut decision = decide(&self.card, &policy, &request);
+        decision.stages = before.stages;
+        Ok(Event::Decided(Box::new(Decided { request, decision })))
+    }
+}
+
+fn has(entries: &[Entry], id: EntryId) -> bool {
+    entries.iter().any(|entry| entry.id == id)
+}

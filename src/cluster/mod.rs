@@ -1,0 +1,50 @@
+//! Which node answers for a card. One node is a cluster of one: every card is its own. Who owns a card is a hint; the
+//! journal is the authority.
+
+use crate::{
+    actors::{Arrival, AuthorizationView, CardView, Directory, NotBooked},
+    domain::{Answer, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
+};
+
+/// The nodes that share a journal, as this node sees them. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    here: Directory,
+}
+
+impl Cluster {
+    /// A cluster of one.
+    #[must_use]
+    pub const fn of_one(here: Directory) -> Self {
+        Self { here }
+    }
+
+    /// The answer to a request, by the deadline of its arrival.
+    pub async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
+        self.here.ask(request, arrival).await
+    }
+
+    /// Books what Stripe says; returns when it is durable.
+    ///
+    /// # Errors
+    /// [`NotBooked`]: Stripe has to deliver the event again.
+    pub async fn book(&self, observation: Observation, arrival: Arrival) -> Result<(), NotBooked> {
+        self.here.book(observation, arrival).await
+    }
+
+    /// The books of a card at the time `now`.
+    ///
+    /// # Errors
+    /// Why the journal cannot be read.
+    pub async fn card(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, String> {
+        self.here.card(id, now).await
+    }
+
+    /// The books of an authorization.
+    ///
+    /// # Errors
+    /// Why the journal cannot be read.
+    pub async fn authorization(&self, id: &AuthorizationId) -> Result<Option<AuthorizationView>, String> {
+        self.here.authorization(id).await
+    }
+}
