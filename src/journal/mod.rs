@@ -1,8 +1,23 @@
 //! The promise that "appended" means durable: what a journal is. The room does not know what is in an entry's body.
 
-use std::{future::Future, pin::Pin};
+mod settings;
+mod committer;
+mod sqlite;
+mod memory;
+mod faulty;
+
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::domain::{Account, AuthorizationId, Timestamp};
+
+pub use committer::{Committer, CommitterSettings, Done, Observer};
+pub use faulty::{Fault, Faulty, Foreign, Gate, Odds, Script};
+pub use memory::Memory;
+pub use settings::{Finding, Location, NotALocation, OpenError, Settings, open};
+pub use sqlite::Sqlite;
+
+/// The longest body that a journal takes, in bytes. A decision has under a thousand.
+pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A future that a journal returns.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -10,15 +25,18 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A log of entries, one chain for each account, that survives the process.
 ///
 /// The rules, which the conformance suite holds every implementation to:
-/// - An entry goes in only behind the very entry that its writer knew: row `expected_seq` of the account carries the
-///   id `prev` (or there is no row, and `expected_seq` is 0). A writer with a stale view gets [`Outcome::Conflict`],
+/// - An entry goes in only behind the very entry that its writer knew: row `head.seq` of the account carries
+///   `head.id` (or there is no row, and `head.seq` is 0). A writer with a stale view gets [`Outcome::Conflict`],
 ///   whatever it pipelines.
 /// - `Durable` is said only after the entry would survive a power cut.
-/// - The same append (same account, sequence, id) may be repeated until its outcome is definite; it goes in once.
-/// - A batch holds at most one append for each account. Outcomes come in the order of the batch.
+/// - The same append (same account, head, id) may be repeated until its outcome is definite; it goes in once. A
+///   repeat of what is already in is answered `Durable`, with the time of the first try, or `Conflict`.
+/// - A batch holds at most one append for each account; a second one behind a written one is a `Conflict`. Outcomes
+///   come in the order of the batch.
+/// - What was answered `Durable` is seen by every read that starts afterwards.
 pub trait Journal: Send + Sync + 'static {
-    /// Makes a batch durable in one group commit.
-    fn append<'a>(&'a self, batch: &'a [Append]) -> Pending<'a, Vec<Outcome>>;
+    /// Makes a batch durable in one group commit. Dropping the future takes nothing back.
+    fn append(&self, batch: Arc<[Append]>) -> Pending<'_, Vec<Outcome>>;
 
     /// The entries of an account, oldest first: from the last snapshot on, or all of them.
     fn load<'a>(&'a self, account: &'a Account, reach: Reach)
@@ -30,6 +48,13 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Up to `entries_max` entries of all accounts with a log sequence number above `after`, in order.
     fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>>;
+
+    /// Resolves when the journal has died of an error after which nobody knows what is on the disk. From then on every
+    /// append is `Unknown`; the process must end without another answer, and look again at its next start.
+    fn fatal(&self) -> Pending<'_, Fatal>;
+
+    /// Folds everything away in order and lets go of the files. Appends and reads afterwards are refused.
+    fn close(&self) -> Pending<'_, ()>;
 }
 
 /// The random id of an entry: 63 bits, so that every database has a type for it.
@@ -79,6 +104,23 @@ pub struct Append {
     pub body: String,
 }
 
+impl Append {
+    /// The head of the chain once this is in.
+    pub(super) const fn next_head(&self) -> Head {
+        Head { seq: self.head.seq.saturating_add(1), id: self.id }
+    }
+
+    /// Whether `head` is this very append, already written.
+    pub(super) fn is(&self, head: Head) -> bool {
+        self.next_head() == head
+    }
+
+    /// Whether it has an id of its own, and a body that every journal can hold.
+    pub(super) fn is_writable(&self) -> bool {
+        self.id != EntryId::NONE && self.body.len() <= BODY_BYTES_MAX
+    }
+}
+
 /// What became of an append.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -90,7 +132,7 @@ pub enum Outcome {
     /// Not written by this call: the chain does not end where the writer thought. It may have been written by an
     /// earlier try of the same append: load, and look for its id.
     Conflict,
-    /// Certainly not written, and not for want of a place in the chain (a full disk).
+    /// Certainly not written by this call, and not for want of a place in the chain: a full disk, a closed journal.
     Rejected,
     /// Perhaps written. Repeat the same append until the outcome is another.
     Unknown,
@@ -130,3 +172,8 @@ pub enum Reach {
 #[derive(Debug, thiserror::Error)]
 #[error("the journal cannot be read: {0}")]
 pub struct Unavailable(pub String);
+
+/// Why the journal died.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the journal has died: {0}")]
+pub struct Fatal(pub String);

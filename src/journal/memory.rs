@@ -1,0 +1,190 @@
+//! A journal that is gone when the process ends: for demos, load tests of everything else, and tests.
+
+use std::{
+    collections::HashMap,
+    future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{Append, Entry, Fatal, Head, Journal, Outcome, Pending, Reach, Unavailable};
+use crate::{
+    clock,
+    domain::{Account, AuthorizationId, Timestamp},
+};
+
+/// How much a journal in memory keeps at most, in bytes of bodies, unless told otherwise.
+const BODIES_BYTES_MAX: usize = 8 * 1024 * 1024 * 1024;
+
+/// The contract without a disk: "durable" lasts as long as the process. It keeps every entry, up to a bound, behind
+/// which appends are rejected as on a full disk.
+pub struct Memory {
+    log: Mutex<Log>,
+    bodies_bytes_max: usize,
+}
+
+#[derive(Default)]
+struct Log {
+    /// The entry with log sequence number `n` is at `n - 1`.
+    entries: Vec<Written>,
+    tips: HashMap<Account, Tip>,
+    authorizations: HashMap<AuthorizationId, Vec<usize>>,
+    bodies_bytes: usize,
+    is_closed: bool,
+}
+
+/// An entry, left where its batch brought it, so that nothing is copied on the hot path.
+struct Written {
+    batch: Arc<[Append]>,
+    place: usize,
+    /// The index of the entry before it in its chain.
+    before: Option<usize>,
+    at: Timestamp,
+}
+
+#[derive(Clone, Copy)]
+struct Tip {
+    index: usize,
+    head: Head,
+}
+
+impl Memory {
+    /// An empty journal.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_bodies_bytes_max(BODIES_BYTES_MAX)
+    }
+
+    /// An empty journal that is full after so many bytes of bodies.
+    #[must_use]
+    pub fn with_bodies_bytes_max(bodies_bytes_max: usize) -> Self {
+        Self { log: Mutex::new(Log::default()), bodies_bytes_max }
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Log) -> T) -> Result<T, Unavailable> {
+        let log = self.log();
+        if log.is_closed { Err(Unavailable("it is closed".into())) } else { Ok(read(&log)) }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Journal for Memory {
+    fn append(&self, batch: Arc<[Append]>) -> Pending<'_, Vec<Outcome>> {
+        let at = clock::now();
+        let mut log = self.log();
+        let first = log.entries.len();
+        let outcomes =
+            (0..batch.len()).map(|place| log.put(&batch, place, first, at, self.bodies_bytes_max)).collect();
+        Box::pin(future::ready(outcomes))
+    }
+
+    fn load<'a>(
+        &'a self,
+        account: &'a Account,
+        reach: Reach,
+    ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
+        Box::pin(future::ready(self.read(|log| log.chain(account, reach))))
+    }
+
+    fn find<'a>(
+        &'a self,
+        authorization: &'a AuthorizationId,
+    ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
+        Box::pin(future::ready(self.read(|log| {
+            let indexes = log.authorizations.get(authorization).map_or(&[][..], Vec::as_slice);
+            indexes.iter().filter_map(|index| log.entry(*index)).collect()
+        })))
+    }
+
+    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
+        Box::pin(future::ready(self.read(|log| {
+            let first = usize::try_from(after).unwrap_or(usize::MAX);
+            (first..log.entries.len()).take(entries_max).filter_map(|index| log.entry(index)).collect()
+        })))
+    }
+
+    fn fatal(&self) -> Pending<'_, Fatal> {
+        Box::pin(future::pending())
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        self.log().is_closed = true;
+        Box::pin(future::ready(()))
+    }
+}
+
+impl Log {
+    /// Judges one append of a batch whose first entry would be at `first`, and keeps it.
+    fn put(
+        &mut self,
+        batch: &Arc<[Append]>,
+        place: usize,
+        first: usize,
+        at: Timestamp,
+        bodies_bytes_max: usize,
+    ) -> Outcome {
+        let Some(append) = batch.get(place) else { return Outcome::Rejected };
+        let tip = self.tips.get(&append.account).copied();
+        let known = tip.map_or_else(Head::default, |tip| tip.head);
+        if known != append.head {
+            let repeated = tip.filter(|tip| tip.index < first && append.is(tip.head));
+            return repeated
+                .and_then(|tip| self.entries.get(tip.index))
+                .map_or(Outcome::Conflict, |written| Outcome::Durable { at: written.at });
+        }
+        if tip.is_some_and(|tip| tip.index >= first) {
+            return Outcome::Conflict;
+        }
+        let bodies_bytes = self.bodies_bytes.saturating_add(append.body.len());
+        let is_refused = self.is_closed || bodies_bytes > bodies_bytes_max || !append.is_writable();
+        if is_refused {
+            return Outcome::Rejected;
+        }
+        let index = self.entries.len();
+        for authorization in &append.authorizations {
+            let indexes = self.authorizations.entry(authorization.clone()).or_default();
+            if indexes.last() != Some(&index) {
+                indexes.push(index);
+            }
+        }
+        self.tips.insert(append.account.clone(), Tip { index, head: append.next_head() });
+        self.entries.push(Written { batch: Arc::clone(batch), place, before: tip.map(|tip| tip.index), at });
+        self.bodies_bytes = bodies_bytes;
+        Outcome::Durable { at }
+    }
+
+    fn chain(&self, account: &Account, reach: Reach) -> Vec<Entry> {
+        let mut chain = Vec::new();
+        let mut next = self.tips.get(account).map(|tip| tip.index);
+        while let Some((index, entry)) = next.and_then(|index| Some((index, self.entry(index)?))) {
+            let is_start = reach == Reach::Snapshot && entry.is_snapshot;
+            next = self.entries.get(index).and_then(|written| written.before).filter(|_| !is_start);
+            chain.push(entry);
+        }
+        chain.reverse();
+        chain
+    }
+
+    fn entry(&self, index: usize) -> Option<Entry> {
+        let written = self.entries.get(index)?;
+        let append = written.batch.get(written.place)?;
+        Some(Entry {
+            lsn: u64::try_from(index).ok()?.saturating_add(1),
+            account: append.account.clone(),
+            seq: append.next_head().seq,
+            id: append.id,
+            prev: append.head.id,
+            at: written.at,
+            is_snapshot: append.is_snapshot,
+            body: append.body.clone(),
+        })
+    }
+}

@@ -1,0 +1,239 @@
+//! Where the journal is, and opening it. What a journal must do stands in the room's own file.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
+
+use super::{Journal, memory::Memory, sqlite::Sqlite};
+
+/// The room's settings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Which journal.
+    pub location: Location,
+    /// The most appends that go down in one commit, 1 or more.
+    pub batch_max: usize,
+    /// Open a journal that ends before its high-water mark, or has lost it, and start from what is there. Decisions
+    /// that were answered may be forgotten: limits may be overspent by what they had approved.
+    pub accept_journal_loss: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            location: Location::Sqlite(PathBuf::from("./data/tollgate.db")),
+            batch_max: 512,
+            accept_journal_loss: false,
+        }
+    }
+}
+
+/// Opens the journal that the settings name.
+///
+/// # Errors
+/// [`OpenError`] says what was found, what was expected, and what to do.
+pub fn open(settings: &Settings) -> Result<Arc<dyn Journal>, OpenError> {
+    match &settings.location {
+        Location::Sqlite(path) => {
+            Ok(Arc::new(Sqlite::open(path, settings.batch_max, settings.accept_journal_loss)?))
+        }
+        Location::Memory => Ok(Arc::new(Memory::new())),
+        Location::Postgres(_) => Err(OpenError::NotInThisBuild),
+    }
+}
+
+/// Where the journal is, as `TOLLGATE_JOURNAL` writes it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Location {
+    /// `sqlite:./data/tollgate.db`: a file of this machine.
+    Sqlite(PathBuf),
+    /// `memory:`: forgotten when the process ends.
+    Memory,
+    /// `postgres://…`: the journal of a cluster. Never shown: it may hold a password.
+    Postgres(String),
+}
+
+impl FromStr for Location {
+    type Err = NotALocation;
+
+    /// Reads `sqlite:PATH`, `sqlite://PATH`, `memory:`, `postgres://…` or `postgresql://…`.
+    fn from_str(text: &str) -> Result<Self, NotALocation> {
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.is_empty() || path.ends_with('/') || path.contains('\0') {
+                Err(NotALocation)
+            } else {
+                Ok(Self::Sqlite(PathBuf::from(path)))
+            };
+        }
+        if text == "memory:" {
+            return Ok(Self::Memory);
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(text.to_owned()));
+        }
+        Err(NotALocation)
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Memory => f.write_str("memory:"),
+            Self::Postgres(_) => f.write_str("postgres://…"),
+        }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// The text names no journal. It is not repeated: it may be a misspelt address with a password in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected sqlite:PATH of a file, memory:, or postgres://…, such as sqlite:./data/tollgate.db")]
+pub struct NotALocation;
+
+/// Why a journal was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process serves from it.
+    #[error(
+        "the journal {} is in use by another process: stop that one first, or give this one another TOLLGATE_JOURNAL",
+        path.display()
+    )]
+    InUse {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// It is not what its high-water mark says it was: what was answered from it may be gone.
+    #[error(
+        "journal loss: {} {finding}. Put the whole journal back, with its -mark and -wal files; or, if what is missing \
+         is lost for good, start once with --accept-journal-loss: decisions already answered are then forgotten, and \
+         limits may be overspent by as much",
+        path.display()
+    )]
+    Loss {
+        /// The journal.
+        path: PathBuf,
+        /// What is wrong with it.
+        finding: Finding,
+    },
+    /// The file is something else.
+    #[error("{} is not a journal of this version: {found}. Name another file, or move this one away", path.display())]
+    NotAJournal {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// The storage failed.
+    #[error("cannot {doing} {}: {cause}. Check that the directory exists, can be written, and has room", path.display())]
+    Storage {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried, as in "cannot create".
+        doing: &'static str,
+        /// What the system answered.
+        cause: String,
+    },
+    /// A journal that this build does not have.
+    #[error(
+        "a PostgreSQL journal comes with clustering; this build has sqlite and memory: set TOLLGATE_JOURNAL to one"
+    )]
+    NotInThisBuild,
+}
+
+impl OpenError {
+    pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::Storage { path, doing, cause: error.to_string() }
+    }
+
+    pub(super) fn sql(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::Storage { path, doing, cause: error.to_string() }
+    }
+}
+
+/// How a journal differs from its high-water mark.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Finding {
+    /// The tail was cut.
+    #[error("ends at entry {found}, but entry {expected} was already answered for")]
+    EndsEarly {
+        /// The last entry.
+        found: u64,
+        /// The last entry that was known to be durable.
+        expected: u64,
+    },
+    /// Another history under the same numbers.
+    #[error("holds other entries than the ones answered for, up to entry {lsn}")]
+    Differs {
+        /// The entry whose chained hash was compared.
+        lsn: u64,
+    },
+    /// Entries are missing in the middle.
+    #[error("has no entry {missing}, but has later ones")]
+    Gap {
+        /// The first missing entry.
+        missing: u64,
+    },
+    /// Nothing tells how far it should go.
+    #[error(
+        "holds entries up to {found}, but its -mark file, which tells how far it should go, is missing or unreadable"
+    )]
+    MarkMissing {
+        /// The last entry.
+        found: u64,
+    },
+    /// Files of two journals side by side.
+    #[error("stands beside a -mark file that belongs to another journal")]
+    MarkOfAnother,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_read_as_it_is_written() {
+        let check = |text: &str, expected: Option<Location>| {
+            assert_eq!(text.parse::<Location>().ok(), expected, "{text}");
+        };
+        check("sqlite:./data/tollgate.db", Some(Location::Sqlite("./data/tollgate.db".into())));
+        check("sqlite:/var/lib/tollgate.db", Some(Location::Sqlite("/var/lib/tollgate.db".into())));
+        check("sqlite:///var/lib/tollgate.db", Some(Location::Sqlite("/var/lib/tollgate.db".into())));
+        check("sqlite://data/tollgate.db", Some(Location::Sqlite("data/tollgate.db".into())));
+        check("memory:", Some(Location::Memory));
+        check("postgres://a@b/c", Some(Location::Postgres("postgres://a@b/c".into())));
+        check("postgresql://a@b/c", Some(Location::Postgres("postgresql://a@b/c".into())));
+        check("sqlite:", None);
+        check("sqlite:data/", None);
+        check("memory", None);
+        check("./data/tollgate.db", None);
+        check("mysql://a@b/c", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let location: Location = "postgres://user:hunter2@db/tollgate".parse().unwrap();
+        let settings = Settings { location, ..Settings::default() };
+        assert!(!format!("{settings:?} {}", settings.location).contains("hunter2"));
+        assert!(!format!("{:?}", "postgre://user:hunter2@db".parse::<Location>()).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_cluster_journal_is_refused_with_what_to_do() {
+        let location = "postgres://db/tollgate".parse().unwrap();
+        let refusal = open(&Settings { location, ..Settings::default() }).err().unwrap();
+        assert!(refusal.to_string().contains("this build has sqlite and memory"), "{refusal}");
+    }
+}

@@ -1,0 +1,197 @@
+//! Reading: a few connections of their own, lent out one call at a time. A connection sees what is durable, and nothing
+//! else: SQLite shows a commit to others only after its sync.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::Connection;
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::{
+    beside,
+    index::Lookup,
+    recent::{self, Recent},
+    schema::{self, Row},
+};
+use crate::{
+    domain::{Account, AuthorizationId},
+    journal::{Entry, Reach, Unavailable},
+};
+
+/// Reads at once. More would only queue at the disk.
+const CONNECTIONS_MAX: usize = 4;
+
+/// The readers of one journal.
+pub(super) struct Readers {
+    path: PathBuf,
+    recent: Arc<Recent>,
+    idle: Mutex<Vec<Reader>>,
+    places: Semaphore,
+}
+
+/// One pair of connections.
+struct Reader {
+    journal: Connection,
+    index: Lookup,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path, recent: Arc<Recent>) -> Arc<Self> {
+        Arc::new(Self {
+            path: path.to_owned(),
+            recent,
+            idle: Mutex::default(),
+            places: Semaphore::new(CONNECTIONS_MAX),
+        })
+    }
+
+    /// See [`crate::journal::Journal::load`].
+    pub(super) async fn load(
+        self: &Arc<Self>,
+        account: &Account,
+        reach: Reach,
+    ) -> Result<Vec<Entry>, Unavailable> {
+        let account = account.clone();
+        self.read(move |reader, recent| reader.load(recent, &account, reach)).await
+    }
+
+    /// See [`crate::journal::Journal::find`].
+    pub(super) async fn find(
+        self: &Arc<Self>,
+        authorization: &AuthorizationId,
+    ) -> Result<Vec<Entry>, Unavailable> {
+        let authorization = authorization.clone();
+        self.read(move |reader, recent| reader.find(recent, authorization.as_str())).await
+    }
+
+    /// See [`crate::journal::Journal::scan`].
+    pub(super) async fn scan(
+        self: &Arc<Self>,
+        after: u64,
+        entries_max: usize,
+    ) -> Result<Vec<Entry>, Unavailable> {
+        self.read(move |reader, _| reader.scan(after, entries_max)).await
+    }
+
+    /// Waits for the reads under way, and closes the connections. Reads afterwards are refused.
+    pub(super) async fn close(&self) {
+        // All places: nobody reads. Fails only where it is closed already.
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        if let Ok(places) = self.places.acquire_many(all).await {
+            self.places.close();
+            drop(places);
+        }
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&mut Reader, &Recent) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let closed = |_| Unavailable("it is closed".into());
+        let place = self.places.acquire().await.map_err(closed)?;
+        let readers = Arc::clone(self);
+        let result = spawn_blocking(move || {
+            let mut reader = readers.lend()?;
+            let result = read(&mut reader, &readers.recent);
+            if result.is_ok() {
+                readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+            }
+            result
+        })
+        .await;
+        drop(place);
+        match result {
+            Ok(result) => result.map_err(|failure| Unavailable(failure.to_string())),
+            Err(_) => Err(Unavailable("the reading task ended".into())),
+        }
+    }
+
+    fn lend(&self) -> Result<Reader, Failure> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| Reader::open(&self.path), Ok)
+    }
+}
+
+/// Why a read failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    #[error("entry {0} is missing, or is not the one that the entry after it names")]
+    BrokenChain(u64),
+}
+
+impl Reader {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        Ok(Self { journal: schema::connect_to_read(path)?, index: Lookup::open(&beside(path, "-index"))? })
+    }
+
+    /// Walks the account's chain back from its head. In one transaction: each would take its locks anew.
+    fn load(&mut self, recent: &Recent, account: &Account, reach: Reach) -> Result<Vec<Entry>, Failure> {
+        // Memory first: an entry moves from there to the index, and would be missed the other way round.
+        let place = match recent.place(account) {
+            Some(place) => place,
+            None => self.index.place(account)?.unwrap_or_default(),
+        };
+        let transaction = self.journal.transaction()?;
+        let mut chain = Vec::new();
+        let mut next = place;
+        while next.lsn > 0 {
+            let mut query = schema::select(&transaction, "lsn = ?1")?;
+            let mut rows = query.query([next.lsn.cast_signed()])?;
+            let row = rows.next()?.ok_or(Failure::BrokenChain(next.lsn))?;
+            let row = Row::read(row)?;
+            let is_expected =
+                row.account == account.as_str() && row.seq == next.head.seq && row.id == next.head.id;
+            let entry = row.to_entry().filter(|_| is_expected).ok_or(Failure::BrokenChain(next.lsn))?;
+            if reach == Reach::Snapshot && entry.is_snapshot {
+                next.lsn = 0;
+            } else if row.prev_lsn < next.lsn {
+                next.lsn = row.prev_lsn;
+                next.head.seq = row.seq.saturating_sub(1);
+                next.head.id = row.prev;
+            } else {
+                return Err(Failure::BrokenChain(next.lsn));
+            }
+            chain.push(entry);
+        }
+        chain.reverse();
+        Ok(chain)
+    }
+
+    fn find(&mut self, recent: &Recent, authorization: &str) -> Result<Vec<Entry>, Failure> {
+        let hash = recent::hash(authorization);
+        let mut lsns = recent.lsns(hash);
+        lsns.extend(self.index.lsns(hash)?);
+        lsns.sort_unstable();
+        lsns.dedup();
+        let transaction = self.journal.transaction()?;
+        let mut query = schema::select(&transaction, "lsn = ?1")?;
+        let mut found = Vec::new();
+        for lsn in lsns {
+            let mut rows = query.query([lsn.cast_signed()])?;
+            let row = Row::read(rows.next()?.ok_or(Failure::BrokenChain(lsn))?)?;
+            // Two ids may share a hash.
+            if row.authorizations.split_terminator(' ').any(|id| id == authorization) {
+                found.push(row.to_entry().ok_or(Failure::BrokenChain(lsn))?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn scan(&mut self, after: u64, entries_max: usize) -> Result<Vec<Entry>, Failure> {
+        let mut query = schema::select(&self.journal, "lsn > ?1 ORDER BY lsn LIMIT ?2")?;
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
+        let mut rows = query.query([after, entries_max])?;
+        let mut entries = Vec::new();
+        while let Some(row) = rows.next()? {
+            let row = Row::read(row)?;
+            entries.push(row.to_entry().ok_or(Failure::BrokenChain(row.lsn))?);
+        }
+        Ok(entries)
+    }
+}
