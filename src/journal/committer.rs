@@ -310,7 +310,9 @@ impl Clerk {
         {
             let mut queue = self.desk.queue();
             #[cfg(debug_assertions)]
-            definite.iter().for_each(|((append, _), _)| drop(queue.accounts.remove(&append.account)));
+            definite.iter().for_each(|((append, _), _)| {
+                let _ = queue.accounts.remove(&append.account);
+            });
             queue.repeats.extend(unknown.into_iter().map(|((append, waiting), _)| {
                 let due = ended.checked_add(waiting.back_off()).unwrap_or(ended);
                 let waiting = Waiting { tries: waiting.tries.saturating_add(1), ..waiting };

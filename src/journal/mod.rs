@@ -1,7 +1,6 @@
 //! The promise that "appended" means durable: what a journal is. The room does not know what is in an entry's body.
 
 mod settings;
-pub mod record;
 mod committer;
 mod sqlite;
 mod memory;

@@ -24,10 +24,7 @@ use std::{
     ffi::OsString,
     future,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
