@@ -1,6 +1,7 @@
 //! The promise that "appended" means durable: what a journal is. The room does not know what is in an entry's body.
 
 mod settings;
+pub mod record;
 mod committer;
 mod sqlite;
 mod memory;

@@ -51,7 +51,7 @@ mod tests {
     use crate::domain::{DecisionId, Reason, Source};
 
     fn answer(outcome: Outcome, amount: Option<i64>, reason: Reason, challenge: bool) -> Answer {
-        let decision = DecisionId::new(0xab_cdef);
+        let decision = DecisionId::parse("dec_0000000000abcdef").unwrap();
         Answer { decision, outcome, amount, reason, challenge, source: Source::Policy }
     }
 
