@@ -165,7 +165,7 @@ impl Log {
         let mut chain = Vec::new();
         let mut next = self.tips.get(account).map(|tip| tip.index);
         while let Some((index, entry)) = next.and_then(|index| Some((index, self.entry(index)?))) {
-            let is_start = reach == Reach::Snapshot && entry.is_snapshot;
+            let is_start = reach.ends_with(&entry, chain.len().saturating_add(1));
             next = self.entries.get(index).and_then(|written| written.before).filter(|_| !is_start);
             chain.push(entry);
         }

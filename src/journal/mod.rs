@@ -171,6 +171,17 @@ pub enum Reach {
     Last(usize),
 }
 
+impl Reach {
+    /// Whether a walk back along the chain ends with `entry`, the so manieth that it has met.
+    pub(super) const fn ends_with(self, entry: &Entry, met: usize) -> bool {
+        match self {
+            Self::Snapshot => entry.is_snapshot,
+            Self::Genesis => false,
+            Self::Last(entries) => met >= entries,
+        }
+    }
+}
+
 /// The journal cannot be read now.
 #[derive(Debug, thiserror::Error)]
 #[error("the journal cannot be read: {0}")]

@@ -147,7 +147,7 @@ impl Reader {
             let is_expected =
                 row.account == account.as_str() && row.seq == next.head.seq && row.id == next.head.id;
             let entry = row.to_entry().filter(|_| is_expected).ok_or(Failure::BrokenChain(next.lsn))?;
-            if reach == Reach::Snapshot && entry.is_snapshot {
+            if reach.ends_with(&entry, chain.len().saturating_add(1)) {
                 next.lsn = 0;
             } else if row.prev_lsn < next.lsn {
                 next.lsn = row.prev_lsn;

@@ -1,0 +1,297 @@
+//! Cards in memory: exact under concurrency, durable before known, one answer to one question, in time.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinSet};
+use tollgate::{
+    actors::{Directory, Parts, Settings, StandIn, StandInRule},
+    clock,
+    domain::{Answer, Outcome, Policy, Reason, Source},
+    journal::{Committer, CommitterSettings, Fault, Faulty, Journal, Memory, Odds, Script},
+    metrics::Metrics,
+};
+
+use crate::questions::{arrival, card, policy, question};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A directory on a journal, with hands on all that a test may want to change.
+struct House {
+    directory: Directory,
+    policy: watch::Sender<Arc<Policy>>,
+    journal: Arc<Faulty>,
+}
+
+impl House {
+    fn new(settings: Settings, limits: &[(&str, i64)], script: Script) -> Self {
+        Self::on(Arc::new(Memory::new()), settings, limits, script)
+    }
+
+    fn on(inner: Arc<dyn Journal>, settings: Settings, limits: &[(&str, i64)], script: Script) -> Self {
+        let journal = Arc::new(Faulty::new(inner, script));
+        let (policy, in_force) = watch::channel(policy("test", limits));
+        let shared: Arc<dyn Journal> = journal.clone();
+        let told = |_: usize, _: Duration| {};
+        let parts = Parts {
+            committer: Committer::new(Arc::clone(&shared), CommitterSettings::default(), Arc::new(told)),
+            journal: shared,
+            policy: in_force,
+            metrics: Arc::new(Metrics::new(&tollgate::node::vocabulary())),
+        };
+        let directory = Directory::new(settings, parts);
+        tokio::spawn(directory.clone().sweep());
+        Self { directory, policy, journal }
+    }
+
+    async fn ask(&self, name: &str, amount: i64) -> Answer {
+        self.directory.ask(question("one", name, amount), arrival(SOON)).await
+    }
+
+    /// What the books say is used of the first limit.
+    async fn used(&self) -> i64 {
+        let view = self.directory.card(&card("one"), clock::now()).await.unwrap().unwrap();
+        view.limits[0].used
+    }
+}
+
+fn roomy() -> Settings {
+    Settings { card_queue_max: 10_000, ..Settings::default() }
+}
+
+/// Asks so many questions at once, and gives the answers in order.
+async fn ask_at_once(house: &House, asked: usize, amount: i64) -> Vec<Answer> {
+    let mut answers = JoinSet::new();
+    for name in 0..asked {
+        let directory = house.directory.clone();
+        answers.spawn(async move {
+            let request = question("one", &format!("{name:04}"), amount);
+            (name, directory.ask(request, arrival(SOON)).await)
+        });
+    }
+    let mut answers = answers.join_all().await;
+    answers.sort_by_key(|(name, _)| *name);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+fn approved(answers: &[Answer]) -> usize {
+    answers.iter().filter(|answer| answer.outcome == Outcome::Approved).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_questions_are_approved_exactly_up_to_the_limit() {
+    for (limit, amount) in [(50_000, 1_000), (50_000, 777), (999, 1_000), (i64::MAX, 1)] {
+        let house = House::new(roomy(), &[("daily", limit)], Script::default());
+        let answers = ask_at_once(&house, 200, amount).await;
+        let fit = usize::try_from(limit / amount).unwrap().min(200);
+        assert_eq!(approved(&answers), fit, "limit {limit}, amount {amount}");
+        if fit > 0 {
+            assert_eq!(house.used().await, i64::try_from(fit).unwrap() * amount);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_limit_is_exact_while_cards_come_and_go_and_other_nodes_interfere() {
+    for seed in 0..8 {
+        eprintln!("seed {seed}");
+        let odds = Odds { rejected: 0, overtaken: 15, lost_before: 10, lost_after: 10, half_lost: 5, unreadable: 0 };
+        let settings = Settings { card_idle_after: Duration::from_millis(2), ..roomy() };
+        let house = House::new(settings, &[("daily", 50_000)], Script::seeded(seed, odds));
+        let mut answers = Vec::new();
+        for round in 0..10 {
+            let mut asked = JoinSet::new();
+            for name in 0..20 {
+                let directory = house.directory.clone();
+                asked.spawn(async move {
+                    let request = question("one", &format!("{round}-{name}"), 1_000);
+                    directory.ask(request, arrival(SOON)).await
+                });
+            }
+            answers.extend(asked.join_all().await);
+            // The card leaves memory between the rounds.
+            while house.directory.resident() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let by_policy: Vec<Answer> =
+            answers.iter().copied().filter(|answer| answer.source == Source::Policy).collect();
+        let stood_in = answers.len() - by_policy.len();
+        assert!(approved(&by_policy) <= 50, "seed {seed}: {} approved", approved(&by_policy));
+        if stood_in == 0 {
+            assert_eq!(approved(&by_policy), 50, "seed {seed}");
+        }
+        house.journal.heal();
+        assert_eq!(house.used().await, i64::try_from(approved(&by_policy)).unwrap() * 1_000, "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn questions_ride_together_and_are_answered_when_their_own_entry_is_durable() {
+    let house = House::new(roomy(), &[("daily", 2_500)], Script::default());
+    let gate = house.journal.hold_next();
+    let first = tokio::spawn({
+        let directory = house.directory.clone();
+        async move { directory.ask(question("one", "a", 1_000), arrival(SOON)).await }
+    });
+    gate.arrived().await;
+    let behind = house.journal.hold_next();
+    let mut later = JoinSet::new();
+    for name in ["b", "c"] {
+        let directory = house.directory.clone();
+        later.spawn(async move { directory.ask(question("one", name, 1_000), arrival(SOON)).await });
+    }
+    // A duplicate of a question that is decided and not durable waits with it.
+    let duplicate = tokio::spawn({
+        let directory = house.directory.clone();
+        async move { directory.ask(question("one", "a", 1_000), arrival(SOON)).await }
+    });
+    assert!(!first.is_finished());
+    gate.open();
+    let first = first.await.unwrap();
+    assert_eq!(first, duplicate.await.unwrap());
+    behind.arrived().await;
+    assert!(later.try_join_next().is_none(), "their own entry is not durable yet");
+    behind.open();
+    let later = later.join_all().await;
+    assert_eq!(approved(&later), 1, "one of the two still fits");
+    let entries = house.journal.scan(0, 10).await.unwrap();
+    assert_eq!(entries.len(), 2, "b and c went down in one entry");
+}
+
+#[tokio::test]
+async fn an_entry_that_turns_durable_after_the_stand_in_answered_is_void() {
+    let house = House::new(roomy(), &[("daily", 50_000)], Script::default());
+    let gate = house.journal.hold_next();
+    let late = tokio::spawn({
+        let directory = house.directory.clone();
+        async move { directory.ask(question("one", "late", 1_000), arrival(Duration::from_millis(30))).await }
+    });
+    gate.arrived().await;
+    let late = late.await.unwrap();
+    assert_eq!((late.outcome, late.reason), (Outcome::Declined, Reason::StandInDeadline));
+    gate.open();
+    assert_eq!(house.ask("next", 1_000).await.outcome, Outcome::Approved);
+    assert_eq!(house.used().await, 1_000, "the late approval holds nothing");
+    assert_eq!(house.ask("late", 1_000).await, late, "the same question, the same answer");
+    let id = question("one", "late", 0).authorization;
+    let view = house.directory.authorization(&id).await.unwrap().unwrap();
+    assert_eq!(view.decisions.len(), 1);
+    assert_eq!(view.decisions[0].decided.decision.source, Source::StandIn);
+    assert_eq!(view.record.hold(), 0);
+}
+
+#[tokio::test]
+async fn a_stand_in_approval_is_booked_and_counts() {
+    let stand_in = StandIn { deadline: StandInRule::Approve { amount_max: 5_000 }, ..StandIn::default() };
+    let house = House::new(Settings { stand_in, ..roomy() }, &[("daily", 10_000)], Script::default());
+    let gate = house.journal.hold_next();
+    let late = tokio::spawn({
+        let directory = house.directory.clone();
+        async move { directory.ask(question("one", "late", 4_000), arrival(Duration::from_millis(30))).await }
+    });
+    gate.arrived().await;
+    let late = late.await.unwrap();
+    assert_eq!((late.outcome, late.source), (Outcome::Approved, Source::StandIn));
+    gate.open();
+    assert_eq!(house.ask("next", 7_000).await.outcome, Outcome::Declined, "6,000 are left");
+    assert_eq!(house.ask("last", 6_000).await.outcome, Outcome::Approved);
+    let view = house.directory.authorization(&question("one", "late", 0).authorization).await.unwrap().unwrap();
+    assert_eq!((view.record.hold(), view.record.overrun()), (4_000, 4_000));
+}
+
+#[tokio::test]
+async fn a_full_queue_is_refused_at_once_and_the_refusal_is_the_answer() {
+    let settings = Settings { card_queue_max: 3, ..Settings::default() };
+    let house = House::new(settings, &[("daily", 50_000)], Script::default());
+    house.journal.fail_loads(0);
+    let answers = ask_at_once(&house, 40, 100).await;
+    let shed: Vec<usize> =
+        (0..40).filter(|name| answers[*name].reason == Reason::StandInOverload).collect();
+    assert!(!shed.is_empty() && shed.len() <= 37, "{} of 40 were refused", shed.len());
+    for name in shed {
+        assert_eq!(house.ask(&format!("{name:04}"), 100).await, answers[name], "asked again");
+    }
+}
+
+#[tokio::test]
+async fn what_the_journal_rejects_is_answered_by_the_stand_in_and_forgotten() {
+    let house = House::new(roomy(), &[("daily", 1_000)], Script::of([Fault::Rejected]));
+    let refused = house.ask("full-disk", 1_000).await;
+    assert_eq!((refused.outcome, refused.reason), (Outcome::Declined, Reason::StandInJournal));
+    assert_eq!(house.ask("afterwards", 1_000).await.outcome, Outcome::Approved);
+    assert_eq!(house.used().await, 1_000);
+    assert_eq!(house.ask("full-disk", 1_000).await, refused);
+}
+
+#[tokio::test]
+async fn a_card_whose_books_cannot_be_read_is_answered_by_the_stand_in_until_they_can() {
+    let house = House::new(roomy(), &[("daily", 1_000)], Script::default());
+    house.journal.fail_loads(1);
+    assert_eq!(house.ask("unread", 1_000).await.reason, Reason::StandInJournal);
+    assert_eq!(house.ask("read", 1_000).await.outcome, Outcome::Approved);
+}
+
+#[tokio::test]
+async fn answers_stay_the_same_after_the_card_has_left_memory() {
+    let settings = Settings { card_idle_after: Duration::from_millis(2), ..roomy() };
+    let house = House::new(settings, &[("daily", 5_000)], Script::default());
+    let before = ask_at_once(&house, 20, 700).await;
+    while house.directory.resident() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask_at_once(&house, 20, 700).await, before);
+    assert_eq!(house.used().await, 4_900);
+}
+
+#[tokio::test]
+async fn answers_stay_the_same_long_after_they_were_let_go() {
+    let house = House::new(roomy(), &[("daily", 100)], Script::default());
+    // Declines settle at once; far more of them than are kept.
+    let first = house.ask("first", 200).await;
+    for round in 0..40 {
+        let mut asked = JoinSet::new();
+        for name in 0..64 {
+            let directory = house.directory.clone();
+            let request = question("one", &format!("{round}-{name}"), 200);
+            asked.spawn(async move { directory.ask(request, arrival(SOON)).await });
+        }
+        assert_eq!(approved(&asked.join_all().await), 0);
+        for entry in 0..4 {
+            house.ask(&format!("{round}-entry-{entry}"), 200).await;
+        }
+    }
+    let entries = house.journal.scan(0, 10_000).await.unwrap();
+    assert!(entries.iter().any(|entry| entry.is_snapshot), "nothing was let go");
+    assert_eq!(house.ask("first", 200).await, first);
+    let again = house.journal.scan(0, 10_000).await.unwrap();
+    assert!(again.last().unwrap().body.contains("recalled"), "it was looked up in the journal");
+}
+
+#[tokio::test]
+async fn a_new_limit_counts_what_was_spent_before_it_was_made() {
+    let house = House::new(roomy(), &[("per_authorization", 1_000)], Script::default());
+    for name in 0..5 {
+        assert_eq!(house.ask(&format!("before-{name}"), 1_000).await.outcome, Outcome::Approved);
+    }
+    house.policy.send_replace(policy("tighter", &[("monthly", 5_500)]));
+    let answer = house.ask("after", 1_000).await;
+    assert_eq!((answer.outcome, answer.reason), (Outcome::Declined, Reason::SpendingLimit));
+    assert_eq!(house.used().await, 5_000);
+    assert_eq!(house.ask("smaller", 500).await.outcome, Outcome::Approved);
+}
+
+#[tokio::test]
+async fn cards_over_the_bound_leave_the_longest_unused_first() {
+    let settings = Settings { cards_resident_max: 4, card_idle_after: Duration::from_millis(40), ..roomy() };
+    let house = House::new(settings, &[("daily", 1_000)], Script::default());
+    let mut seen = BTreeSet::new();
+    for name in 0..4 {
+        let request = question(&format!("card-{name}"), &format!("{name}"), 100);
+        house.directory.ask(request, arrival(SOON)).await;
+        seen.insert(house.directory.resident());
+    }
+    assert!(seen.last().is_some_and(|most| *most <= 5), "{seen:?}");
+    while house.directory.resident() > 0 {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,68 @@
+//! Questions for tests to ask: authorization requests as the parser makes them, with everything that a test does not
+//! care about filled in.
+
+use std::{sync::Arc, time::Duration};
+
+use tollgate::{
+    actors::Arrival,
+    clock,
+    domain::{
+        AuthorizationId, AuthorizationRequest, CardId, Category, Currency, EventId, Interval, Limit, Measure, Merchant,
+        Money, Overrides, Policy, PolicyVersion, Timestamp, Window, Zone,
+    },
+};
+
+/// A card's id.
+pub(crate) fn card(name: &str) -> CardId {
+    CardId::new(&format!("ic_{name}")).unwrap()
+}
+
+/// A question of `amount` cents on a card: authorization and event are named after `name`.
+pub(crate) fn question(card_name: &str, name: &str, amount: i64) -> AuthorizationRequest {
+    AuthorizationRequest {
+        event: EventId::new(&format!("evt_{name}")).unwrap(),
+        authorization: AuthorizationId::new(&format!("iauth_{name}")).unwrap(),
+        card: Some(card(card_name)),
+        card_currency: Some(Currency::USD),
+        group: None,
+        received_at: clock::now(),
+        created: Timestamp::from_seconds(clock::now().as_seconds()),
+        history_entries: 0,
+        approved_before: 0,
+        asked: Ok(Money::new(amount, Currency::USD)),
+        is_amount_controllable: false,
+        cashback: 0,
+        merchant: Merchant {
+            category: Category::named("fast_food_restaurants").unwrap(),
+            ..Merchant::default()
+        },
+        card_presence: None,
+        verified_by_fraud_challenge: false,
+        livemode: false,
+        connected_account: None,
+        stripe_controls: None,
+    }
+}
+
+/// An arrival now, to be answered within so long.
+pub(crate) fn arrival(within: Duration) -> Arrival {
+    let received = clock::instant();
+    Arrival { received, deadline: received + within, verify_us: 0, parse_us: 0 }
+}
+
+/// A policy of limits on amounts, for every card.
+pub(crate) fn policy(version: &str, limits: &[(&str, i64)]) -> Arc<Policy> {
+    let limits = limits.iter().map(|(interval, max)| Limit {
+        max: *max,
+        window: Arc::new(Window {
+            measure: Measure::Amount(None),
+            interval: Interval::parse(interval).unwrap(),
+            time_zone: Zone::UTC,
+            categories: None,
+            merchants: None,
+        }),
+    });
+    let default = Overrides { spending_limits: Some(limits.collect()), ..Overrides::default() };
+    let (groups, cards) = Default::default();
+    Arc::new(Policy::new(PolicyVersion::new(version), &default, &groups, cards))
+}
