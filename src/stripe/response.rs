@@ -57,11 +57,11 @@ mod tests {
 
     #[test]
     fn a_reply_says_what_stripe_reads_and_nothing_else() {
+        use Outcome::{Approved, Declined, Partial};
         let check = |outcome, amount, reason, challenge, metadata, expected: &str| {
             let body = decision_body(&answer(outcome, amount, reason, challenge), metadata);
             assert_eq!(String::from_utf8(body).unwrap(), expected);
         };
-        use Outcome::{Approved, Declined, Partial};
         let limit = Reason::SpendingLimit;
         check(Approved, None, Reason::Approved, false, false, r#"{"approved":true}"#);
         check(Approved, Some(5_000), Reason::Approved, false, false, r#"{"approved":true,"amount":5000}"#);

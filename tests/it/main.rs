@@ -1,1 +1,6 @@
 //! The tests that run the real parts, one module a subject.
+
+#[cfg(test)]
+mod stripe_events;
+#[cfg(test)]
+mod stripe_differential;

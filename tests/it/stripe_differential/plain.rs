@@ -1,0 +1,304 @@
+//! The plain reader: slow, on whole values, by pointer. It follows the contract, not the engine's code.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::Value;
+use tollgate::{
+    domain::{
+        AMOUNT_MAX, AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId,
+        CardPresence, CardSeen, Category, ConnectedAccountId, Controls, Country, Currency, EventId,
+        EventType, Fact, HistoryEntry, Interval, Limit, Lists, Measure, Merchant, Money, NetworkId,
+        Observation, Timestamp, TransactionId, TransactionKind, TransactionSeen, Violation, Window, Zone,
+    },
+    stripe::{Incoming, Kind, Unbooked},
+};
+
+/// What the body says, or nothing if it must be refused.
+pub(super) fn read(body: &[u8], received_at: Timestamp, mirror: bool) -> Option<Incoming> {
+    let event: Value = serde_json::from_slice(body).ok()?;
+    let shape = event.get("object").unwrap_or(&Value::Null);
+    let event_type = text(&event, "/type").filter(|text| !text.is_empty())?;
+    if !event.is_object()
+        || !(shape.is_null() || shape == "event")
+        || !event.pointer("/data/object")?.is_object()
+    {
+        return None;
+    }
+    let id = text(&event, "/id").and_then(EventId::new);
+    if event_type == "issuing_authorization.request" {
+        let request = request(&event, id?, received_at, mirror)?;
+        return Some(Incoming::Request(Box::new(request)));
+    }
+    let kind = Kind::of(event_type);
+    Some(match observation(&event, event_type, id.clone(), received_at) {
+        Ok(observation) => Incoming::Observation(Box::new(observation)),
+        Err(cause) => Incoming::Acknowledged { event: id, kind, cause },
+    })
+}
+
+fn request(event: &Value, id: EventId, received_at: Timestamp, mirror: bool) -> Option<AuthorizationRequest> {
+    let object = event.pointer("/data/object")?;
+    let card = card_id(object);
+    let presence = text(object, "/card_presence").and_then(CardPresence::new);
+    let method = text(object, "/authorization_method").and_then(CardPresence::of_method);
+    let asked = if object.get("pending_request").is_none() && object.get("pending_held_amount").is_some() {
+        Err(Violation::LegacyShape)
+    } else if card.is_none() {
+        Err(Violation::NoCard)
+    } else {
+        asked(object)
+    };
+    Some(AuthorizationRequest {
+        event: id,
+        authorization: text(object, "/id").and_then(AuthorizationId::new)?,
+        card,
+        card_currency: currency(object, "/card/currency"),
+        group: group(object, "/card"),
+        received_at,
+        created: whole(object, "/created").map_or(Timestamp::from_micros(0), Timestamp::from_seconds),
+        history_entries: length(object, "/request_history"),
+        approved_before: clamped(object, "/amount"),
+        asked,
+        is_amount_controllable: flag(object, "/pending_request/is_amount_controllable").unwrap_or(false),
+        cashback: clamped(object, "/pending_request/amount_details/cashback_amount"),
+        merchant: merchant(object),
+        card_presence: presence.or(method),
+        verified_by_fraud_challenge: flag(object, "/verified_by_fraud_challenge").unwrap_or(false),
+        livemode: flag(event, "/livemode").unwrap_or(false),
+        connected_account: text(event, "/account").and_then(ConnectedAccountId::new),
+        stripe_controls: mirror.then(|| Arc::new(controls(object))),
+    })
+}
+
+fn asked(object: &Value) -> Result<Money, Violation> {
+    let amount = number(object, "/pending_request/amount").ok_or(Violation::NoAmount)?;
+    let exact = match whole(object, "/pending_request/amount") {
+        Some(exact @ 0..) => exact,
+        Some(_) => return Err(Violation::NegativeAmount),
+        None if amount > 1e15 => return Err(Violation::AmountTooLarge),
+        None if amount < -1e15 => return Err(Violation::NegativeAmount),
+        None => return Err(Violation::NoAmount),
+    };
+    let currency = currency(object, "/pending_request/currency").ok_or(Violation::NoCurrency)?;
+    match object.pointer("/pending_request/is_amount_controllable") {
+        None | Some(Value::Null | Value::Bool(_)) => {}
+        Some(_) => return Err(Violation::NoControllable),
+    }
+    Ok(Money::new(exact, currency))
+}
+
+fn observation(
+    event: &Value,
+    event_type: &str,
+    id: Option<EventId>,
+    received_at: Timestamp,
+) -> Result<Observation, Unbooked> {
+    let object = event.pointer("/data/object").unwrap();
+    let created = whole(event, "/created").map_or(received_at, Timestamp::from_seconds);
+    let is_update = !event_type.ends_with(".created");
+    let (card, fact) = match event_type {
+        "issuing_authorization.created" | "issuing_authorization.updated" => {
+            authorization(object, created, is_update)?
+        }
+        "issuing_transaction.created"
+        | "issuing_transaction.updated"
+        | "issuing_transaction.purchase_details_receipt_updated" => transaction(object, created, is_update)?,
+        "issuing_card.created" | "issuing_card.updated" => card(object, is_update)?,
+        other => {
+            let event_type =
+                EventType::new(other).filter(|_| other.starts_with("issuing_")).ok_or(Unbooked::NotOurs)?;
+            (card_id(object).ok_or(Unbooked::NotOurs)?, Fact::Other(event_type))
+        }
+    };
+    Ok(Observation {
+        event: id.ok_or(Unbooked::NoEventId)?,
+        created,
+        received_at,
+        livemode: flag(event, "/livemode").unwrap_or(false),
+        connected_account: text(event, "/account").and_then(ConnectedAccountId::new),
+        card,
+        fact,
+    })
+}
+
+fn authorization(
+    object: &Value,
+    event_created: Timestamp,
+    is_update: bool,
+) -> Result<(CardId, Fact), Unbooked> {
+    if object.get("amount").is_none() && object.get("held_amount").is_some() {
+        return Err(Unbooked::LegacyShape);
+    }
+    let id = text(object, "/id").and_then(AuthorizationId::new).ok_or(Unbooked::NoId)?;
+    let card = card_id(object).ok_or(Unbooked::NoCard)?;
+    let amount = whole(object, "/amount").filter(|amount| *amount >= 0).ok_or(Unbooked::NoAmount)?;
+    let created = whole(object, "/created").map_or(event_created, Timestamp::from_seconds);
+    let entries = object.get("request_history").and_then(Value::as_array).cloned().unwrap_or_default();
+    let same_amount = whole(object, "/merchant_amount") == Some(amount);
+    let currency = currency(object, "/currency")
+        .or(currency(object, "/card/currency"))
+        .or(entries.iter().find_map(|entry| currency(entry, "/currency")))
+        .or(if same_amount { currency(object, "/merchant_currency") } else { None });
+    let mut history: Vec<_> = entries.iter().map(|entry| history_entry(entry, created)).collect();
+    history.sort_by_key(|entry| entry.created);
+    let seen = AuthorizationSeen {
+        id,
+        is_update,
+        created,
+        amount: Money::new(amount, currency.ok_or(Unbooked::NoCurrency)?),
+        approved: flag(object, "/approved").ok_or(Unbooked::NoApproval)?,
+        status: text(object, "/status").and_then(AuthorizationStatus::new).ok_or(Unbooked::NoStatus)?,
+        history,
+        transactions: length(object, "/transactions"),
+        merchant: merchant(object),
+    };
+    Ok((card, Fact::Authorization(Box::new(seen))))
+}
+
+fn history_entry(entry: &Value, authorization_created: Timestamp) -> HistoryEntry {
+    let is_word = |text: &&str| {
+        (1..=64).contains(&text.len())
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    HistoryEntry {
+        amount: whole(entry, "/amount").unwrap_or(0),
+        approved: flag(entry, "/approved").unwrap_or(false),
+        created: whole(entry, "/created").map_or(authorization_created, Timestamp::from_seconds),
+        reason: text(entry, "/reason").filter(is_word).unwrap_or("unknown").into(),
+    }
+}
+
+fn transaction(
+    object: &Value,
+    event_created: Timestamp,
+    is_update: bool,
+) -> Result<(CardId, Fact), Unbooked> {
+    let card = card_id(object).ok_or(Unbooked::NoCard)?;
+    let authorization = text(object, "/authorization").or(text(object, "/authorization/id"));
+    let seen = TransactionSeen {
+        id: text(object, "/id").and_then(TransactionId::new).ok_or(Unbooked::NoId)?,
+        is_update,
+        created: whole(object, "/created").map_or(event_created, Timestamp::from_seconds),
+        kind: text(object, "/type").and_then(TransactionKind::new).ok_or(Unbooked::NoTransactionKind)?,
+        amount: whole(object, "/amount").ok_or(Unbooked::NoAmount)?,
+        currency: currency(object, "/currency").or(currency(object, "/card/currency")),
+        authorization: authorization.and_then(AuthorizationId::new),
+        merchant: merchant(object),
+    };
+    Ok((card, Fact::Transaction(Box::new(seen))))
+}
+
+fn card(object: &Value, is_update: bool) -> Result<(CardId, Fact), Unbooked> {
+    let replaced = text(object, "/replacement_for").or(text(object, "/replacement_for/id"));
+    let seen = CardSeen {
+        is_update,
+        is_active: text(object, "/status").ok_or(Unbooked::NoStatus)? == "active",
+        currency: currency(object, "/currency"),
+        group: group(object, ""),
+        replacement_for: replaced.and_then(CardId::new),
+    };
+    Ok((text(object, "/id").and_then(CardId::new).ok_or(Unbooked::NoId)?, Fact::Card(Box::new(seen))))
+}
+
+fn controls(object: &Value) -> Controls {
+    let category =
+        |name: &str| Some(Category::of(Some(name), None)).filter(|category| *category != Category::Missing);
+    let limits = object.pointer("/card/spending_controls/spending_limits").and_then(Value::as_array);
+    let measure = Measure::Amount(currency(object, "/card/spending_controls/spending_limits_currency"));
+    let limit = |limit: &Value| {
+        let interval = Interval::parse(text(limit, "/interval")?)?;
+        let rolling = matches!(interval, Interval::Rolling(_));
+        let max = whole(limit, "/amount").filter(|max| *max >= 0 && !rolling)?;
+        let categories = listed(limit, "/categories", category);
+        Some(Limit {
+            max,
+            window: Arc::new(Window { measure, interval, time_zone: Zone::UTC, categories, merchants: None }),
+        })
+    };
+    Controls {
+        spending_limits: limits.into_iter().flatten().filter_map(limit).collect(),
+        categories: lists(object, "categories", category),
+        countries: lists(object, "merchant_countries", Country::new),
+        presences: lists(object, "card_presences", CardPresence::new),
+        merchants: Lists::default(),
+    }
+}
+
+fn lists<T: Ord + Clone>(object: &Value, what: &str, read: impl Fn(&str) -> Option<T> + Copy) -> Lists<T> {
+    let of = |side: &str| {
+        let own = listed(object, &format!("/card/spending_controls/{side}_{what}"), read);
+        (own, listed(object, &format!("/card/cardholder/spending_controls/{side}_{what}"), read))
+    };
+    let allowed = match of("allowed") {
+        (Some(own), Some(shared)) => Some(own.intersection(&shared).cloned().collect()),
+        (own, shared) => own.or(shared),
+    };
+    let blocked = match of("blocked") {
+        (None, None) => None,
+        (own, shared) => Some(own.into_iter().chain(shared).flatten().collect()),
+    };
+    Lists { allowed: allowed.map(Arc::new), blocked: blocked.map(Arc::new) }
+}
+
+fn listed<T: Ord>(object: &Value, at: &str, read: impl Fn(&str) -> Option<T>) -> Option<BTreeSet<T>> {
+    let items = object.pointer(at)?.as_array().filter(|items| !items.is_empty())?;
+    Some(items.iter().filter_map(|item| read(item.as_str()?)).collect())
+}
+
+fn merchant(object: &Value) -> Merchant {
+    Merchant {
+        category: Category::of(
+            text(object, "/merchant_data/category"),
+            text(object, "/merchant_data/category_code"),
+        ),
+        country: text(object, "/merchant_data/country").and_then(Country::new),
+        network_id: text(object, "/merchant_data/network_id").and_then(NetworkId::new),
+    }
+}
+
+fn card_id(object: &Value) -> Option<CardId> {
+    text(object, "/card").or(text(object, "/card/id")).and_then(CardId::new)
+}
+
+fn group(object: &Value, card: &str) -> Option<Arc<str>> {
+    let of = |owner: &str| {
+        text(object, &format!("{card}{owner}/metadata/tollgate_group"))
+            .filter(|name| (1..=500).contains(&name.chars().count()))
+    };
+    of("").or_else(|| of("/cardholder")).map(Arc::from)
+}
+
+fn text<'a>(value: &'a Value, at: &str) -> Option<&'a str> {
+    value.pointer(at)?.as_str()
+}
+
+fn flag(value: &Value, at: &str) -> Option<bool> {
+    value.pointer(at)?.as_bool()
+}
+
+fn currency(value: &Value, at: &str) -> Option<Currency> {
+    text(value, at)?.parse().ok()
+}
+
+fn length(value: &Value, at: &str) -> u32 {
+    value.pointer(at).and_then(Value::as_array).map_or(0, |items| u32::try_from(items.len()).unwrap())
+}
+
+fn number(value: &Value, at: &str) -> Option<f64> {
+    value.pointer(at)?.as_f64()
+}
+
+/// A whole number that can be summed, also where it is written with a fraction of zero.
+fn whole(value: &Value, at: &str) -> Option<i64> {
+    let value = value.pointer(at)?;
+    let exact = value.as_i64().or_else(|| {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= 1e15)?;
+        format!("{number:.0}").parse().ok()
+    });
+    exact.filter(|number| (-AMOUNT_MAX..=AMOUNT_MAX).contains(number))
+}
+
+fn clamped(value: &Value, at: &str) -> i64 {
+    let Some(number) = number(value, at) else { return 0 };
+    whole(value, at).unwrap_or(if number > 1e15 { AMOUNT_MAX } else { 0 }).max(0)
+}

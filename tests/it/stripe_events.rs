@@ -1,0 +1,625 @@
+//! Events as Stripe sends them, read into what the engine decides and books: the fixtures, and what breaks.
+
+use std::{fmt::Write as _, fs, path::PathBuf};
+
+use tollgate::{
+    domain::{AuthorizationRequest, Fact, Observation, Timestamp, Violation},
+    stripe::{Incoming, Kind, Malformed, Reading, Unbooked, read},
+};
+
+const RECEIVED_AT: Timestamp = Timestamp::from_micros(1_790_000_001_000_042);
+
+pub(crate) fn fixture(name: &str) -> Vec<u8> {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/stripe", name].iter().collect();
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+pub(crate) fn fixture_names() -> Vec<String> {
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/stripe"].iter().collect();
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn read_plainly(body: &[u8]) -> Result<Incoming, Malformed> {
+    read(body, RECEIVED_AT, Reading::default())
+}
+
+/// A purchase with one part of it replaced.
+fn with(pointer: &str, value: &str) -> Vec<u8> {
+    let mut event: serde_json::Value =
+        serde_json::from_slice(&fixture("request-05-cashback-controllable.json")).unwrap();
+    *event.pointer_mut(pointer).unwrap() = serde_json::Value::String("<here>".to_owned());
+    event.to_string().replace("\"<here>\"", value).into_bytes()
+}
+
+/// A purchase with one field left out.
+fn without(parent: &str, key: &str) -> Vec<u8> {
+    let mut event: serde_json::Value =
+        serde_json::from_slice(&fixture("request-05-cashback-controllable.json")).unwrap();
+    event.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key).unwrap();
+    event.to_string().into_bytes()
+}
+
+#[test]
+fn every_fixture_is_read_as_what_it_is() {
+    let check = |name: &str, expected: &str| {
+        let incoming =
+            read_plainly(&fixture(&format!("{name}.json"))).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(told(&incoming), expected, "{name}");
+    };
+    check(
+        "request-01-purchase",
+        "request iauth_composed0001 on ic_1Pgag5B7WZ01zgkWephORn8N asks 42.00 USD, before 0 in 0, at computer_software_stores US 1234567890, not_present",
+    );
+    check(
+        "request-02-foreign-currency",
+        "request iauth_composed0002 on ic_1Pgag5B7WZ01zgkWephORn8N asks 4.00 USD, before 0 in 0, at taxicabs_limousines GB 1234567890, not_present",
+    );
+    check(
+        "request-03-increment",
+        "request iauth_composed0003 on ic_1Pgag5B7WZ01zgkWephORn8N asks 8.00 USD, before 4200 in 1, at hotels_motels_and_resorts US 1234567890, not_present",
+    );
+    check(
+        "request-04-fuel-dispenser-controllable",
+        "request iauth_composed0004 on ic_1Pgag5B7WZ01zgkWephORn8N asks 1.00 USD controllable, before 0 in 0, at automated_fuel_dispensers US 1234567890, present",
+    );
+    check(
+        "request-05-cashback-controllable",
+        "request iauth_composed0005 on ic_1Pgag5B7WZ01zgkWephORn8N asks 60.00 USD controllable cash 2000, before 0 in 0, at grocery_stores_supermarkets US 1234567890, present",
+    );
+    check(
+        "request-06-atm",
+        "request iauth_composed0006 on ic_1Pgag5B7WZ01zgkWephORn8N asks 203.00 USD, before 0 in 0, at automated_cash_disburse US 1234567890, present",
+    );
+    check(
+        "request-07-connect-minimal",
+        "request iauth_minimal on ic_minimal asks 42.50 EUR, before 0 in 0, at florists NL -, not_present, for acct_florist",
+    );
+    check(
+        "request-08-pending-request-null",
+        "request iauth_nothingasked on ic_nothingasked breaks the contract: no_amount",
+    );
+    check("request-09-legacy-2018", "request iauth_legacy on ic_legacy breaks the contract: legacy_shape");
+    check(
+        "request-10-private-preview",
+        "request iauth_preview on ic_preview asks 77.00 USD, before 0 in 0, at computer_software_stores US 0042133700, present, challenged, live",
+    );
+    check(
+        "request-11-spending-controls",
+        "request iauth_controlled on ic_controlled of travel asks 12.00 USD, before 0 in 0, at book_stores US 0042133700, not_present",
+    );
+    check(
+        "request-12-card-as-id",
+        "request iauth_plain on ic_plain asks 5.00 USD, before 1500 in 2, at book_stores US 0042133700, present",
+    );
+    check(
+        "authorization-created-approved",
+        "created iauth_approved on ic_approved: 88.00 USD approved pending, 0 transactions, history 8800 yes webhook_approved @1790000003",
+    );
+    check(
+        "authorization-created-declined-by-stripe",
+        "created iauth_fraud on ic_fraud: 640.00 USD rejected closed, 0 transactions, history 64000 no suspected_fraud @1789999999",
+    );
+    check(
+        "authorization-updated-reversed",
+        "updated iauth_reversed on ic_reversed: 0.00 USD approved reversed, 0 transactions, history",
+    );
+    check(
+        "authorization-updated-history-newest-first",
+        "updated iauth_tour on ic_tour: 30.00 USD approved closed, 2 transactions, history 2000 yes unknown @1790000100 1000 yes network_fallback @1790000200 900 no webhook_timeout @1790000300",
+    );
+    check("authorization-updated-legacy-2018", "issuing_authorization.updated not booked: legacy_shape");
+    check(
+        "transaction-created-capture",
+        "created ipi_capture on ic_capture: capture -12345 -, iauth_capture @1790086400",
+    );
+    check(
+        "transaction-created-refund",
+        "created ipi_refund on ic_refund: refund 2500 usd, iauth_refund @1790086400",
+    );
+    check(
+        "transaction-created-force-capture",
+        "created ipi_forced on ic_forced: capture -990 usd, - @1790086400",
+    );
+    check(
+        "transaction-receipt-updated",
+        "updated ipi_receipt on ic_receipt: capture -4000 usd, iauth_receipt @1790086400",
+    );
+    check("transaction-created-without-card", "issuing_transaction.created not booked: no_card");
+    check("card-created-replacement", "created card ic_new of staff in eur, inactive, replaces ic_old");
+    check("card-updated-canceled", "updated card ic_gone, inactive");
+    check("token-created", "issuing_token.created names ic_watch");
+    check("cardholder-updated", "issuing_cardholder not booked: not_ours");
+    check("dispute-created", "issuing_dispute not booked: not_ours");
+}
+
+/// An event in one line.
+fn told(incoming: &Incoming) -> String {
+    match incoming {
+        Incoming::Request(request) => told_request(request),
+        Incoming::Observation(observation) => told_observation(observation),
+        Incoming::Acknowledged { kind, cause, .. } => {
+            format!("{} not booked: {}", kind.as_str(), cause.as_str())
+        }
+    }
+}
+
+fn told_request(request: &AuthorizationRequest) -> String {
+    let mut line = format!("request {} on ", request.authorization);
+    line += request.card.as_ref().map_or("no card", |card| card.as_str());
+    if let Some(group) = &request.group {
+        write!(line, " of {group}").unwrap();
+    }
+    let asked = match request.asked {
+        Ok(asked) => asked,
+        Err(violation) => return format!("{line} breaks the contract: {}", violation.as_str()),
+    };
+    write!(line, " asks {asked}").unwrap();
+    if request.is_amount_controllable {
+        line += " controllable";
+    }
+    if request.cashback > 0 {
+        write!(line, " cash {}", request.cashback).unwrap();
+    }
+    write!(line, ", before {} in {}", request.approved_before, request.history_entries).unwrap();
+    let merchant = &request.merchant;
+    let country = merchant.country.map_or("-".to_owned(), |country| country.to_string());
+    let network_id = merchant.network_id.as_ref().map_or("-", |id| id.as_str());
+    write!(line, ", at {} {country} {network_id}", merchant.category.as_str()).unwrap();
+    write!(line, ", {}", request.card_presence.map_or("-", |presence| presence.as_str())).unwrap();
+    for (told, text) in [(request.verified_by_fraud_challenge, ", challenged"), (request.livemode, ", live")]
+    {
+        line += if told { text } else { "" };
+    }
+    if let Some(account) = &request.connected_account {
+        write!(line, ", for {account}").unwrap();
+    }
+    line
+}
+
+fn told_observation(observation: &Observation) -> String {
+    let card = &observation.card;
+    let word = |is_update| if is_update { "updated" } else { "created" };
+    match &observation.fact {
+        Fact::Authorization(seen) => {
+            let approved = if seen.approved { "approved" } else { "rejected" };
+            let mut line =
+                format!("{} {} on {card}: {} {approved}", word(seen.is_update), seen.id, seen.amount);
+            write!(line, " {}, {} transactions, history", seen.status, seen.transactions).unwrap();
+            for entry in &seen.history {
+                let approved = if entry.approved { "yes" } else { "no" };
+                let (amount, at) = (entry.amount, entry.created.as_seconds());
+                write!(line, " {amount} {approved} {} @{at}", entry.reason).unwrap();
+            }
+            line
+        }
+        Fact::Transaction(seen) => {
+            let currency = seen.currency.map_or("-".to_owned(), |currency| currency.to_string());
+            let authorization = seen.authorization.as_ref().map_or("-", |id| id.as_str());
+            let head = format!("{} {} on {card}: {}", word(seen.is_update), seen.id, seen.kind.as_str());
+            format!("{head} {} {currency}, {authorization} @{}", seen.amount, seen.created.as_seconds())
+        }
+        Fact::Card(seen) => {
+            let mut line = format!("{} card {card}", word(seen.is_update));
+            if let Some(group) = &seen.group {
+                write!(line, " of {group}").unwrap();
+            }
+            if let Some(currency) = seen.currency {
+                write!(line, " in {currency}").unwrap();
+            }
+            line += if seen.is_active { ", active" } else { ", inactive" };
+            if let Some(old) = &seen.replacement_for {
+                write!(line, ", replaces {old}").unwrap();
+            }
+            line
+        }
+        Fact::Other(event_type) => format!("{} names {card}", event_type.as_str()),
+    }
+}
+
+#[test]
+fn a_request_that_breaks_the_contract_is_told_apart_and_cannot_be_decided() {
+    let pending = |key: &str| format!("/data/object/pending_request/{key}");
+    let check = |body: Vec<u8>, expected: Violation| match read_plainly(&body) {
+        Ok(Incoming::Request(request)) => {
+            assert_eq!(request.asked, Err(expected), "{}", String::from_utf8_lossy(&body));
+            assert_eq!(request.card.is_none(), expected == Violation::NoCard);
+        }
+        other => panic!("{expected:?}: {other:?}"),
+    };
+    for amount in ["null", "\"2000\"", "20.5", "true", "[2000]", "{}", "1e-3", "0.1"] {
+        check(with(&pending("amount"), amount), Violation::NoAmount);
+    }
+    for amount in ["-1", "-1.0", "-1e15", "-9223372036854775808", "-1e300", "-99999999999999999999999"] {
+        check(with(&pending("amount"), amount), Violation::NegativeAmount);
+    }
+    for amount in [
+        "1000000000000001",
+        "9223372036854775807",
+        "18446744073709551615",
+        "1e16",
+        "1e300",
+        "99999999999999999999999",
+    ] {
+        check(with(&pending("amount"), amount), Violation::AmountTooLarge);
+    }
+    for currency in ["null", "\"\"", "\"us\"", "\"us1\"", "840", "[\"usd\"]"] {
+        check(with(&pending("currency"), currency), Violation::NoCurrency);
+    }
+    for controllable in ["\"true\"", "1", "0", "{}"] {
+        check(with(&pending("is_amount_controllable"), controllable), Violation::NoControllable);
+    }
+    for card in ["null", "\"\"", "{}", "17", "{\"id\":null}", "{\"id\":\"ic 1\"}", "\"ic\\u0000\"", "[]"] {
+        check(with("/data/object/card", card), Violation::NoCard);
+    }
+    for request in ["null", "{}", "[]", "\"2000\"", "2000"] {
+        check(with("/data/object/pending_request", request), Violation::NoAmount);
+    }
+    check(without("/data/object", "pending_request"), Violation::NoAmount);
+    check(without("/data/object", "card"), Violation::NoCard);
+    check(without("/data/object/pending_request", "currency"), Violation::NoCurrency);
+}
+
+#[test]
+fn a_request_may_be_odd_and_still_be_decided() {
+    let check = |body: Vec<u8>, expected: &dyn Fn(&AuthorizationRequest) -> bool| match read_plainly(&body) {
+        Ok(Incoming::Request(request)) => {
+            assert!(expected(&request), "{}\n{request:?}", String::from_utf8_lossy(&body));
+        }
+        other => panic!("{other:?}"),
+    };
+    let pending = |key: &str| format!("/data/object/pending_request/{key}");
+    for (written, amount) in [
+        ("0", 0),
+        ("-0", 0),
+        ("-0.0", 0),
+        ("2000.0", 2_000),
+        ("2e3", 2_000),
+        ("1000000000000000", 1_000_000_000_000_000),
+    ] {
+        check(with(&pending("amount"), written), &|request| request.asked.unwrap().amount == amount);
+    }
+    check(with(&pending("currency"), "\"EUR\""), &|request| {
+        request.asked.unwrap().currency.as_str() == "eur"
+    });
+    check(with(&pending("is_amount_controllable"), "null"), &|request| !request.is_amount_controllable);
+    check(without("/data/object/pending_request", "is_amount_controllable"), &|request| {
+        request.asked.is_ok() && !request.is_amount_controllable
+    });
+    for (cashback, expected) in
+        [("null", 0), ("-5", 0), ("1e300", 1_000_000_000_000_000), ("12.5", 0), ("12.0", 12)]
+    {
+        let pointer = "/data/object/pending_request/amount_details/cashback_amount";
+        check(with(pointer, cashback), &|request| request.cashback == expected);
+    }
+    for (history, expected) in [("null", 0), ("\"x\"", 0), ("[]", 0), ("[{},null,{}]", 3)] {
+        check(with("/data/object/request_history", history), &|request| request.history_entries == expected);
+    }
+    for (before, expected) in [("null", 0), ("-7", 0), ("7.0", 7), ("\"7\"", 0)] {
+        check(with("/data/object/amount", before), &|request| request.approved_before == expected);
+    }
+    check(with("/data/object/card", "\"ic_only\""), &|request| {
+        request.card.as_ref().unwrap().as_str() == "ic_only" && request.card_currency.is_none()
+    });
+    check(with("/data/object/merchant_data", "null"), &|request| {
+        request.merchant.category.as_str().is_empty()
+    });
+    check(without("", "object"), &|request| request.asked.is_ok());
+    check(with("/request", "\"req_text\""), &|request| request.asked.is_ok());
+    check(with("/api_version", "7"), &|request| request.asked.is_ok());
+    check(with("/data/object/card/cardholder", "\"ich_text\""), &|request| request.asked.is_ok());
+    let names = [
+        ("\"travel\"", Some("travel")),
+        ("\"\"", None),
+        ("7", None),
+        ("\"Zürich \\u2713\"", Some("Zürich ✓")),
+    ];
+    for (name, expected) in names {
+        let metadata = format!("{{\"tollgate_group\":{name}}}");
+        check(with("/data/object/card/metadata", &metadata), &|request| request.group.as_deref() == expected);
+        check(with("/data/object/card/cardholder/metadata", &metadata), &|request| {
+            request.group.as_deref() == expected
+        });
+    }
+}
+
+#[test]
+fn a_body_that_is_no_event_is_refused() {
+    let check = |body: &[u8], expected: Malformed| {
+        assert_eq!(
+            read_plainly(body),
+            Err(expected),
+            "{}",
+            String::from_utf8_lossy(body.get(..80).unwrap_or(body))
+        );
+    };
+    for body in [
+        "",
+        " ",
+        "null",
+        "[]",
+        "7",
+        "\"event\"",
+        "{",
+        "{\"id\":}",
+        "{} {}",
+        "{'id':1}",
+        "\u{feff}{}",
+        "{\"id\":\"\\ud800\"}",
+        "{\"a\":01}",
+        "{\"a\":1e400}",
+    ] {
+        check(body.as_bytes(), Malformed::NotJson);
+    }
+    check(b"{\"id\":\"\xff\"}", Malformed::NotUtf8);
+    check(b"{\"id\":\"\xed\xa0\x80\"}", Malformed::NotUtf8);
+    check("[".repeat(200_000).as_bytes(), Malformed::TooDeep);
+    check("{\"a\":".repeat(200_000).as_bytes(), Malformed::TooDeep);
+    check(("[".repeat(200_000) + &"]".repeat(200_000)).as_bytes(), Malformed::TooDeep);
+    for object in ["\"v2.core.event\"", "\"list\"", "7", "{}"] {
+        check(&with("/object", object), Malformed::NotAnEvent);
+    }
+    for event_type in ["null", "\"\"", "7"] {
+        check(&with("/type", event_type), Malformed::NoType);
+    }
+    check(&without("", "type"), Malformed::NoType);
+    for object in ["null", "[]", "\"iauth_1\""] {
+        check(&with("/data/object", object), Malformed::NoObject);
+    }
+    check(&with("/data", "null"), Malformed::NoObject);
+    check(&without("", "data"), Malformed::NoObject);
+    for id in ["null", "\"\"", "7", "\"evt 1\""] {
+        check(&with("/id", id), Malformed::NoEventId);
+        check(&with("/data/object/id", id), Malformed::NoAuthorizationId);
+    }
+    check(&with("/id", &format!("\"{}\"", "e".repeat(256))), Malformed::NoEventId);
+}
+
+#[test]
+fn nesting_is_read_to_sixty_four_levels_and_no_deeper() {
+    let nested = |levels: usize| {
+        let value = "[".repeat(levels) + &"]".repeat(levels);
+        with("/data/object/fleet", &value)
+    };
+    assert!(read_plainly(&nested(50)).is_ok());
+    assert_eq!(read_plainly(&nested(64)), Err(Malformed::TooDeep));
+}
+
+#[test]
+fn an_observation_that_cannot_be_booked_is_acknowledged_with_its_cause() {
+    let check = |name: &str, pointer: &str, value: &str, expected: Unbooked| {
+        let mut event: serde_json::Value = serde_json::from_slice(&fixture(name)).unwrap();
+        *event.pointer_mut(pointer).unwrap() = serde_json::from_str(value).unwrap();
+        match read_plainly(event.to_string().as_bytes()) {
+            Ok(Incoming::Acknowledged { cause, event, .. }) => {
+                assert_eq!(cause, expected, "{name} {pointer}");
+                assert_eq!(event.is_none(), expected == Unbooked::NoEventId);
+                assert_eq!(cause.is_loss(), expected != Unbooked::NotOurs);
+            }
+            other => panic!("{name} {pointer}: {other:?}"),
+        }
+    };
+    let authorization = "authorization-created-declined-by-stripe.json";
+    check(authorization, "/id", "null", Unbooked::NoEventId);
+    check(authorization, "/data/object/id", "null", Unbooked::NoId);
+    check(authorization, "/data/object/card", "null", Unbooked::NoCard);
+    check(authorization, "/data/object/amount", "null", Unbooked::NoAmount);
+    check(authorization, "/data/object/amount", "-1", Unbooked::NoAmount);
+    check(authorization, "/data/object/amount", "1e300", Unbooked::NoAmount);
+    check(authorization, "/data/object/status", "\"on_the_moon\"", Unbooked::NoStatus);
+    check(authorization, "/data/object/approved", "null", Unbooked::NoApproval);
+    let bare = "authorization-created-approved.json";
+    check(bare, "/data/object/id", "7", Unbooked::NoId);
+    let transaction = "transaction-created-refund.json";
+    check(transaction, "/data/object/amount", "\"2500\"", Unbooked::NoAmount);
+    check(transaction, "/data/object/id", "null", Unbooked::NoId);
+    check(transaction, "/data/object/card", "null", Unbooked::NoCard);
+    check(transaction, "/data/object/type", "\"chargeback\"", Unbooked::NoTransactionKind);
+    check("card-updated-canceled.json", "/data/object/status", "null", Unbooked::NoStatus);
+    check("card-updated-canceled.json", "/data/object/id", "null", Unbooked::NoId);
+    check("token-created.json", "/data/object/card", "null", Unbooked::NotOurs);
+    // Cards of Stripe's other products are not ours.
+    check("token-created.json", "/type", "\"payment_method.attached\"", Unbooked::NotOurs);
+    check("token-created.json", "/type", "\"Something Else\"", Unbooked::NotOurs);
+}
+
+#[test]
+fn an_authorization_without_a_currency_takes_it_from_where_it_must_be_the_same() {
+    let check = |changes: &[(&str, &str)], expected: Option<&str>| {
+        let mut event: serde_json::Value =
+            serde_json::from_slice(&fixture("authorization-created-approved.json")).unwrap();
+        for (key, value) in changes {
+            event["data"]["object"][*key] = serde_json::from_str(value).unwrap();
+        }
+        let found = match read_plainly(event.to_string().as_bytes()).unwrap() {
+            Incoming::Observation(observation) => match observation.fact {
+                Fact::Authorization(seen) => Some(seen.amount.currency.to_string()),
+                fact => panic!("{fact:?}"),
+            },
+            Incoming::Acknowledged { cause: Unbooked::NoCurrency, .. } => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found.as_deref(), expected, "{changes:?}");
+    };
+    check(&[], Some("usd"));
+    check(&[("merchant_currency", "\"gbp\"")], Some("gbp"));
+    check(&[("merchant_amount", "7000")], None);
+    check(&[("request_history", r#"[{"currency":"chf"}]"#)], Some("chf"));
+    check(
+        &[("card", r#"{"id":"ic_1","currency":"eur"}"#), ("request_history", r#"[{"currency":"chf"}]"#)],
+        Some("eur"),
+    );
+    check(&[("currency", "\"JPY\""), ("card", r#"{"id":"ic_1","currency":"eur"}"#)], Some("jpy"));
+}
+
+/// A fixture with one field written a second time, as null.
+fn twice(name: &str, parent: &str, key: &str) -> Vec<u8> {
+    let mut event: serde_json::Value = serde_json::from_slice(&fixture(name)).unwrap();
+    let object = event.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+    assert!(object.contains_key(key), "{name} has no {parent}/{key}");
+    object.insert("<again>".to_owned(), serde_json::Value::Null);
+    event.to_string().replace("<again>", key).into_bytes()
+}
+
+#[test]
+fn a_field_that_matters_may_not_occur_twice() {
+    let refused = |name: &str, parent: &str, keys: &[&str]| {
+        for key in keys {
+            assert_eq!(
+                read_plainly(&twice(name, parent, key)),
+                Err(Malformed::DuplicateKey),
+                "{parent}/{key}"
+            );
+        }
+    };
+    let name = "request-05-cashback-controllable.json";
+    refused(name, "", &["id", "object", "type", "created", "livemode", "data"]);
+    refused(name, "/data", &["object"]);
+    refused(
+        name,
+        "/data/object",
+        &["id", "amount", "card", "pending_request", "request_history", "merchant_data"],
+    );
+    refused(
+        name,
+        "/data/object",
+        &["authorization_method", "card_presence", "created", "verified_by_fraud_challenge"],
+    );
+    refused(
+        name,
+        "/data/object/pending_request",
+        &["amount", "currency", "is_amount_controllable", "amount_details"],
+    );
+    refused(name, "/data/object/pending_request/amount_details", &["cashback_amount"]);
+    refused(name, "/data/object/merchant_data", &["category", "category_code", "country", "network_id"]);
+    refused(name, "/data/object/card", &["id", "currency", "metadata", "cardholder"]);
+    refused("request-07-connect-minimal.json", "", &["account"]);
+    refused("request-11-spending-controls.json", "/data/object/card/metadata", &["tollgate_group"]);
+    refused(
+        "transaction-created-refund.json",
+        "/data/object",
+        &["id", "amount", "authorization", "card", "type"],
+    );
+    refused("transaction-created-refund.json", "/data/object/authorization", &["id"]);
+    refused(
+        "authorization-created-declined-by-stripe.json",
+        "/data/object",
+        &["amount", "approved", "status"],
+    );
+    refused(
+        "authorization-created-declined-by-stripe.json",
+        "/data/object/request_history/0",
+        &["amount", "reason"],
+    );
+    refused("card-updated-canceled.json", "/data/object", &["id", "status"]);
+    refused("token-created.json", "/data/object", &["card"]);
+
+    let before = read_plainly(&fixture(name)).unwrap();
+    for (parent, key) in [
+        ("", "api_version"),
+        ("/data/object", "wallet"),
+        ("/data/object", "verification_data"),
+        ("/data/object/card", "brand"),
+        ("/data/object/card/cardholder", "email"),
+        ("/data/object/merchant_data", "name"),
+    ] {
+        assert_eq!(read_plainly(&twice(name, parent, key)).as_ref(), Ok(&before), "{parent}/{key}");
+    }
+    // An escaped key is the same key.
+    let escaped = String::from_utf8(twice(name, "", "type")).unwrap().replacen(
+        "\"type\":null",
+        "\"\\u0074ype\":null",
+        1,
+    );
+    assert!(escaped.contains("\\u0074"));
+    assert_eq!(read_plainly(escaped.as_bytes()), Err(Malformed::DuplicateKey));
+}
+
+#[test]
+fn mirrored_controls_are_the_cards_with_the_lists_of_its_cardholder() {
+    let body = fixture("request-11-spending-controls.json");
+    let Ok(Incoming::Request(request)) = read(&body, RECEIVED_AT, Reading { mirror_stripe_controls: true })
+    else {
+        panic!("no request");
+    };
+    let controls = request.stripe_controls.unwrap();
+    assert_eq!(
+        format!("{:?}", controls.spending_limits),
+        "[Limit { max: 50000, window: Window { measure: Amount(Some(usd)), interval: daily, time_zone: UTC, categories: None, merchants: None } }, \
+          Limit { max: 20000, window: Window { measure: Amount(Some(usd)), interval: weekly, time_zone: UTC, categories: Some({book_stores}), merchants: None } }, \
+          Limit { max: 3000, window: Window { measure: Amount(Some(usd)), interval: per_authorization, time_zone: UTC, categories: None, merchants: None } }]"
+    );
+    assert_eq!(format!("{:?}", controls.categories), "Lists { allowed: Some({book_stores}), blocked: None }");
+    assert_eq!(format!("{:?}", controls.countries), "Lists { allowed: None, blocked: Some({KP, RU}) }");
+    assert_eq!(format!("{:?}", controls.presences), "Lists { allowed: Some({NotPresent}), blocked: None }");
+    assert!(
+        matches!(read_plainly(&body), Ok(Incoming::Request(request)) if request.stripe_controls.is_none())
+    );
+}
+
+#[test]
+fn nothing_personal_leaves_the_parser() {
+    let personal = [
+        "Rosen",
+        "Jenny",
+        "Margaret",
+        "Example",
+        "@example",
+        "Fake St",
+        "Evergreen",
+        "90210",
+        "97209",
+        "97403",
+        "4242",
+        "9424",
+        "1881",
+        "+1",
+        "5550123",
+        "203.0.113",
+        "Springfield",
+        "Portland",
+        "POWER READS",
+        "GROCER",
+    ];
+    for name in fixture_names() {
+        for mirror_stripe_controls in [false, true] {
+            let incoming = read(&fixture(&name), RECEIVED_AT, Reading { mirror_stripe_controls }).unwrap();
+            let shown = format!("{incoming:?}");
+            for text in personal {
+                assert!(!shown.contains(text), "{name} shows {text}: {shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn kinds_are_a_closed_list_of_labels() {
+    for kind in Kind::ALL {
+        assert_eq!(Kind::of(kind.as_str()), kind);
+    }
+    assert_eq!(Kind::of("issuing_dispute.funds_reinstated"), Kind::Dispute);
+    assert_eq!(Kind::of("issuing_token.updated"), Kind::Token);
+    assert_eq!(Kind::of("issuing_authorization.imagined"), Kind::Other);
+    for name in fixture_names() {
+        let body = fixture(&name);
+        let event: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let by_type = Kind::of(event["type"].as_str().unwrap());
+        let expected =
+            if by_type == Kind::TransactionReceiptUpdated { Kind::TransactionUpdated } else { by_type };
+        assert_eq!(read_plainly(&body).unwrap().kind(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_large_body_is_read_like_a_small_one() {
+    let padding = format!("\"{}\"", "x".repeat(200_000));
+    let large = with("/data/object/wallet", &padding);
+    let small = with("/data/object/wallet", "null");
+    for body in [&small, &large, &small] {
+        assert_eq!(read_plainly(body).unwrap(), read_plainly(&small).unwrap());
+    }
+}
