@@ -153,6 +153,12 @@ impl Directory {
         within(arrival.deadline, booked).await.map_err(NotBooked)
     }
 
+    /// Whether any card's policy mirrors the cards' own `spending_controls`, so that they have to be read.
+    #[must_use]
+    pub fn mirrors_stripe_controls(&self) -> bool {
+        self.shared.policy.borrow().mirrors_stripe_controls()
+    }
+
     /// Cards in memory.
     #[must_use]
     pub fn resident(&self) -> usize {

@@ -1,8 +1,9 @@
 //! Which node answers for a card. One node is a cluster of one: every card is its own. Who owns a card is a hint; the
 //! journal is the authority.
 
+pub use crate::actors::{Arrival, NotBooked};
 use crate::{
-    actors::{Arrival, AuthorizationView, CardView, Directory, NotBooked},
+    actors::{AuthorizationView, CardView, Directory},
     domain::{Answer, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
 };
 
@@ -30,6 +31,12 @@ impl Cluster {
     /// [`NotBooked`]: Stripe has to deliver the event again.
     pub async fn book(&self, observation: Observation, arrival: Arrival) -> Result<(), NotBooked> {
         self.here.book(observation, arrival).await
+    }
+
+    /// Whether the policy in force mirrors the cards' own `spending_controls`.
+    #[must_use]
+    pub fn mirrors_stripe_controls(&self) -> bool {
+        self.here.mirrors_stripe_controls()
     }
 
     /// The books of a card at the time `now`.

@@ -46,6 +46,14 @@ impl Policy {
         &self.version
     }
 
+    /// Whether any card's policy mirrors its own `spending_controls`.
+    #[must_use]
+    pub fn mirrors_stripe_controls(&self) -> bool {
+        let shared = self.groups.values().chain([&self.default]);
+        let single = self.cards.values().filter_map(|own| own.mirror_stripe_controls);
+        shared.map(|policy| policy.mirror_stripe_controls).chain(single).any(|mirrors| mirrors)
+    }
+
     /// The groups and single cards that have settings of their own.
     pub fn named(&self) -> (impl Iterator<Item = &str>, impl Iterator<Item = &CardId>) {
         (self.groups.keys().map(|name| &**name), self.cards.keys())

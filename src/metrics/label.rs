@@ -159,6 +159,8 @@ label! {
     Cut {
         /// The headers did not arrive in time.
         HeadLate = "head_late",
+        /// The body did not arrive in time.
+        BodyLate = "body_late",
         /// Nothing was asked for long.
         Idle = "idle",
         /// The client does not read its replies.

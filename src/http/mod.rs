@@ -1,0 +1,62 @@
+//! Sockets, routes, replies. What an event means, who decides and how it becomes durable is not here: this room knows
+//! the signature's check, the event's reader, and a desk to bring questions to.
+
+mod socket;
+mod server;
+mod reply;
+mod webhook;
+mod admin;
+mod vocabulary;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+pub use admin::{Admin, Books, Guard, Readiness, Token, Unguarded, Unreadable};
+pub use reply::Rfc3339;
+pub use server::{Bounds, Drain, Reply, Respond, Stop, run};
+pub use vocabulary::vocabulary;
+pub use webhook::{Desk, Webhook};
+
+/// What the room is told at start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where Stripe's webhook is served.
+    pub listen: SocketAddr,
+    /// Where operators are served. Anything but a loopback address needs a token.
+    pub admin_listen: SocketAddr,
+    /// What a request under `/v1` has to bring.
+    pub admin_token: Option<Token>,
+    /// From the headers of a request to its answer, at most.
+    pub answer_within: Duration,
+    /// The largest body of a webhook request, in bytes.
+    pub body_bytes_max: usize,
+    /// What connections to the webhook are held to.
+    pub bounds: Bounds,
+}
+
+impl Settings {
+    /// Enough for a few scrapers, probes and people.
+    const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+    /// What connections of operators are held to.
+    #[must_use]
+    pub fn admin_bounds(&self) -> Bounds {
+        Bounds { connections_max: Self::ADMIN_CONNECTIONS_MAX, ..self.bounds }
+    }
+}
+
+/// Stripe's own samples listen on 4242; 9464 is where exporters of metrics usually are.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4242)),
+            admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
+            admin_token: None,
+            answer_within: Duration::from_millis(1_200),
+            body_bytes_max: 256 * 1024,
+            bounds: Bounds::default(),
+        }
+    }
+}
