@@ -55,7 +55,8 @@ pub fn encode<'a>(events: impl IntoIterator<Item = &'a Event>) -> String {
 pub fn decode(body: &str) -> Result<Vec<Event>, Unreadable> {
     let elements: Vec<&serde_json::value::RawValue> = serde_json::from_str(body)?;
     let mut elements = elements.into_iter();
-    let version: u32 = serde_json::from_str(elements.next().map_or("null", |raw| raw.get()))?;
+    let Some(version) = elements.next() else { return Ok(Vec::new()) };
+    let version: u32 = serde_json::from_str(version.get())?;
     if version > VERSION {
         return Err(Unreadable::Newer(version));
     }

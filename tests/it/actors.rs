@@ -36,7 +36,7 @@ impl House {
             committer: Committer::new(Arc::clone(&shared), CommitterSettings::default(), Arc::new(told)),
             journal: shared,
             policy: in_force,
-            metrics: Arc::new(Metrics::new(&tollgate::node::vocabulary())),
+            metrics: Arc::new(Metrics::new(&tollgate::http::vocabulary())),
         };
         let directory = Directory::new(settings, parts);
         tokio::spawn(directory.clone().sweep());
@@ -94,7 +94,8 @@ async fn concurrent_questions_are_approved_exactly_up_to_the_limit() {
 async fn the_limit_is_exact_while_cards_come_and_go_and_other_nodes_interfere() {
     for seed in 0..8 {
         eprintln!("seed {seed}");
-        let odds = Odds { rejected: 0, overtaken: 15, lost_before: 10, lost_after: 10, half_lost: 5, unreadable: 0 };
+        let odds =
+            Odds { rejected: 0, overtaken: 15, lost_before: 10, lost_after: 10, half_lost: 5, unreadable: 0 };
         let settings = Settings { card_idle_after: Duration::from_millis(2), ..roomy() };
         let house = House::new(settings, &[("daily", 50_000)], Script::seeded(seed, odds));
         let mut answers = Vec::new();
@@ -195,7 +196,8 @@ async fn a_stand_in_approval_is_booked_and_counts() {
     gate.open();
     assert_eq!(house.ask("next", 7_000).await.outcome, Outcome::Declined, "6,000 are left");
     assert_eq!(house.ask("last", 6_000).await.outcome, Outcome::Approved);
-    let view = house.directory.authorization(&question("one", "late", 0).authorization).await.unwrap().unwrap();
+    let view =
+        house.directory.authorization(&question("one", "late", 0).authorization).await.unwrap().unwrap();
     assert_eq!((view.record.hold(), view.record.overrun()), (4_000, 4_000));
 }
 
@@ -205,8 +207,7 @@ async fn a_full_queue_is_refused_at_once_and_the_refusal_is_the_answer() {
     let house = House::new(settings, &[("daily", 50_000)], Script::default());
     house.journal.fail_loads(0);
     let answers = ask_at_once(&house, 40, 100).await;
-    let shed: Vec<usize> =
-        (0..40).filter(|name| answers[*name].reason == Reason::StandInOverload).collect();
+    let shed: Vec<usize> = (0..40).filter(|name| answers[*name].reason == Reason::StandInOverload).collect();
     assert!(!shed.is_empty() && shed.len() <= 37, "{} of 40 were refused", shed.len());
     for name in shed {
         assert_eq!(house.ask(&format!("{name:04}"), 100).await, answers[name], "asked again");
@@ -263,8 +264,9 @@ async fn answers_stay_the_same_long_after_they_were_let_go() {
     let entries = house.journal.scan(0, 10_000).await.unwrap();
     assert!(entries.iter().any(|entry| entry.is_snapshot), "nothing was let go");
     assert_eq!(house.ask("first", 200).await, first);
+    house.ask("behind it", 200).await;
     let again = house.journal.scan(0, 10_000).await.unwrap();
-    assert!(again.last().unwrap().body.contains("recalled"), "it was looked up in the journal");
+    assert!(again.iter().any(|entry| entry.body.contains("recalled")), "it was looked up in the journal");
 }
 
 #[tokio::test]

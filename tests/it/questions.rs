@@ -7,8 +7,8 @@ use tollgate::{
     actors::Arrival,
     clock,
     domain::{
-        AuthorizationId, AuthorizationRequest, CardId, Category, Currency, EventId, Interval, Limit, Measure, Merchant,
-        Money, Overrides, Policy, PolicyVersion, Timestamp, Window, Zone,
+        AuthorizationId, AuthorizationRequest, CardId, Category, Currency, EventId, Interval, Limit, Measure,
+        Merchant, Money, Overrides, Policy, PolicyVersion, Timestamp, Window, Zone,
     },
 };
 
