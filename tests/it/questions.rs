@@ -26,7 +26,7 @@ pub(crate) fn question(card_name: &str, name: &str, amount: i64) -> Authorizatio
         card_currency: Some(Currency::USD),
         group: None,
         received_at: clock::now(),
-        created: Timestamp::from_seconds(clock::now().as_seconds()),
+        created: Timestamp::from_seconds(1_785_500_000),
         history_entries: 0,
         approved_before: 0,
         asked: Ok(Money::new(amount, Currency::USD)),
