@@ -112,6 +112,7 @@ impl Actor for CardActor {
             conflicts: 0,
             entries_since_snapshot: 0,
             events_since_snapshot: 0,
+            snapshot_size: 0,
             is_leaving: false,
         };
         desk.load();
@@ -151,6 +152,8 @@ struct InFlight {
     id: EntryId,
     batch: Batch,
     has_snapshot: bool,
+    /// Authorizations in it.
+    snapshot_size: usize,
     since: Instant,
 }
 
@@ -176,6 +179,8 @@ pub(super) struct Desk {
     conflicts: u32,
     entries_since_snapshot: usize,
     events_since_snapshot: usize,
+    /// Authorizations in the last snapshot.
+    snapshot_size: usize,
     is_leaving: bool,
 }
 
