@@ -6,6 +6,7 @@ mod server;
 mod reply;
 mod webhook;
 mod admin;
+mod books;
 mod vocabulary;
 
 use std::{

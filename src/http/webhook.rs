@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    cluster::{Arrival, NotBooked},
+    cluster::{Arrival, Cluster, NotBooked},
     domain::{Answer, AuthorizationRequest, Observation, Outcome, Timestamp, Violation},
     log::Seldom,
     metrics::{Metrics, Route, SecretSlot, Stage, WebhookResult},
@@ -44,6 +44,20 @@ pub trait Desk: Send + Sync + 'static {
 
     /// What the policy in force wants read.
     fn reading(&self) -> Reading;
+}
+
+impl Desk for Cluster {
+    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
+        Self::answer(self, request, arrival).await
+    }
+
+    async fn book(&self, observation: Observation, arrival: Arrival) -> Result<(), NotBooked> {
+        Self::book(self, observation, arrival).await
+    }
+
+    fn reading(&self) -> Reading {
+        Reading { mirror_stripe_controls: self.mirrors_stripe_controls() }
+    }
 }
 
 /// The one path that Stripe knows.
