@@ -1,6 +1,8 @@
 //! The tests that run the real parts, one module a subject.
 
 #[cfg(test)]
+mod stripe_fixtures;
+#[cfg(test)]
 mod stripe_events;
 #[cfg(test)]
 mod stripe_differential;
