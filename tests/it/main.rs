@@ -5,6 +5,8 @@ mod questions;
 #[cfg(test)]
 mod actors;
 #[cfg(test)]
+mod stripe_fixtures;
+#[cfg(test)]
 mod stripe_events;
 #[cfg(test)]
 mod stripe_differential;
