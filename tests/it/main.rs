@@ -10,3 +10,5 @@ mod stripe_fixtures;
 mod stripe_events;
 #[cfg(test)]
 mod stripe_differential;
+#[cfg(test)]
+mod journal;
