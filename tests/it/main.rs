@@ -7,6 +7,10 @@ mod actors;
 #[cfg(test)]
 mod stripe_fixtures;
 #[cfg(test)]
+mod client;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
 mod stripe_events;
 #[cfg(test)]
 mod stripe_differential;
