@@ -1,1 +1,3 @@
 //! The tests that run the real parts, one module a subject.
+
+mod generated;

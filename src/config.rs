@@ -1,0 +1,32 @@
+//! Every setting: name, unit, default, range; read once, all errors at once. The policy file is read here too; what
+//! the settings do is up to the rooms.
+
+mod settings;
+mod setting;
+mod table;
+mod read;
+mod values;
+mod problem;
+mod nearest;
+mod documentation;
+
+pub use documentation::{env_example, json, markdown, overview};
+pub use problem::{Problem, Shown};
+pub use read::{Effective, EffectiveValue, Loaded, Source, read};
+pub use setting::{Default, Kind, Section, Setting};
+pub use settings::{
+    ActorsSettings, HttpSettings, JournalLocation, JournalSettings, LogFormat, LogSettings, NodeSettings,
+    PolicySource, Secret, Settings, StandIn, StandInAnswer, StripeSettings,
+};
+pub use table::{SETTINGS, find};
+
+/// Reads the settings of this process from its environment.
+///
+/// # Errors
+/// Every problem there is.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn from_environment() -> Result<Loaded, Vec<Problem>> {
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let pairs = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
+    read(pairs, |path| std::fs::read_to_string(path))
+}
