@@ -10,6 +10,8 @@ mod problem;
 mod nearest;
 mod documentation;
 
+pub mod policy_file;
+
 pub use documentation::{env_example, json, markdown, overview};
 pub use problem::{Problem, Shown};
 pub use read::{Effective, EffectiveValue, Loaded, Source, read};

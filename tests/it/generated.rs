@@ -30,3 +30,8 @@ fn the_example_environment_is_fresh() {
 fn the_page_of_settings_is_fresh() {
     check("docs/configuration.md", &config::markdown());
 }
+
+#[test]
+fn the_schema_of_the_policy_file_is_fresh() {
+    check("docs/policy.schema.json", &config::policy_file::json_schema());
+}
