@@ -11,6 +11,7 @@ mod nearest;
 mod documentation;
 
 pub mod policy_file;
+pub mod policy_watch;
 
 pub use documentation::{env_example, json, markdown, overview};
 pub use problem::{Problem, Shown};

@@ -57,6 +57,30 @@ pub fn read(text: &str) -> Result<Parsed, Vec<Mistake>> {
     }
 }
 
+/// Reads the bytes of a policy file, which may be no text at all.
+///
+/// # Errors
+/// As [`read`]; and the first byte that is no UTF-8.
+pub fn read_bytes(bytes: &[u8]) -> Result<Parsed, Vec<Mistake>> {
+    match str::from_utf8(bytes) {
+        Ok(text) => read(text),
+        Err(error) => {
+            let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let place = end_of(&String::from_utf8_lossy(before));
+            let mut findings = Findings::default();
+            findings.note(Severity::Error, place, "", "this byte is no UTF-8", "save the file as UTF-8");
+            Err(findings.into_mistakes())
+        }
+    }
+}
+
+/// The place behind the last character of a text.
+fn end_of(text: &str) -> Place {
+    let last_line = text.rsplit('\n').next().unwrap_or_default();
+    let line = text.split('\n').count();
+    Place { line, column: last_line.chars().count().saturating_add(1), width: 1 }
+}
+
 /// The first 12 hexadecimal digits of the content's SHA-256.
 fn version_of(text: &str) -> PolicyVersion {
     let digest = hex::encode(Sha256::digest(text));

@@ -22,8 +22,6 @@ struct Listed<'a, T> {
 
 impl<'a> Effective<'a> {
     pub(super) fn of(layer: &'a Overrides, below: &'a Overrides) -> Self {
-        let or_below =
-            |own: Option<&'a BTreeSet<Category>>, other: Option<&'a BTreeSet<Category>>| own.or(other);
         Self {
             categories: Listed {
                 allowed: layer.allowed_categories.as_ref().or(below.allowed_categories.as_ref()),

@@ -380,6 +380,13 @@ fn broken_yaml_is_told_with_its_place() {
 }
 
 #[test]
+fn a_file_that_is_no_text_is_told_with_its_place() {
+    let mistakes = read_bytes(b"version: 1\n# \xc3\xa9\xff\n").unwrap_err();
+    assert_eq!(mistakes[0].to_string(), "line 2, column 4: this byte is no UTF-8; save the file as UTF-8");
+    assert!(read_bytes("version: 1 # é\n".as_bytes()).is_ok());
+}
+
+#[test]
 fn anchors_and_merges_work_and_a_mistake_in_them_is_told_once_where_it_stands() {
     let text = "\
 version: 1
