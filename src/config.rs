@@ -33,3 +33,12 @@ pub fn from_environment() -> Result<Loaded, Vec<Problem>> {
     let pairs = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
     read(pairs, |path| std::fs::read_to_string(path))
 }
+
+/// Whether a stream shows colours: on a terminal, unless `NO_COLOR` is set (<https://no-color.org>) or the terminal
+/// is too simple.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn shows_colours(is_terminal: bool) -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}

@@ -264,7 +264,7 @@ pub static SETTINGS: [Setting; 35] = [
     setting(
         Section::Journal,
         "TOLLGATE_JOURNAL",
-        Kind::Text("`sqlite:` with the path of a file, or `memory:`"),
+        Kind::Text("`sqlite:` with the path of a file, or `memory:` (`postgres:` is not in this build yet)"),
         "sqlite:./data/tollgate.db",
         "sqlite:/var/lib/tollgate/tollgate.db",
         "Where decisions are kept. `memory:` forgets everything at exit.",

@@ -170,6 +170,10 @@ fn cluster_settings_are_known_and_refused() {
 #[test]
 fn the_environment_gives_a_policy() {
     assert_eq!(limits(&load(&[]).unwrap()), ["amount 50000 daily"]);
+    let Some(Default::Unset(told)) = find("TOLLGATE_CARD_LIMIT_DAILY").map(|setting| setting.default) else {
+        panic!("it depends on the others")
+    };
+    assert!(told.starts_with(DAILY_DEFAULT), "the documentation tells another default");
     let monthly = [("TOLLGATE_CARD_LIMIT_MONTHLY", "100_000"), ("TOLLGATE_CARD_VELOCITY", "10/1h,50/24h")];
     assert_eq!(
         limits(&load(&monthly).unwrap()),
