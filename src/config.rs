@@ -5,6 +5,7 @@ mod settings;
 mod setting;
 mod table;
 mod read;
+mod reader;
 mod values;
 mod problem;
 mod nearest;
@@ -15,7 +16,8 @@ pub mod policy_watch;
 
 pub use documentation::{env_example, json, markdown, overview};
 pub use problem::{Problem, Shown};
-pub use read::{Effective, EffectiveValue, Loaded, Source, read};
+pub use read::{Loaded, read};
+pub use reader::{Effective, EffectiveValue, Source};
 pub use setting::{Default, Kind, Section, Setting};
 pub use settings::{
     ActorsSettings, HttpSettings, JournalLocation, JournalSettings, LogFormat, LogSettings, NodeSettings,

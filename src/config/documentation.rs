@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    read::{Effective, EffectiveValue},
+    reader::{Effective, EffectiveValue},
     setting::{Default, Section, Setting},
     table::SETTINGS,
 };

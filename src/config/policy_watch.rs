@@ -204,7 +204,7 @@ async fn content(path: &Path) -> io::Result<Vec<u8>> {
 
 fn warn_of(path: &Path, mistakes: &[Mistake]) {
     for mistake in mistakes {
-        warn!(path = %path.display(), severity = mistake.severity.as_str(), "{mistake}");
+        warn!(path = %path.display(), "{mistake}");
     }
 }
 

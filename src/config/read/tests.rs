@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::settings::{JournalLocation, LogFormat, StandInAnswer};
+use crate::config::{
+    Default, SETTINGS, Section, Source, find,
+    settings::{JournalLocation, LogFormat, StandInAnswer},
+};
 
 fn load(pairs: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
     let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -59,9 +62,7 @@ fn every_setting_is_read_once_and_every_example_is_accepted() {
     let read: Vec<&str> = loaded.effective.iter().map(|one| one.setting.name).collect();
     let table: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
     assert_eq!(read, table);
-    for setting in
-        SETTINGS.iter().filter(|setting| setting.section != super::super::setting::Section::Cluster)
-    {
+    for setting in SETTINGS.iter().filter(|setting| setting.section != Section::Cluster) {
         let fine = load(&[(setting.name, setting.example), ("TOLLGATE_ADMIN_TOKEN", "x")]);
         assert!(fine.is_ok(), "{}: {fine:?}", setting.name);
     }
