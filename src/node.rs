@@ -1,12 +1,7 @@
 //! The composition root: the only file that knows every room. It starts them in the order in which they stand on each
 //! other, and ends them in the order that loses nothing.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -85,7 +80,7 @@ impl Node {
             CommitterSettings { batch_max: settings.journal.batch_max, ..CommitterSettings::default() };
         let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(&metrics)));
         let parts = Parts {
-            committer: Committer::new(&journal, committer_settings, &told),
+            committer: Committer::new(Arc::clone(&journal), committer_settings, told),
             journal: Arc::clone(&journal),
             policy,
             metrics: Arc::clone(&metrics),
@@ -144,7 +139,10 @@ impl Node {
     pub async fn stop(self) {
         self.readiness.draining();
         self.drain.leave();
-        tracing::info!(delay_ms = self.drain_delay.as_millis(), "draining: not ready any more, still answering");
+        tracing::info!(
+            delay_ms = self.drain_delay.as_millis(),
+            "draining: not ready any more, still answering"
+        );
         tokio::time::sleep(self.drain_delay).await;
         self.drain.stop();
         for listener in self.listeners {

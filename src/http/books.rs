@@ -233,7 +233,8 @@ fn stages(decided: &Decided, written_at: Timestamp) -> StagesBody {
     let known = [stages.verify_us, stages.parse_us, stages.route_us, stages.queue_us, stages.decide_us];
     let known_us = known.into_iter().fold(0_u32, u32::saturating_add);
     let whole = written_at.since(decided.request.received_at).as_micros();
-    let whole_us = if decided.decision.source == Source::Policy { u32::try_from(whole).unwrap_or(u32::MAX) } else { 0 };
+    let whole_us =
+        if decided.decision.source == Source::Policy { u32::try_from(whole).unwrap_or(u32::MAX) } else { 0 };
     StagesBody {
         verify: stages.verify_us,
         parse: stages.parse_us,

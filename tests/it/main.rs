@@ -16,3 +16,7 @@ mod stripe_events;
 mod stripe_differential;
 #[cfg(test)]
 mod journal;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod generated;
