@@ -52,7 +52,7 @@ fn read(criterion: &mut Criterion) {
 
 fn reply(criterion: &mut Criterion) {
     let answer = Answer {
-        decision: DecisionId::new(0x1234_5678_9abc_def0),
+        decision: DecisionId::parse("dec_123456789abcdef0").expect("an id"),
         outcome: Outcome::Declined,
         amount: None,
         reason: Reason::SpendingLimit,

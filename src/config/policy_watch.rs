@@ -23,7 +23,7 @@ use super::policy_file::{self, FILE_BYTES_MAX, Mistake, Parsed};
 use crate::domain::{Policy, PolicyVersion};
 
 /// How often the file's content is looked at.
-pub const POLL_EVERY: Duration = Duration::from_secs(2);
+const POLL_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a new content must stand still before it is taken: half of a file that is being written may be a policy
 /// too, with fewer limits.

@@ -59,7 +59,7 @@ struct State {
 impl Stub {
     fn new() -> Self {
         let answer = Answer {
-            decision: DecisionId::new(7),
+            decision: DecisionId::parse("dec_0000000000000007").unwrap(),
             outcome: Outcome::Approved,
             amount: None,
             reason: Reason::Approved,
@@ -105,7 +105,7 @@ impl Desk for Stub {
 
     async fn book(&self, observation: Observation, _arrival: Arrival) -> Result<(), NotBooked> {
         if self.0.refuses_to_book.load(Ordering::SeqCst) {
-            return Err(NotBooked);
+            return Err(NotBooked(tollgate::actors::Cause::Journal));
         }
         self.0.booked.lock().unwrap().push(observation);
         Ok(())

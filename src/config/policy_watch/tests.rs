@@ -46,7 +46,7 @@ impl Watched {
     }
 
     fn is_paused(&self) -> bool {
-        self.policy.borrow().default.paused.unwrap()
+        self.policy.borrow().for_card(None, None).paused
     }
 
     fn refused(&self) -> usize {
@@ -63,7 +63,7 @@ async fn a_changed_file_is_in_force_within_the_poll() {
     watched.policy.changed().await.unwrap();
     assert!(!watched.is_paused());
     assert!(started.elapsed() <= POLL_EVERY + SETTLED_AFTER * 2, "{:?}", started.elapsed());
-    let version = watched.policy.borrow().version.clone();
+    let version = watched.policy.borrow().version().clone();
     assert_eq!(watched.reloads.lock().unwrap().last(), Some(&Reload::Published(version)));
 }
 
@@ -122,9 +122,9 @@ async fn a_file_that_is_still_being_written_is_not_taken() {
         std::fs::write(&half, SECOND).unwrap();
     };
     let (changed, ()) = tokio::join!(watch.look(), rest);
-    assert!(!changed && policy.borrow().default.paused == Some(true));
+    assert!(!changed && policy.borrow().for_card(None, None).paused);
     assert!(watch.look().await);
-    assert_eq!(policy.borrow().default.paused, Some(false));
+    assert!(!policy.borrow().for_card(None, None).paused);
 }
 
 #[tokio::test]
