@@ -15,6 +15,7 @@ use tokio::{
     io::AsyncReadExt as _,
     signal::unix::{SignalKind, signal},
     sync::{Notify, watch},
+    task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep},
 };
 use tracing::{info, warn};
@@ -131,7 +132,7 @@ impl PolicyWatch {
         }
         self.seen = seen;
         match bytes {
-            Ok(bytes) => self.take(&bytes),
+            Ok(bytes) => self.take(bytes).await,
             Err(error) => {
                 warn!(path = %self.path.display(), %error, "the policy file cannot be read; the policy stays as it is");
                 (self.observe)(&Reload::Refused);
@@ -152,9 +153,15 @@ impl PolicyWatch {
         if Seen::of(&second) == seen { (seen, second) } else { (self.seen.clone(), second) }
     }
 
-    fn take(&self, bytes: &[u8]) {
+    async fn take(&self, bytes: Vec<u8>) {
         let path = self.path.display();
-        match policy_file::read_bytes(bytes) {
+        // A large file takes a while to read: not on a thread that decides.
+        let Ok(parsed) = spawn_blocking(move || policy_file::read_bytes(&bytes)).await else {
+            warn!(%path, "reading the policy file was broken off; the policy stays as it is");
+            (self.observe)(&Reload::Refused);
+            return;
+        };
+        match parsed {
             Ok(Parsed { policy, mistakes }) => {
                 warn_of(&self.path, &mistakes);
                 let version = policy.version().clone();

@@ -108,13 +108,16 @@ impl<'a> Fields<'a> {
     pub(super) fn finish(self, findings: &mut Findings) -> bool {
         let mut all_known = true;
         for (key, _) in self.entries.iter().filter(|(key, _)| !self.asked.contains(&key.name.as_str())) {
+            all_known = false;
+            if findings.are_full() {
+                break;
+            }
             let advice = match nearest(&key.name, self.asked.iter().copied()) {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => format!("the keys here are {}", self.asked.join(", ")),
             };
             let found = format!("unknown key `{}`", shortened(&key.name));
             findings.note(Severity::Error, key.place, &joined(self.path, &key.name), found, advice);
-            all_known = false;
         }
         all_known
     }

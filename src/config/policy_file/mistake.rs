@@ -83,11 +83,16 @@ impl<T> Located<T> {
 
 /// Mistakes, as they are found.
 #[derive(Default, Debug)]
-pub(super) struct Findings(Vec<Mistake>);
+pub(super) struct Findings {
+    errors: Vec<Mistake>,
+    ineffective: Vec<Mistake>,
+    warnings: Vec<Mistake>,
+}
 
 impl Findings {
-    /// More than a person reads; a broken file of the largest size could have a hundred thousand.
-    const MISTAKES_MAX: usize = 500;
+    /// Of each severity, so that warnings never crowd out an error. More than a person reads: a broken file of the
+    /// largest size could have a hundred thousand.
+    pub(super) const MISTAKES_MAX: usize = 100;
 
     pub(super) fn note(
         &mut self,
@@ -97,9 +102,14 @@ impl Findings {
         found: impl Into<String>,
         advice: impl Into<String>,
     ) {
-        if self.0.len() < Self::MISTAKES_MAX {
+        let mistakes = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Ineffective => &mut self.ineffective,
+            Severity::Warning => &mut self.warnings,
+        };
+        if mistakes.len() < Self::MISTAKES_MAX {
             let (found, advice) = (found.into(), advice.into());
-            self.0.push(Mistake { severity, place, path: path.to_owned(), found, advice });
+            mistakes.push(Mistake { severity, place, path: path.to_owned(), found, advice });
         }
     }
 
@@ -114,14 +124,20 @@ impl Findings {
         self.note(severity, what.place, &what.path, found, advice);
     }
 
+    /// Whether more errors would not be kept.
+    pub(super) const fn are_full(&self) -> bool {
+        self.errors.len() >= Self::MISTAKES_MAX
+    }
+
     /// Whether nothing was noted yet.
     pub(super) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.errors.is_empty() && self.ineffective.is_empty() && self.warnings.is_empty()
     }
 
     /// In the order of the file. What stands in the file once is told once, however many aliases repeat it.
     pub(super) fn into_mistakes(self) -> Vec<Mistake> {
-        let mut mistakes = self.0;
+        let mut mistakes: Vec<Mistake> =
+            self.errors.into_iter().chain(self.ineffective).chain(self.warnings).collect();
         mistakes.sort_by_key(|mistake| mistake.place);
         mistakes.dedup_by(|b, a| a.place == b.place && a.found == b.found && a.advice == b.advice);
         mistakes

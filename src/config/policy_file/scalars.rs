@@ -93,7 +93,7 @@ pub(super) fn currency(at: At<'_>, findings: &mut Findings) -> Option<Located<Cu
     let known = text.parse::<Currency>().ok().filter(|currency| currencies().any(|c| c == currency.as_str()));
     if known.is_none() {
         let advice = "use a code of ISO 4217, such as `usd`";
-        refuse_name(at, findings, "currency", nearest(text, currencies()), advice);
+        refuse_name(at, findings, "currency", || nearest(text, currencies()), advice);
     }
     known.map(|currency| at.located(currency))
 }
@@ -102,8 +102,8 @@ pub(super) fn time_zone(at: At<'_>, findings: &mut Findings) -> Option<Located<Z
     let text = text(at, findings, "a time zone such as `Europe/Berlin`")?;
     let zone = Zone::new(text);
     if zone.is_none() {
-        let names: Vec<String> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
-        let nearest = nearest(text, names.iter().map(String::as_str));
+        let names = || jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect::<Vec<_>>();
+        let nearest = || nearest(text, names().iter().map(String::as_str)).map(str::to_owned);
         refuse_name(at, findings, "time zone", nearest, "use an IANA name, such as `Europe/Berlin`");
     }
     zone.map(|zone| at.located(zone))
@@ -125,7 +125,7 @@ pub(super) fn interval(at: At<'_>, findings: &mut Findings) -> Option<Located<In
     if interval.is_none() {
         let names = PLAIN_INTERVALS.map(|interval| interval.to_string());
         let is_rolling = text.starts_with("rolling");
-        let nearest = nearest(text, names.iter().map(String::as_str)).filter(|_| !is_rolling);
+        let nearest = || nearest(text, names.iter().map(String::as_str)).filter(|_| !is_rolling);
         let advice = if is_rolling {
             "write whole seconds, minutes, hours or days, ten years at most: `rolling(90m)`, `rolling(24h)`"
         } else {
@@ -141,7 +141,7 @@ pub(super) fn category(at: At<'_>, findings: &mut Findings) -> Option<Category> 
     let category = Category::named(text);
     if category.is_none() {
         let by_code = Category::coded(text);
-        let nearest = by_code.as_ref().map(Category::as_str).or_else(|| nearest(text, Category::names()));
+        let nearest = || by_code.as_ref().map(Category::as_str).or_else(|| nearest(text, Category::names()));
         let advice = "the categories are listed at https://docs.stripe.com/issuing/categories";
         refuse_name(at, findings, "category", nearest, advice);
     }
@@ -156,7 +156,7 @@ pub(super) fn country(at: At<'_>, findings: &mut Findings) -> Option<Country> {
         let usual = [("uk", "GB"), ("en", "GB"), ("usa", "US"), ("el", "GR"), ("gbr", "GB"), ("deu", "DE")];
         let meant = usual.into_iter().find(|(written, _)| text.eq_ignore_ascii_case(written));
         let advice = "use two letters of ISO 3166-1, such as `US`";
-        refuse_name(at, findings, "country", meant.map(|(_, code)| code), advice);
+        refuse_name(at, findings, "country", || meant.map(|(_, code)| code), advice);
     }
     known
 }
@@ -166,7 +166,7 @@ pub(super) fn presence(at: At<'_>, findings: &mut Findings) -> Option<CardPresen
     let presence = CardPresence::new(text);
     if presence.is_none() {
         let names = [CardPresence::Present, CardPresence::NotPresent].map(CardPresence::as_str);
-        refuse_name(at, findings, "card presence", nearest(text, names), "use `present` or `not_present`");
+        refuse_name(at, findings, "card presence", || nearest(text, names), "use `present` or `not_present`");
     }
     presence
 }
@@ -177,7 +177,7 @@ pub(super) fn reason(at: At<'_>, findings: &mut Findings) -> Option<Reason> {
     if reason.is_none() {
         let liftable = liftable_reasons().map(Reason::as_str);
         let advice = format!("use {}", liftable_reasons().map(Reason::as_str).collect::<Vec<_>>().join(", "));
-        refuse_name(at, findings, "decline reason", nearest(text, liftable), &advice);
+        refuse_name(at, findings, "decline reason", || nearest(text, liftable), &advice);
     }
     reason
 }
@@ -215,7 +215,7 @@ pub(super) fn other_currencies(at: At<'_>, findings: &mut Findings) -> Option<Ot
         "allow" => Some(OtherCurrencies::Allow),
         "decline" => Some(OtherCurrencies::Decline),
         text => {
-            let nearest = nearest(text, ["allow", "decline"]);
+            let nearest = || nearest(text, ["allow", "decline"]);
             refuse_name(at, findings, "choice", nearest, "use `allow` or `decline`");
             None
         }
@@ -230,10 +230,21 @@ fn text<'a>(at: At<'a>, findings: &mut Findings, expected: &str) -> Option<&'a s
     None
 }
 
-fn refuse_name(at: At<'_>, findings: &mut Findings, kind: &str, nearest: Option<&str>, advice: &str) {
+/// Notes a name that means nothing. The nearest one is looked for only where somebody will read it: in a large broken
+/// file that would take seconds.
+fn refuse_name<N: AsRef<str>>(
+    at: At<'_>,
+    findings: &mut Findings,
+    kind: &str,
+    nearest: impl FnOnce() -> Option<N>,
+    advice: &str,
+) {
+    if findings.are_full() {
+        return;
+    }
     let found = format!("unknown {kind} {}", at.node.found());
-    match nearest {
-        Some(name) => at.refuse(findings, found, format!("did you mean `{name}`?")),
+    match nearest() {
+        Some(name) => at.refuse(findings, found, format!("did you mean `{}`?", name.as_ref())),
         None => at.refuse(findings, found, advice),
     }
 }

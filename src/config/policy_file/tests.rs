@@ -419,6 +419,22 @@ fn an_alias_bomb_and_an_oversized_file_are_refused() {
     check_limits(&limits, &[("5:5", Error, "101 limits; 100 are the most")]);
 }
 
+#[test]
+fn a_large_file_full_of_mistakes_is_told_in_part() {
+    let names = "nope_nope_nope, ".repeat(60_000);
+    let mistakes = read(&format!("version: 1\ndefault: {{blocked_categories: [{names}]}}\n")).unwrap_err();
+    assert_eq!(mistakes.len(), Findings::MISTAKES_MAX);
+}
+
+#[test]
+fn a_crowd_of_warnings_hides_no_error() {
+    let twice = "bakeries, ".repeat(1_000);
+    let text = format!("version: 1\ndefault:\n  blocked_categories: [{twice}]\n  paused: maybe\n");
+    let mistakes = read(&text).unwrap_err();
+    assert_eq!(mistakes.last().map(|mistake| mistake.severity), Some(Error));
+    assert_eq!(mistakes.len(), Findings::MISTAKES_MAX + 1);
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_breaks_the_reader(text in "[a-z_:{}\\[\\]&*<\"' 0-9\n#|>!-]{0,200}") {
