@@ -67,6 +67,9 @@ impl Node {
     /// [`NotStarted`] says what to do.
     pub async fn start(settings: Settings) -> Result<Self, NotStarted> {
         let metrics = Arc::new(Metrics::new(&http::vocabulary()));
+        if settings.http.admin_token.as_ref().is_some_and(http::Token::is_short) {
+            tracing::warn!("TOLLGATE_ADMIN_TOKEN is short, and soon guessed: use 16 characters or more");
+        }
         let guard = Guard::new(settings.http.admin_listen.ip(), settings.http.admin_token.clone())?;
         let webhook_listener = listen("TOLLGATE_LISTEN", settings.http.listen).await?;
         let admin_listener = listen("TOLLGATE_ADMIN_LISTEN", settings.http.admin_listen).await?;
@@ -88,7 +91,7 @@ impl Node {
         let directory = Directory::new(settings.actors, parts);
         background.push(tokio::spawn(directory.clone().sweep()));
 
-        let cluster = Cluster::of_one(directory.clone());
+        let cluster = Cluster::of_one(directory.clone(), &settings.node_id);
         let (drain, stop) = Drain::new();
         let verifier = settings.stripe.verifier();
         let service =

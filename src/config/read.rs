@@ -54,14 +54,16 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let actors = actors(reader);
     let journal = journal(reader);
     let log = log(reader);
-    let node = reader.required("TOLLGATE_DRAIN_DELAY", values::span);
+    let drain_delay = reader.required("TOLLGATE_DRAIN_DELAY", values::span);
+    let node_id = reader.required("TOLLGATE_NODE_ID", values::node_id);
     Some(Settings {
         http: http?,
         stripe: stripe?,
         actors: actors?,
         journal: journal?,
         log: log?,
-        drain_delay: node?,
+        drain_delay: drain_delay?,
+        node_id: node_id?,
         policy_source: policy_source?,
     })
 }
@@ -97,6 +99,9 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
     let body_bytes_max = reader.required("TOLLGATE_BODY_BYTES_MAX", values::bytes);
     let header_read_timeout = reader.required("TOLLGATE_HEADER_READ_TIMEOUT", values::span);
     let body_read_timeout = reader.required("TOLLGATE_BODY_READ_TIMEOUT", values::span);
+    let idle_within = reader.required("TOLLGATE_IDLE_TIMEOUT", values::span);
+    let write_within = reader.required("TOLLGATE_WRITE_TIMEOUT", values::span);
+    let drain_within = reader.required("TOLLGATE_DRAIN_TIMEOUT", values::span);
     let admin_listen = reader.required("TOLLGATE_ADMIN_LISTEN", values::address);
     let admin_token_given = reader.is_set("TOLLGATE_ADMIN_TOKEN");
     let admin_token = reader.optional("TOLLGATE_ADMIN_TOKEN", Token::new);
@@ -121,7 +126,9 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
             header_bytes_max: header_bytes_max?,
             head_within: header_read_timeout?,
             body_within: body_read_timeout?,
-            ..Bounds::default()
+            idle_within: idle_within?,
+            write_within: write_within?,
+            drain_within: drain_within?,
         },
     })
 }

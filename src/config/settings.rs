@@ -20,6 +20,8 @@ pub struct Settings {
     pub log: log::Settings,
     /// How long requests are still taken after readiness went off.
     pub drain_delay: Duration,
+    /// The name of this node.
+    pub node_id: String,
     /// Where the policy comes from.
     pub policy_source: PolicySource,
 }

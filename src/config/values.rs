@@ -56,6 +56,12 @@ pub(super) fn address(text: &str) -> Option<SocketAddr> {
     }
 }
 
+/// A short name that can stand in a URL.
+pub(super) fn node_id(text: &str) -> Option<String> {
+    let usable = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    (usable && (1..=64).contains(&text.len())).then(|| text.to_owned())
+}
+
 /// `true` or `false`.
 pub(super) fn switch(text: &str) -> Option<bool> {
     text.parse().ok()

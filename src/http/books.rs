@@ -17,7 +17,7 @@ use crate::{
 impl Books for Cluster {
     async fn card(&self, card: CardId) -> Result<Option<Vec<u8>>, Unreadable> {
         let view = Self::card(self, &card, clock::now()).await.map_err(unreadable)?;
-        Ok(view.map(|view| body(&CardBody::from(&view))))
+        Ok(view.map(|view| body(&CardBody::new(&view, self.owner(&card)))))
     }
 
     async fn authorization(&self, authorization: AuthorizationId) -> Result<Option<Vec<u8>>, Unreadable> {
@@ -40,7 +40,7 @@ fn body(shape: &impl Serialize) -> Vec<u8> {
 struct CardBody {
     card: String,
     version: u64,
-    owner: &'static str,
+    owner: String,
     currency: Option<String>,
     policy: String,
     group: Option<String>,
@@ -127,12 +127,12 @@ struct StagesBody {
     commit: u32,
 }
 
-impl From<&CardView> for CardBody {
-    fn from(view: &CardView) -> Self {
+impl CardBody {
+    fn new(view: &CardView, owner: &str) -> Self {
         Self {
             card: view.card.to_string(),
             version: view.version,
-            owner: "this node",
+            owner: owner.to_owned(),
             currency: view.currency.map(|currency| currency.to_string()),
             policy: view.policy.as_str().to_owned(),
             group: view.group.clone(),
