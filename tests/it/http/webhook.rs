@@ -11,6 +11,9 @@ use tollgate::domain::{Outcome, Reason};
 use super::{CAPTURE, PURCHASE, Room, SECRET, delivery, signed_header};
 use crate::client::{Client, post, request};
 
+/// The default.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
 #[tokio::test]
 async fn a_signed_request_gets_the_desks_answer_and_few_headers() {
     let room = Room::open().await;
@@ -191,60 +194,59 @@ async fn a_body_over_the_limit_is_a_413_announced_or_not() {
     let response = Client::connect(room.webhook).await.send_long(&announced).await;
     assert_eq!((response.status, response.code().as_str()), (413, "body_too_large"));
 
-    let mut chunked =
-        request("POST", "/webhook", &format!("transfer-encoding: chunked\r\n{}", signed_header(&body)));
-    for chunk in body.chunks(10_000) {
-        chunked.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
-        chunked.extend_from_slice(chunk);
-        chunked.extend_from_slice(b"\r\n");
+    // A client that looks up only when it has sent everything gets its answer too, and no reset.
+    let mut client = Client::connect(room.webhook).await;
+    assert_eq!(client.exchange(&announced).await.status, 413);
+    client.send("and more: after a reset this would fail").await;
+    client.finish().await;
+    assert_eq!(client.end().await.unwrap(), 0);
+
+    for bytes in [BODY_BYTES_MAX + 1, 1 << 20] {
+        let body = &body[..bytes];
+        let response = Client::connect(room.webhook).await.send_long(&chunked(body, 10_000)).await;
+        assert_eq!((response.status, response.code().as_str()), (413, "body_too_large"), "{bytes}");
     }
-    chunked.extend_from_slice(b"0\r\n\r\n");
-    let response = Client::connect(room.webhook).await.send_long(&chunked).await;
-    assert_eq!((response.status, response.code().as_str()), (413, "body_too_large"));
 
     // Nothing but the announcement is needed.
     let mut client = Client::connect(room.webhook).await;
     let response = client.exchange(request("POST", "/webhook", "content-length: 262145\r\n")).await;
     assert_eq!(response.status, 413);
-    let response = client.end().await;
-    assert_eq!(response.unwrap(), 0);
-    assert_eq!(room.metric(r#"tollgate_webhook_requests_total{event="unread",result="too_large"}"#), "3");
+    client.finish().await;
+    assert_eq!(client.end().await.unwrap(), 0);
+    assert_eq!(room.metric(r#"tollgate_webhook_requests_total{event="unread",result="too_large"}"#), "5");
     assert_eq!(room.desk.asked(), 0);
 }
 
 #[tokio::test]
 async fn a_body_may_come_in_pieces_up_to_the_limit() {
     let room = Room::open().await;
-    let limit = 256 * 1024;
     let mut body = PURCHASE.to_vec();
-    body.resize(limit, b' ');
+    body.resize(BODY_BYTES_MAX, b' ');
     let mut client = Client::connect(room.webhook).await;
     assert_eq!(client.send_long(&delivery(&body)).await.status, 200);
+    assert_eq!(client.send_long(&chunked(&body, 10_000)).await.status, 200);
+    assert_eq!(client.exchange(chunked(PURCHASE, 7)).await.status, 200);
+}
 
-    let mut bytes =
-        request("POST", "/webhook", &format!("transfer-encoding: chunked\r\n{}", signed_header(PURCHASE)));
-    for chunk in PURCHASE.chunks(7) {
+/// A delivery of Stripe's in chunks, with all that may stand around them.
+fn chunked(body: &[u8], chunk_bytes: usize) -> Vec<u8> {
+    let headers = format!("transfer-encoding: chunked\r\n{}", signed_header(body));
+    let mut bytes = request("POST", "/webhook", &headers);
+    for chunk in body.chunks(chunk_bytes) {
         bytes.extend_from_slice(format!("{:x};ext=1\r\n", chunk.len()).as_bytes());
         bytes.extend_from_slice(chunk);
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(b"0\r\nsome-trailer: 1\r\n\r\n");
-    assert_eq!(client.exchange(bytes).await.status, 200);
+    bytes
 }
 
 #[tokio::test]
 async fn a_body_with_broken_chunks_is_a_400() {
     let room = Room::open().await;
     let mut client = Client::connect(room.webhook).await;
-    let response = client
-        .exchange(
-            request("POST", "/webhook", "transfer-encoding: chunked\r\n")
-                .iter()
-                .chain(b"zz\r\n")
-                .copied()
-                .collect::<Vec<u8>>(),
-        )
-        .await;
+    client.send(request("POST", "/webhook", "transfer-encoding: chunked\r\n")).await;
+    let response = client.exchange("zz\r\n").await;
     assert_eq!((response.status, response.code().as_str()), (400, "body_broken"));
     assert_eq!(room.metric(r#"tollgate_webhook_requests_total{event="unread",result="body_broken"}"#), "1");
 }
