@@ -24,7 +24,7 @@ use crate::{
         NeedsHistory, Observation, Policy, Recalled, Source, Stages, Timestamp, decide, limits_in_force,
     },
     journal::{EntryId, Head, Outcome},
-    metrics::Stage,
+    metrics::{Passivation, Stage},
 };
 
 /// What a card actor is told.
@@ -44,7 +44,7 @@ pub(super) enum Message {
     /// The journal was read again, after the append of this id lost its place.
     Reconciled(EntryId, Result<Box<Reconciliation>, NotFolded>),
     /// Leave memory, if there is nothing to do.
-    Passivate,
+    Passivate(Passivation),
 }
 
 /// A question on its way.
@@ -113,7 +113,8 @@ impl Actor for CardActor {
             entries_since_snapshot: 0,
             events_since_snapshot: 0,
             snapshot_size: 0,
-            is_leaving: false,
+            leaving: None,
+            woken: Some(clock::instant()),
         };
         desk.load();
         Ok(Box::new(desk))
@@ -181,7 +182,10 @@ pub(super) struct Desk {
     events_since_snapshot: usize,
     /// Authorizations in the last snapshot.
     snapshot_size: usize,
-    is_leaving: bool,
+    /// Why the card is about to leave memory.
+    leaving: Option<Passivation>,
+    /// Since when it is being activated.
+    woken: Option<Instant>,
 }
 
 impl Desk {
@@ -201,14 +205,14 @@ impl Desk {
             (Message::Found(work, result), _) => self.found(*work, result),
             (Message::Committed(id, outcome), _) => self.committed(id, outcome),
             (Message::Reconciled(id, result), _) => self.reconciled(id, result),
-            (Message::Passivate, _) => self.passivate(),
+            (Message::Passivate(cause), _) => self.passivate(cause),
         }
         self.dispatch();
     }
 
     fn ask(&mut self, ask: Box<Ask>, looked: Looked) {
         self.lease.leave_queue();
-        self.is_leaving = false;
+        self.leaving = None;
         let started = clock::instant();
         if ask.reply.is_closed() || started >= ask.arrival.deadline {
             return Reply::Answer(ask.reply).give_up(Cause::Deadline);
@@ -275,7 +279,7 @@ impl Desk {
 
     fn book(&mut self, book: Box<Book>, looked: Looked) {
         self.lease.leave_queue();
-        self.is_leaving = false;
+        self.leaving = None;
         let spoken_of = match &book.observation.fact {
             Fact::Authorization(seen) => Some((&seen.id, seen.created)),
             Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, Timestamp::MIN)),
@@ -293,7 +297,7 @@ impl Desk {
     /// Books an answer that was given without the books, unless the books have given theirs.
     fn stood_in(&mut self, decided: Decided) {
         self.lease.leave_queue();
-        self.is_leaving = false;
+        self.leaving = None;
         let request = &decided.request;
         let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
         let is_unreleased =
@@ -314,7 +318,7 @@ impl Desk {
     }
 
     /// Leaves memory if there is nothing to do, behind a snapshot if anything was written since the last.
-    fn passivate(&mut self) {
+    fn passivate(&mut self, cause: Passivation) {
         let is_busy = self.in_flight.is_some()
             || !self.next.is_empty()
             || self.lookups > 0
@@ -322,18 +326,19 @@ impl Desk {
         if is_busy {
             return;
         }
+        self.leaving = Some(cause);
         if self.entries_since_snapshot == 0 {
             return self.leave();
         }
-        self.is_leaving = true;
         let snapshot = self.snapshot();
         self.next.push(snapshot, None);
     }
 
     /// Gives up the place in the directory, unless somebody is on the way here.
     fn leave(&mut self) {
-        self.is_leaving = false;
+        let cause = self.leaving.take().unwrap_or(Passivation::Failure);
         if self.next.is_empty() && self.lease.give_up() {
+            self.shared.metrics.cards.passivations.get(cause).increment(1);
             drop(self.myself.drain());
         }
     }

@@ -26,8 +26,8 @@ impl Books for Cluster {
     }
 }
 
-fn unreadable(cause: String) -> Unreadable {
-    tracing::error!(cause, "the books cannot be read");
+fn unreadable(cause: impl std::fmt::Display) -> Unreadable {
+    tracing::error!(%cause, "the books cannot be read");
     Unreadable
 }
 

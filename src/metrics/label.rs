@@ -129,8 +129,6 @@ label! {
         InFlight = "in_flight",
         /// Too many requests waiting at one card.
         CardQueue = "card_queue",
-        /// Too many cards being loaded.
-        Loads = "loads",
         /// No time left to decide.
         Deadline = "deadline",
         /// The journal did not take it.
@@ -191,8 +189,6 @@ label! {
         Idle = "idle",
         /// More cards than may stay.
         Pressure = "pressure",
-        /// The node goes down.
-        Drain = "drain",
         /// Its actor failed.
         Failure = "failure",
     }
