@@ -11,8 +11,8 @@ pub fn find(name: &str) -> Option<&'static Setting> {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 
 const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -264,7 +264,7 @@ pub static SETTINGS: [Setting; 38] = [
     setting(
         Section::Overload,
         "TOLLGATE_CARD_IDLE_AFTER",
-        Kind::Span { min: millis(1), max: Duration::from_secs(604_800) },
+        Kind::Span { min: millis(1), max: Duration::from_hours(168) },
         "5m",
         "1h",
         "How long a card without requests stays in memory.",
