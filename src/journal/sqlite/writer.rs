@@ -400,3 +400,6 @@ impl Drop for LastWill {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
