@@ -1,5 +1,19 @@
 //! The journal: one suite that every implementation runs, and what only a file has to survive.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    reason = "a test that is wrong shall stop"
+)]
+
 mod child;
 mod conformance;
 mod committer;
@@ -89,11 +103,13 @@ pub(crate) async fn fill(journal: &dyn Journal, writer: &mut Writer, entries: us
     written
 }
 
+type Named = (&'static str, Arc<dyn Journal>);
+
 /// Every implementation, with a name for messages. The directory goes when it is dropped.
-fn implementations() -> (tempfile::TempDir, Vec<(&'static str, Arc<dyn Journal>)>) {
+fn implementations() -> (tempfile::TempDir, Vec<Named>) {
     let directory = tempfile::tempdir().unwrap();
     let sqlite = |name: &str| Arc::new(open(&directory.path().join(name)).unwrap());
-    let all: Vec<(&str, Arc<dyn Journal>)> = vec![
+    let all: Vec<Named> = vec![
         ("memory", Arc::new(Memory::new())),
         ("sqlite", sqlite("a.db")),
         ("faulty memory", Arc::new(Faulty::new(Arc::new(Memory::new()), Script::default()))),
