@@ -8,3 +8,5 @@ mod actors;
 mod stripe_events;
 #[cfg(test)]
 mod stripe_differential;
+#[cfg(test)]
+mod lifecycle;
