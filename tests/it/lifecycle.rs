@@ -3,7 +3,7 @@
 
 mod facts;
 mod stories;
-//mod world;
-//mod recount;
-//mod histories;
-//mod windows;
+mod world;
+mod recount;
+mod histories;
+mod windows;
