@@ -250,3 +250,6 @@ impl AuthorizationRequest {
         if self.history_entries == 0 { 0 } else { self.approved_before.max(0) }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;
