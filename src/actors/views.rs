@@ -107,6 +107,21 @@ impl Directory {
         self.authorization_view(id).await.map_err(|cause| cause.to_string())
     }
 
+    /// Whether the first event in the books moved real money; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// A sentence that says why the journal cannot be read.
+    pub async fn livemode(&self) -> Result<Option<bool>, String> {
+        let first = self.shared().journal.scan(0, 1).await.map_err(|cause| cause.to_string())?;
+        let Some(entry) = first.first() else { return Ok(None) };
+        let events = books::read(entry).map_err(|cause| cause.to_string())?;
+        Ok(events.iter().find_map(|event| match event {
+            Event::Decided(decided) | Event::StoodIn(decided) => Some(decided.request.livemode),
+            Event::Observed(observation) => Some(observation.livemode),
+            Event::Recalled(_) | Event::Snapshot(_) => None,
+        }))
+    }
+
     async fn card_view(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, NotFolded> {
         let (shared, account) = (self.shared(), Account::from(id));
         let mut folded = books::fold(&shared.load(&account, Reach::Snapshot).await?)?;

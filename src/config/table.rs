@@ -58,7 +58,7 @@ const NO_LIMIT: &str = "no such limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 38] = [
+pub static SETTINGS: [Setting; 39] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -170,6 +170,14 @@ pub static SETTINGS: [Setting; 38] = [
         "1200ms",
         "1500ms",
         "How long after its headers were read a verified request is answered at the latest. Stripe waits 2 seconds, the network's way included.",
+    ),
+    optional(
+        Section::Http,
+        "TOLLGATE_LIVEMODE",
+        Kind::Text("`true` or `false`"),
+        "what the first event in the books says, and then no other",
+        "true",
+        "Whether real money moves here. Events of the other mode are refused.",
     ),
     setting(
         Section::Http,
