@@ -208,6 +208,7 @@ fn report(_: &mut Criterion) {
     // `cargo test --benches` wants to see it run, not to know what it costs.
     let is_measured = arguments.iter().any(|argument| argument == "--bench");
     let scale = if is_measured { 1 } else { 200 };
+    report_opening(200_000 / scale);
     println!(
         "{:<28} {:>10} {:>9} {:>10} {:>28}",
         "journal", "entries/s", "CPU us", "batch", "commit p50/p99/max ms"
@@ -242,6 +243,25 @@ fn report(_: &mut Criterion) {
                 format!("{kind}, {waiting} cards waiting")
             );
             runtime.block_on(journal.close());
+        }
+    }
+}
+
+/// How long a start takes: with an index that is up to date, and with none.
+fn report_opening(entries: usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bench.db");
+    let (runtime, mut cards) = (runtime(), Cards::new());
+    for found in ["to be filled", "indexed", "without index"] {
+        let started = clock::instant();
+        let journal = Sqlite::open(&path, 512, false).unwrap();
+        println!("open {entries} entries, {found}: {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
+        if found == "to be filled" {
+            append_all(&runtime, &journal, (0..entries / 500).map(|_| cards.batch(500)).collect());
+        }
+        runtime.block_on(journal.close());
+        if found == "indexed" {
+            fs::remove_file(directory.path().join("bench.db-index")).unwrap();
         }
     }
 }
