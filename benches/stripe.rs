@@ -25,7 +25,7 @@ fn verify(criterion: &mut Criterion) {
     let secret = Secret::new("whsec_of_the_benchmark").unwrap();
     let body = compact();
     let header = sign(&secret, NOW.as_seconds(), &body);
-    let verifier = Verifier::new(&[secret], Duration::from_secs(300));
+    let verifier = Verifier::new(&[secret], Duration::from_mins(5));
     let mut group = criterion.benchmark_group("stripe/verify");
     group.throughput(Throughput::Bytes(u64::try_from(body.len()).unwrap()));
     group.bench_function("compact", |bencher| {
@@ -52,7 +52,7 @@ fn read(criterion: &mut Criterion) {
 
 fn reply(criterion: &mut Criterion) {
     let answer = Answer {
-        decision: DecisionId::new(0x1234_5678_9abc_def0),
+        decision: DecisionId::parse("dec_123456789abcdef0").expect("an id"),
         outcome: Outcome::Declined,
         amount: None,
         reason: Reason::SpendingLimit,

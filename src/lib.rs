@@ -1,11 +1,17 @@
 //! Tollgate decides Stripe Issuing authorizations: exact limits, durable answers, every decision explained.
+//!
+//! The rooms in reading order, from the process to the heart. Imports go one way, downwards; `metrics`, `log` and
+//! `clock` may be held by all but `domain`. `docs/architecture.md` walks through them.
 
-pub mod clock;
-pub mod log;
-pub mod metrics;
-pub mod domain;
-pub mod journal;
-pub mod actors;
-pub mod cluster;
-pub mod stripe;
+pub mod cli;
+pub mod config;
+pub mod node;
 pub mod http;
+pub mod stripe;
+pub mod cluster;
+pub mod actors;
+pub mod journal;
+pub mod domain;
+pub mod metrics;
+pub mod log;
+pub mod clock;

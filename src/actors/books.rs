@@ -19,6 +19,8 @@ pub(super) struct Folded {
     pub(super) entries_since_snapshot: usize,
     /// Events since the last snapshot.
     pub(super) events_since_snapshot: usize,
+    /// Authorizations in the last snapshot.
+    pub(super) snapshot_size: usize,
 }
 
 /// The journal's entries could not be folded.
@@ -42,6 +44,7 @@ pub(super) fn fold(entries: &[Entry]) -> Result<Folded, NotFolded> {
             if matches!(event, Event::Snapshot(_)) {
                 folded.entries_since_snapshot = 0;
                 folded.events_since_snapshot = 0;
+                folded.snapshot_size = folded.card.authorizations.len();
             }
         }
     }

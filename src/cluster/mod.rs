@@ -1,6 +1,8 @@
 //! Which node answers for a card. One node is a cluster of one: every card is its own. Who owns a card is a hint; the
 //! journal is the authority.
 
+use std::sync::Arc;
+
 pub use crate::actors::{Arrival, NotBooked};
 use crate::{
     actors::{AuthorizationView, CardView, Directory},
@@ -11,13 +13,20 @@ use crate::{
 #[derive(Clone)]
 pub struct Cluster {
     here: Directory,
+    node_id: Arc<str>,
 }
 
 impl Cluster {
     /// A cluster of one.
     #[must_use]
-    pub const fn of_one(here: Directory) -> Self {
-        Self { here }
+    pub fn of_one(here: Directory, node_id: &str) -> Self {
+        Self { here, node_id: node_id.into() }
+    }
+
+    /// The node that owns a card: this one.
+    #[must_use]
+    pub fn owner(&self, _card: &CardId) -> &str {
+        &self.node_id
     }
 
     /// The answer to a request, by the deadline of its arrival.

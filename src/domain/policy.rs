@@ -54,9 +54,14 @@ impl Policy {
         shared.map(|policy| policy.mirror_stripe_controls).chain(single).any(|mirrors| mirrors)
     }
 
-    /// The groups and single cards that have settings of their own.
-    pub fn named(&self) -> (impl Iterator<Item = &str>, impl Iterator<Item = &CardId>) {
-        (self.groups.keys().map(|name| &**name), self.cards.keys())
+    /// The names of the groups.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(|name| &**name)
+    }
+
+    /// The single cards that have settings of their own.
+    pub fn cards(&self) -> impl Iterator<Item = &CardId> {
+        self.cards.keys()
     }
 
     /// What holds for `card`, a member of `group` if that group exists. Cards without settings of their own share

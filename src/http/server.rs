@@ -214,18 +214,31 @@ impl<S: Respond> Server<S> {
         drop(place);
     }
 
-    /// Exchanges requests and replies. Says why the connection was cut, if it was.
+    /// Waits for a first byte, and then exchanges requests and replies. Says why the connection was cut, if it was.
     async fn serve(&self, stream: TcpStream) -> Option<Cut> {
-        // Until something comes there is nothing to parse, and no buffer to hold for it.
+        let mut first_byte = [0];
         tokio::select! {
             biased;
-            readable = stream.readable() => if readable.is_err() { return Some(Cut::Broken) },
+            peeked = stream.peek(&mut first_byte) => match peeked {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(_) => return Some(Cut::Broken),
+            },
             () = sleep(self.bounds.idle_within) => return Some(Cut::Idle),
             () = self.stop.last_call() => return None,
         }
+        // A box, so that a connection which was opened ahead of its use holds no parser and no buffers.
+        Box::pin(self.exchange(stream)).await
+    }
+
+    async fn exchange(&self, stream: TcpStream) -> Option<Cut> {
         let progress = Progress::default();
         let socket = TokioIo::new(Socket::new(stream, &progress, self.patience()));
-        let service = service_fn(|request| self.answer(request, &progress));
+        let service = service_fn(|request| {
+            // Now, and not when the answer is first worked at: the body is waited for in between.
+            progress.busy();
+            self.answer(request, &progress)
+        });
         let mut connection = self.protocol.serve_connection(socket, service);
         let ended = tokio::select! {
             biased;
@@ -256,7 +269,6 @@ impl<S: Respond> Server<S> {
     }
 
     async fn answer(&self, request: Request<Incoming>, progress: &Progress) -> Result<Reply, Infallible> {
-        progress.busy();
         let mut reply = self.service.respond(request).await;
         if self.stop.is_leaving() {
             reply.headers_mut().insert(CONNECTION, CLOSE);

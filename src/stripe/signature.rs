@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use hmac::{
     Hmac, KeyInit as _, Mac as _,
@@ -160,9 +160,9 @@ impl fmt::Debug for Secret {
 
 /// Several header lines of one name are one header, joined with commas (RFC 9110, section 5.3).
 #[must_use]
-pub fn join_headers<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<std::borrow::Cow<'a, [u8]>> {
+pub fn join_headers<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Cow<'a, [u8]>> {
     let mut lines = lines.into_iter();
-    let mut joined = std::borrow::Cow::Borrowed(lines.next()?);
+    let mut joined = Cow::Borrowed(lines.next()?);
     for line in lines {
         let bytes = joined.to_mut();
         bytes.push(b',');

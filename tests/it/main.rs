@@ -5,8 +5,20 @@ mod questions;
 #[cfg(test)]
 mod actors;
 #[cfg(test)]
+mod stripe_fixtures;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
 mod stripe_events;
 #[cfg(test)]
 mod stripe_differential;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod generated;
 #[cfg(test)]
 mod lifecycle;

@@ -9,7 +9,7 @@ use tollgate::{
     stripe::{Malformed, Reading, read},
 };
 
-use crate::stripe_events::{fixture, fixture_names};
+use crate::stripe_fixtures::{fixture, fixture_names};
 
 const RECEIVED_AT: Timestamp = Timestamp::from_micros(1_790_000_001_000_042);
 

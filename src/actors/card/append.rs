@@ -16,7 +16,8 @@ use crate::{
     metrics::{JournalFailure, Stage},
 };
 
-/// A snapshot is due after so many entries, and no sooner than after as many events as it would repeat.
+/// A snapshot is due after so many entries, and no sooner than after as many events as the last one had
+/// authorizations: so the cost of snapshots stays in proportion to the events, however large a card grows.
 const SNAPSHOT_ENTRIES: usize = 64;
 
 impl Desk {
@@ -32,8 +33,8 @@ impl Desk {
         self.entries_since_snapshot = self.entries_since_snapshot.saturating_add(1);
         self.events_since_snapshot = self.events_since_snapshot.saturating_add(batch.events.len());
         let is_due = self.entries_since_snapshot >= SNAPSHOT_ENTRIES
-            && self.events_since_snapshot >= self.card.authorizations.len();
-        if is_due && !self.is_leaving {
+            && self.events_since_snapshot >= self.snapshot_size;
+        if is_due && self.leaving.is_none() {
             batch.push(self.snapshot(), None);
         }
         let has_snapshot = matches!(batch.events.last(), Some(Event::Snapshot(_)));
@@ -50,10 +51,17 @@ impl Desk {
             authorizations,
             body: record::encode(&batch.events),
         };
+        self.shared.metrics.journal.appended_bytes.increment(u64::try_from(append.body.len()).unwrap_or(0));
         if has_snapshot {
             batch.events.pop();
         }
-        self.in_flight = Some(InFlight { id, batch, has_snapshot, since: clock::instant() });
+        self.in_flight = Some(InFlight {
+            id,
+            batch,
+            has_snapshot,
+            snapshot_size: self.card.authorizations.len(),
+            since: clock::instant(),
+        });
         let myself = self.myself.clone();
         let done = move |outcome| {
             // An actor that is gone has nobody left to tell.
@@ -76,11 +84,12 @@ impl Desk {
                 if in_flight.has_snapshot {
                     self.entries_since_snapshot = 0;
                     self.events_since_snapshot = 0;
+                    self.snapshot_size = in_flight.snapshot_size;
                 }
                 let took = micros(clock::instant().duration_since(in_flight.since));
                 self.shared.metrics.decisions.stages.get(Stage::Commit).record(seconds(took));
                 self.release(in_flight.batch);
-                if self.is_leaving {
+                if self.leaving.is_some() {
                     self.leave();
                 }
             }

@@ -9,8 +9,10 @@ use crate::{
         batch::{Batch, Reply},
         books::{self, Folded, NotFolded},
     },
+    clock,
     domain::{Answer, Decided, Event, Fact, Recalled, decide, limits_in_force},
     journal::{Entry, EntryId, Reach},
+    metrics::{Done, JournalFailure},
 };
 
 /// How often an append may lose its place before its requests are given up.
@@ -47,6 +49,7 @@ impl Desk {
         };
         match result {
             Ok(folded) => {
+                self.activated(Done::Ok);
                 self.take(*folded);
                 let mut waiting = VecDeque::from(waiting);
                 while let Some(message) = waiting.pop_front() {
@@ -68,9 +71,11 @@ impl Desk {
                         | Message::Found(..)
                         | Message::Committed(..)
                         | Message::Reconciled(..)
-                        | Message::Passivate => {}
+                        | Message::Passivate(_) => {}
                     }
                 }
+                self.activated(Done::Failed);
+                self.shared.metrics.journal.errors.get(JournalFailure::Load).increment(1);
                 self.lease.fail();
                 self.phase = Phase::Unread;
                 self.leave();
@@ -78,11 +83,20 @@ impl Desk {
         }
     }
 
+    fn activated(&mut self, result: Done) {
+        if let Some(woken) = self.woken.take() {
+            let cards = &self.shared.metrics.cards;
+            cards.activations.get(result).increment(1);
+            cards.activation_duration.record(clock::instant().duration_since(woken));
+        }
+    }
+
     pub(super) fn take(&mut self, folded: Folded) {
-        let Folded { card, head, entries_since_snapshot, events_since_snapshot } = folded;
+        let Folded { card, head, entries_since_snapshot, events_since_snapshot, snapshot_size } = folded;
         (self.card, self.head) = (card, head);
         self.entries_since_snapshot = entries_since_snapshot;
         self.events_since_snapshot = events_since_snapshot;
+        self.snapshot_size = snapshot_size;
         self.policy = None;
     }
 

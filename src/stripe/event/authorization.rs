@@ -14,7 +14,7 @@ use crate::domain::{
     Timestamp,
 };
 
-pub(super) fn read(envelope: &Envelope<'_>, is_update: bool) -> Result<(CardId, Fact), Stop> {
+pub(super) fn read(envelope: &Envelope<'_>) -> Result<(CardId, Fact), Stop> {
     fields!(envelope.object;
         "id" => id,
         "amount" => amount,
@@ -46,7 +46,7 @@ pub(super) fn read(envelope: &Envelope<'_>, is_update: bool) -> Result<(CardId, 
     let currency = parsed(currency).or(card.currency).or(history_currency).or(merchant_currency);
     let seen = AuthorizationSeen {
         id: authorization,
-        is_update,
+        is_update: envelope.is_update(),
         created,
         amount: Money::new(minor_units, currency.ok_or(Unbooked::NoCurrency)?),
         approved: approved.flag().ok_or(Unbooked::NoApproval)?,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Malformed, Stop, Unbooked,
+    envelope::Envelope,
     tape::{Value, fields},
 };
 use crate::domain::{CardId, CardSeen, Currency, Fact};
@@ -53,10 +54,10 @@ impl<'a> Card<'a> {
 }
 
 /// `issuing_card.created` and `.updated`.
-pub(super) fn seen(object: Value<'_>, is_update: bool) -> Result<(CardId, Fact), Stop> {
-    let card = Card::read(object)?;
+pub(super) fn seen(envelope: &Envelope<'_>) -> Result<(CardId, Fact), Stop> {
+    let card = Card::read(envelope.object)?;
     let seen = CardSeen {
-        is_update,
+        is_update: envelope.is_update(),
         is_active: card.status.text().ok_or(Unbooked::NoStatus)? == "active",
         currency: card.currency,
         group: card.group,

@@ -53,4 +53,9 @@ impl<'a> Envelope<'a> {
             object,
         })
     }
+
+    /// Whether the event tells of a change, rather than of something new.
+    pub(super) fn is_update(&self) -> bool {
+        !self.event_type.ends_with(".created")
+    }
 }

@@ -11,7 +11,7 @@ use crate::domain::{
     AuthorizationId, CardId, Fact, Timestamp, TransactionId, TransactionKind, TransactionSeen,
 };
 
-pub(super) fn read(envelope: &Envelope<'_>, is_update: bool) -> Result<(CardId, Fact), Stop> {
+pub(super) fn read(envelope: &Envelope<'_>) -> Result<(CardId, Fact), Stop> {
     fields!(envelope.object;
         "id" => id,
         "amount" => amount,
@@ -28,7 +28,7 @@ pub(super) fn read(envelope: &Envelope<'_>, is_update: bool) -> Result<(CardId, 
     let card_id = card.id.ok_or(Unbooked::NoCard)?;
     let seen = TransactionSeen {
         id: id.text().and_then(TransactionId::new).ok_or(Unbooked::NoId)?,
-        is_update,
+        is_update: envelope.is_update(),
         created: created.whole().map_or(envelope.created, Timestamp::from_seconds),
         kind: kind.text().and_then(TransactionKind::new).ok_or(Unbooked::NoTransactionKind)?,
         amount: amount.whole().ok_or(Unbooked::NoAmount)?,

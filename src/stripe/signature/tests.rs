@@ -140,7 +140,7 @@ fn several_header_lines_are_one_header() {
     let joined = join_headers([time.as_slice(), good.as_slice()]).unwrap();
     assert_eq!(verify(std::str::from_utf8(&joined).unwrap(), AT), Ok(SecretSlot(0)));
     assert_eq!(join_headers([]), None);
-    assert!(matches!(join_headers([time.as_slice()]), Some(std::borrow::Cow::Borrowed(_))));
+    assert!(matches!(join_headers([time.as_slice()]), Some(Cow::Borrowed(_))));
 }
 
 #[test]

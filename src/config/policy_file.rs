@@ -1,0 +1,91 @@
+//! The policy file: YAML read into a policy, with every mistake told at once. What a policy does is up to the domain.
+
+mod shape;
+mod scalars;
+mod check;
+mod conflicts;
+mod outline;
+mod schema;
+mod fields;
+mod node;
+mod mistake;
+mod codes;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::domain::{Policy, PolicyVersion};
+use fields::At;
+use mistake::Findings;
+
+pub use mistake::{Mistake, Place, Severity};
+pub use outline::outline;
+pub use schema::json_schema;
+
+/// The largest policy file, in bytes.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// A policy, and what is odd about it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Parsed {
+    /// The policy. Its version is the beginning of the file's SHA-256.
+    pub policy: Policy,
+    /// Limits that never do anything, and warnings; no errors.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// Reads a policy file.
+///
+/// # Errors
+/// All mistakes, in the order of the file, at least one of them an error. Where the YAML itself is broken, only that.
+pub fn read(text: &str) -> Result<Parsed, Vec<Mistake>> {
+    let mut findings = Findings::default();
+    if text.len() > FILE_BYTES_MAX {
+        let found = format!("the file has {} bytes", text.len());
+        let advice = format!("{FILE_BYTES_MAX} are the most; put cards that are alike into groups");
+        findings.note(Severity::Error, Place::START, "", found, advice);
+        return Err(findings.into_mistakes());
+    }
+    let root = node::parse(text).map_err(|mistake| vec![*mistake])?;
+    let file = shape::policy_file(At { node: &root, path: "" }, &mut findings);
+    let policy = file.map(|file| check::policy(file, version_of(text), &mut findings));
+    let mistakes = findings.into_mistakes();
+    match policy {
+        Some(policy) if mistakes.iter().all(|mistake| mistake.severity != Severity::Error) => {
+            Ok(Parsed { policy, mistakes })
+        }
+        Some(_) | None => Err(mistakes),
+    }
+}
+
+/// Reads the bytes of a policy file, which may be no text at all.
+///
+/// # Errors
+/// As [`read`]; and the first byte that is no UTF-8.
+pub fn read_bytes(bytes: &[u8]) -> Result<Parsed, Vec<Mistake>> {
+    match str::from_utf8(bytes) {
+        Ok(text) => read(text),
+        Err(error) => {
+            let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let place = end_of(&String::from_utf8_lossy(before));
+            let mut findings = Findings::default();
+            findings.note(Severity::Error, place, "", "this byte is no UTF-8", "save the file as UTF-8");
+            Err(findings.into_mistakes())
+        }
+    }
+}
+
+/// The place behind the last character of a text.
+fn end_of(text: &str) -> Place {
+    let last_line = text.rsplit('\n').next().unwrap_or_default();
+    let line = text.split('\n').count();
+    Place { line, column: last_line.chars().count().saturating_add(1), width: 1 }
+}
+
+/// The first 12 hexadecimal digits of the content's SHA-256.
+fn version_of(text: &str) -> PolicyVersion {
+    let digest = hex::encode(Sha256::digest(text));
+    PolicyVersion::new(digest.get(..12).unwrap_or(&digest))
+}
+
+#[cfg(test)]
+mod tests;

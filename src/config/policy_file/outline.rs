@@ -1,0 +1,90 @@
+//! What a card gets, in words that whoever wrote the policy can check.
+
+use std::{collections::BTreeSet, fmt::Debug};
+
+use crate::domain::{CardPolicy, Interval, Limit, Lists, Measure, Money, Reason, Zone};
+
+/// What a card with this policy gets, a line for each thing that differs from "everything passes".
+#[must_use]
+pub fn outline(policy: &CardPolicy) -> Vec<String> {
+    let mut lines = Vec::new();
+    if policy.paused {
+        lines.push("paused: everything is declined".to_owned());
+    }
+    let controls = &policy.controls;
+    lines.extend(controls.spending_limits.iter().map(limit_text));
+    if controls.spending_limits.is_empty() {
+        lines.push("no limits".to_owned());
+    }
+    lists(&mut lines, "categories", &controls.categories);
+    lists(&mut lines, "merchant countries", &controls.countries);
+    lists(&mut lines, "card presences", &controls.presences);
+    lists(&mut lines, "merchants", &controls.merchants);
+    let has_currency = |limit: &Limit| matches!(limit.window.measure, Measure::Amount(Some(_)));
+    if controls.spending_limits.iter().any(has_currency) {
+        let verb = if policy.other_currencies_allowed { "not limited by amount" } else { "declined" };
+        lines.push(format!("currencies that no amount limit names are {verb}"));
+    }
+    if !policy.challenge_on.is_empty() {
+        let reasons: Vec<&str> = policy.challenge_on.iter().copied().map(Reason::as_str).collect();
+        lines.push(format!("asks the cardholder by text message on {}", reasons.join(", ")));
+    }
+    for (holds, line) in [
+        (!policy.partial_approvals, "never approves in part"),
+        (policy.refunds_restore, "refunds give their amount back to the limits"),
+        (policy.mirror_stripe_controls, "the spending controls at Stripe are enforced here as well"),
+    ] {
+        if holds {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
+}
+
+/// `at most 500.00 USD a day (UTC) in fast_food_restaurants`.
+pub(super) fn limit_text(limit: &Limit) -> String {
+    let window = &limit.window;
+    let most = match window.measure {
+        Measure::Amount(Some(currency)) => Money::new(limit.max, currency).to_string(),
+        Measure::Amount(None) => format!("{} minor units of the card's currency", limit.max),
+        Measure::Count if limit.max == 1 => "1 approval".to_owned(),
+        Measure::Count => format!("{} approvals", limit.max),
+    };
+    let mut text = format!("at most {most} {}", interval_text(window.interval, &window.time_zone));
+    if let Some(categories) = &window.categories {
+        text = format!("{text} in {}", names(categories));
+    }
+    if let Some(merchants) = &window.merchants {
+        text = format!("{text} at merchants {}", names(merchants));
+    }
+    text
+}
+
+fn interval_text(interval: Interval, zone: &Zone) -> String {
+    match interval {
+        Interval::PerAuthorization => "an authorization".to_owned(),
+        Interval::Daily => format!("a day ({})", zone.name()),
+        Interval::Weekly => format!("a week from Sunday ({})", zone.name()),
+        Interval::Monthly => format!("a month ({})", zone.name()),
+        Interval::Yearly => format!("a year ({})", zone.name()),
+        Interval::AllTime => "in the life of the card".to_owned(),
+        Interval::Rolling(_) => {
+            let text = interval.to_string();
+            let span = text.trim_start_matches("rolling(").trim_end_matches(')');
+            format!("in any {span}")
+        }
+    }
+}
+
+fn lists<T: Debug>(lines: &mut Vec<String>, what: &str, lists: &Lists<T>) {
+    if let Some(allowed) = &lists.allowed {
+        lines.push(format!("only {what} {}", names(allowed)));
+    }
+    if let Some(blocked) = lists.blocked.as_ref().filter(|blocked| !blocked.is_empty()) {
+        lines.push(format!("no {what} {}", names(blocked)));
+    }
+}
+
+fn names<T: Debug>(set: &BTreeSet<T>) -> String {
+    set.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+}

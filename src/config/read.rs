@@ -1,0 +1,224 @@
+//! From names and values to settings, with every problem at once. Nothing here reads the environment.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use super::{
+    problem::Problem,
+    reader::{Effective, Reader},
+    settings::{PolicySource, Settings},
+    values,
+};
+use crate::{
+    actors,
+    domain::{Interval, Limit, Measure, Overrides, Policy, PolicyVersion, Window, Zone},
+    http::{self, Bounds, Token},
+    journal, log,
+    stripe::{self, ApiVersion, Secret},
+};
+
+/// Settings, and where each came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the rooms are told.
+    pub settings: Settings,
+    /// Each setting as it was given or defaulted, in the order of the table.
+    pub effective: Vec<Effective>,
+}
+
+/// Reads all settings from pairs of name and value, such as the environment's. Secrets in files are read with
+/// `read_file`. An empty value counts as not set.
+///
+/// # Errors
+/// Every problem there is, in the order of the table, unknown names last.
+pub fn read(
+    pairs: impl IntoIterator<Item = (String, String)>,
+    read_file: impl Fn(&str) -> io::Result<String>,
+) -> Result<Loaded, Vec<Problem>> {
+    let mut reader = Reader::new(pairs, read_file);
+    let settings = settings(&mut reader);
+    refuse_cluster_settings(&mut reader);
+    reader.refuse_unknown_names();
+    let (effective, problems) = reader.finish();
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(Loaded { settings, effective }),
+        Some(_) | None => Err(problems),
+    }
+}
+
+/// The settings, or nothing where a problem left a hole. The readers run one after another before any hole is
+/// looked at, so that all problems are found.
+fn settings(reader: &mut Reader) -> Option<Settings> {
+    let stripe = stripe(reader);
+    let policy_source = policy_source(reader);
+    let http = http(reader);
+    let actors = actors(reader);
+    let journal = journal(reader);
+    let log = log(reader);
+    let drain_delay = reader.required("TOLLGATE_DRAIN_DELAY", values::span);
+    let node_id = reader.required("TOLLGATE_NODE_ID", values::node_id);
+    Some(Settings {
+        http: http?,
+        stripe: stripe?,
+        actors: actors?,
+        journal: journal?,
+        log: log?,
+        drain_delay: drain_delay?,
+        node_id: node_id?,
+        policy_source: policy_source?,
+    })
+}
+
+fn stripe(reader: &mut Reader) -> Option<stripe::Settings> {
+    let secrets = reader.optional("STRIPE_WEBHOOK_SECRET", webhook_secrets);
+    let api_version = reader.required("STRIPE_API_VERSION", ApiVersion::new);
+    let tolerance = reader.required("TOLLGATE_SIGNATURE_TOLERANCE", values::span);
+    let metadata = reader.required("TOLLGATE_REPLY_METADATA", values::switch);
+    Some(stripe::Settings {
+        secrets: secrets.unwrap_or_default(),
+        api_version: api_version?,
+        signature_tolerance: tolerance?,
+        reply_metadata: metadata?,
+    })
+}
+
+/// An API key where a signing secret belongs is the mistake that people make: it would refuse every event.
+fn webhook_secrets(text: &str) -> Option<Vec<Secret>> {
+    let usable = |secret: &str| {
+        let is_api_key = ["sk_", "rk_", "pk_"].iter().any(|prefix| secret.starts_with(prefix));
+        !secret.is_empty() && !is_api_key && secret.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let secrets = text.split([',', '\n']).map(str::trim);
+    secrets.map(|secret| Secret::new(secret).filter(|_| usable(secret))).collect()
+}
+
+fn http(reader: &mut Reader) -> Option<http::Settings> {
+    let listen = reader.required("TOLLGATE_LISTEN", values::address);
+    let answer_within = reader.required("TOLLGATE_ANSWER_WITHIN", values::span);
+    let connections_max = reader.required("TOLLGATE_CONNECTIONS_MAX", values::count);
+    let header_bytes_max = reader.required("TOLLGATE_HEADER_BYTES_MAX", values::bytes);
+    let body_bytes_max = reader.required("TOLLGATE_BODY_BYTES_MAX", values::bytes);
+    let header_read_timeout = reader.required("TOLLGATE_HEADER_READ_TIMEOUT", values::span);
+    let body_read_timeout = reader.required("TOLLGATE_BODY_READ_TIMEOUT", values::span);
+    let idle_within = reader.required("TOLLGATE_IDLE_TIMEOUT", values::span);
+    let write_within = reader.required("TOLLGATE_WRITE_TIMEOUT", values::span);
+    let drain_within = reader.required("TOLLGATE_DRAIN_TIMEOUT", values::span);
+    let livemode = reader.optional("TOLLGATE_LIVEMODE", values::switch);
+    let admin_listen = reader.required("TOLLGATE_ADMIN_LISTEN", values::address);
+    let admin_token_given = reader.is_set("TOLLGATE_ADMIN_TOKEN");
+    let admin_token = reader.optional("TOLLGATE_ADMIN_TOKEN", Token::new);
+    if let Some(admin) = admin_listen.filter(|admin| !admin.ip().is_loopback() && !admin_token_given) {
+        reader.note(Problem::Conflict(format!(
+            "TOLLGATE_ADMIN_LISTEN={admin}: an admin port that others can reach needs TOLLGATE_ADMIN_TOKEN, a long random text"
+        )));
+    }
+    if let Some(both) = listen.filter(|listen| listen.port() != 0 && Some(*listen) == admin_listen) {
+        reader.note(Problem::Conflict(format!(
+            "TOLLGATE_ADMIN_LISTEN={both}: the webhook listens there already (TOLLGATE_LISTEN); choose another port"
+        )));
+    }
+    Some(http::Settings {
+        listen: listen?,
+        admin_listen: admin_listen?,
+        admin_token,
+        answer_within: answer_within?,
+        body_bytes_max: body_bytes_max?,
+        livemode,
+        bounds: Bounds {
+            connections_max: connections_max?,
+            header_bytes_max: header_bytes_max?,
+            head_within: header_read_timeout?,
+            body_within: body_read_timeout?,
+            idle_within: idle_within?,
+            write_within: write_within?,
+            drain_within: drain_within?,
+        },
+    })
+}
+
+fn actors(reader: &mut Reader) -> Option<actors::Settings> {
+    let stand_in = reader.required("TOLLGATE_STAND_IN", values::stand_in);
+    let in_flight_max = reader.required("TOLLGATE_IN_FLIGHT_MAX", values::count);
+    let card_queue_max = reader.required("TOLLGATE_CARD_QUEUE_MAX", values::count);
+    let card_idle_after = reader.required("TOLLGATE_CARD_IDLE_AFTER", values::span);
+    let cards_resident_max = reader.required("TOLLGATE_CARDS_RESIDENT_MAX", values::count);
+    let loads_max = reader.required("TOLLGATE_LOADS_MAX", values::count);
+    Some(actors::Settings {
+        in_flight_max: in_flight_max?,
+        card_queue_max: card_queue_max?,
+        card_idle_after: card_idle_after?,
+        cards_resident_max: cards_resident_max?,
+        loads_max: loads_max?,
+        stand_in: stand_in?,
+    })
+}
+
+fn journal(reader: &mut Reader) -> Option<journal::Settings> {
+    let location = reader.required("TOLLGATE_JOURNAL", values::journal);
+    let batch_max = reader.required("TOLLGATE_JOURNAL_BATCH_MAX", values::count);
+    Some(journal::Settings { location: location?, batch_max: batch_max?, accept_journal_loss: false })
+}
+
+fn log(reader: &mut Reader) -> Option<log::Settings> {
+    let filter = reader.required("TOLLGATE_LOG", values::log_filter);
+    let format = reader.optional("TOLLGATE_LOG_FORMAT", log::Format::new);
+    Some(log::Settings { filter: filter?, format: format.unwrap_or_else(|| log::Settings::default().format) })
+}
+
+fn refuse_cluster_settings(reader: &mut Reader) {
+    for name in ["TOLLGATE_PEER_LISTEN", "TOLLGATE_PEER_ADDRESS"] {
+        let _: Option<()> = reader.optional(name, |_| None);
+    }
+}
+
+const AMOUNT_LIMITS: [(&str, Interval); 6] = [
+    ("TOLLGATE_CARD_LIMIT_PER_AUTHORIZATION", Interval::PerAuthorization),
+    ("TOLLGATE_CARD_LIMIT_DAILY", Interval::Daily),
+    ("TOLLGATE_CARD_LIMIT_WEEKLY", Interval::Weekly),
+    ("TOLLGATE_CARD_LIMIT_MONTHLY", Interval::Monthly),
+    ("TOLLGATE_CARD_LIMIT_YEARLY", Interval::Yearly),
+    ("TOLLGATE_CARD_LIMIT_ALL_TIME", Interval::AllTime),
+];
+
+/// What a card may spend a day where nobody said anything: what Stripe itself gives a new card, 500 dollars.
+const DAILY_DEFAULT: &str = "50000";
+
+fn policy_source(reader: &mut Reader) -> Option<PolicySource> {
+    let file = reader.optional("TOLLGATE_POLICY", |text| Some(text.into()));
+    let names = AMOUNT_LIMITS.map(|(name, _)| name).into_iter().chain(["TOLLGATE_CARD_VELOCITY"]);
+    let given: Vec<&str> = names.filter(|name| reader.is_set(name)).collect();
+    let mut limits = Vec::new();
+    for (name, interval) in AMOUNT_LIMITS {
+        let default =
+            (file.is_none() && given.is_empty() && interval == Interval::Daily).then_some(DAILY_DEFAULT);
+        if let Some(max) = reader.defaulted(name, default, values::amount) {
+            limits.push(limit(max, Measure::Amount(None), interval));
+        }
+    }
+    for (max, interval) in reader.optional("TOLLGATE_CARD_VELOCITY", values::velocity).unwrap_or_default() {
+        limits.push(limit(max, Measure::Count, interval));
+    }
+    match file {
+        Some(_) if !given.is_empty() => {
+            reader.note(Problem::Conflict(format!(
+                "TOLLGATE_POLICY: a policy file holds all limits; move {} into its `default.spending_limits` and unset it",
+                given.join(", ")
+            )));
+            None
+        }
+        Some(path) => Some(PolicySource::File(path)),
+        None => Some(PolicySource::Environment(Arc::new(environment_policy(limits)))),
+    }
+}
+
+fn limit(max: i64, measure: Measure, interval: Interval) -> Limit {
+    let window = Window { measure, interval, time_zone: Zone::UTC, categories: None, merchants: None };
+    Limit { max, window: Arc::new(window) }
+}
+
+fn environment_policy(limits: Vec<Limit>) -> Policy {
+    let default = Overrides { spending_limits: Some(limits), ..Overrides::default() };
+    Policy::new(PolicyVersion::new("env"), &default, &BTreeMap::new(), BTreeMap::new())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    actors::StandInRule,
+    config::{Default, SETTINGS, Section, Source, find},
+    journal::Location,
+};
+
+fn load(pairs: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
+    let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let files = |path: &str| match path {
+        "/run/secrets/token" => Ok("a-token\n".to_owned()),
+        "/run/secrets/stripe" => Ok("whsec_a\nwhsec_b\n".to_owned()),
+        "/run/secrets/empty" => Ok("\n".to_owned()),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    read(pairs, files).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+
+/// The pairs give exactly these problems, each recognised by a part of its text.
+#[track_caller]
+fn check(pairs: &[(&str, &str)], expected: &[&str]) {
+    let problems = load(pairs).map_or_else(|problems| problems, |_| Vec::new());
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, part) in problems.iter().zip(expected) {
+        assert!(problem.contains(part), "`{problem}` has no `{part}`");
+    }
+}
+
+fn limits(loaded: &Loaded) -> Vec<String> {
+    let PolicySource::Environment(policy) = &loaded.settings.policy_source else { panic!("a file") };
+    assert_eq!(policy.version().as_str(), "env");
+    let limits = &policy.for_card(None, None).controls.spending_limits;
+    limits
+        .iter()
+        .map(|limit| format!("{} {} {}", limit.window.measure.as_str(), limit.max, limit.window.interval))
+        .collect()
+}
+
+#[test]
+fn nothing_set_gives_the_documented_defaults() {
+    let settings = load(&[]).unwrap().settings;
+    assert_eq!(settings.http.listen.to_string(), "127.0.0.1:4242");
+    assert_eq!(settings.http.admin_listen.to_string(), "127.0.0.1:9464");
+    assert_eq!(settings.http.answer_within, Duration::from_millis(1_200));
+    assert_eq!(settings.http.body_bytes_max, 262_144);
+    assert_eq!(settings.stripe.signature_tolerance, Duration::from_mins(5));
+    assert_eq!(settings.stripe.api_version.as_str(), "2022-08-01");
+    assert!(settings.stripe.secrets.is_empty());
+    assert!(settings.stripe.reply_metadata);
+    assert_eq!(settings.actors.stand_in.overload, StandInRule::Decline);
+    assert_eq!(settings.actors.cards_resident_max, 100_000);
+    assert_eq!(settings.journal.location, Location::Sqlite("./data/tollgate.db".into()));
+    assert_eq!(settings.journal.batch_max, 512);
+    assert_eq!(settings.drain_delay, Duration::from_secs(5));
+    assert_eq!(settings.log.format, log::Settings::default().format);
+}
+
+#[test]
+fn every_setting_is_read_once_and_every_example_is_accepted() {
+    let loaded = load(&[]).unwrap();
+    let read: Vec<&str> = loaded.effective.iter().map(|one| one.setting.name).collect();
+    let table: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+    assert_eq!(read, table);
+    for setting in SETTINGS.iter().filter(|setting| setting.section != Section::Cluster) {
+        let fine = load(&[(setting.name, setting.example), ("TOLLGATE_ADMIN_TOKEN", "x")]);
+        assert!(fine.is_ok(), "{}: {fine:?}", setting.name);
+    }
+}
+
+#[test]
+fn all_problems_come_at_once_each_with_value_expectation_and_example() {
+    check(
+        &[
+            ("TOLLGATE_ANSWER_WITHIN", "5s"),
+            ("TOLLGATE_IN_FLIGHT_MAX", "many"),
+            ("TOLLGATE_JOURNAL", "postgres://me:secret@db/x"),
+            ("TOLLGATE_LISTN", "127.0.0.1:1"),
+            ("TOLLGATE_STAND_IN", "approve"),
+            ("TOLLGATE_SOMETHING_ELSE", "1"),
+        ],
+        &[
+            "TOLLGATE_ANSWER_WITHIN=5s: expected a time from 50ms to 1s 900ms with its unit (ms, s, m, h), for example `1500ms`",
+            "TOLLGATE_STAND_IN=approve: expected `decline`, or `approve:`",
+            "TOLLGATE_IN_FLIGHT_MAX=many: expected a whole number from 1 to 1000000",
+            "TOLLGATE_JOURNAL=postgres://(not shown)@db/x: expected `sqlite:` with",
+            "TOLLGATE_LISTN: there is no such setting; did you mean TOLLGATE_LISTEN?",
+            "TOLLGATE_SOMETHING_ELSE: there is no such setting",
+        ],
+    );
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_at_either_end() {
+    for (name, too_small, least, most, too_large) in [
+        ("TOLLGATE_ANSWER_WITHIN", "49ms", "50ms", "1900ms", "1901ms"),
+        ("TOLLGATE_BODY_BYTES_MAX", "16383", "16KiB", "16MiB", "17MiB"),
+        ("TOLLGATE_CARD_QUEUE_MAX", "0", "1", "100_000", "100_001"),
+        ("TOLLGATE_CARD_LIMIT_DAILY", "0", "1", "1000000000000000", "1000000000000001"),
+    ] {
+        for (value, fine) in [(too_small, false), (least, true), (most, true), (too_large, false)] {
+            assert_eq!(load(&[(name, value)]).is_ok(), fine, "{name}={value}");
+        }
+    }
+}
+
+#[test]
+fn secrets_are_never_shown_and_may_come_from_files() {
+    let loaded = load(&[
+        ("STRIPE_WEBHOOK_SECRET", "whsec_topsecret, whsec_older"),
+        ("TOLLGATE_ADMIN_TOKEN_FILE", "/run/secrets/token"),
+    ])
+    .unwrap();
+    let secrets: Vec<&str> = loaded.settings.stripe.secrets.iter().map(Secret::reveal).collect();
+    assert_eq!(secrets, ["whsec_topsecret", "whsec_older"]);
+    assert!(loaded.settings.http.admin_token.is_some());
+    let token = loaded.effective.iter().find(|one| one.setting.name == "TOLLGATE_ADMIN_TOKEN").unwrap();
+    assert_eq!(token.source, Source::File);
+    let shown = format!(
+        "{loaded:?}{}{}",
+        crate::config::overview(&loaded.effective),
+        crate::config::json(&loaded.effective)
+    );
+    assert!(!shown.contains("topsecret") && !shown.contains("a-token"));
+
+    let by_file = load(&[("STRIPE_WEBHOOK_SECRET_FILE", "/run/secrets/stripe")]).unwrap();
+    assert_eq!(by_file.settings.stripe.secrets.len(), 2);
+}
+
+#[test]
+fn a_bad_secret_is_refused_without_being_shown() {
+    check(
+        &[("STRIPE_WEBHOOK_SECRET", "sk_live_abc")],
+        &["STRIPE_WEBHOOK_SECRET=(not shown): expected signing"],
+    );
+    check(&[("STRIPE_WEBHOOK_SECRET", "whsec_a,,whsec_b")], &["STRIPE_WEBHOOK_SECRET=(not shown)"]);
+    check(&[("TOLLGATE_ADMIN_TOKEN", "two words")], &["TOLLGATE_ADMIN_TOKEN=(not shown): expected visible"]);
+    check(
+        &[("TOLLGATE_ADMIN_TOKEN", "x"), ("TOLLGATE_ADMIN_TOKEN_FILE", "/run/secrets/token")],
+        &["TOLLGATE_ADMIN_TOKEN_FILE: TOLLGATE_ADMIN_TOKEN is set as well"],
+    );
+    check(
+        &[("TOLLGATE_ADMIN_TOKEN_FILE", "/nowhere")],
+        &["TOLLGATE_ADMIN_TOKEN_FILE=/nowhere: the file cannot"],
+    );
+    check(
+        &[("TOLLGATE_ADMIN_TOKEN_FILE", "s3cret")],
+        &["TOLLGATE_ADMIN_TOKEN_FILE=(not shown): the file cannot"],
+    );
+    check(&[("TOLLGATE_ADMIN_TOKEN_FILE", "/run/secrets/empty")], &["it is empty"]);
+}
+
+#[test]
+fn an_admin_port_that_others_can_reach_needs_a_token() {
+    let open = ("TOLLGATE_ADMIN_LISTEN", "0.0.0.0:9464");
+    check(&[open], &["needs TOLLGATE_ADMIN_TOKEN"]);
+    check(&[open, ("TOLLGATE_ADMIN_TOKEN", "x")], &[]);
+    check(&[("TOLLGATE_ADMIN_LISTEN", "[::1]:9464")], &[]);
+    check(&[("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:4242")], &["the webhook listens there already"]);
+    check(&[("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:0"), ("TOLLGATE_LISTEN", "127.0.0.1:0")], &[]);
+}
+
+#[test]
+fn cluster_settings_are_known_and_refused() {
+    check(
+        &[("TOLLGATE_PEER_LISTEN", "0.0.0.0:1"), ("TOLLGATE_PEER_ADDRESS", "h:1")],
+        &["needs the PostgreSQL journal, which this build does not have yet"; 2],
+    );
+}
+
+#[test]
+fn the_environment_gives_a_policy() {
+    assert_eq!(limits(&load(&[]).unwrap()), ["amount 50000 daily"]);
+    let Some(Default::Unset(told)) = find("TOLLGATE_CARD_LIMIT_DAILY").map(|setting| setting.default) else {
+        panic!("it depends on the others")
+    };
+    assert!(told.starts_with(DAILY_DEFAULT), "the documentation tells another default");
+    let monthly = [("TOLLGATE_CARD_LIMIT_MONTHLY", "100_000"), ("TOLLGATE_CARD_VELOCITY", "10/1h,50/24h")];
+    assert_eq!(
+        limits(&load(&monthly).unwrap()),
+        ["amount 100000 monthly", "count 10 rolling(1h)", "count 50 rolling(24h)"]
+    );
+    assert_eq!(limits(&load(&[("TOLLGATE_CARD_VELOCITY", "3/10m")]).unwrap()), ["count 3 rolling(10m)"]);
+}
+
+#[test]
+fn a_policy_file_and_limits_exclude_each_other() {
+    let file = ("TOLLGATE_POLICY", "p.yaml");
+    let source = load(&[file]).unwrap().settings.policy_source;
+    assert!(matches!(source, PolicySource::File(path) if path.as_os_str() == "p.yaml"));
+    check(
+        &[file, ("TOLLGATE_CARD_LIMIT_DAILY", "5"), ("TOLLGATE_CARD_VELOCITY", "1/1h")],
+        &["move TOLLGATE_CARD_LIMIT_DAILY, TOLLGATE_CARD_VELOCITY into its `default.spending_limits`"],
+    );
+}
+
+#[test]
+fn what_others_set_is_left_alone_and_empty_means_not_set() {
+    check(
+        &[
+            ("STRIPE_SECRET_KEY", "sk_test_1"),
+            ("PATH", "/bin"),
+            ("TOLLGATE_LISTEN", ""),
+            ("TOLLGATE_SERVICE_HOST", "10.0.0.1"),
+            ("TOLLGATE_SERVICE_PORT_HTTP", "4242"),
+            ("TOLLGATE_PORT", "tcp://10.0.0.1:4242"),
+            ("TOLLGATE_PORT_4242_TCP_ADDR", "10.0.0.1"),
+        ],
+        &[],
+    );
+    check(&[("TOLLGATE_PORT", "4242")], &["TOLLGATE_PORT: there is no such setting"]);
+}
+
+#[test]
+fn words_are_read_exactly() {
+    let json = load(&[("TOLLGATE_LOG_FORMAT", "json"), ("TOLLGATE_REPLY_METADATA", "false")]).unwrap();
+    assert_eq!(json.settings.log.format, log::Format::Json);
+    assert!(!json.settings.stripe.reply_metadata);
+    check(
+        &[("TOLLGATE_LOG_FORMAT", "JSON"), ("TOLLGATE_REPLY_METADATA", "yes")],
+        &["expected `true` or `false`", "expected `pretty` or `json`, for example `json`"],
+    );
+}

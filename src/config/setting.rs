@@ -1,0 +1,149 @@
+//! What one setting is: its name, default, kind of value, meaning and example. The table of all is elsewhere.
+
+use std::time::Duration;
+
+use crate::domain::AMOUNT_MAX;
+
+/// One setting, as the documentation tells it and as the parser checks it.
+#[derive(Debug)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// Where it stands in the documentation.
+    pub section: Section,
+    /// What a value looks like.
+    pub kind: Kind,
+    /// What holds where it is not set.
+    pub default: Default,
+    /// What it does.
+    pub meaning: &'static str,
+    /// A value that could be set.
+    pub example: &'static str,
+    /// Whether the value is secret: never shown, and readable from a file.
+    pub is_secret: bool,
+}
+
+/// What holds where a setting is not set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Default {
+    /// This value.
+    Value(&'static str),
+    /// Nothing; what that means, in words.
+    Unset(&'static str),
+}
+
+/// Part of the documentation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "each is said by its title")]
+pub enum Section {
+    Stripe,
+    Policy,
+    Http,
+    Overload,
+    Journal,
+    Admin,
+    Log,
+    Cluster,
+}
+
+impl Section {
+    /// In the order of the documentation.
+    pub const ALL: [Self; 8] = [
+        Self::Stripe,
+        Self::Policy,
+        Self::Http,
+        Self::Overload,
+        Self::Journal,
+        Self::Admin,
+        Self::Log,
+        Self::Cluster,
+    ];
+
+    /// A heading.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Stripe => "Stripe",
+            Self::Policy => "Policy",
+            Self::Http => "The webhook's port",
+            Self::Overload => "Cards, overload and stand-in",
+            Self::Journal => "Journal",
+            Self::Admin => "Admin port",
+            Self::Log => "Logs and shutdown",
+            Self::Cluster => "Cluster",
+        }
+    }
+}
+
+/// What a value looks like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A span of time, limits included.
+    Span {
+        /// The shortest.
+        min: Duration,
+        /// The longest.
+        max: Duration,
+    },
+    /// A whole number, limits included.
+    Count {
+        /// The least.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
+    /// A size in bytes, limits included.
+    Bytes {
+        /// The least.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
+    /// Minor units of a currency.
+    Amount,
+    /// An IP address with a port.
+    Address,
+    /// `true` or `false`.
+    Switch,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Anything that this sentence describes.
+    Text(&'static str),
+}
+
+impl Kind {
+    /// What is expected, to be read after "expected".
+    #[must_use]
+    pub fn expected(&self) -> String {
+        match self {
+            Self::Span { min, max } => format!(
+                "a time from {} to {} with its unit (ms, s, m, h)",
+                humantime::format_duration(*min),
+                humantime::format_duration(*max)
+            ),
+            Self::Count { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Bytes { min, max } => {
+                format!("a size from {} to {} (B, KiB or MiB)", size_text(*min), size_text(*max))
+            }
+            Self::Amount => {
+                format!("a whole number of minor units (cents, for dollars) from 1 to {AMOUNT_MAX}")
+            }
+            Self::Address => "an IP address with a port".to_owned(),
+            Self::Switch => "`true` or `false`".to_owned(),
+            Self::Word(words) => {
+                let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+                quoted.join(" or ")
+            }
+            Self::Text(sentence) => (*sentence).to_owned(),
+        }
+    }
+}
+
+/// A size in the largest unit that is exact.
+fn size_text(bytes: usize) -> String {
+    match bytes {
+        b if b.is_multiple_of(1 << 20) => format!("{}MiB", b >> 20),
+        b if b.is_multiple_of(1 << 10) => format!("{}KiB", b >> 10),
+        b => format!("{b}B"),
+    }
+}

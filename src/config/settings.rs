@@ -1,0 +1,36 @@
+//! The sum of what the rooms of a node are told at start. Each room says itself what it is told; reading and checking
+//! is elsewhere.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use crate::{actors, domain::Policy, http, journal, log, stripe};
+
+/// Every setting of a node, room by room.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Sockets and bounds of requests.
+    pub http: http::Settings,
+    /// Stripe's wire.
+    pub stripe: stripe::Settings,
+    /// Card actors and their limits.
+    pub actors: actors::Settings,
+    /// Where decisions are kept.
+    pub journal: journal::Settings,
+    /// What is said while running.
+    pub log: log::Settings,
+    /// How long requests are still taken after readiness went off.
+    pub drain_delay: Duration,
+    /// The name of this node.
+    pub node_id: String,
+    /// Where the policy comes from.
+    pub policy_source: PolicySource,
+}
+
+/// Where the policy comes from.
+#[derive(Clone, Debug)]
+pub enum PolicySource {
+    /// A policy file, read again when it changes.
+    File(PathBuf),
+    /// The limits that the environment gives, or the default one.
+    Environment(Arc<Policy>),
+}

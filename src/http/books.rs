@@ -1,0 +1,346 @@
+//! The books as JSON: the shapes of `GET /v1/cards/{id}` and `GET /v1/authorizations/{id}`. Amounts are minor units,
+//! times RFC 3339, currencies lower case.
+
+use serde::Serialize;
+
+use super::{
+    admin::{Books, Unreadable},
+    reply::Rfc3339,
+};
+use crate::{
+    actors::{AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView},
+    clock,
+    cluster::Cluster,
+    domain::{
+        AuthorizationId, CardId, Decided, Event, Fact, LimitCheck, Measure, Source, StripeOutcome, Timestamp,
+        explain,
+    },
+};
+
+impl Books for Cluster {
+    async fn card(&self, card: CardId) -> Result<Option<Vec<u8>>, Unreadable> {
+        let view = Self::card(self, &card, clock::now()).await.map_err(unreadable)?;
+        Ok(view.map(|view| body(&CardBody::new(&view, self.owner(&card)))))
+    }
+
+    async fn authorization(&self, authorization: AuthorizationId) -> Result<Option<Vec<u8>>, Unreadable> {
+        let view = Self::authorization(self, &authorization).await.map_err(unreadable)?;
+        Ok(view.map(|view| body(&AuthorizationBody::from(&view))))
+    }
+}
+
+fn unreadable(cause: impl std::fmt::Display) -> Unreadable {
+    tracing::error!(%cause, "the books cannot be read");
+    Unreadable
+}
+
+fn body(shape: &impl Serialize) -> Vec<u8> {
+    // Shapes of text and numbers always have a JSON form.
+    serde_json::to_vec(shape).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct CardBody {
+    card: String,
+    version: u64,
+    owner: String,
+    currency: Option<String>,
+    policy: String,
+    group: Option<String>,
+    limits: Vec<LimitBody>,
+    holds: Vec<HoldBody>,
+    recent: Vec<DecisionBody>,
+}
+
+#[derive(Serialize)]
+struct LimitBody {
+    limit: &'static str,
+    window: String,
+    max: i64,
+    used: i64,
+    remaining: i64,
+    resets_at: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    categories: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    merchants: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct HoldBody {
+    authorization: String,
+    amount: i64,
+    since: Rfc3339,
+}
+
+#[derive(Serialize)]
+struct AuthorizationBody {
+    authorization: String,
+    card: Option<String>,
+    status: &'static str,
+    approved: bool,
+    currency: Option<String>,
+    held: i64,
+    captured: i64,
+    refunded: i64,
+    overrun: i64,
+    decisions: Vec<DecisionBody>,
+    outcomes: Vec<OutcomeBody>,
+    history: Vec<EntryBody>,
+}
+
+/// What Stripe did with one request: `agrees` is null where nobody asked us.
+#[derive(Serialize)]
+struct OutcomeBody {
+    at: Rfc3339,
+    asked: i64,
+    approved: bool,
+    reason: String,
+    decision: Option<String>,
+    agrees: Option<bool>,
+    forced: bool,
+}
+
+/// One thing that was booked, in the order of the books.
+#[derive(Serialize)]
+struct EntryBody {
+    seq: u64,
+    at: Rfc3339,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct DecisionBody {
+    id: String,
+    at: Rfc3339,
+    event: String,
+    authorization: String,
+    card: Option<String>,
+    outcome: &'static str,
+    amount: i64,
+    asked: Option<i64>,
+    currency: Option<String>,
+    reason: &'static str,
+    explanation: String,
+    limits: Vec<CheckBody>,
+    largest_approvable: Option<i64>,
+    policy: String,
+    source: &'static str,
+    stage_us: StagesBody,
+}
+
+#[derive(Serialize)]
+struct CheckBody {
+    limit: &'static str,
+    window: String,
+    before: i64,
+    after: i64,
+    max: i64,
+    resets_at: Option<Rfc3339>,
+}
+
+/// The commit's time is what lies between the other stages and the entry's own time.
+#[derive(Serialize)]
+struct StagesBody {
+    verify: u32,
+    parse: u32,
+    route: u32,
+    queue: u32,
+    decide: u32,
+    commit: u32,
+}
+
+impl CardBody {
+    fn new(view: &CardView, owner: &str) -> Self {
+        Self {
+            card: view.card.to_string(),
+            version: view.version,
+            owner: owner.to_owned(),
+            currency: view.currency.map(|currency| currency.to_string()),
+            policy: view.policy.as_str().to_owned(),
+            group: view.group.clone(),
+            limits: view.limits.iter().map(LimitBody::from).collect(),
+            holds: view.holds.iter().map(HoldBody::from).collect(),
+            recent: view.recent.iter().map(DecisionBody::from).collect(),
+        }
+    }
+}
+
+impl From<&LimitView> for LimitBody {
+    fn from(view: &LimitView) -> Self {
+        Self {
+            limit: view.measure.as_str(),
+            window: view.interval.to_string(),
+            max: view.max,
+            used: view.used,
+            remaining: view.max.saturating_sub(view.used).max(0),
+            resets_at: view.resets_at.map(Rfc3339),
+            currency: match view.measure {
+                Measure::Amount(currency) => currency.map(|currency| currency.to_string()),
+                Measure::Count => None,
+            },
+            categories: view.categories.clone(),
+            merchants: view.merchants.clone(),
+        }
+    }
+}
+
+impl From<&HoldView> for HoldBody {
+    fn from(view: &HoldView) -> Self {
+        Self {
+            authorization: view.authorization.to_string(),
+            amount: view.amount,
+            since: Rfc3339(view.since),
+        }
+    }
+}
+
+impl From<&AuthorizationView> for AuthorizationBody {
+    fn from(view: &AuthorizationView) -> Self {
+        let record = &view.record;
+        Self {
+            authorization: view.authorization.to_string(),
+            card: view.card.as_ref().map(ToString::to_string),
+            status: record.status().as_str(),
+            approved: record.is_approved(),
+            currency: record.currency.map(|currency| currency.to_string()),
+            held: record.hold(),
+            captured: record.captured(),
+            refunded: record.refunded(),
+            overrun: record.overrun(),
+            decisions: view.decisions.iter().map(DecisionBody::from).collect(),
+            outcomes: record.outcomes().map(OutcomeBody::from).collect(),
+            history: view.history.iter().map(EntryBody::from).collect(),
+        }
+    }
+}
+
+impl From<StripeOutcome<'_>> for OutcomeBody {
+    fn from(outcome: StripeOutcome<'_>) -> Self {
+        Self {
+            at: Rfc3339(outcome.entry.created),
+            asked: outcome.entry.amount,
+            approved: outcome.entry.approved,
+            reason: outcome.entry.reason.to_string(),
+            decision: outcome.ours.map(|ours| ours.answer.decision.to_string()),
+            agrees: outcome.agrees(),
+            forced: outcome.is_forced(),
+        }
+    }
+}
+
+impl From<&EntryView> for EntryBody {
+    fn from(view: &EntryView) -> Self {
+        let bare = Self {
+            seq: view.seq,
+            at: Rfc3339(view.written_at),
+            kind: "recalled",
+            event: None,
+            id: None,
+            amount: None,
+            status: None,
+        };
+        match &view.event {
+            Event::Decided(decided) => Self { kind: "decided", ..bare }.of(decided),
+            Event::StoodIn(decided) => Self { kind: "stood_in", ..bare }.of(decided),
+            Event::Observed(observation) => {
+                let event = Some(observation.event.to_string());
+                match &observation.fact {
+                    Fact::Authorization(seen) => Self {
+                        kind: "authorization",
+                        event,
+                        amount: Some(seen.amount.amount),
+                        status: Some(seen.status.as_str()),
+                        ..bare
+                    },
+                    Fact::Transaction(seen) => Self {
+                        kind: seen.kind.as_str(),
+                        event,
+                        id: Some(seen.id.to_string()),
+                        amount: Some(seen.amount),
+                        ..bare
+                    },
+                    Fact::Card(_) | Fact::Other(_) => Self { kind: "other", event, ..bare },
+                }
+            }
+            Event::Recalled(_) | Event::Snapshot(_) => bare,
+        }
+    }
+}
+
+impl EntryBody {
+    fn of(self, decided: &Decided) -> Self {
+        Self {
+            event: Some(decided.request.event.to_string()),
+            id: Some(decided.decision.id.to_string()),
+            amount: Some(decided.decision.granted),
+            status: Some(decided.decision.outcome.as_str()),
+            ..self
+        }
+    }
+}
+
+impl From<&DecisionView> for DecisionBody {
+    fn from(view: &DecisionView) -> Self {
+        let Decided { request, decision } = &view.decided;
+        let asked = request.asked.ok();
+        Self {
+            id: decision.id.to_string(),
+            at: Rfc3339(decision.at),
+            event: request.event.to_string(),
+            authorization: request.authorization.to_string(),
+            card: request.card.as_ref().map(ToString::to_string),
+            outcome: decision.outcome.as_str(),
+            amount: decision.granted,
+            asked: asked.map(|asked| asked.amount),
+            currency: asked.map(|asked| asked.currency.to_string()),
+            reason: decision.reason.as_str(),
+            explanation: explain(request, decision),
+            limits: decision.limits.iter().map(CheckBody::from).collect(),
+            largest_approvable: decision.largest_approvable,
+            policy: decision.policy.as_str().to_owned(),
+            source: decision.source.as_str(),
+            stage_us: stages(&view.decided, view.written_at),
+        }
+    }
+}
+
+impl From<&LimitCheck> for CheckBody {
+    fn from(check: &LimitCheck) -> Self {
+        Self {
+            limit: check.measure.as_str(),
+            window: check.interval.to_string(),
+            before: check.before,
+            after: check.after,
+            max: check.max,
+            resets_at: check.resets_at.map(Rfc3339),
+        }
+    }
+}
+
+fn stages(decided: &Decided, written_at: Timestamp) -> StagesBody {
+    let stages = decided.decision.stages;
+    let known = [stages.verify_us, stages.parse_us, stages.route_us, stages.queue_us, stages.decide_us];
+    let known_us = known.into_iter().fold(0_u32, u32::saturating_add);
+    let whole = written_at.since(decided.request.received_at).as_micros();
+    let whole_us =
+        if decided.decision.source == Source::Policy { u32::try_from(whole).unwrap_or(u32::MAX) } else { 0 };
+    StagesBody {
+        verify: stages.verify_us,
+        parse: stages.parse_us,
+        route: stages.route_us,
+        queue: stages.queue_us,
+        decide: stages.decide_us,
+        commit: whole_us.saturating_sub(known_us),
+    }
+}

@@ -1,0 +1,239 @@
+//! The composition root: the only file that knows every room. It starts them in the order in which they stand on each
+//! other, and ends them in the order that loses nothing.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    actors::{Directory, Parts},
+    clock,
+    cluster::Cluster,
+    config::{LoadError, PolicySource, PolicyWatch, Reload, Settings, poke_on_hangup},
+    domain::Policy,
+    http::{self, Admin, Drain, Guard, Readiness, Unguarded, Webhook},
+    journal::{self, Committer, CommitterSettings, Fatal, Journal, Observer, OpenError},
+    metrics::{self, Bound, Listener, Metrics},
+};
+
+/// A running node. Dropped, it stops without order; see [`Node::stop`].
+pub struct Node {
+    webhook: SocketAddr,
+    admin: SocketAddr,
+    readiness: Readiness,
+    drain: Drain,
+    drain_delay: Duration,
+    listeners: [JoinHandle<()>; 2],
+    directory: Directory,
+    journal: Arc<dyn Journal>,
+    background: Vec<JoinHandle<()>>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStarted {
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The policy file cannot be used.
+    #[error(transparent)]
+    Policy(#[from] LoadError),
+    /// Others could read the books.
+    #[error(transparent)]
+    Unguarded(#[from] Unguarded),
+    /// An address is taken or not ours.
+    #[error("{name} cannot listen on {address}: {cause}; is another process there? See {name}")]
+    Listen {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The system refuses something else that a node needs.
+    #[error("the node cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Node {
+    /// Starts a node. When this returns, it answers.
+    ///
+    /// # Errors
+    /// [`NotStarted`] says what to do.
+    pub async fn start(mut settings: Settings) -> Result<Self, NotStarted> {
+        let metrics = Arc::new(Metrics::new(&http::vocabulary()));
+        if settings.http.admin_token.as_ref().is_some_and(http::Token::is_short) {
+            tracing::warn!("TOLLGATE_ADMIN_TOKEN is short, and soon guessed: use 16 characters or more");
+        }
+        let guard = Guard::new(settings.http.admin_listen.ip(), settings.http.admin_token.clone())?;
+        let webhook_listener = listen("TOLLGATE_LISTEN", settings.http.listen).await?;
+        let admin_listener = listen("TOLLGATE_ADMIN_LISTEN", settings.http.admin_listen).await?;
+        let (webhook, admin) = (webhook_listener.local_addr()?, admin_listener.local_addr()?);
+
+        let mut background = vec![tokio::spawn(Arc::clone(&metrics).upkeep())];
+        tell_capacities(&settings, &metrics);
+        let readiness = Readiness::starting(Arc::clone(&metrics));
+        let journal = open_journal(settings.journal.clone()).await?;
+        let policy = policy(settings.policy_source.clone(), &metrics, &mut background).await?;
+        let committer_settings =
+            CommitterSettings { batch_max: settings.journal.batch_max, ..CommitterSettings::default() };
+        let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(&metrics)));
+        let parts = Parts {
+            committer: Committer::new(Arc::clone(&journal), committer_settings, told),
+            journal: Arc::clone(&journal),
+            policy,
+            metrics: Arc::clone(&metrics),
+        };
+        let directory = Directory::new(settings.actors.clone(), parts);
+        background.push(tokio::spawn(directory.clone().sweep()));
+
+        if settings.http.livemode.is_none() {
+            settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;
+        }
+        let cluster = Cluster::of_one(directory.clone(), &settings.node_id);
+        let (drain, stop) = Drain::new();
+        let verifier = settings.stripe.verifier();
+        let service =
+            Webhook::new(cluster.clone(), verifier, Arc::clone(&metrics), &settings.http, &settings.stripe);
+        let (bounds, admin_bounds) = (settings.http.bounds, settings.http.admin_bounds());
+        let operators = Admin::new(cluster, guard, readiness.clone(), Arc::clone(&metrics));
+        let told = Arc::clone(&metrics);
+        let listeners = [
+            tokio::spawn(http::run(webhook_listener, Listener::Webhook, service, bounds, told, stop.clone())),
+            tokio::spawn(http::run(admin_listener, Listener::Admin, operators, admin_bounds, metrics, stop)),
+        ];
+        readiness.ready();
+        let drain_delay = settings.drain_delay;
+        Ok(Self { webhook, admin, readiness, drain, drain_delay, listeners, directory, journal, background })
+    }
+
+    /// Where the webhook is served.
+    #[must_use]
+    pub const fn webhook(&self) -> SocketAddr {
+        self.webhook
+    }
+
+    /// Where operators are served.
+    #[must_use]
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Serves until `stop` is done, then ends in order: readiness goes off, traffic goes elsewhere, what is in flight
+    /// is answered, the journal is closed.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the journal has died. Nothing may be answered any more; the process must end at once.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Fatal> {
+        let journal = Arc::clone(&self.journal);
+        let serve = async {
+            stop.await;
+            self.stop().await;
+        };
+        tokio::select! {
+            biased;
+            fatal = journal.fatal() => Err(fatal),
+            () = serve => Ok(()),
+        }
+    }
+
+    /// Ends in order.
+    pub async fn stop(self) {
+        self.readiness.draining();
+        self.drain.leave();
+        tracing::info!(
+            delay_ms = self.drain_delay.as_millis(),
+            "draining: not ready any more, still answering"
+        );
+        tokio::time::sleep(self.drain_delay).await;
+        self.drain.stop();
+        for listener in self.listeners {
+            // A listener's task that has failed has nothing in flight any more.
+            let _ = listener.await;
+        }
+        self.directory.flush().await;
+        for task in &self.background {
+            task.abort();
+        }
+        self.journal.close().await;
+        tracing::info!("everything answered is in the journal; good-bye");
+    }
+}
+
+async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, NotStarted> {
+    TcpListener::bind(address).await.map_err(|cause| NotStarted::Listen { name, address, cause })
+}
+
+/// Opening reads and checks files: not on a thread that others need.
+async fn open_journal(settings: journal::Settings) -> Result<Arc<dyn Journal>, NotStarted> {
+    let opened = tokio::task::spawn_blocking(move || journal::open(&settings)).await;
+    Ok(opened.map_err(io::Error::other)??)
+}
+
+/// The policy in force, and the task that looks for a new one.
+async fn policy(
+    source: PolicySource,
+    metrics: &Arc<Metrics>,
+    background: &mut Vec<JoinHandle<()>>,
+) -> Result<watch::Receiver<Arc<Policy>>, NotStarted> {
+    let path = match source {
+        PolicySource::Environment(policy) => {
+            metrics.policy.in_force(policy.version().as_str(), seconds_now());
+            return Ok(watch::channel(policy).1);
+        }
+        PolicySource::File(path) => path,
+    };
+    let told = Arc::clone(metrics);
+    let observe = move |reload: &Reload| match reload {
+        Reload::Published(version) => {
+            told.policy.reloads.get(metrics::Reload::Loaded).increment(1);
+            told.policy.in_force(version.as_str(), seconds_now());
+        }
+        Reload::Refused => told.policy.reloads.get(metrics::Reload::Refused).increment(1),
+    };
+    let (watch, policy) = PolicyWatch::open(&path, Box::new(observe)).await?;
+    let poke = Arc::new(Notify::new());
+    background.push(tokio::spawn(poke_on_hangup(Arc::clone(&poke))?));
+    background.push(tokio::spawn(watch.run(poke, std::future::pending())));
+    Ok(policy)
+}
+
+/// Tells the bounds in force, so that use can be seen against them.
+fn tell_capacities(settings: &Settings, metrics: &Metrics) {
+    let (http, actors) = (&settings.http, &settings.actors);
+    for (bound, capacity) in [
+        (Bound::BodyBytes, http.body_bytes_max),
+        (Bound::HeaderBytes, http.bounds.header_bytes_max),
+        (Bound::Connections, http.bounds.connections_max),
+        (Bound::InFlight, actors.in_flight_max),
+        (Bound::CardQueue, actors.card_queue_max),
+        (Bound::CardsResident, actors.cards_resident_max),
+        (Bound::Loads, actors.loads_max),
+        (Bound::JournalBatch, settings.journal.batch_max),
+    ] {
+        metrics.node.capacity.get(bound).set(f64::from(u32::try_from(capacity).unwrap_or(u32::MAX)));
+    }
+}
+
+fn seconds_now() -> f64 {
+    f64::from(u32::try_from(clock::now().as_seconds()).unwrap_or(u32::MAX))
+}
+
+/// Tells the metrics how commits go.
+struct Told(Arc<Metrics>);
+
+impl Observer for Told {
+    fn on_commit(&self, batch_entries: usize, took: Duration) {
+        self.0.journal.batch_entries.record(f64::from(u32::try_from(batch_entries).unwrap_or(u32::MAX)));
+        self.0.journal.commit_duration.record(took);
+    }
+
+    fn on_unknown(&self, appends: usize) {
+        self.0.journal.unknown.increment(u64::try_from(appends).unwrap_or(u64::MAX));
+    }
+}

@@ -1,0 +1,237 @@
+//! The room that answers over sockets, with real sockets and a desk that the test holds.
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
+
+mod webhook;
+mod connections;
+mod drain;
+mod admin;
+
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+use tollgate::{
+    clock,
+    cluster::{Arrival, NotBooked},
+    domain::{
+        Answer, AuthorizationId, AuthorizationRequest, CardId, DecisionId, Observation, Outcome, Reason,
+        Source,
+    },
+    http::{
+        Admin, Books, Desk, Drain, Guard, Readiness, Settings, Token, Unreadable, Webhook, run, vocabulary,
+    },
+    metrics::{Listener, Metrics},
+    stripe::{self, Reading, Secret, sign},
+};
+
+use crate::client::post;
+
+const SECRET: &str = "whsec_of_the_tests";
+const TOKEN: &str = "operators-only-0123456789";
+const PURCHASE: &[u8] = include_bytes!("../fixtures/stripe/request-01-purchase.json");
+const CAPTURE: &[u8] = include_bytes!("../fixtures/stripe/transaction-created-capture.json");
+
+/// A desk that does what the test says, and remembers what it was brought.
+#[derive(Clone)]
+struct Stub(Arc<State>);
+
+struct State {
+    answer: Mutex<Answer>,
+    asked: Mutex<Vec<(AuthorizationRequest, Arrival)>>,
+    booked: Mutex<Vec<Observation>>,
+    refuses_to_book: AtomicBool,
+    open: watch::Sender<bool>,
+    /// One permit for each question that has come.
+    came: Semaphore,
+}
+
+impl Stub {
+    fn new() -> Self {
+        let answer = Answer {
+            decision: DecisionId::parse("dec_0000000000000007").unwrap(),
+            outcome: Outcome::Approved,
+            amount: None,
+            reason: Reason::Approved,
+            challenge: false,
+            source: Source::Policy,
+        };
+        Self(Arc::new(State {
+            answer: Mutex::new(answer),
+            asked: Mutex::default(),
+            booked: Mutex::default(),
+            refuses_to_book: AtomicBool::new(false),
+            open: watch::Sender::new(true),
+            came: Semaphore::new(0),
+        }))
+    }
+
+    /// From now on questions wait for [`Stub::open`].
+    fn close(&self) {
+        self.0.open.send_replace(false);
+    }
+
+    fn open(&self) {
+        self.0.open.send_replace(true);
+    }
+
+    /// Waits until `questions` more have come.
+    async fn came(&self, questions: u32) {
+        self.0.came.acquire_many(questions).await.unwrap().forget();
+    }
+
+    fn asked(&self) -> usize {
+        self.0.asked.lock().unwrap().len()
+    }
+}
+
+impl Desk for Stub {
+    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
+        self.0.asked.lock().unwrap().push((request, arrival));
+        self.0.came.add_permits(1);
+        self.0.open.subscribe().wait_for(|open| *open).await.unwrap();
+        *self.0.answer.lock().unwrap()
+    }
+
+    async fn book(&self, observation: Observation, _arrival: Arrival) -> Result<(), NotBooked> {
+        if self.0.refuses_to_book.load(Ordering::SeqCst) {
+            return Err(NotBooked(tollgate::actors::Cause::Journal));
+        }
+        self.0.booked.lock().unwrap().push(observation);
+        Ok(())
+    }
+
+    fn reading(&self) -> Reading {
+        Reading::default()
+    }
+}
+
+/// Knows one card and one authorization, and one of each that it cannot read.
+struct OneCard;
+
+impl Books for OneCard {
+    async fn card(&self, card: CardId) -> Result<Option<Vec<u8>>, Unreadable> {
+        match card.as_str() {
+            "ic_known" => Ok(Some(br#"{"card":"ic_known"}"#.to_vec())),
+            "ic_broken" => Err(Unreadable),
+            _ => Ok(None),
+        }
+    }
+
+    async fn authorization(&self, authorization: AuthorizationId) -> Result<Option<Vec<u8>>, Unreadable> {
+        match authorization.as_str() {
+            "iauth_known" => Ok(Some(br#"{"authorization":"iauth_known"}"#.to_vec())),
+            "iauth_broken" => Err(Unreadable),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// A running room.
+struct Room {
+    webhook: SocketAddr,
+    admin: SocketAddr,
+    desk: Stub,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    drain: Drain,
+    serving: Vec<JoinHandle<()>>,
+}
+
+impl Room {
+    async fn open() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings { admin_token: Token::new(TOKEN), ..Settings::default() };
+        // Long enough for a busy machine: a test that is about a deadline sets its own.
+        settings.bounds.head_within = Duration::from_mins(1);
+        settings.bounds.body_within = Duration::from_mins(1);
+        change(&mut settings);
+        Self::guarded(settings, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
+    }
+
+    /// With an admin API that believes to be on `admin_address`.
+    async fn guarded(settings: Settings, admin_address: IpAddr) -> Self {
+        let metrics = Arc::new(Metrics::new(&vocabulary()));
+        let desk = Stub::new();
+        let stripe = stripe::Settings::new(vec![Secret::new(SECRET).unwrap()]);
+        let webhook = Webhook::new(desk.clone(), stripe.verifier(), Arc::clone(&metrics), &settings, &stripe);
+        let guard = Guard::new(admin_address, settings.admin_token.clone()).unwrap();
+        let readiness = Readiness::starting(Arc::clone(&metrics));
+        let admin = Admin::new(OneCard, guard, readiness.clone(), Arc::clone(&metrics));
+        let (drain, stop) = Drain::new();
+        let [webhook_socket, admin_socket] = listeners().await;
+        let addresses = [webhook_socket.local_addr().unwrap(), admin_socket.local_addr().unwrap()];
+        let told = || Arc::clone(&metrics);
+        let serving = vec![
+            tokio::spawn(run(
+                webhook_socket,
+                Listener::Webhook,
+                webhook,
+                settings.bounds,
+                told(),
+                stop.clone(),
+            )),
+            tokio::spawn(run(admin_socket, Listener::Admin, admin, settings.admin_bounds(), told(), stop)),
+        ];
+        Self { webhook: addresses[0], admin: addresses[1], desk, metrics, readiness, drain, serving }
+    }
+
+    /// Waits until every connection has ended.
+    async fn ended(self) {
+        for serving in self.serving {
+            tokio::time::timeout(Duration::from_secs(20), serving).await.expect("still serving").unwrap();
+        }
+    }
+
+    /// The value of one series.
+    fn metric(&self, series: &str) -> String {
+        let text = self.metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{series} is not in\n{text}")).to_owned()
+    }
+}
+
+async fn listeners() -> [TcpListener; 2] {
+    let any = (Ipv4Addr::LOCALHOST, 0);
+    [TcpListener::bind(any).await.unwrap(), TcpListener::bind(any).await.unwrap()]
+}
+
+/// The line of the signature's header for `body`, signed now.
+fn signed_header(body: &[u8]) -> String {
+    let signature = sign(&Secret::new(SECRET).unwrap(), clock::now().as_seconds(), body);
+    format!("stripe-signature: {signature}\r\n")
+}
+
+/// A delivery of Stripe's, signed now.
+fn delivery(body: &[u8]) -> Vec<u8> {
+    post("/webhook", &signed_header(body), body)
+}
+
+/// Asks again and again until `is_so`, a moment between two looks; for what the other side does on its own.
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let look = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(what, look).await;
+}
+
+async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work)
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"))
+}

@@ -1,0 +1,120 @@
+//! What operators get, and who does not get it.
+
+use std::net::IpAddr;
+
+use tollgate::http::{Settings, Token};
+
+use super::{Room, TOKEN};
+use crate::client::{Client, post, request};
+
+#[tokio::test]
+async fn the_routes_and_who_may_take_them() {
+    let room = Room::open().await;
+    room.readiness.ready();
+    let bearer = format!("authorization: Bearer {TOKEN}\r\n");
+    let wrong = "authorization: Bearer operators-only-9876543210\r\n";
+    let mut client = Client::connect(room.admin).await;
+    let mut check = async |path: &str, headers: &str, status: u16, body: &str| {
+        let response = client.exchange(request("GET", path, headers)).await;
+        assert_eq!(response.status, status, "{path}");
+        assert!(response.body.contains(body), "{path}: {}", response.body);
+        assert_eq!(response.header("www-authenticate"), (status == 401).then_some("Bearer"), "{path}");
+        if status >= 400 {
+            response.code();
+        }
+    };
+    check("/livez", "", 200, "live").await;
+    check("/readyz", "", 200, "ready").await;
+    check("/metrics", "", 200, "tollgate_webhook_requests_total{").await;
+    check("/v1/cards/ic_known", "", 401, "unauthorized").await;
+    check("/v1/cards/ic_known", wrong, 401, "unauthorized").await;
+    check("/v1/nowhere", "", 401, "unauthorized").await;
+    check("/v1/cards/ic_known", &bearer, 200, r#"{"card":"ic_known"}"#).await;
+    check("/v1/authorizations/iauth_known", &bearer, 200, r#"{"authorization":"iauth_known"}"#).await;
+    check("/v1/cards/ic_unknown", &bearer, 404, "not_found").await;
+    check("/v1/authorizations/iauth_unknown", &bearer, 404, "not_found").await;
+    check("/v1/cards/ic_broken", &bearer, 503, "books_unreadable").await;
+    check("/v1/authorizations/iauth_broken", &bearer, 503, "books_unreadable").await;
+    check("/v1/cards/", &bearer, 404, "not_found").await;
+    check("/v1/cards", &bearer, 404, "not_found").await;
+    check(&format!("/v1/cards/{}", "a".repeat(300)), &bearer, 404, "not_found").await;
+    check("/v1/nowhere", &bearer, 404, "not_found").await;
+    check("/", "", 404, "not_found").await;
+    check("/webhook", "", 404, "not_found").await;
+}
+
+#[tokio::test]
+async fn only_reading_is_possible() {
+    let room = Room::open().await;
+    let mut client = Client::connect(room.admin).await;
+    for method in ["PUT", "DELETE", "OPTIONS", "PATCH"] {
+        let response = client.exchange(request(method, "/livez", "")).await;
+        assert_eq!((response.status, response.header("allow")), (405, Some("GET, HEAD")), "{method}");
+    }
+    let response = client.exchange(post("/v1/cards/ic_known", "", b"{}")).await;
+    assert_eq!((response.status, response.header("connection")), (405, Some("close")));
+}
+
+#[tokio::test]
+async fn a_head_has_the_headers_of_a_get_and_no_body() {
+    let room = Room::open().await;
+    let mut client = Client::connect(room.admin).await;
+    let get = client.exchange(request("GET", "/livez", "")).await;
+    client.send(request("HEAD", "/livez", "connection: close\r\n")).await;
+    client.finish().await;
+    let head = client.head().await;
+    assert_eq!((head.status, head.header("content-length")), (200, get.header("content-length")));
+    assert_eq!(head.header("content-type"), get.header("content-type"));
+    assert_eq!(client.end().await.unwrap(), 0, "a body came");
+}
+
+#[tokio::test]
+async fn readiness_follows_the_node() {
+    let room = Room::open().await;
+    let mut client = Client::connect(room.admin).await;
+    let mut check = async |status: u16, word: &str, gauge: &str| {
+        let response = client.exchange(request("GET", "/readyz", "")).await;
+        assert_eq!((response.status, response.json()["status"].as_str()), (status, Some(word)));
+        assert_eq!(client.exchange(request("GET", "/livez", "")).await.status, 200);
+        assert_eq!(room.metric("tollgate_ready"), gauge);
+    };
+    check(503, "starting", "0").await;
+    room.readiness.ready();
+    check(200, "ready", "1").await;
+    room.readiness.draining();
+    check(503, "draining", "0").await;
+}
+
+#[tokio::test]
+async fn metrics_need_the_token_where_others_can_reach_them_and_probes_do_not() {
+    let settings = Settings { admin_token: Token::new(TOKEN), ..Settings::default() };
+    let room = Room::guarded(settings, "10.0.0.1".parse::<IpAddr>().unwrap()).await;
+    room.readiness.ready();
+    let bearer = format!("authorization: Bearer {TOKEN}\r\n");
+    let mut client = Client::connect(room.admin).await;
+    let mut check = async |path: &str, headers: &str, status: u16| {
+        assert_eq!(client.exchange(request("GET", path, headers)).await.status, status, "{path}");
+    };
+    check("/metrics", "", 401).await;
+    check("/metrics", &bearer, 200).await;
+    check("/livez", "", 200).await;
+    check("/readyz", "", 200).await;
+}
+
+#[tokio::test]
+async fn without_a_token_a_loopback_address_is_open() {
+    let room = Room::with(|settings| settings.admin_token = None).await;
+    let mut client = Client::connect(room.admin).await;
+    assert_eq!(client.exchange(request("GET", "/v1/cards/ic_known", "")).await.status, 200);
+}
+
+#[tokio::test]
+async fn metrics_come_as_prometheus_text() {
+    let room = Room::open().await;
+    let response = Client::connect(room.admin).await.exchange(request("GET", "/metrics", "")).await;
+    assert_eq!(response.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    for line in response.body.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (_, value) = line.rsplit_once(' ').unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+    }
+}

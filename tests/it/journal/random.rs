@@ -1,0 +1,252 @@
+//! Thousands of random operations, held against a model that is a list for each account. The client here is as patient
+//! as the committer and as careful as a card's actor: it repeats what is unknown, and looks for its own id after that.
+
+use std::{collections::HashMap, sync::Arc};
+
+use fastrand::Rng;
+use tollgate::{
+    domain::{Account, AuthorizationId},
+    journal::{Append, Entry, EntryId, Faulty, Head, Journal, Memory, Odds, Outcome, Reach, Script},
+};
+
+use super::{all, open};
+
+const ACCOUNTS: usize = 24;
+const AUTHORIZATIONS: usize = 60;
+
+/// What should be in the journal.
+#[derive(Default)]
+struct Model {
+    chains: HashMap<Account, Vec<Append>>,
+}
+
+struct Client {
+    rng: Rng,
+    run: u64,
+    journal: Arc<dyn Journal>,
+    model: Model,
+    /// How often each outcome came, to see that the run met them.
+    seen: HashMap<&'static str, usize>,
+}
+
+impl Client {
+    fn new(journal: Arc<dyn Journal>, seed: u64) -> Self {
+        Self {
+            rng: Rng::with_seed(seed),
+            run: fastrand::u64(..),
+            journal,
+            model: Model::default(),
+            seen: HashMap::new(),
+        }
+    }
+
+    fn account(&mut self) -> Account {
+        Account::new(&format!("ic_{}_{:x}", self.rng.usize(..ACCOUNTS), self.run)).unwrap()
+    }
+
+    fn authorization(&mut self) -> AuthorizationId {
+        AuthorizationId::new(&format!("iauth_{}_{:x}", self.rng.usize(..AUTHORIZATIONS), self.run)).unwrap()
+    }
+
+    fn head(&self, account: &Account) -> Head {
+        self.model.chains.get(account).and_then(|chain| chain.last()).map_or_else(Head::default, next_head)
+    }
+
+    fn draw(&mut self, account: Account, counter: usize) -> (Append, bool) {
+        let known = self.head(&account);
+        let is_stale = self.rng.u8(..10) == 0;
+        let head = if is_stale {
+            Head { seq: known.seq.wrapping_add(self.rng.u64(..3)), id: EntryId::new(self.rng.u64(1..)) }
+        } else {
+            known
+        };
+        let authorizations = (0..self.rng.usize(..3)).map(|_| self.authorization()).collect();
+        let append = Append {
+            account,
+            head,
+            id: EntryId::new(self.rng.u64(1..)),
+            is_snapshot: self.rng.u8(..12) == 0,
+            authorizations,
+            body: format!("[{counter}]"),
+        };
+        (append, is_stale)
+    }
+
+    async fn append_some(&mut self, counter: usize) {
+        let mut batch: Vec<(Append, bool)> = Vec::new();
+        for _ in 0..self.rng.usize(1..12) {
+            let account = self.account();
+            if batch.iter().all(|(append, _)| append.account != account) {
+                batch.push(self.draw(account, counter));
+            }
+        }
+        let outcomes = self.journal.append(batch.iter().map(|(append, _)| append.clone()).collect()).await;
+        assert_eq!(outcomes.len(), batch.len());
+        for ((append, is_stale), outcome) in batch.into_iter().zip(outcomes) {
+            self.settle(append, is_stale, outcome).await;
+        }
+    }
+
+    /// Repeats until it is definite, and tells the model.
+    async fn settle(&mut self, append: Append, is_stale: bool, mut outcome: Outcome) {
+        let mut was_unknown = false;
+        loop {
+            *self.seen.entry(name(outcome)).or_default() += 1;
+            match outcome {
+                Outcome::Durable { .. } => {
+                    assert!(!is_stale, "a stale append got in");
+                    self.model.chains.entry(append.account.clone()).or_default().push(append);
+                    return;
+                }
+                Outcome::Rejected if !was_unknown => return,
+                Outcome::Conflict => {
+                    let had = self.head(&append.account);
+                    self.take_over(&append.account).await;
+                    let got = self.head(&append.account);
+                    assert!(is_stale || had != got, "a conflict without cause at {append:?}");
+                    return;
+                }
+                Outcome::Unknown | Outcome::Rejected => was_unknown = true,
+            }
+            outcome = self.journal.append([append.clone()].into()).await[0];
+        }
+    }
+
+    /// After a conflict: what is in the chain beyond the model is a foreign entry, or an own one that came to be.
+    async fn take_over(&mut self, account: &Account) {
+        let entries = self.load(account, Reach::Genesis).await;
+        let chain = self.model.chains.entry(account.clone()).or_default();
+        same(&entries[..chain.len()], chain);
+        chain.extend(entries[chain.len()..].iter().map(|entry| Append {
+            account: account.clone(),
+            head: Head { seq: entry.seq - 1, id: entry.prev },
+            id: entry.id,
+            is_snapshot: entry.is_snapshot,
+            // Only foreign entries come to light like this, and they speak of nothing.
+            authorizations: Vec::new(),
+            body: entry.body.clone(),
+        }));
+    }
+
+    async fn load(&self, account: &Account, reach: Reach) -> Vec<Entry> {
+        loop {
+            if let Ok(entries) = self.journal.load(account, reach).await {
+                return entries;
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let account = self.account();
+        let chain = self.model.chains.get(&account).cloned().unwrap_or_default();
+        let start = chain.iter().rposition(|append| append.is_snapshot).unwrap_or(0);
+        same(&self.load(&account, Reach::Genesis).await, &chain);
+        same(&self.load(&account, Reach::Snapshot).await, &chain[start..]);
+
+        let authorization = self.authorization();
+        let found = loop {
+            if let Ok(found) = self.journal.find(&authorization).await {
+                break found;
+            }
+        };
+        let mut found: Vec<EntryId> = found.iter().map(|entry| entry.id).collect();
+        let speaking = |append: &&Append| append.authorizations.contains(&authorization);
+        let mut wanted: Vec<EntryId> =
+            self.model.chains.values().flatten().filter(speaking).map(|append| append.id).collect();
+        found.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(found, wanted);
+    }
+}
+
+fn next_head(append: &Append) -> Head {
+    Head { seq: append.head.seq + 1, id: append.id }
+}
+
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Durable { .. } => "durable",
+        Outcome::Conflict => "conflict",
+        Outcome::Rejected => "rejected",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+#[track_caller]
+fn same(entries: &[Entry], chain: &[Append]) {
+    assert_eq!(entries.len(), chain.len());
+    for (entry, append) in entries.iter().zip(chain) {
+        assert_eq!((entry.seq, entry.id), (append.head.seq + 1, append.id));
+        assert_eq!((entry.prev, entry.is_snapshot), (append.head.id, append.is_snapshot));
+        assert_eq!(entry.body, append.body);
+    }
+}
+
+/// Runs random operations; gives the whole log and how often each outcome came.
+pub(crate) async fn check(
+    journal: Arc<dyn Journal>,
+    seed: u64,
+    operations: usize,
+) -> (Vec<(u64, EntryId)>, HashMap<&'static str, usize>) {
+    println!("seed {seed}");
+    let mut client = Client::new(Arc::clone(&journal), seed);
+    for counter in 0..operations {
+        if client.rng.u8(..4) == 0 {
+            client.look().await;
+        } else {
+            client.append_some(counter).await;
+        }
+    }
+    for (account, chain) in &client.model.chains {
+        same(&client.load(account, Reach::Genesis).await, chain);
+    }
+    let log = loop {
+        if let Ok(entries) = journal.scan(0, usize::MAX).await {
+            break entries;
+        }
+    };
+    let mine = log.iter().filter(|entry| client.model.chains.contains_key(&entry.account));
+    let mine: Vec<_> = mine.map(|entry| (entry.seq, entry.id)).collect();
+    assert_eq!(mine.len(), client.model.chains.values().map(Vec::len).sum::<usize>());
+    (mine, client.seen)
+}
+
+#[tokio::test]
+async fn random_operations_agree_with_the_model_in_memory() {
+    let (_, seen) = check(Arc::new(Memory::new()), fastrand::u64(..), 4_000).await;
+    assert!(seen["durable"] > 6_000 && seen["conflict"] > 600, "{seen:?}");
+}
+
+#[tokio::test]
+async fn random_operations_agree_with_the_model_in_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Arc::new(open(&directory.path().join("random.db")).unwrap());
+    let (_, seen) = check(journal.clone(), fastrand::u64(..), 1_000).await;
+    assert!(seen["durable"] > 1_500 && seen["conflict"] > 150, "{seen:?}");
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn random_operations_agree_with_the_model_under_faults() {
+    let directory = tempfile::tempdir().unwrap();
+    let sqlite: Arc<dyn Journal> = Arc::new(open(&directory.path().join("faulty.db")).unwrap());
+    for (inner, operations) in [(Arc::new(Memory::new()) as Arc<dyn Journal>, 3_000), (sqlite, 600)] {
+        let seed = fastrand::u64(..);
+        let faulty = Arc::new(Faulty::new(inner, Script::seeded(seed, Odds::ROUGH)));
+        let (_, met) = check(faulty.clone(), seed, operations).await;
+        assert!(met["unknown"] > 200 && met["rejected"] > 40, "the faults were met: {met:?}");
+        faulty.heal();
+        assert!(!all(&*faulty).await.is_empty());
+        faulty.close().await;
+    }
+}
+
+#[tokio::test]
+async fn the_same_seed_meets_the_same_faults() {
+    let run = |seed| async move {
+        let faulty = Faulty::new(Arc::new(Memory::new()), Script::seeded(seed, Odds::ROUGH));
+        check(Arc::new(faulty), seed, 800).await
+    };
+    assert_eq!(run(42).await, run(42).await);
+    assert_ne!(run(42).await, run(43).await);
+}
