@@ -20,3 +20,5 @@ mod journal;
 mod commands;
 #[cfg(test)]
 mod generated;
+#[cfg(test)]
+mod demo;
