@@ -14,7 +14,7 @@ use crate::clock::Instant;
 
 pub use directory::{Directory, Parts};
 pub use stand_in::{Cause, StandIn, StandInRule};
-pub use views::{AuthorizationView, CardView, DecisionView, HoldView, LimitView};
+pub use views::{AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView};
 
 /// The room's settings.
 #[derive(Clone, Debug)]

@@ -102,6 +102,7 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
     let idle_within = reader.required("TOLLGATE_IDLE_TIMEOUT", values::span);
     let write_within = reader.required("TOLLGATE_WRITE_TIMEOUT", values::span);
     let drain_within = reader.required("TOLLGATE_DRAIN_TIMEOUT", values::span);
+    let livemode = reader.optional("TOLLGATE_LIVEMODE", values::switch);
     let admin_listen = reader.required("TOLLGATE_ADMIN_LISTEN", values::address);
     let admin_token_given = reader.is_set("TOLLGATE_ADMIN_TOKEN");
     let admin_token = reader.optional("TOLLGATE_ADMIN_TOKEN", Token::new);
@@ -121,6 +122,7 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
         admin_token,
         answer_within: answer_within?,
         body_bytes_max: body_bytes_max?,
+        livemode,
         bounds: Bounds {
             connections_max: connections_max?,
             header_bytes_max: header_bytes_max?,

@@ -212,13 +212,14 @@ impl Measure {
 }
 
 impl Window {
-    /// Whether a purchase at `merchant` in `currency` counts here, on a card of the currency `own`.
+    /// Whether a purchase at `merchant` in `currency` counts here, on a card of the currency `own`. An amount without
+    /// a currency is one of the card's own.
     #[must_use]
     pub fn admits(&self, merchant: &Merchant, currency: Option<Currency>, own: Option<Currency>) -> bool {
         let right_currency = match self.measure {
             Measure::Count => true,
-            Measure::Amount(Some(named)) => currency == Some(named),
-            Measure::Amount(None) => currency == own,
+            Measure::Amount(Some(named)) => currency.or(own) == Some(named),
+            Measure::Amount(None) => currency.is_none() || currency == own,
         };
         right_currency
             && self.categories.as_ref().is_none_or(|list| list.contains(&merchant.category))

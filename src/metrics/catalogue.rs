@@ -193,8 +193,6 @@ families! {
         "time to fold a card from the journal", "milliseconds";
     PASSIVATIONS = Counter Count "tollgate_card_passivations_total" ["cause": here::<Passivation>()]
         "cards that left memory", "`idle`; `pressure` means too small a `cards_resident`; `failure`: 0";
-    CARD_QUEUE = Histogram Seconds "tollgate_card_queue_duration_seconds" []
-        "time that a request waits at its card", "well under a millisecond";
     COMMIT_DURATION = Histogram Seconds "tollgate_journal_commit_duration_seconds" []
         "one group commit, until it is durable", "p99 below 10 ms";
     BATCH_ENTRIES = Histogram Count "tollgate_journal_batch_entries" []

@@ -107,8 +107,6 @@ pub struct Cards {
     pub activation_duration: Histogram,
     /// `tollgate_card_passivations_total`
     pub passivations: Series<Passivation, Counter>,
-    /// `tollgate_card_queue_duration_seconds`
-    pub queue_duration: Histogram,
 }
 
 /// Making entries durable.

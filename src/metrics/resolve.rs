@@ -31,7 +31,6 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             activations: resolver.series(&family::ACTIVATIONS),
             activation_duration: resolver.single(&family::ACTIVATION_DURATION),
             passivations: resolver.series(&family::PASSIVATIONS),
-            queue_duration: resolver.single(&family::CARD_QUEUE),
         },
         journal: Journal {
             commit_duration: resolver.single(&family::COMMIT_DURATION),

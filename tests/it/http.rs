@@ -156,8 +156,8 @@ impl Room {
     async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings { admin_token: Token::new(TOKEN), ..Settings::default() };
         // Long enough for a busy machine: a test that is about a deadline sets its own.
-        settings.bounds.head_within = Duration::from_secs(60);
-        settings.bounds.body_within = Duration::from_secs(60);
+        settings.bounds.head_within = Duration::from_mins(1);
+        settings.bounds.body_within = Duration::from_mins(1);
         change(&mut settings);
         Self::guarded(settings, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
     }

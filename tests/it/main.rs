@@ -22,3 +22,4 @@ mod commands;
 mod generated;
 #[cfg(test)]
 mod demo;
+mod lifecycle;
