@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-pub use crate::actors::{Arrival, NotBooked};
+pub use crate::actors::{
+    Arrival, AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView, NotBooked,
+};
 use crate::{
-    actors::{AuthorizationView, CardView, Directory},
+    actors::Directory,
     domain::{Answer, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
 };
 

@@ -8,9 +8,8 @@ use super::{
     reply::Rfc3339,
 };
 use crate::{
-    actors::{AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView},
     clock,
-    cluster::Cluster,
+    cluster::{AuthorizationView, CardView, Cluster, DecisionView, EntryView, HoldView, LimitView},
     domain::{
         AuthorizationId, CardId, Decided, Event, Fact, LimitCheck, Measure, Source, StripeOutcome, Timestamp,
         explain,

@@ -22,4 +22,9 @@ mod commands;
 mod generated;
 #[cfg(test)]
 mod demo;
+#[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod layers;
+#[cfg(test)]
+mod tidy;
