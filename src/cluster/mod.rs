@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
-pub use crate::actors::{Arrival, NotBooked};
+pub use crate::actors::{
+    Arrival, AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView, NotBooked,
+    UnconfirmedView,
+};
 use crate::{
-    actors::{AuthorizationView, CardView, Directory, UnconfirmedView},
+    actors::Directory,
     domain::{Answer, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
 };
 

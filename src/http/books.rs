@@ -8,9 +8,10 @@ use super::{
     reply::Rfc3339,
 };
 use crate::{
-    actors::{AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView, UnconfirmedView},
     clock,
-    cluster::Cluster,
+    cluster::{
+        AuthorizationView, CardView, Cluster, DecisionView, EntryView, HoldView, LimitView, UnconfirmedView,
+    },
     domain::{
         AuthorizationId, CardId, Decided, Event, Fact, LimitCheck, Measure, Source, StripeOutcome, Timestamp,
         explain,

@@ -21,4 +21,10 @@ mod commands;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod layers;
+#[cfg(test)]
+mod tidy;
