@@ -82,7 +82,7 @@ async fn append_until_refused(path: &Path) {
     }
 }
 
-/// The child of the two tests below. Alone, it makes its own small full disk of a count of pages.
+/// The child of the full disk below. Alone, it runs itself once more under a limit on file sizes, where writes fail.
 #[tokio::test]
 async fn appends_until_refused() {
     if let Some(path) = child::path() {
