@@ -22,3 +22,9 @@ mod commands;
 mod generated;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod deliveries;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod node;

@@ -21,8 +21,10 @@ fn a_decision_is_short_and_readable() {
     let mut card = Card::default();
     let policy = policy("50000 daily; 20000 per_authorization");
     card.adopt(policy.controls.spending_limits.iter().map(|limit| &limit.window), false, at(0)).unwrap();
-    let request =
-        AuthorizationRequest { merchant: merchant("fast_food_restaurants", "US", "1234567890"), ..question() };
+    let request = AuthorizationRequest {
+        merchant: merchant("fast_food_restaurants", "US", "1234567890"),
+        ..question()
+    };
     let mut decision = decide(&card, &policy, &request);
     decision.stages = Stages { verify_us: 3, parse_us: 8, route_us: 0, queue_us: 41, decide_us: 2 };
     let body = encode([&Event::Decided(Box::new(Decided { request: Arc::new(request), decision }))]);
