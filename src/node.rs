@@ -65,7 +65,7 @@ impl Node {
     ///
     /// # Errors
     /// [`NotStarted`] says what to do.
-    pub async fn start(settings: Settings) -> Result<Self, NotStarted> {
+    pub async fn start(mut settings: Settings) -> Result<Self, NotStarted> {
         let metrics = Arc::new(Metrics::new(&http::vocabulary()));
         if settings.http.admin_token.as_ref().is_some_and(http::Token::is_short) {
             tracing::warn!("TOLLGATE_ADMIN_TOKEN is short, and soon guessed: use 16 characters or more");
@@ -79,7 +79,7 @@ impl Node {
         tell_capacities(&settings, &metrics);
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let journal = open_journal(settings.journal.clone()).await?;
-        let policy = policy(settings.policy_source, &metrics, &mut background).await?;
+        let policy = policy(settings.policy_source.clone(), &metrics, &mut background).await?;
         let committer_settings =
             CommitterSettings { batch_max: settings.journal.batch_max, ..CommitterSettings::default() };
         let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(&metrics)));
@@ -89,9 +89,13 @@ impl Node {
             policy,
             metrics: Arc::clone(&metrics),
         };
-        let directory = Directory::new(settings.actors, parts);
+        let directory = Directory::new(settings.actors.clone(), parts);
         background.push(tokio::spawn(directory.clone().sweep()));
+        background.push(tokio::spawn(directory.clone().look_back()));
 
+        if settings.http.livemode.is_none() {
+            settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;
+        }
         let cluster = Cluster::of_one(directory.clone(), &settings.node_id);
         let (drain, stop) = Drain::new();
         let verifier = settings.stripe.verifier();

@@ -58,7 +58,7 @@ const NO_LIMIT: &str = "no such limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 38] = [
+pub static SETTINGS: [Setting; 41] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -170,6 +170,14 @@ pub static SETTINGS: [Setting; 38] = [
         "1200ms",
         "1500ms",
         "How long after its headers were read a verified request is answered at the latest. Stripe waits 2 seconds, the network's way included.",
+    ),
+    optional(
+        Section::Http,
+        "TOLLGATE_LIVEMODE",
+        Kind::Text("`true` or `false`"),
+        "what the first event in the books says, and then no other",
+        "true",
+        "Whether real money moves here. Events of the other mode are refused.",
     ),
     setting(
         Section::Http,
@@ -284,6 +292,22 @@ pub static SETTINGS: [Setting; 38] = [
         "64",
         "128",
         "Cards that are read from the journal at the same time.",
+    ),
+    setting(
+        Section::Overload,
+        "TOLLGATE_UNCONFIRMED_AFTER",
+        Kind::Span { min: millis(1), max: Duration::from_hours(168) },
+        "15m",
+        "5m",
+        "An answer that no event of Stripe's has spoken of for so long shows up in `/v1/unconfirmed` and in a gauge.",
+    ),
+    setting(
+        Section::Overload,
+        "TOLLGATE_UNCONFIRMED_MAX",
+        Kind::Count { min: 1, max: 10_000_000 },
+        "100_000",
+        "10_000",
+        "Answers that are watched for Stripe's confirmation; more than that are not watched.",
     ),
     setting(
         Section::Journal,

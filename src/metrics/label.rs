@@ -65,6 +65,8 @@ label! {
         BadSignature = "bad_signature",
         /// Signed, and no event.
         Malformed = "malformed",
+        /// A test event at a live node, or the other way round.
+        WrongMode = "wrong_mode",
         /// A body over its limit.
         TooLarge = "too_large",
         /// The body did not arrive in time.

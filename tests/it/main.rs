@@ -21,6 +21,8 @@ mod commands;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod deliveries;
@@ -28,3 +30,7 @@ mod deliveries;
 mod process;
 #[cfg(test)]
 mod node;
+#[cfg(test)]
+mod layers;
+#[cfg(test)]
+mod tidy;
