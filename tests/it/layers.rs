@@ -31,7 +31,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries that decide how a room works, and the rooms that may name them.
-const LIBRARIES: [(&str, &[&str]); 12] = [
+const LIBRARIES: [(&str, &[&str]); 11] = [
     ("clap", &["cli", "main"]),
     ("serde_saphyr", &["config"]),
     ("schemars", &["config"]),
@@ -43,7 +43,6 @@ const LIBRARIES: [(&str, &[&str]); 12] = [
     ("dashmap", &["actors"]),
     ("rusqlite", &["journal"]),
     ("metrics_exporter_prometheus", &["metrics"]),
-    ("tempfile", &["demo"]),
 ];
 
 /// What would make the same question have two answers: the domain has none of it.
