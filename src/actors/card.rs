@@ -313,6 +313,9 @@ impl Desk {
             let reason = outcome.entry.reason_today();
             let decisions = &self.shared.metrics.decisions;
             decisions.stripe_outcomes.get([reason, agrees.as_str()]).increment(1);
+            if let Some(ours) = outcome.ours {
+                self.shared.unconfirmed.confirmed(ours.answer.decision);
+            }
             if outcome.is_forced() {
                 let words = [Outcome::Approved.as_str(), Reason::Approved.as_str(), Source::Forced.as_str()];
                 decisions.made.get(words).increment(1);
@@ -347,6 +350,7 @@ impl Desk {
             None => !self.card.may_have_forgotten(&request.authorization, request.created),
         };
         if is_free {
+            self.shared.unconfirmed.answered(&self.account, &decided);
             self.record(Event::StoodIn(Box::new(decided)), None);
         }
     }

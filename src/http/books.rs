@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::{AuthorizationView, CardView, Cluster, DecisionView, EntryView, HoldView, LimitView},
+    cluster::{
+        AuthorizationView, CardView, Cluster, DecisionView, EntryView, HoldView, LimitView, UnconfirmedView,
+    },
     domain::{
         AuthorizationId, CardId, Decided, Event, Fact, LimitCheck, Measure, Source, StripeOutcome, Timestamp,
         explain,
@@ -25,6 +27,14 @@ impl Books for Cluster {
     async fn authorization(&self, authorization: AuthorizationId) -> Result<Option<Vec<u8>>, Unreadable> {
         let view = Self::authorization(self, &authorization).await.map_err(unreadable)?;
         Ok(view.map(|view| body(&AuthorizationBody::from(&view))))
+    }
+
+    fn unconfirmed(&self) -> Vec<u8> {
+        let now = clock::now();
+        let waiting = Self::unconfirmed(self, now);
+        body(&serde_json::json!({
+            "unconfirmed": waiting.iter().map(|view| UnconfirmedBody::new(view, now)).collect::<Vec<_>>(),
+        }))
     }
 }
 
@@ -146,6 +156,29 @@ struct CheckBody {
     after: i64,
     max: i64,
     resets_at: Option<Rfc3339>,
+}
+
+#[derive(Serialize)]
+struct UnconfirmedBody {
+    decision: String,
+    authorization: String,
+    /// Null where the request named no card.
+    card: Option<String>,
+    at: Rfc3339,
+    waiting_seconds: u64,
+}
+
+impl UnconfirmedBody {
+    fn new(view: &UnconfirmedView, now: Timestamp) -> Self {
+        let is_card = view.account.as_str() != view.authorization.as_str();
+        Self {
+            decision: view.decision.to_string(),
+            authorization: view.authorization.to_string(),
+            card: is_card.then(|| view.account.to_string()),
+            at: Rfc3339(view.at),
+            waiting_seconds: now.since(view.at).as_secs(),
+        }
+    }
 }
 
 /// The commit's time is what lies between the other stages and the entry's own time.

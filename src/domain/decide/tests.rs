@@ -110,6 +110,7 @@ fn approve(card: &mut Card, request: AuthorizationRequest, granted: i64) {
 }
 
 /// One decision under `default`, with `spent` before it.
+#[allow(clippy::needless_pass_by_value, reason = "a story is one line")]
 fn check(
     default: Overrides,
     spent: &[(&str, i64, &str)],
@@ -132,6 +133,7 @@ fn limited(text: &str) -> Overrides {
     Overrides { spending_limits: Some(limits(text)), ..Overrides::default() }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as a layer of a policy has it")]
 fn list<T: Ord>(one: Option<T>) -> Option<std::collections::BTreeSet<T>> {
     Some(one.into_iter().collect())
 }
