@@ -17,7 +17,7 @@ use crate::{
     domain::Policy,
     http::{self, Admin, Drain, Guard, Readiness, Unguarded, Webhook},
     journal::{self, Committer, CommitterSettings, Fatal, Journal, Observer, OpenError},
-    metrics::{self, Listener, Metrics},
+    metrics::{self, Bound, Listener, Metrics},
 };
 
 /// A running node. Dropped, it stops without order; see [`Node::stop`].
@@ -65,7 +65,7 @@ impl Node {
     ///
     /// # Errors
     /// [`NotStarted`] says what to do.
-    pub async fn start(settings: Settings) -> Result<Self, NotStarted> {
+    pub async fn start(mut settings: Settings) -> Result<Self, NotStarted> {
         let metrics = Arc::new(Metrics::new(&http::vocabulary()));
         if settings.http.admin_token.as_ref().is_some_and(http::Token::is_short) {
             tracing::warn!("TOLLGATE_ADMIN_TOKEN is short, and soon guessed: use 16 characters or more");
@@ -76,9 +76,10 @@ impl Node {
         let (webhook, admin) = (webhook_listener.local_addr()?, admin_listener.local_addr()?);
 
         let mut background = vec![tokio::spawn(Arc::clone(&metrics).upkeep())];
+        tell_capacities(&settings, &metrics);
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let journal = open_journal(settings.journal.clone()).await?;
-        let policy = policy(settings.policy_source, &metrics, &mut background).await?;
+        let policy = policy(settings.policy_source.clone(), &metrics, &mut background).await?;
         let committer_settings =
             CommitterSettings { batch_max: settings.journal.batch_max, ..CommitterSettings::default() };
         let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(&metrics)));
@@ -88,9 +89,13 @@ impl Node {
             policy,
             metrics: Arc::clone(&metrics),
         };
-        let directory = Directory::new(settings.actors, parts);
+        let directory = Directory::new(settings.actors.clone(), parts);
         background.push(tokio::spawn(directory.clone().sweep()));
+        background.push(tokio::spawn(directory.clone().look_back()));
 
+        if settings.http.livemode.is_none() {
+            settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;
+        }
         let cluster = Cluster::of_one(directory.clone(), &settings.node_id);
         let (drain, stop) = Drain::new();
         let verifier = settings.stripe.verifier();
@@ -197,6 +202,23 @@ async fn policy(
     background.push(tokio::spawn(poke_on_hangup(Arc::clone(&poke))?));
     background.push(tokio::spawn(watch.run(poke, std::future::pending())));
     Ok(policy)
+}
+
+/// Tells the bounds in force, so that use can be seen against them.
+fn tell_capacities(settings: &Settings, metrics: &Metrics) {
+    let (http, actors) = (&settings.http, &settings.actors);
+    for (bound, capacity) in [
+        (Bound::BodyBytes, http.body_bytes_max),
+        (Bound::HeaderBytes, http.bounds.header_bytes_max),
+        (Bound::Connections, http.bounds.connections_max),
+        (Bound::InFlight, actors.in_flight_max),
+        (Bound::CardQueue, actors.card_queue_max),
+        (Bound::CardsResident, actors.cards_resident_max),
+        (Bound::Loads, actors.loads_max),
+        (Bound::JournalBatch, settings.journal.batch_max),
+    ] {
+        metrics.node.capacity.get(bound).set(f64::from(u32::try_from(capacity).unwrap_or(u32::MAX)));
+    }
 }
 
 fn seconds_now() -> f64 {

@@ -20,11 +20,12 @@ use super::{
 use crate::{
     clock::{self, Instant},
     domain::{
-        Account, Answer, AuthorizationRequest, Card, CardPolicy, Controls, Decided, Event, Fact,
-        NeedsHistory, Observation, Policy, Recalled, Source, Stages, Timestamp, decide, limits_in_force,
+        Account, Answer, Authorization, AuthorizationId, AuthorizationRequest, Card, CardPolicy, Controls,
+        Decided, Event, Fact, NeedsHistory, Observation, Outcome, Policy, Reason, Recalled, Source, Stages,
+        StripeOutcome, Timestamp, decide, limits_in_force,
     },
-    journal::{EntryId, Head, Outcome},
-    metrics::Stage,
+    journal::{self, EntryId, Head},
+    metrics::{Agrees, Passivation, Stage},
 };
 
 /// What a card actor is told.
@@ -40,11 +41,11 @@ pub(super) enum Message {
     /// The journal was asked for an authorization that the books had let go.
     Found(Box<Work>, Result<Option<Box<Recalled>>, NotFolded>),
     /// The append of this id has come to an end.
-    Committed(EntryId, Outcome),
+    Committed(EntryId, journal::Outcome),
     /// The journal was read again, after the append of this id lost its place.
     Reconciled(EntryId, Result<Box<Reconciliation>, NotFolded>),
     /// Leave memory, if there is nothing to do.
-    Passivate,
+    Passivate(Passivation),
 }
 
 /// A question on its way.
@@ -113,7 +114,8 @@ impl Actor for CardActor {
             entries_since_snapshot: 0,
             events_since_snapshot: 0,
             snapshot_size: 0,
-            is_leaving: false,
+            leaving: None,
+            woken: Some(clock::instant()),
         };
         desk.load();
         Ok(Box::new(desk))
@@ -181,7 +183,10 @@ pub(super) struct Desk {
     events_since_snapshot: usize,
     /// Authorizations in the last snapshot.
     snapshot_size: usize,
-    is_leaving: bool,
+    /// Why the card is about to leave memory.
+    leaving: Option<Passivation>,
+    /// Since when it is being activated.
+    woken: Option<Instant>,
 }
 
 impl Desk {
@@ -201,14 +206,14 @@ impl Desk {
             (Message::Found(work, result), _) => self.found(*work, result),
             (Message::Committed(id, outcome), _) => self.committed(id, outcome),
             (Message::Reconciled(id, result), _) => self.reconciled(id, result),
-            (Message::Passivate, _) => self.passivate(),
+            (Message::Passivate(cause), _) => self.passivate(cause),
         }
         self.dispatch();
     }
 
     fn ask(&mut self, ask: Box<Ask>, looked: Looked) {
         self.lease.leave_queue();
-        self.is_leaving = false;
+        self.leaving = None;
         let started = clock::instant();
         if ask.reply.is_closed() || started >= ask.arrival.deadline {
             return Reply::Answer(ask.reply).give_up(Cause::Deadline);
@@ -275,7 +280,7 @@ impl Desk {
 
     fn book(&mut self, book: Box<Book>, looked: Looked) {
         self.lease.leave_queue();
-        self.is_leaving = false;
+        self.leaving = None;
         let spoken_of = match &book.observation.fact {
             Fact::Authorization(seen) => Some((&seen.id, seen.created)),
             Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, Timestamp::MIN)),
@@ -287,13 +292,55 @@ impl Desk {
             return self.look_up(Work::Book(book));
         }
         let Book { observation, reply } = *book;
+        let told = match &observation.fact {
+            Fact::Authorization(seen) => Some((seen.id.clone(), self.told_of(&seen.id).count())),
+            Fact::Transaction(_) | Fact::Card(_) | Fact::Other(_) => None,
+        };
         self.record(Event::Observed(Box::new(observation)), Some(Reply::Booked(reply)));
+        if let Some((id, before)) = told {
+            self.compare(&id, before);
+        }
+    }
+
+    /// Counts what Stripe did with our answers, as far as it is new; a disagreement is worth a line.
+    fn compare(&self, id: &AuthorizationId, told_before: usize) {
+        for outcome in self.told_of(id).skip(told_before) {
+            let agrees = match outcome.agrees() {
+                Some(true) => Agrees::Yes,
+                Some(false) => Agrees::No,
+                None => Agrees::Unasked,
+            };
+            let reason = outcome.entry.reason_today();
+            let decisions = &self.shared.metrics.decisions;
+            decisions.stripe_outcomes.get([reason, agrees.as_str()]).increment(1);
+            if let Some(ours) = outcome.ours {
+                self.shared.unconfirmed.confirmed(ours.answer.decision);
+            }
+            if outcome.is_forced() {
+                let words = [Outcome::Approved.as_str(), Reason::Approved.as_str(), Source::Forced.as_str()];
+                decisions.made.get(words).increment(1);
+            }
+            if let (Agrees::No, Some(ours)) = (agrees, outcome.ours) {
+                tracing::warn!(
+                    authorization = %id,
+                    decision = %ours.answer.decision,
+                    ours = ours.answer.outcome.as_str(),
+                    approved = outcome.entry.approved,
+                    reason,
+                    "Stripe did not do what we answered: the books follow Stripe"
+                );
+            }
+        }
+    }
+
+    fn told_of(&self, id: &AuthorizationId) -> impl Iterator<Item = StripeOutcome<'_>> {
+        self.card.authorizations.get(id).into_iter().flat_map(Authorization::outcomes)
     }
 
     /// Books an answer that was given without the books, unless the books have given theirs.
     fn stood_in(&mut self, decided: Decided) {
         self.lease.leave_queue();
-        self.is_leaving = false;
+        self.leaving = None;
         let request = &decided.request;
         let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
         let is_unreleased =
@@ -303,6 +350,7 @@ impl Desk {
             None => !self.card.may_have_forgotten(&request.authorization, request.created),
         };
         if is_free {
+            self.shared.unconfirmed.answered(&self.account, &decided);
             self.record(Event::StoodIn(Box::new(decided)), None);
         }
     }
@@ -314,7 +362,7 @@ impl Desk {
     }
 
     /// Leaves memory if there is nothing to do, behind a snapshot if anything was written since the last.
-    fn passivate(&mut self) {
+    fn passivate(&mut self, cause: Passivation) {
         let is_busy = self.in_flight.is_some()
             || !self.next.is_empty()
             || self.lookups > 0
@@ -322,18 +370,19 @@ impl Desk {
         if is_busy {
             return;
         }
+        self.leaving = Some(cause);
         if self.entries_since_snapshot == 0 {
             return self.leave();
         }
-        self.is_leaving = true;
         let snapshot = self.snapshot();
         self.next.push(snapshot, None);
     }
 
     /// Gives up the place in the directory, unless somebody is on the way here.
     fn leave(&mut self) {
-        self.is_leaving = false;
+        let cause = self.leaving.take().unwrap_or(Passivation::Failure);
         if self.next.is_empty() && self.lease.give_up() {
+            self.shared.metrics.cards.passivations.get(cause).increment(1);
             drop(self.myself.drain());
         }
     }

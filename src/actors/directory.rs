@@ -21,6 +21,7 @@ use super::{
     books::NotFolded,
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
     micros,
+    unconfirmed::Unconfirmed,
 };
 use crate::{
     clock::{self, Instant},
@@ -58,6 +59,7 @@ pub(super) struct Shared {
     pub(super) committer: Committer,
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) unconfirmed: Unconfirmed,
     slots: DashMap<Account, Slot>,
     failures: DashMap<Account, Failures>,
     incarnations: AtomicU64,
@@ -96,6 +98,7 @@ impl Directory {
         let Parts { journal, committer, policy, metrics } = parts;
         let shared = Shared {
             loads: Semaphore::new(settings.loads_max.clamp(1, Semaphore::MAX_PERMITS)),
+            unconfirmed: Unconfirmed::new(settings.unconfirmed_max),
             settings,
             journal,
             committer,
@@ -185,7 +188,7 @@ impl Directory {
         for slot in &shared.slots {
             let used_at_ms = slot.place.used_at_ms.load(Ordering::Relaxed);
             if now_ms.saturating_sub(used_at_ms) >= idle_ms {
-                shared.send_away(&slot.actor, Passivation::Idle);
+                Shared::send_away(&slot.actor, Passivation::Idle);
             } else {
                 in_use.push((used_at_ms, slot.actor.clone()));
             }
@@ -193,8 +196,14 @@ impl Directory {
         let surplus = in_use.len().saturating_sub(shared.settings.cards_resident_max);
         if surplus > 0 {
             in_use.sort_unstable_by_key(|(used_at_ms, _)| *used_at_ms);
-            in_use.iter().take(surplus).for_each(|(_, actor)| shared.send_away(actor, Passivation::Pressure));
+            in_use
+                .iter()
+                .take(surplus)
+                .for_each(|(_, actor)| Shared::send_away(actor, Passivation::Pressure));
         }
+        let overdue =
+            shared.unconfirmed.count_since_before(clock::now().minus(shared.settings.unconfirmed_after));
+        shared.metrics.decisions.unconfirmed.set(f64::from(u32::try_from(overdue).unwrap_or(u32::MAX)));
         shared.failures.retain(|_, failures| now.duration_since(failures.since) < FAILURES_WITHIN);
     }
 
@@ -256,6 +265,7 @@ impl Shared {
         now: Instant,
     ) -> Result<ActorRef<Message>, Cause> {
         if self.is_failing(account, now) {
+            self.metrics.decisions.shed.get(Shed::CardFailing).increment(1);
             return Err(Cause::Journal);
         }
         // Sweeping makes room every second; between two sweeps a tenth more is let in.
@@ -299,6 +309,11 @@ impl Shared {
         let decision = self.settings.stand_in.decide(request, cause);
         let answer = decision.answer(request.is_amount_controllable);
         self.told(&decision);
+        match cause {
+            Cause::Overload => {}
+            Cause::Deadline => self.metrics.decisions.shed.get(Shed::Deadline).increment(1),
+            Cause::Journal => self.metrics.decisions.shed.get(Shed::Journal).increment(1),
+        }
         let Some(backlog) = Backlog::take(self) else {
             self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
             return answer;
@@ -317,10 +332,8 @@ impl Shared {
         self.metrics.decisions.made.get(words).increment(1);
     }
 
-    fn send_away(&self, actor: &ActorRef<Message>, cause: Passivation) {
-        if actor.cast(Message::Passivate).is_ok() {
-            self.metrics.cards.passivations.get(cause).increment(1);
-        }
+    fn send_away(actor: &ActorRef<Message>, cause: Passivation) {
+        drop(actor.cast(Message::Passivate(cause)));
     }
 
     fn is_failing(&self, account: &Account, now: Instant) -> bool {
@@ -401,6 +414,7 @@ impl Drop for Lease {
         let incarnation = self.place.incarnation;
         self.shared.slots.remove_if(&self.account, |_, slot| slot.place.incarnation == incarnation);
         self.shared.one_less_resident();
+        self.shared.metrics.cards.passivations.get(Passivation::Failure).increment(1);
         self.shared.count_failure(&self.account, clock::instant());
     }
 }

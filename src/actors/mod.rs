@@ -6,6 +6,7 @@ mod books;
 mod card;
 mod directory;
 mod stand_in;
+mod unconfirmed;
 mod views;
 
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::clock::Instant;
 
 pub use directory::{Directory, Parts};
 pub use stand_in::{Cause, StandIn, StandInRule};
-pub use views::{AuthorizationView, CardView, DecisionView, HoldView, LimitView};
+pub use unconfirmed::UnconfirmedView;
+pub use views::{AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView};
 
 /// The room's settings.
 #[derive(Clone, Debug)]
@@ -31,6 +33,10 @@ pub struct Settings {
     pub loads_max: usize,
     /// What is answered in place of a decision.
     pub stand_in: StandIn,
+    /// An answer that Stripe has not spoken of for so long is worth a look.
+    pub unconfirmed_after: Duration,
+    /// Answers that are watched for Stripe's confirmation.
+    pub unconfirmed_max: usize,
 }
 
 impl Default for Settings {
@@ -42,6 +48,8 @@ impl Default for Settings {
             cards_resident_max: 100_000,
             loads_max: 64,
             stand_in: StandIn::default(),
+            unconfirmed_after: Duration::from_mins(15),
+            unconfirmed_max: 100_000,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         Account, Authorization, AuthorizationId, CardId, Category, Currency, Decided, Event, Interval,
         Measure, NetworkId, PolicyVersion, Source, Timestamp, limits_in_force,
     },
-    journal::{Entry, Reach},
+    journal::{Entry, Reach, record},
 };
 
 /// How many of a card's last entries are looked through for recent decisions.
@@ -79,6 +79,19 @@ pub struct AuthorizationView {
     pub record: Authorization,
     /// One decision for each question, oldest first.
     pub decisions: Vec<DecisionView>,
+    /// Everything that was booked, in the order of the journal.
+    pub history: Vec<EntryView>,
+}
+
+/// One thing that was booked.
+#[derive(Clone, Debug)]
+pub struct EntryView {
+    /// Its entry's place in the card's books.
+    pub seq: u64,
+    /// When it was written.
+    pub written_at: Timestamp,
+    /// What it is.
+    pub event: Event,
 }
 
 /// A decision, with the time at which it was durable.
@@ -105,6 +118,21 @@ impl Directory {
     /// A sentence that says why the journal cannot be read.
     pub async fn authorization(&self, id: &AuthorizationId) -> Result<Option<AuthorizationView>, String> {
         self.authorization_view(id).await.map_err(|cause| cause.to_string())
+    }
+
+    /// Whether the first event in the books moved real money; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// A sentence that says why the journal cannot be read.
+    pub async fn livemode(&self) -> Result<Option<bool>, String> {
+        let first = self.shared().journal.scan(0, 1).await.map_err(|cause| cause.to_string())?;
+        let Some(entry) = first.first() else { return Ok(None) };
+        let events = books::read(entry).map_err(|cause| cause.to_string())?;
+        Ok(events.iter().find_map(|event| match event {
+            Event::Decided(decided) | Event::StoodIn(decided) => Some(decided.request.livemode),
+            Event::Observed(observation) => Some(observation.livemode),
+            Event::Recalled(_) | Event::Snapshot(_) => None,
+        }))
     }
 
     async fn card_view(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, NotFolded> {
@@ -176,6 +204,7 @@ impl Directory {
             card: card.and_then(|account| CardId::new(account.as_str())),
             record: recalled.authorization,
             decisions: decisions(&entries, Some(id))?,
+            history: history(&entries, id)?,
         }))
     }
 }
@@ -202,6 +231,17 @@ fn decisions(entries: &[Entry], of: Option<&AuthorizationId>) -> Result<Vec<Deci
         }
     }
     Ok(decisions)
+}
+
+/// Everything that these entries say of an authorization.
+fn history(entries: &[Entry], of: &AuthorizationId) -> Result<Vec<EntryView>, NotFolded> {
+    let mut history = Vec::new();
+    for entry in entries {
+        let events = books::read(entry)?.into_iter();
+        let spoken = events.filter(|event| record::authorization_of(event) == Some(of));
+        history.extend(spoken.map(|event| EntryView { seq: entry.seq, written_at: entry.at, event }));
+    }
+    Ok(history)
 }
 
 fn texts<'a>(items: impl Iterator<Item = &'a str>) -> Vec<String> {

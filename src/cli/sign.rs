@@ -43,7 +43,7 @@ pub fn run(
             let path = options.event.to_string_lossy();
             writeln!(out, "{}", stripe::curl(url, &header, &path))?;
         }
-        None => writeln!(out, "{}: {header}", "Stripe-Signature")?,
+        None => writeln!(out, "Stripe-Signature: {header}")?,
     }
     Ok(Verdict::Done)
 }

@@ -102,6 +102,7 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
     let idle_within = reader.required("TOLLGATE_IDLE_TIMEOUT", values::span);
     let write_within = reader.required("TOLLGATE_WRITE_TIMEOUT", values::span);
     let drain_within = reader.required("TOLLGATE_DRAIN_TIMEOUT", values::span);
+    let livemode = reader.optional("TOLLGATE_LIVEMODE", values::switch);
     let admin_listen = reader.required("TOLLGATE_ADMIN_LISTEN", values::address);
     let admin_token_given = reader.is_set("TOLLGATE_ADMIN_TOKEN");
     let admin_token = reader.optional("TOLLGATE_ADMIN_TOKEN", Token::new);
@@ -121,6 +122,7 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
         admin_token,
         answer_within: answer_within?,
         body_bytes_max: body_bytes_max?,
+        livemode,
         bounds: Bounds {
             connections_max: connections_max?,
             header_bytes_max: header_bytes_max?,
@@ -140,6 +142,8 @@ fn actors(reader: &mut Reader) -> Option<actors::Settings> {
     let card_idle_after = reader.required("TOLLGATE_CARD_IDLE_AFTER", values::span);
     let cards_resident_max = reader.required("TOLLGATE_CARDS_RESIDENT_MAX", values::count);
     let loads_max = reader.required("TOLLGATE_LOADS_MAX", values::count);
+    let unconfirmed_after = reader.required("TOLLGATE_UNCONFIRMED_AFTER", values::span);
+    let unconfirmed_max = reader.required("TOLLGATE_UNCONFIRMED_MAX", values::count);
     Some(actors::Settings {
         in_flight_max: in_flight_max?,
         card_queue_max: card_queue_max?,
@@ -147,6 +151,8 @@ fn actors(reader: &mut Reader) -> Option<actors::Settings> {
         cards_resident_max: cards_resident_max?,
         loads_max: loads_max?,
         stand_in: stand_in?,
+        unconfirmed_after: unconfirmed_after?,
+        unconfirmed_max: unconfirmed_max?,
     })
 }
 

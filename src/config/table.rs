@@ -11,8 +11,8 @@ pub fn find(name: &str) -> Option<&'static Setting> {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 
 const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -58,7 +58,7 @@ const NO_LIMIT: &str = "no such limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 38] = [
+pub static SETTINGS: [Setting; 41] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -171,6 +171,14 @@ pub static SETTINGS: [Setting; 38] = [
         "1500ms",
         "How long after its headers were read a verified request is answered at the latest. Stripe waits 2 seconds, the network's way included.",
     ),
+    optional(
+        Section::Http,
+        "TOLLGATE_LIVEMODE",
+        Kind::Text("`true` or `false`"),
+        "what the first event in the books says, and then no other",
+        "true",
+        "Whether real money moves here. Events of the other mode are refused.",
+    ),
     setting(
         Section::Http,
         "TOLLGATE_CONNECTIONS_MAX",
@@ -264,7 +272,7 @@ pub static SETTINGS: [Setting; 38] = [
     setting(
         Section::Overload,
         "TOLLGATE_CARD_IDLE_AFTER",
-        Kind::Span { min: millis(1), max: Duration::from_secs(604_800) },
+        Kind::Span { min: millis(1), max: Duration::from_hours(168) },
         "5m",
         "1h",
         "How long a card without requests stays in memory.",
@@ -284,6 +292,22 @@ pub static SETTINGS: [Setting; 38] = [
         "64",
         "128",
         "Cards that are read from the journal at the same time.",
+    ),
+    setting(
+        Section::Overload,
+        "TOLLGATE_UNCONFIRMED_AFTER",
+        Kind::Span { min: millis(1), max: Duration::from_hours(168) },
+        "15m",
+        "5m",
+        "An answer that no event of Stripe's has spoken of for so long shows up in `/v1/unconfirmed` and in a gauge.",
+    ),
+    setting(
+        Section::Overload,
+        "TOLLGATE_UNCONFIRMED_MAX",
+        Kind::Count { min: 1, max: 10_000_000 },
+        "100_000",
+        "10_000",
+        "Answers that are watched for Stripe's confirmation; more than that are not watched.",
     ),
     setting(
         Section::Journal,

@@ -63,6 +63,29 @@ pub struct Seen {
     pub history: Vec<HistoryEntry>,
 }
 
+/// What became of one request at Stripe, beside what we answered to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StripeOutcome<'a> {
+    /// Stripe's word.
+    pub entry: &'a HistoryEntry,
+    /// Our answer; none where the request never reached us.
+    pub ours: Option<&'a Answered>,
+}
+
+impl StripeOutcome<'_> {
+    /// Whether Stripe, the network or the account's settings approved what we had not.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.entry.approved && self.agrees() != Some(true)
+    }
+
+    /// Whether Stripe did what we said; `None` where nobody asked us.
+    #[must_use]
+    pub fn agrees(&self) -> Option<bool> {
+        self.ours.map(|ours| ours.is_approval() == self.entry.approved)
+    }
+}
+
 /// How far an authorization had come when a snapshot was taken. Arrival does not matter, nor does the time of the
 /// event, unless all else is equal. The order of the fields is the order of comparison.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -88,6 +111,8 @@ pub struct Transaction {
     pub kind: TransactionKind,
     /// As Stripe signs it: a capture negative, a refund positive.
     pub amount: i64,
+    /// When Stripe booked it first: a correction moves the amount, never the day.
+    pub at: Timestamp,
     /// Which version: update or not, then the event's time and id.
     pub version: (bool, Timestamp, EventId),
 }
@@ -96,7 +121,13 @@ impl Transaction {
     /// A transaction as an event of the time `created` tells it.
     #[must_use]
     pub fn new(seen: &TransactionSeen, created: Timestamp, event: &EventId) -> Self {
-        Self { kind: seen.kind, amount: seen.amount, version: (seen.is_update, created, event.clone()) }
+        let is_dated = seen.created != Timestamp::default();
+        Self {
+            kind: seen.kind,
+            amount: seen.amount,
+            at: if is_dated { seen.created.min(created) } else { created },
+            version: (seen.is_update, created, event.clone()),
+        }
     }
 
     /// Money taken, in minor units.
@@ -123,7 +154,7 @@ impl Authorization {
     #[must_use]
     pub fn answer_to(&self, request: &AuthorizationRequest) -> Option<&Answered> {
         let question = request.question();
-        let given = self.answers.iter().filter(|answered| answered.answer.source != Source::Forced);
+        let given = self.answers.iter().filter(|answered| !answered.is_forced());
         given.rev().find(|answered| answered.question == question || answered.event == request.event)
     }
 
@@ -138,10 +169,13 @@ impl Authorization {
         request.approved_before.saturating_sub(self.hold().saturating_add(self.captured())).max(0)
     }
 
-    /// Books a question with its answer. A stand-in's answer takes the place of the decision on the same question.
+    /// Books a question with its answer. The first answer stands, unless a stand-in's takes its place: Stripe has
+    /// that one.
     pub fn answered(&mut self, decided: &Decided) {
         let Decided { request, decision } = decided;
-        self.created = request.created;
+        if self.created == Timestamp::default() {
+            self.created = request.created;
+        }
         self.merchant = request.merchant.clone();
         self.currency = request.asked.ok().map(|asked| asked.currency).or(self.currency);
         let unseen = self.unseen_before(request);
@@ -150,7 +184,7 @@ impl Authorization {
         if unseen > 0 {
             let earlier = question.history_entries.saturating_sub(1);
             self.answers.push(Answered {
-                question: Question { history_entries: earlier, amount: unseen },
+                question: Question { history_entries: earlier, amount: request.approved_before },
                 event: request.event.clone(),
                 at: decision.at,
                 granted: unseen,
@@ -164,9 +198,11 @@ impl Authorization {
             granted: decision.granted,
             answer,
         };
-        let given = self.answers.iter_mut().filter(|given| given.answer.source != Source::Forced);
-        match given.rev().find(|given| given.question == question) {
-            Some(before) => *before = Answered { at: before.at, ..answered },
+        match self.answers.iter_mut().find(|given| !given.is_forced() && given.question == question) {
+            Some(before) if before.answer.source == Source::Policy && answer.source == Source::StandIn => {
+                *before = Answered { at: before.at, ..answered };
+            }
+            Some(_) => {}
             None => self.answers.push(answered),
         }
     }
@@ -176,10 +212,6 @@ impl Authorization {
         if self.created == Timestamp::default() {
             self.created = seen.created;
         }
-        if self.merchant == Merchant::default() {
-            self.merchant = seen.merchant.clone();
-        }
-        self.currency = self.currency.or(Some(seen.amount.currency));
         let told = u32::try_from(seen.history.len()).unwrap_or(u32::MAX);
         let progress = Progress {
             is_terminal: seen.status.is_terminal(),
@@ -192,48 +224,70 @@ impl Authorization {
         if self.seen.as_ref().is_some_and(|known| known.progress >= progress) {
             return;
         }
+        // The question knows best where the card was used, then the snapshot, then the transactions.
+        if self.answers.is_empty() {
+            self.merchant = seen.merchant.clone();
+            self.currency = Some(seen.amount.currency);
+        }
+        let history = seen.history.iter();
         self.seen = Some(Box::new(Seen {
             progress,
             amount: seen.amount.amount,
             approved: seen.approved,
             status: seen.status,
-            history: seen.history.clone(),
+            // Stripe's clock may be ahead of ours; nothing counts later than it is.
+            history: history
+                .map(|entry| HistoryEntry { created: entry.created.min(created), ..entry.clone() })
+                .collect(),
         }));
     }
 
     /// Takes a capture or refund, if it is a later version than the known one.
-    pub fn settled(&mut self, id: &TransactionId, transaction: Transaction) {
-        match self.transactions.get_mut(id) {
-            Some(known) if known.version >= transaction.version => {}
-            Some(known) => *known = transaction,
-            None => {
-                self.transactions.insert(id.clone(), transaction);
-            }
+    pub fn settled(&mut self, seen: &TransactionSeen, transaction: Transaction) {
+        if self.transactions.get(&seen.id).is_some_and(|known| known.version >= transaction.version) {
+            return;
         }
+        self.transactions.insert(seen.id.clone(), transaction);
+        let is_first = self.transactions.first_key_value().is_some_and(|(first, _)| *first == seen.id);
+        if self.answers.is_empty() && self.seen.is_none() && is_first {
+            self.merchant = seen.merchant.clone();
+            self.currency = seen.currency;
+        }
+    }
+
+    /// What became of each request that Stripe tells of, oldest first.
+    pub fn outcomes(&self) -> impl Iterator<Item = StripeOutcome<'_>> {
+        let history = self.seen.as_deref().map_or(&[][..], |seen| &seen.history);
+        let entries = history.iter().enumerate();
+        entries.map(|(index, entry)| StripeOutcome { entry, ours: self.answer_behind(index, entry) })
     }
 
     /// Minor units captured.
     #[must_use]
     pub fn captured(&self) -> i64 {
-        self.transactions.values().fold(0, |sum: i64, one| sum.saturating_add(one.captured()))
+        sum(self.transactions.values().map(Transaction::captured))
     }
 
     /// Minor units refunded.
     #[must_use]
     pub fn refunded(&self) -> i64 {
-        self.transactions.values().fold(0, |sum: i64, one| sum.saturating_add(one.refunded()))
+        sum(self.transactions.values().map(Transaction::refunded))
     }
 
     /// Minor units held and not captured yet.
     #[must_use]
     pub fn hold(&self) -> i64 {
-        let told = match self.seen.as_deref() {
-            Some(seen) if seen.status.is_terminal() => return 0,
-            Some(seen) if seen.approved => seen.amount,
-            Some(_) | None => 0,
+        if self.is_terminal() {
+            return 0;
+        }
+        let told = match (self.told_by_question(), self.seen.as_deref()) {
+            (Some(question), _) => question.question.amount,
+            (None, Some(seen)) if seen.approved => seen.amount,
+            // A declined increment may be told as `approved: false`; what was approved before is held all the same.
+            (None, Some(_)) => sum(self.confirmed().iter().map(|spend| spend.amount)),
+            (None, None) => 0,
         };
-        let unconfirmed =
-            self.unconfirmed().fold(0, |sum: i64, answered| sum.saturating_add(answered.granted));
+        let unconfirmed = sum(self.unconfirmed().map(|answered| answered.granted));
         told.saturating_add(unconfirmed).saturating_sub(self.captured()).max(0)
     }
 
@@ -251,7 +305,8 @@ impl Authorization {
     #[must_use]
     pub fn is_approved(&self) -> bool {
         match self.seen.as_deref() {
-            Some(seen) => seen.approved || self.unconfirmed().next().is_some(),
+            Some(seen) if seen.status.is_terminal() => seen.approved,
+            Some(seen) => seen.approved || !self.approvals().is_empty(),
             None => self.answers.iter().any(Answered::is_approval),
         }
     }
@@ -260,7 +315,7 @@ impl Authorization {
     #[must_use]
     pub fn overrun(&self) -> i64 {
         let by_policy = self.answers.iter().filter(|answered| answered.answer.source == Source::Policy);
-        let granted = by_policy.fold(0, |sum: i64, answered| sum.saturating_add(answered.granted));
+        let granted = sum(by_policy.map(|answered| answered.granted));
         self.hold().saturating_add(self.captured()).saturating_sub(granted).max(0)
     }
 
@@ -308,50 +363,113 @@ impl Authorization {
 
     /// Every approval that stands, with what it was for, by the time of its request.
     fn approvals(&self) -> Vec<Spend> {
-        let one = |at, amount| Spend { at, amount, count: 1 };
-        let told = self.seen.as_deref();
-        let mut approvals = Vec::with_capacity(1);
-        for (index, entry) in told.iter().flat_map(|seen| seen.history.iter().enumerate()) {
-            let ours = self.answers.iter().find(|answered| {
-                usize::try_from(answered.question.history_entries).is_ok_and(|asked| asked == index)
+        let mut approvals = self.confirmed();
+        let one = |answered: &Answered| Spend { at: answered.at, amount: answered.granted, count: 1 };
+        if let Some(question) = self.told_by_question() {
+            let told = self.seen.as_deref().map_or(0, Seen::history_entries);
+            let through = question.question.history_entries;
+            let between = self.answers.iter().filter(|answered| {
+                answered.is_approval() && (told..=through).contains(&answered.question.history_entries)
             });
-            if entry.approved {
-                let granted =
-                    ours.filter(|ours| ours.is_approval()).map_or(entry.amount, |ours| ours.granted);
-                approvals.push(one(ours.map_or(entry.created, |ours| ours.at), granted));
-            }
+            approvals.extend(between.map(one));
         }
-        if let Some(seen) = told.filter(|seen| seen.history.is_empty() && seen.approved) {
-            let ours = self.answers.iter().filter(|answered| answered.is_approval());
-            approvals.extend(ours.map(|ours| one(ours.at, ours.granted)));
-            if approvals.is_empty() {
-                approvals.push(one(seen.progress.created, seen.amount));
-            }
-        }
-        approvals.extend(self.unconfirmed().map(|answered| one(answered.at, answered.granted)));
+        approvals.extend(self.unconfirmed().map(one));
         approvals.sort_by_key(|spend| spend.at);
         approvals
+    }
+
+    /// The approvals that Stripe's word covers.
+    fn confirmed(&self) -> Vec<Spend> {
+        let Some(seen) = self.seen.as_deref() else { return Vec::new() };
+        let mut confirmed = Vec::with_capacity(seen.history.len().saturating_add(1));
+        for (index, entry) in seen.history.iter().enumerate().filter(|(_, entry)| entry.approved) {
+            let ours = self.answer_behind(index, entry);
+            let granted = ours.filter(|ours| ours.is_approval()).map_or(entry.amount, |ours| ours.granted);
+            confirmed.push(Spend {
+                at: ours.map_or(entry.created, |ours| ours.at),
+                amount: granted,
+                count: 1,
+            });
+        }
+        if seen.history.is_empty() && seen.approved {
+            let ours = self.answers.iter().filter(|answered| {
+                answered.is_approval() && !answered.is_forced() && !self.is_unconfirmed(answered)
+            });
+            confirmed.extend(ours.map(|ours| Spend { at: ours.at, amount: ours.granted, count: 1 }));
+            if confirmed.is_empty() {
+                confirmed.push(Spend { at: seen.progress.created, amount: seen.amount, count: 1 });
+            }
+        }
+        confirmed
+    }
+
+    /// Our answer to the request that became this entry of the history.
+    fn answer_behind(&self, index: usize, entry: &HistoryEntry) -> Option<&Answered> {
+        let index = u32::try_from(index).ok()?;
+        let asked =
+            |answered: &&Answered| !answered.is_forced() && answered.question.history_entries == index;
+        let exact = self.answers.iter().filter(asked).find(|one| one.question.amount == entry.amount);
+        exact.or_else(|| self.answers.iter().find(asked))
     }
 
     /// The time that counts where nothing was ever approved, and money moved all the same.
     fn forced_at(&self) -> Timestamp {
         let asked = self.answers.first().map(|answered| answered.at);
-        asked.unwrap_or_else(|| {
-            let settled = self.transactions.values().map(|transaction| transaction.version.1).min();
-            settled.unwrap_or(self.created)
-        })
+        let settled = || self.transactions.values().map(|transaction| transaction.at).min();
+        let told = || self.seen.as_deref().map(|seen| seen.progress.created);
+        asked.or_else(settled).or_else(told).unwrap_or(self.created)
     }
 
     /// Approvals of ours that Stripe's word does not cover yet.
     fn unconfirmed(&self) -> impl Iterator<Item = &Answered> {
+        let is_open = !self.is_terminal();
+        let told = self.told_by_question().map_or(0, |told| told.question.history_entries.saturating_add(1));
+        self.answers.iter().filter(move |answered| {
+            is_open
+                && answered.is_approval()
+                && !answered.is_forced()
+                && answered.question.history_entries >= told
+                && self.is_unconfirmed(answered)
+        })
+    }
+
+    fn is_unconfirmed(&self, answered: &Answered) -> bool {
+        match self.seen.as_deref() {
+            None => true,
+            // Old objects list no history. They cover the first request, and what was answered before they were made.
+            Some(seen) if seen.history.is_empty() && seen.approved => {
+                self.answers.first() != Some(answered)
+                    && answered.at.as_seconds() > seen.progress.created.as_seconds()
+            }
+            Some(seen) => answered.question.history_entries >= seen.history_entries(),
+        }
+    }
+
+    /// The last question that told of earlier approvals these books have not seen, if Stripe's snapshots do not
+    /// cover it yet: its amount is what was approved in total until then.
+    fn told_by_question(&self) -> Option<&Answered> {
         let told = self.seen.as_deref().map_or(0, Seen::history_entries);
-        self.answers
-            .iter()
-            .filter(move |answered| answered.is_approval() && answered.question.history_entries >= told)
+        let forced = self.answers.iter().filter(|answered| answered.is_forced());
+        forced
+            .max_by_key(|answered| answered.question.history_entries)
+            .filter(|answered| !self.is_terminal() && answered.question.history_entries >= told)
+    }
+
+    fn is_terminal(&self) -> bool {
+        self.seen.as_deref().is_some_and(|seen| seen.status.is_terminal())
     }
 }
 
+fn sum(amounts: impl Iterator<Item = i64>) -> i64 {
+    amounts.fold(0, i64::saturating_add)
+}
+
 impl Answered {
+    /// It was not asked here: a later question told of it.
+    fn is_forced(&self) -> bool {
+        self.answer.source == Source::Forced
+    }
+
     fn is_approval(&self) -> bool {
         match self.answer.outcome {
             Outcome::Approved | Outcome::Partial => true,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     authorization::{Answered, Authorization, Transaction},
-    event::{Decided, Event},
+    event::{Decided, Event, Recalled},
     ids::{AuthorizationId, EventId, TransactionId},
     merchant::Merchant,
     money::Currency,
@@ -46,8 +46,6 @@ pub struct Card {
 pub struct Unlinked {
     /// The transaction.
     pub transaction: Transaction,
-    /// When it counts.
-    pub at: Timestamp,
     /// Its currency.
     pub currency: Option<Currency>,
     /// Where.
@@ -106,9 +104,7 @@ impl Card {
         match event {
             Event::Decided(decided) | Event::StoodIn(decided) => self.answered(decided),
             Event::Observed(observation) => self.observed(observation),
-            Event::Recalled(recalled) => {
-                self.authorizations.insert(recalled.id.clone(), recalled.authorization.clone());
-            }
+            Event::Recalled(recalled) => self.recalled(recalled),
             Event::Snapshot(card) => self.clone_from(card),
         }
     }
@@ -159,7 +155,9 @@ impl Card {
                 break;
             }
             if let Some(gone) = self.authorizations.remove(&id) {
-                self.forgotten.created_through = self.forgotten.created_through.max(gone.created);
+                let is_dated = gone.created != Timestamp::default();
+                let created = if is_dated { gone.created } else { gone.last_at() };
+                self.forgotten.created_through = self.forgotten.created_through.max(created);
                 self.spent_through(gone.spends(false));
             }
         }
@@ -169,7 +167,7 @@ impl Card {
             None => unlinked.contains_key(id),
         });
         let mut loose: Vec<(Timestamp, TransactionId)> =
-            self.unlinked.iter().map(|(id, unlinked)| (unlinked.at, id.clone())).collect();
+            self.unlinked.iter().map(|(id, unlinked)| (unlinked.transaction.at, id.clone())).collect();
         loose.sort_unstable();
         let surplus = loose.len().saturating_sub(SETTLED_KEPT_MAX);
         for (_, id) in loose.into_iter().take(surplus) {
@@ -193,10 +191,19 @@ impl Card {
 
     fn answered(&mut self, decided: &Decided) {
         let Decided { request, decision } = decided;
-        self.learn_currency(request.card_currency.or(request.asked.ok().map(|asked| asked.currency)));
+        self.learn_currency(request.card_currency, request.asked.ok().map(|asked| asked.currency));
         self.group.clone_from(&request.group);
         self.move_on(decision.at);
         self.change(&request.authorization, |authorization| authorization.answered(decided));
+    }
+
+    /// Takes a record back. The sums count it still. Transactions that a correction has moved elsewhere stay there.
+    fn recalled(&mut self, recalled: &Recalled) {
+        let mut authorization = recalled.authorization.clone();
+        authorization.transactions.retain(|id, _| {
+            !self.unlinked.contains_key(id) && self.place_of(id).is_none_or(|place| place == recalled.id)
+        });
+        self.authorizations.insert(recalled.id.clone(), authorization);
     }
 
     fn observed(&mut self, observation: &Observation) {
@@ -206,12 +213,12 @@ impl Card {
         self.move_on(*received_at);
         match fact {
             Fact::Authorization(seen) => {
-                self.learn_currency(Some(seen.amount.currency));
+                self.learn_currency(None, Some(seen.amount.currency));
                 self.change(&seen.id, |authorization| authorization.observed(seen, created, event));
             }
             Fact::Transaction(seen) => self.settled(seen, created, event),
             Fact::Card(seen) => {
-                self.learn_currency(seen.currency);
+                self.learn_currency(seen.currency, None);
                 let version = (seen.is_update, created, event.clone());
                 if self.standing.as_ref().is_none_or(|known| known.version < version) {
                     self.group.clone_from(&seen.group);
@@ -224,64 +231,67 @@ impl Card {
 
     /// Books a capture or refund where its latest version says that it belongs.
     fn settled(&mut self, seen: &TransactionSeen, created: Timestamp, event: &EventId) {
-        self.learn_currency(seen.currency);
+        self.learn_currency(None, seen.currency);
         let transaction = Transaction::new(seen, created, event);
-        if !self.makes_way(&seen.id, seen.authorization.as_ref(), &transaction) {
+        if !self.makes_way(seen, &transaction) {
             return;
         }
-        let Some(authorization) = &seen.authorization else {
-            let at = if seen.created == Timestamp::default() { created } else { seen.created.min(created) };
-            let (currency, merchant) = (seen.currency.or(self.currency), seen.merchant.clone());
-            let unlinked = Unlinked { transaction, at, currency, merchant };
+        if let Some(authorization) = &seen.authorization {
+            self.change(authorization, |authorization| authorization.settled(seen, transaction));
+        } else {
+            let unlinked = Unlinked { transaction, currency: seen.currency, merchant: seen.merchant.clone() };
             self.count_unlinked(&unlinked, 1);
             self.unlinked.insert(seen.id.clone(), unlinked);
-            return;
-        };
-        self.change(authorization, |authorization| {
-            authorization.currency = authorization.currency.or(seen.currency);
-            if authorization.merchant == Merchant::default() {
-                authorization.merchant = seen.merchant.clone();
-            }
-            authorization.settled(&seen.id, transaction);
-        });
+        }
     }
 
-    /// Takes an older version of a transaction out of where it was booked. False if a later one is booked.
-    fn makes_way(
-        &mut self,
-        id: &TransactionId,
-        authorization: Option<&AuthorizationId>,
-        transaction: &Transaction,
-    ) -> bool {
+    /// Takes an older version of a transaction out of where it was booked, if that is elsewhere. False if a later
+    /// version, or the same, is booked.
+    fn makes_way(&mut self, seen: &TransactionSeen, transaction: &Transaction) -> bool {
+        let id = &seen.id;
         let is_correction = transaction.version.0;
-        let booked_at = match self.corrected.get(id) {
-            Some(_) if !is_correction => return false,
+        let corrected = self.corrected.get(id);
+        let booked_at = match corrected {
             Some(place) => Some(place.clone()),
             None if self.unlinked.contains_key(id) => Some(None),
             None if is_correction => self.place_of(id).map(Some),
             None => None,
         };
+        let known = match &booked_at {
+            Some(Some(place)) => self.authorizations.get(place).and_then(|known| known.transactions.get(id)),
+            Some(None) => self.unlinked.get(id).map(|known| &known.transaction),
+            None => None,
+        };
+        let is_known = known.is_some_and(|known| known.version >= transaction.version);
+        if is_known || (corrected.is_some() && !is_correction) {
+            return false;
+        }
         if is_correction {
-            self.corrected.insert(id.clone(), authorization.cloned());
+            self.corrected.insert(id.clone(), seen.authorization.clone());
         }
         match booked_at {
-            Some(Some(place)) if Some(&place) != authorization => {
-                self.change(&place, |authorization| {
-                    authorization.transactions.remove(id);
-                });
-            }
-            Some(None) => match self.unlinked.get(id) {
-                Some(known) if known.transaction.version >= transaction.version => return false,
-                Some(_) => {
-                    if let Some(known) = self.unlinked.remove(id) {
-                        self.count_unlinked(&known, -1);
-                    }
+            Some(Some(place)) if Some(&place) != seen.authorization.as_ref() => self.take_out(&place, id),
+            Some(None) => {
+                if let Some(known) = self.unlinked.remove(id) {
+                    self.count_unlinked(&known, -1);
                 }
-                None => {}
-            },
+            }
             Some(Some(_)) | None => {}
         }
         true
+    }
+
+    /// Takes a transaction out of a record, and the record out of the books if nothing else is known of it.
+    fn take_out(&mut self, place: &AuthorizationId, id: &TransactionId) {
+        self.change(place, |authorization| {
+            authorization.transactions.remove(id);
+        });
+        let is_bare = self.authorizations.get(place).is_some_and(|record| {
+            record.answers.is_empty() && record.seen.is_none() && record.transactions.is_empty()
+        });
+        if is_bare {
+            self.authorizations.remove(place);
+        }
     }
 
     fn place_of(&self, id: &TransactionId) -> Option<AuthorizationId> {
@@ -289,21 +299,27 @@ impl Card {
         records.find_map(|(place, record)| record.transactions.contains_key(id).then(|| place.clone()))
     }
 
-    /// Changes one authorization, and the sums by the difference.
+    /// Changes one authorization, and the sums by the difference. A change may also tell where it belongs at all: a
+    /// sum gives back what it counted, and counts what it has to count now.
     fn change(&mut self, id: &AuthorizationId, change: impl FnOnce(&mut Authorization)) {
         let refunds_restore = self.refunds_restore;
         let authorization = self.authorizations.entry(id.clone()).or_default();
         let before = authorization.spends(refunds_restore);
+        let (currency, merchant) = (authorization.currency, authorization.merchant.clone());
         change(authorization);
         let after = authorization.spends(refunds_restore);
-        let (currency, merchant) = (authorization.currency, &authorization.merchant);
-        if before == after {
+        let is_same_place = currency == authorization.currency && merchant == authorization.merchant;
+        if is_same_place && before == after {
             return;
         }
-        let admitting =
-            self.tallies.iter_mut().filter(|tally| tally.window.admits(merchant, currency, self.currency));
-        for tally in admitting {
-            tally.exchange(&before, &after);
+        for tally in &mut self.tallies {
+            let counted = tally.window.admits(&merchant, currency, self.currency);
+            let counts = if is_same_place {
+                counted
+            } else {
+                tally.window.admits(&authorization.merchant, authorization.currency, self.currency)
+            };
+            tally.exchange(if counted { &before } else { &[] }, if counts { &after } else { &[] });
         }
     }
 
@@ -323,9 +339,8 @@ impl Card {
         refunds_restore: bool,
         now: Timestamp,
     ) -> Result<Tally, NeedsHistory> {
-        let reaches_back =
-            self.forgotten.spent_through.max(tally.opens_at(now)) > self.forgotten.spent_through;
-        if !reaches_back && self.forgotten.spent_through != Timestamp::MIN {
+        let spent_through = self.forgotten.spent_through;
+        if spent_through != Timestamp::MIN && tally.opens_at(now) <= spent_through {
             return Err(NeedsHistory);
         }
         for authorization in self.authorizations.values() {
@@ -346,8 +361,35 @@ impl Card {
         Ok(tally)
     }
 
-    fn learn_currency(&mut self, currency: Option<Currency>) {
-        self.currency = self.currency.or(currency);
+    /// Learns the card's currency: from the card itself, or else from the first amount that is seen. Where an amount
+    /// was misleading, or came without its currency, what it is counted in changes.
+    fn learn_currency(&mut self, told: Option<Currency>, seen: Option<Currency>) {
+        let learnt = told.or(self.currency).or(seen);
+        if learnt == self.currency {
+            return;
+        }
+        let before = std::mem::replace(&mut self.currency, learnt);
+        for tally in &mut self.tallies {
+            for authorization in self.authorizations.values() {
+                let (merchant, currency) = (&authorization.merchant, authorization.currency);
+                let counted = tally.window.admits(merchant, currency, before);
+                if counted != tally.window.admits(merchant, currency, learnt) {
+                    let spends = authorization.spends(self.refunds_restore);
+                    let (gone, come): (&[Spend], &[Spend]) =
+                        if counted { (&spends, &[]) } else { (&[], &spends) };
+                    tally.exchange(gone, come);
+                }
+            }
+            for unlinked in self.unlinked.values() {
+                let counted = tally.window.admits(&unlinked.merchant, unlinked.currency, before);
+                if counted != tally.window.admits(&unlinked.merchant, unlinked.currency, learnt)
+                    && let Some(spend) = unlinked.spend(self.refunds_restore)
+                {
+                    let amount = tally.measure(&spend);
+                    tally.shift(spend.at, if counted { amount.saturating_neg() } else { amount });
+                }
+            }
+        }
     }
 
     fn move_on(&mut self, now: Timestamp) {
@@ -362,6 +404,6 @@ impl Unlinked {
     fn spend(&self, refunds_restore: bool) -> Option<Spend> {
         let restored = if refunds_restore { self.transaction.refunded() } else { 0 };
         let amount = self.transaction.captured().saturating_sub(restored);
-        (amount != 0).then_some(Spend { at: self.at, amount, count: 0 })
+        (amount != 0).then_some(Spend { at: self.transaction.at, amount, count: 0 })
     }
 }

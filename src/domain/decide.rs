@@ -95,7 +95,7 @@ fn weigh(
 #[must_use]
 pub fn held_if_approved(category: &Category, asked: Money) -> i64 {
     let unit = asked.currency.unit();
-    if category.is_fuel_dispenser() && asked.amount <= unit {
+    if category.is_fuel_dispenser() && (1..=unit).contains(&asked.amount) {
         unit.saturating_mul(FUEL_HOLD_UNITS)
     } else {
         asked.amount
@@ -250,3 +250,6 @@ impl AuthorizationRequest {
         if self.history_entries == 0 { 0 } else { self.approved_before.max(0) }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

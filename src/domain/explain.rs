@@ -197,3 +197,6 @@ impl fmt::Display for Minute {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -212,13 +212,14 @@ impl Measure {
 }
 
 impl Window {
-    /// Whether a purchase at `merchant` in `currency` counts here, on a card of the currency `own`.
+    /// Whether a purchase at `merchant` in `currency` counts here, on a card of the currency `own`. An amount without
+    /// a currency is one of the card's own.
     #[must_use]
     pub fn admits(&self, merchant: &Merchant, currency: Option<Currency>, own: Option<Currency>) -> bool {
         let right_currency = match self.measure {
             Measure::Count => true,
-            Measure::Amount(Some(named)) => currency == Some(named),
-            Measure::Amount(None) => currency == own,
+            Measure::Amount(Some(named)) => currency.or(own) == Some(named),
+            Measure::Amount(None) => currency.is_none() || currency == own,
         };
         right_currency
             && self.categories.as_ref().is_none_or(|list| list.contains(&merchant.category))
@@ -267,11 +268,11 @@ mod tests {
 
     #[test]
     fn a_period_begins_at_midnight_of_its_zone() {
+        use Interval::{Daily, Monthly, Weekly, Yearly};
         let check = |interval, zone: &str, moment: &str, start: &str, end: &str| {
             let zone = Zone::new(zone).unwrap();
             assert_eq!(period(interval, &zone, at(moment)), (at(start), at(end)), "{interval} {moment}");
         };
-        use Interval::{Daily, Monthly, Weekly, Yearly};
         check(Daily, "UTC", "2026-11-22T23:59:59Z", "2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z");
         // Sunday begins the week, also on a Sunday.
         check(Weekly, "UTC", "2026-11-22T00:00:00Z", "2026-11-22T00:00:00Z", "2026-11-29T00:00:00Z");

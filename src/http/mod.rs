@@ -33,6 +33,8 @@ pub struct Settings {
     pub answer_within: Duration,
     /// The largest body of a webhook request, in bytes.
     pub body_bytes_max: usize,
+    /// Whether real money moves here, and only that; where nothing is said, the first event decides.
+    pub livemode: Option<bool>,
     /// What connections to the webhook are held to.
     pub bounds: Bounds,
 }
@@ -57,6 +59,7 @@ impl Default for Settings {
             admin_token: None,
             answer_within: Duration::from_millis(1_200),
             body_bytes_max: 256 * 1024,
+            livemode: None,
             bounds: Bounds::default(),
         }
     }

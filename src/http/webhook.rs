@@ -2,6 +2,7 @@
 //! decides, and by what, is behind the [`Desk`].
 
 mod body;
+mod mode;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -29,6 +30,7 @@ use crate::{
     },
 };
 use body::Unusable;
+use mode::Mode;
 
 /// Where questions are brought, and what happened.
 pub trait Desk: Send + Sync + 'static {
@@ -73,6 +75,7 @@ pub struct Webhook<D> {
     metrics: Arc<Metrics>,
     answer_within: Duration,
     body_bytes_max: usize,
+    mode: Mode,
     api_version: HeaderValue,
     reply_metadata: bool,
     odd: Seldom,
@@ -110,6 +113,7 @@ impl<D: Desk> Webhook<D> {
             metrics,
             answer_within: settings.answer_within,
             body_bytes_max: settings.body_bytes_max,
+            mode: Mode::new(settings.livemode),
             api_version: version_header(&stripe.api_version),
             reply_metadata: stripe.reply_metadata,
             odd: Seldom::default(),
@@ -149,6 +153,9 @@ impl<D: Desk> Webhook<D> {
         stages.get(Stage::Verify).record(verified.saturating_duration_since(gathered));
         stages.get(Stage::Parse).record(parsed.saturating_duration_since(verified));
         let event = delivery.kind().as_str();
+        if let Some(ending) = self.misplaced(event, &delivery, received_at) {
+            return ending;
+        }
         match delivery {
             Delivery::Request(request) => self.answer(*request, arrival).await,
             Delivery::Observation(observation) => self.book(event, *observation, arrival).await,
@@ -212,6 +219,29 @@ impl<D: Desk> Webhook<D> {
         }
         let reply = error(StatusCode::BAD_REQUEST, "bad_signature", &cause.to_string());
         Some(Ending { event: UNREAD, result: WebhookResult::BadSignature, reply })
+    }
+
+    /// Turns away test money from a live node, and real money from a test node.
+    fn misplaced(&self, event: &'static str, delivery: &Delivery, now: Timestamp) -> Option<Ending> {
+        let livemode = match delivery {
+            Delivery::Request(request) => request.livemode,
+            Delivery::Observation(observation) => observation.livemode,
+            Delivery::Acknowledged { .. } => return None,
+        };
+        if self.mode.admits(livemode) {
+            return None;
+        }
+        let (found, expected) = if livemode { ("live", "test") } else { ("test", "live") };
+        if let Some(held_back) = self.odd.turn(now) {
+            tracing::warn!(
+                kind = event,
+                held_back,
+                "refused a {found} event at a node of {expected} events: compare TOLLGATE_LIVEMODE with the endpoint"
+            );
+        }
+        let message = format!("expected {expected} events, found a {found} event; see TOLLGATE_LIVEMODE");
+        let reply = error(StatusCode::BAD_REQUEST, "wrong_mode", &message);
+        Some(Ending { event, result: WebhookResult::WrongMode, reply })
     }
 
     fn malformed(&self, cause: stripe::Malformed, now: Timestamp) -> Ending {

@@ -68,15 +68,12 @@ impl Committer {
     #[must_use]
     pub fn new(journal: Arc<dyn Journal>, settings: CommitterSettings, observer: Arc<dyn Observer>) -> Self {
         let desk = Arc::new(Desk::default());
-        for _ in 0..settings.batches_in_flight_max.max(1) {
-            let clerk = Clerk {
-                desk: Arc::clone(&desk),
-                journal: Arc::clone(&journal),
-                observer: Arc::clone(&observer),
-                batch_max: settings.batch_max.max(1),
-            };
-            tokio::spawn(clerk.run());
+        let clerk =
+            Clerk { desk: Arc::clone(&desk), journal, observer, batch_max: settings.batch_max.max(1) };
+        for _ in 1..settings.batches_in_flight_max {
+            tokio::spawn(clerk.clone().run());
         }
+        tokio::spawn(clerk.run());
         Self { desk }
     }
 
@@ -264,6 +261,7 @@ impl Waiting {
 }
 
 /// One task that commits: one batch in flight.
+#[derive(Clone)]
 struct Clerk {
     desk: Arc<Desk>,
     journal: Arc<dyn Journal>,
@@ -310,9 +308,9 @@ impl Clerk {
         {
             let mut queue = self.desk.queue();
             #[cfg(debug_assertions)]
-            definite.iter().for_each(|((append, _), _)| {
-                let _ = queue.accounts.remove(&append.account);
-            });
+            for ((append, _), _) in &definite {
+                queue.accounts.remove(&append.account);
+            }
             queue.repeats.extend(unknown.into_iter().map(|((append, waiting), _)| {
                 let due = ended.checked_add(waiting.back_off()).unwrap_or(ended);
                 let waiting = Waiting { tries: waiting.tries.saturating_add(1), ..waiting };
@@ -320,7 +318,9 @@ impl Clerk {
             }));
         }
         let told = definite.len();
-        definite.into_iter().for_each(|((append, waiting), outcome)| waiting.tell(append, outcome));
+        for ((append, waiting), outcome) in definite {
+            waiting.tell(append, outcome);
+        }
         self.desk.told(told);
     }
 }

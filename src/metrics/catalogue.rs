@@ -183,6 +183,8 @@ families! {
         "connections that were not closed by their client", "`idle` only";
     ACCEPT_ERRORS = Counter Count "tollgate_accept_errors_total" ["listener": here::<Listener>()]
         "failures to take a connection, such as for want of file descriptors", "0";
+    UNCONFIRMED = Gauge Count "tollgate_unconfirmed_decisions" []
+        "answers that Stripe has not spoken of for `TOLLGATE_UNCONFIRMED_AFTER`", "0";
     CAPACITY = Gauge Count "tollgate_capacity" ["bound": here::<Bound>()]
         "the bounds in force, in the unit of their name", "use stays far below";
     CARDS_RESIDENT = Gauge Count "tollgate_cards_resident" []
@@ -193,8 +195,6 @@ families! {
         "time to fold a card from the journal", "milliseconds";
     PASSIVATIONS = Counter Count "tollgate_card_passivations_total" ["cause": here::<Passivation>()]
         "cards that left memory", "`idle`; `pressure` means too small a `cards_resident`; `failure`: 0";
-    CARD_QUEUE = Histogram Seconds "tollgate_card_queue_duration_seconds" []
-        "time that a request waits at its card", "well under a millisecond";
     COMMIT_DURATION = Histogram Seconds "tollgate_journal_commit_duration_seconds" []
         "one group commit, until it is durable", "p99 below 10 ms";
     BATCH_ENTRIES = Histogram Count "tollgate_journal_batch_entries" []

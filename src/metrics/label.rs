@@ -65,6 +65,8 @@ label! {
         BadSignature = "bad_signature",
         /// Signed, and no event.
         Malformed = "malformed",
+        /// A test event at a live node, or the other way round.
+        WrongMode = "wrong_mode",
         /// A body over its limit.
         TooLarge = "too_large",
         /// The body did not arrive in time.
@@ -129,8 +131,6 @@ label! {
         InFlight = "in_flight",
         /// Too many requests waiting at one card.
         CardQueue = "card_queue",
-        /// Too many cards being loaded.
-        Loads = "loads",
         /// No time left to decide.
         Deadline = "deadline",
         /// The journal did not take it.
@@ -191,8 +191,6 @@ label! {
         Idle = "idle",
         /// More cards than may stay.
         Pressure = "pressure",
-        /// The node goes down.
-        Drain = "drain",
         /// Its actor failed.
         Failure = "failure",
     }

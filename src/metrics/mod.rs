@@ -93,6 +93,8 @@ pub struct Decisions {
     pub repeats: Counter,
     /// `tollgate_stripe_outcomes_total`: reason, agrees.
     pub stripe_outcomes: Worded<2, Counter>,
+    /// `tollgate_unconfirmed_decisions`
+    pub unconfirmed: Gauge,
     /// `tollgate_requests_shed_total`
     pub shed: Series<Shed, Counter>,
 }
@@ -107,8 +109,6 @@ pub struct Cards {
     pub activation_duration: Histogram,
     /// `tollgate_card_passivations_total`
     pub passivations: Series<Passivation, Counter>,
-    /// `tollgate_card_queue_duration_seconds`
-    pub queue_duration: Histogram,
 }
 
 /// Making entries durable.

@@ -31,7 +31,6 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             activations: resolver.series(&family::ACTIVATIONS),
             activation_duration: resolver.single(&family::ACTIVATION_DURATION),
             passivations: resolver.series(&family::PASSIVATIONS),
-            queue_duration: resolver.single(&family::CARD_QUEUE),
         },
         journal: Journal {
             commit_duration: resolver.single(&family::COMMIT_DURATION),
@@ -88,6 +87,7 @@ impl Resolver<'_> {
             stages: self.series(&family::STAGE_DURATION),
             repeats: self.single(&family::REPEATS),
             stripe_outcomes: self.worded(&family::STRIPE_OUTCOMES),
+            unconfirmed: self.single(&family::UNCONFIRMED),
             shed: self.series(&family::SHED),
         }
     }

@@ -30,7 +30,7 @@ pub struct Settings {
 
 impl Settings {
     /// Stripe's own default tolerance.
-    pub const SIGNATURE_TOLERANCE: Duration = Duration::from_secs(300);
+    pub const SIGNATURE_TOLERANCE: Duration = Duration::from_mins(5);
 
     /// The defaults, with these secrets.
     #[must_use]

@@ -135,6 +135,10 @@ impl Books for OneCard {
             _ => Ok(None),
         }
     }
+
+    fn unconfirmed(&self) -> Vec<u8> {
+        br#"{"unconfirmed":[]}"#.to_vec()
+    }
 }
 
 /// A running room.
@@ -156,8 +160,8 @@ impl Room {
     async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings { admin_token: Token::new(TOKEN), ..Settings::default() };
         // Long enough for a busy machine: a test that is about a deadline sets its own.
-        settings.bounds.head_within = Duration::from_secs(60);
-        settings.bounds.body_within = Duration::from_secs(60);
+        settings.bounds.head_within = Duration::from_mins(1);
+        settings.bounds.body_within = Duration::from_mins(1);
         change(&mut settings);
         Self::guarded(settings, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
     }

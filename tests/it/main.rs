@@ -20,3 +20,11 @@ mod journal;
 mod commands;
 #[cfg(test)]
 mod generated;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod layers;
+#[cfg(test)]
+mod tidy;

@@ -34,7 +34,7 @@ impl Desk {
         self.events_since_snapshot = self.events_since_snapshot.saturating_add(batch.events.len());
         let is_due = self.entries_since_snapshot >= SNAPSHOT_ENTRIES
             && self.events_since_snapshot >= self.snapshot_size;
-        if is_due && !self.is_leaving {
+        if is_due && self.leaving.is_none() {
             batch.push(self.snapshot(), None);
         }
         let has_snapshot = matches!(batch.events.last(), Some(Event::Snapshot(_)));
@@ -51,6 +51,7 @@ impl Desk {
             authorizations,
             body: record::encode(&batch.events),
         };
+        self.shared.metrics.journal.appended_bytes.increment(u64::try_from(append.body.len()).unwrap_or(0));
         if has_snapshot {
             batch.events.pop();
         }
@@ -88,7 +89,7 @@ impl Desk {
                 let took = micros(clock::instant().duration_since(in_flight.since));
                 self.shared.metrics.decisions.stages.get(Stage::Commit).record(seconds(took));
                 self.release(in_flight.batch);
-                if self.is_leaving {
+                if self.leaving.is_some() {
                     self.leave();
                 }
             }
@@ -131,7 +132,10 @@ impl Desk {
         for (event, told) in events.into_iter().zip(told) {
             match (event, told) {
                 (Event::Decided(decided), Some(false)) => self.void(decided.request),
-                (Event::Decided(decided), _) => self.shared.told(&decided.decision),
+                (Event::Decided(decided), _) => {
+                    self.shared.told(&decided.decision);
+                    self.shared.unconfirmed.answered(&self.account, &decided);
+                }
                 (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_), _) => {}
             }
         }

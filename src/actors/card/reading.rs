@@ -9,8 +9,10 @@ use crate::{
         batch::{Batch, Reply},
         books::{self, Folded, NotFolded},
     },
+    clock,
     domain::{Answer, Decided, Event, Fact, Recalled, decide, limits_in_force},
     journal::{Entry, EntryId, Reach},
+    metrics::{Done, JournalFailure},
 };
 
 /// How often an append may lose its place before its requests are given up.
@@ -47,6 +49,7 @@ impl Desk {
         };
         match result {
             Ok(folded) => {
+                self.activated(Done::Ok);
                 self.take(*folded);
                 let mut waiting = VecDeque::from(waiting);
                 while let Some(message) = waiting.pop_front() {
@@ -68,13 +71,23 @@ impl Desk {
                         | Message::Found(..)
                         | Message::Committed(..)
                         | Message::Reconciled(..)
-                        | Message::Passivate => {}
+                        | Message::Passivate(_) => {}
                     }
                 }
+                self.activated(Done::Failed);
+                self.shared.metrics.journal.errors.get(JournalFailure::Load).increment(1);
                 self.lease.fail();
                 self.phase = Phase::Unread;
                 self.leave();
             }
+        }
+    }
+
+    fn activated(&mut self, result: Done) {
+        if let Some(woken) = self.woken.take() {
+            let cards = &self.shared.metrics.cards;
+            cards.activations.get(result).increment(1);
+            cards.activation_duration.record(clock::instant().duration_since(woken));
         }
     }
 

@@ -97,6 +97,7 @@ struct SeenRecord<'a> {
 struct TransactionRecord<'a> {
     kind: Text<'a>,
     amount: i64,
+    at: i64,
     /// Update, created, event.
     version: (bool, i64, Text<'a>),
 }
@@ -105,7 +106,6 @@ struct TransactionRecord<'a> {
 struct UnlinkedRecord<'a> {
     #[serde(borrow, flatten)]
     transaction: TransactionRecord<'a>,
-    at: i64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     currency: Option<Text<'a>>,
     #[serde(borrow, flatten)]
@@ -322,6 +322,7 @@ impl<'a> From<&'a Transaction> for TransactionRecord<'a> {
         Self {
             kind: transaction.kind.as_str().into(),
             amount: transaction.amount,
+            at: transaction.at.as_micros(),
             version: (*is_update, created.as_micros(), event.as_str().into()),
         }
     }
@@ -333,6 +334,7 @@ impl TransactionRecord<'_> {
         Ok(Transaction {
             kind: field("kind", &self.kind, TransactionKind::new)?,
             amount: self.amount,
+            at: Timestamp::from_micros(self.at),
             version: (is_update, Timestamp::from_micros(created), field("event", &event, EventId::new)?),
         })
     }
@@ -342,7 +344,6 @@ impl<'a> From<&'a Unlinked> for UnlinkedRecord<'a> {
     fn from(unlinked: &'a Unlinked) -> Self {
         Self {
             transaction: (&unlinked.transaction).into(),
-            at: unlinked.at.as_micros(),
             currency: unlinked.currency.map(currency_text),
             merchant: (&unlinked.merchant).into(),
         }
@@ -353,7 +354,6 @@ impl UnlinkedRecord<'_> {
     fn into_unlinked(self) -> Result<Unlinked, Unreadable> {
         Ok(Unlinked {
             transaction: self.transaction.into_transaction()?,
-            at: Timestamp::from_micros(self.at),
             currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
             merchant: self.merchant.into_merchant()?,
         })

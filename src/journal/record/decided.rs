@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Text, Unreadable, field, is_false, is_zero, optional};
 use crate::domain::{
@@ -20,7 +20,9 @@ pub(super) struct DecidedRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     card: Option<Text<'a>>,
     outcome: Text<'a>,
-    reason: Text<'a>,
+    /// Absent where nothing stood against it: the outcome says it all.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    reason: Option<Text<'a>>,
     /// Minor units that were granted.
     #[serde(skip_serializing_if = "is_zero", default)]
     granted: i64,
@@ -33,9 +35,12 @@ pub(super) struct DecidedRecord<'a> {
     violation: Option<Text<'a>>,
     /// Microseconds since 1970, as all times here.
     at: i64,
-    received_at: i64,
+    /// Absent where the decision was made at the time of the request, as it is unless a clock went back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    received_at: Option<i64>,
     #[serde(skip_serializing_if = "is_zero", default)]
     created: i64,
+    #[serde(skip_serializing_if = "is_first", default)]
     history: u32,
     #[serde(skip_serializing_if = "is_zero", default)]
     approved_before: i64,
@@ -53,8 +58,10 @@ pub(super) struct DecidedRecord<'a> {
     livemode: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     account: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    card_currency: Option<Text<'a>>,
+    /// Absent where it is the currency that was asked for; null where the card's is not known.
+    #[allow(clippy::option_option, reason = "absent and null say different things")]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    card_currency: Option<Option<Text<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     group: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -64,7 +71,9 @@ pub(super) struct DecidedRecord<'a> {
     #[serde(skip_serializing_if = "is_false", default)]
     challenge: bool,
     policy: Text<'a>,
-    source: Text<'a>,
+    /// Absent where the policy decided.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    source: Option<Text<'a>>,
     /// Verify, parse, route, queue, decide, in microseconds.
     stages_us: [u32; 5],
 }
@@ -85,6 +94,7 @@ struct LimitRecord<'a> {
     window: Text<'a>,
     #[serde(skip_serializing_if = "is_false", default)]
     count: bool,
+    #[serde(skip_serializing_if = "is_zero", default)]
     before: i64,
     after: i64,
     max: i64,
@@ -101,13 +111,13 @@ impl<'a> From<&'a Decided> for DecidedRecord<'a> {
             authorization: request.authorization.as_str().into(),
             card: request.card.as_ref().map(|card| card.as_str().into()),
             outcome: decision.outcome.as_str().into(),
-            reason: decision.reason.as_str().into(),
+            reason: (decision.reason != Reason::Approved).then(|| decision.reason.as_str().into()),
             granted: decision.granted,
             asked: asked.map(|asked| asked.amount),
             currency: asked.map(|asked| currency_text(asked.currency)),
             violation: request.asked.err().map(|violation| violation.as_str().into()),
             at: decision.at.as_micros(),
-            received_at: request.received_at.as_micros(),
+            received_at: (request.received_at != decision.at).then(|| request.received_at.as_micros()),
             created: request.created.as_micros(),
             history: request.history_entries,
             approved_before: request.approved_before,
@@ -118,13 +128,14 @@ impl<'a> From<&'a Decided> for DecidedRecord<'a> {
             verified: request.verified_by_fraud_challenge,
             livemode: request.livemode,
             account: request.connected_account.as_ref().map(|account| account.as_str().into()),
-            card_currency: request.card_currency.map(currency_text),
+            card_currency: (request.card_currency != asked.map(|asked| asked.currency))
+                .then(|| request.card_currency.map(currency_text)),
             group: request.group.as_deref().map(Cow::Borrowed),
             limits: decision.limits.iter().map(LimitRecord::from).collect(),
             largest: decision.largest_approvable,
             challenge: decision.challenge,
             policy: decision.policy.as_str().into(),
-            source: decision.source.as_str().into(),
+            source: (decision.source != Source::Policy).then(|| decision.source.as_str().into()),
             stages_us: {
                 let Stages { verify_us, parse_us, route_us, queue_us, decide_us } = decision.stages;
                 [verify_us, parse_us, route_us, queue_us, decide_us]
@@ -142,6 +153,11 @@ impl DecidedRecord<'_> {
             (Some(amount), Some(currency), None) => Ok(Money::new(amount, currency)),
             (_, _, None) => Err(Violation::NoAmount),
         };
+        let card_currency = match &self.card_currency {
+            None => asked.ok().and(currency),
+            Some(named) => optional("card_currency", named.as_ref(), |text| text.parse().ok())?,
+        };
+        let source = optional("source", self.source.as_ref(), Source::new)?.unwrap_or(Source::Policy);
         let [verify_us, parse_us, route_us, queue_us, decide_us] = self.stages_us;
         let limits = self.limits.iter().map(|limit| limit.to_check(currency)).collect::<Result<_, _>>()?;
         Ok(Decided {
@@ -149,11 +165,9 @@ impl DecidedRecord<'_> {
                 event: field("event", &self.event, EventId::new)?,
                 authorization: field("authorization", &self.authorization, AuthorizationId::new)?,
                 card: optional("card", self.card.as_ref(), CardId::new)?,
-                card_currency: optional("card_currency", self.card_currency.as_ref(), |text| {
-                    text.parse().ok()
-                })?,
+                card_currency,
                 group: self.group.as_deref().map(Into::into),
-                received_at: Timestamp::from_micros(self.received_at),
+                received_at: Timestamp::from_micros(self.received_at.unwrap_or(self.at)),
                 created: Timestamp::from_micros(self.created),
                 history_entries: self.history,
                 approved_before: self.approved_before,
@@ -172,13 +186,13 @@ impl DecidedRecord<'_> {
                 at: Timestamp::from_micros(self.at),
                 outcome: field("outcome", &self.outcome, Outcome::new)?,
                 granted: self.granted,
-                reason: field("reason", &self.reason, Reason::new)?,
+                reason: optional("reason", self.reason.as_ref(), Reason::new)?.unwrap_or(Reason::Approved),
                 violation,
                 limits,
                 largest_approvable: self.largest,
                 challenge: self.challenge,
                 policy: PolicyVersion::new(&self.policy),
-                source: field("source", &self.source, Source::new)?,
+                source,
                 stages: Stages { verify_us, parse_us, route_us, queue_us, decide_us },
             },
         })
@@ -229,6 +243,20 @@ impl LimitRecord<'_> {
             resets_at: self.resets_at.map(Timestamp::from_micros),
         })
     }
+}
+
+/// Tells a field that is null from one that is absent.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields by reference")]
+fn is_first(history: &u32) -> bool {
+    *history == 0
 }
 
 /// The interval's name; only rolling ones need memory of their own.

@@ -1,1 +1,280 @@
+//! Whatever is written is read back as it was, within the size that was promised.
 
+use std::sync::Arc;
+
+use fastrand::Rng;
+
+use super::*;
+use crate::domain::{
+    AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardId, CardPolicy, CardPresence,
+    CardSeen, Category, ConnectedAccountId, Country, Currency, Decided, EventId, EventType, HistoryEntry,
+    Interval, Limit, Measure, Merchant, Money, NetworkId, Observation, Overrides, Policy, PolicyVersion,
+    Recalled, Stages, Timestamp, TransactionId, TransactionKind, TransactionSeen, Violation, Window, Zone,
+    decide,
+};
+
+/// The most that a decision on two limits may take in the journal, with ids as long as Stripe's.
+const DECISION_BYTES_MAX: usize = 620;
+
+#[test]
+fn a_decision_is_short_and_readable() {
+    let mut card = Card::default();
+    let policy = policy("50000 daily; 20000 per_authorization");
+    card.adopt(policy.controls.spending_limits.iter().map(|limit| &limit.window), false, at(0)).unwrap();
+    let request = AuthorizationRequest {
+        merchant: merchant("fast_food_restaurants", "US", "1234567890"),
+        ..question()
+    };
+    let mut decision = decide(&card, &policy, &request);
+    decision.stages = Stages { verify_us: 3, parse_us: 8, route_us: 0, queue_us: 41, decide_us: 2 };
+    let body = encode([&Event::Decided(Box::new(Decided { request: Arc::new(request), decision }))]);
+    println!("{} bytes: {body}", body.len());
+    assert!(body.len() <= DECISION_BYTES_MAX, "{} bytes: {body}", body.len());
+}
+
+#[test]
+fn events_of_every_kind_are_read_back_as_they_were_written() {
+    for seed in 0..400 {
+        let mut random = Rng::with_seed(seed);
+        let mut card = Card::default();
+        let policy = policy("50000 daily; 5 rolling(36h); 200000 monthly; 700 all_time; 900 yearly");
+        card.adopt(policy.controls.spending_limits.iter().map(|limit| &limit.window), random.bool(), at(0))
+            .unwrap();
+        let mut events = Vec::new();
+        for _ in 0..40 {
+            let event = event(&mut random, &card, &policy);
+            card.apply(&event);
+            events.push(event);
+        }
+        let back = decode(&encode(&events)).unwrap_or_else(|cause| panic!("seed {seed}: {cause}"));
+        assert_eq!(back, events, "seed {seed}");
+        for (before, after) in events.iter().zip(&back) {
+            assert_eq!(authorization_of(before), authorization_of(after));
+        }
+    }
+}
+
+#[test]
+fn a_body_that_no_build_wrote_says_what_is_wrong_with_it() {
+    let check = |body: &str, expected: &str| {
+        let told = decode(body).expect_err(body).to_string();
+        assert!(told.contains(expected), "{body}: {told}");
+    };
+    check("", "expected a journal entry of form 1");
+    check("{}", "expected a journal entry of form 1");
+    check("[2]", "form 2, this build reads up to 1");
+    check("[-1]", "expected a journal entry of form 1");
+    check(r#"[1,{"invented":{}}]"#, "unknown variant");
+    check(
+        r#"[1,{"observed":{"event":"evt_1","card":"ic_1","created":0,"received_at":0,"other":"NOT A TYPE"}}]"#,
+        "`other` is `NOT A TYPE`",
+    );
+    check(
+        r#"[1,{"observed":{"event":"evt 1","card":"ic_1","created":0,"received_at":0,"other":"a.b"}}]"#,
+        "`event` is `evt 1`",
+    );
+    assert_eq!(decode("[1]").unwrap(), Vec::new());
+    assert_eq!(decode("[]").unwrap(), Vec::new());
+}
+
+#[test]
+fn bytes_that_were_damaged_are_refused_and_never_a_crash() {
+    let mut random = Rng::with_seed(7);
+    let (card, policy) = (Card::default(), policy("50000 daily"));
+    let events: Vec<Event> = (0..20).map(|_| event(&mut random, &card, &policy)).collect();
+    let body = encode(&events);
+    for _ in 0..300 {
+        let mut bytes = body.clone().into_bytes();
+        let place = random.usize(0..bytes.len());
+        match random.u8(0..3) {
+            0 if bytes[place].is_ascii() => bytes[place] = random.u8(b' '..=b'~'),
+            1 => bytes.truncate(place),
+            _ => drop(bytes.remove(place)),
+        }
+        // What still reads as a body is one; nothing else is asked of it.
+        if let Ok(text) = std::str::from_utf8(&bytes) {
+            drop(decode(text));
+        }
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(1_795_000_000_i64.saturating_add(seconds))
+}
+
+/// `50000 daily`; those that roll are counts.
+fn policy(limits: &str) -> Arc<CardPolicy> {
+    let limit = |text: &str| {
+        let (max, interval) = text.split_once(' ').unwrap();
+        let interval = Interval::parse(interval).unwrap();
+        let is_count = matches!(interval, Interval::Rolling(_));
+        let window = Window {
+            measure: if is_count { Measure::Count } else { Measure::Amount(Some(Currency::USD)) },
+            interval,
+            time_zone: if interval == Interval::Daily {
+                Zone::UTC
+            } else {
+                Zone::new("Europe/Berlin").unwrap()
+            },
+            categories: is_count.then(|| {
+                [Category::named("restaurants"), Category::named("bakeries")].into_iter().flatten().collect()
+            }),
+            merchants: (interval == Interval::AllTime).then(|| [NetworkId::new("0042").unwrap()].into()),
+        };
+        Limit { max: max.parse().unwrap(), window: Arc::new(window) }
+    };
+    let default =
+        Overrides { spending_limits: Some(limits.split("; ").map(limit).collect()), ..Overrides::default() };
+    let (groups, cards) = Default::default();
+    Policy::new(PolicyVersion::new("9f86d081"), &default, &groups, cards).for_card(None, None)
+}
+
+fn merchant(category: &str, country: &str, network_id: &str) -> Merchant {
+    Merchant {
+        category: Category::of(Some(category), None),
+        country: Country::new(country),
+        network_id: NetworkId::new(network_id),
+    }
+}
+
+/// A question with ids as long as Stripe's.
+fn question() -> AuthorizationRequest {
+    AuthorizationRequest {
+        event: EventId::new("evt_1NKkcLFk9ZxCMkXhmK1Qj3Vb").unwrap(),
+        authorization: AuthorizationId::new("iauth_1NKkcLFk9ZxCMkXhZ6vXzq0T").unwrap(),
+        card: CardId::new("ic_1NKkcLFk9ZxCMkXhB1d5y8Ws"),
+        card_currency: Some(Currency::USD),
+        group: None,
+        received_at: Timestamp::from_micros(1_795_000_000_123_456),
+        created: at(0),
+        history_entries: 0,
+        approved_before: 0,
+        asked: Ok(Money::new(2_000, Currency::USD)),
+        is_amount_controllable: false,
+        cashback: 0,
+        merchant: Merchant::default(),
+        card_presence: Some(CardPresence::NotPresent),
+        verified_by_fraud_challenge: false,
+        livemode: true,
+        connected_account: None,
+        stripe_controls: None,
+    }
+}
+
+fn event(random: &mut Rng, card: &Card, policy: &CardPolicy) -> Event {
+    match random.u8(0..10) {
+        0..=3 => {
+            let request = request(random);
+            let mut decision = decide(card, policy, &request);
+            decision.challenge = random.bool();
+            decision.violation = request.asked.err();
+            decision.stages =
+                Stages { verify_us: random.u32(..), decide_us: random.u32(..), ..Stages::default() };
+            let decided = Box::new(Decided { request: Arc::new(request), decision });
+            if random.u8(0..4) == 0 { Event::StoodIn(decided) } else { Event::Decided(decided) }
+        }
+        4..=7 => Event::Observed(Box::new(Observation {
+            event: EventId::new(&format!("evt_{}", random.u16(..))).unwrap(),
+            created: at(random.i64(0..900_000)),
+            received_at: at(random.i64(0..900_000)),
+            livemode: random.bool(),
+            connected_account: random.bool().then(|| ConnectedAccountId::new("acct_1").unwrap()),
+            card: CardId::new("ic_1").unwrap(),
+            fact: fact(random),
+        })),
+        8 => {
+            let mut records = card.authorizations.iter();
+            let found = records.nth(random.usize(0..=card.authorizations.len()));
+            found.map_or(Event::Snapshot(Box::new(card.clone())), |(id, authorization)| {
+                let (id, authorization) = (id.clone(), authorization.clone());
+                Event::Recalled(Box::new(Recalled { id, authorization }))
+            })
+        }
+        _ => Event::Snapshot(Box::new(card.clone())),
+    }
+}
+
+fn request(random: &mut Rng) -> AuthorizationRequest {
+    let violation = Violation::ALL[random.usize(0..Violation::ALL.len())];
+    let currency = ["usd", "jpy", "kwd"][random.usize(0..3)].parse().unwrap();
+    AuthorizationRequest {
+        event: EventId::new(&format!("evt_{}", random.u16(..))).unwrap(),
+        authorization: authorization(random),
+        card: random.bool().then(|| CardId::new("ic_1").unwrap()),
+        card_currency: random.bool().then_some(currency),
+        group: random.bool().then(|| "travel \"and\" \u{e9}\u{1f600}\n".into()),
+        received_at: Timestamp::from_micros(at(0).as_micros().saturating_add(random.i64(0..900_000_000_000))),
+        created: if random.bool() { at(0) } else { Timestamp::default() },
+        history_entries: random.u32(0..4),
+        approved_before: random.i64(0..3_000),
+        asked: if random.u8(0..6) == 0 {
+            Err(violation)
+        } else {
+            Ok(Money::new(random.i64(0..9_000), currency))
+        },
+        is_amount_controllable: random.bool(),
+        cashback: random.i64(0..2),
+        merchant: place(random),
+        card_presence: [None, Some(CardPresence::Present), Some(CardPresence::NotPresent)]
+            [random.usize(0..3)],
+        verified_by_fraud_challenge: random.bool(),
+        livemode: random.bool(),
+        connected_account: random.bool().then(|| ConnectedAccountId::new("acct_1").unwrap()),
+        stripe_controls: None,
+    }
+}
+
+fn fact(random: &mut Rng) -> Fact {
+    match random.u8(0..6) {
+        0 | 1 => Fact::Authorization(Box::new(AuthorizationSeen {
+            id: authorization(random),
+            is_update: random.bool(),
+            created: at(0),
+            amount: Money::new(random.i64(0..9_000), Currency::USD),
+            approved: random.bool(),
+            status: AuthorizationStatus::ALL[random.usize(0..4)],
+            history: (0..random.i64(0..3))
+                .map(|number| HistoryEntry {
+                    amount: random.i64(0..9_000),
+                    approved: random.bool(),
+                    created: at(number),
+                    reason: ["webhook_approved", "a_reason_of_2031"][random.usize(0..2)].into(),
+                })
+                .collect(),
+            transactions: random.u32(0..3),
+            merchant: place(random),
+        })),
+        2 | 3 => Fact::Transaction(Box::new(TransactionSeen {
+            id: TransactionId::new(&format!("ipi_{}", random.u8(0..9))).unwrap(),
+            is_update: random.bool(),
+            created: if random.bool() { at(9) } else { Timestamp::default() },
+            kind: if random.bool() { TransactionKind::Capture } else { TransactionKind::Refund },
+            amount: random.i64(-9_000..9_000),
+            currency: random.bool().then_some(Currency::USD),
+            authorization: random.bool().then(|| authorization(random)),
+            merchant: place(random),
+        })),
+        4 => Fact::Card(Box::new(CardSeen {
+            is_update: random.bool(),
+            is_active: random.bool(),
+            currency: random.bool().then_some(Currency::USD),
+            group: random.bool().then(|| "travel".into()),
+            replacement_for: random.bool().then(|| CardId::new("ic_0").unwrap()),
+        })),
+        _ => Fact::Other(EventType::new("issuing_token.created").unwrap()),
+    }
+}
+
+fn authorization(random: &mut Rng) -> AuthorizationId {
+    AuthorizationId::new(&format!("iauth_{}", random.u8(0..6))).unwrap()
+}
+
+fn place(random: &mut Rng) -> Merchant {
+    [
+        Merchant::default(),
+        merchant("restaurants", "be", "0042"),
+        merchant("a_category_of_2031", "US", ""),
+        merchant("bakeries", "", "42"),
+    ][random.usize(0..4)]
+    .clone()
+}

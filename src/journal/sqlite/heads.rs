@@ -18,13 +18,13 @@ pub(super) struct Heads {
 
 impl Heads {
     /// The head, if it is remembered. Whoever is asked for stays young.
-    pub(super) fn get(&mut self, account: &Account) -> Option<Place> {
-        if let Some(place) = self.young.get(account) {
-            return Some(*place);
+    pub(super) fn get_mut(&mut self, account: &Account) -> Option<&mut Place> {
+        if !self.old.is_empty()
+            && let Some((account, place)) = self.old.remove_entry(account)
+        {
+            self.put(account, place);
         }
-        let (account, place) = self.old.remove_entry(account)?;
-        self.put(account, place);
-        Some(place)
+        self.young.get_mut(account)
     }
 
     /// Remembers a head.

@@ -16,6 +16,7 @@ mod opening;
 mod recent;
 mod index;
 mod heads;
+mod draft;
 mod writer;
 mod upkeep;
 mod reader;

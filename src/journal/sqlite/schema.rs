@@ -6,7 +6,7 @@ use std::{borrow::Cow, path::Path, time::Duration};
 use rusqlite::{Connection, OpenFlags, config::DbConfig, params};
 
 use crate::{
-    domain::{Account, Timestamp},
+    domain::{Account, AuthorizationId, Timestamp},
     journal::{Append, Entry, EntryId},
 };
 
@@ -76,7 +76,7 @@ impl<'a> Row<'a> {
         let authorizations = match append.authorizations.as_slice() {
             [] => Cow::Borrowed(""),
             [only] => Cow::Borrowed(only.as_str()),
-            several => Cow::Owned(several.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" ")),
+            several => Cow::Owned(several.iter().map(AuthorizationId::as_str).collect::<Vec<_>>().join(" ")),
         };
         Self {
             lsn,

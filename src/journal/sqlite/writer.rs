@@ -15,12 +15,13 @@ use tracing::warn;
 
 use super::{
     Shared, Vitals, beside,
+    draft::{Draft, Judged, Verdict},
     heads::Heads,
     index::Lookup,
     mark::Point,
     opening::Tip,
     recent::{self, GENERATION_ENTRIES, Place},
-    schema::{self, Row},
+    schema,
     upkeep::{self, Bell},
 };
 use crate::{
@@ -63,31 +64,6 @@ pub(super) struct Writer {
     /// Bytes in the log, about, and how many shall be there before upkeep is asked to fold it.
     wal_bytes: u64,
     fold_at_bytes: u64,
-}
-
-/// What one append will be told, once the transaction went through.
-#[derive(Clone, Copy)]
-enum Verdict {
-    /// Goes in.
-    Accepted,
-    /// Is in already, since then.
-    Repeated(Timestamp),
-    /// Another entry is where this one should go.
-    Conflict,
-    /// No journal can hold it.
-    Rejected,
-}
-
-/// A verdict, and whether it rests on what the same transaction writes, and falls with it.
-type Judged = (Verdict, bool);
-
-/// The transaction that is being put together.
-struct Draft<'a> {
-    at: Timestamp,
-    /// Its first entry's number.
-    first: u64,
-    next: u64,
-    rows: Vec<(&'a Append, Row<'a>)>,
 }
 
 /// Why a transaction did not go through.
@@ -138,7 +114,13 @@ impl Writer {
         // If this thread ends by a panic, nobody knows what it wrote.
         let mut last_will = LastWill { vitals: Arc::clone(&self.shared.vitals), is_orderly: false };
         let closing = self.serve(&mut inbox, &bell);
-        // Whoever still asks is refused; the bell's end lets upkeep put everything away.
+        inbox.close();
+        while let Some(Command::Append(work)) = inbox.blocking_recv() {
+            let refusals = vec![self.shared.vitals.refusal(); work.batch.len()];
+            // Whoever went away needs no refusal.
+            let _ = work.reply.send(refusals);
+        }
+        // The bell's end lets upkeep put everything away.
         drop((inbox, bell));
         if upkeep.join().is_err() {
             self.shared.vitals.die("its upkeep panicked".into());
@@ -230,50 +212,42 @@ impl Writer {
         if is_written && !draft.rows.is_empty() {
             self.publish(&draft, bell)?;
         }
-        let outcome = |(verdict, falls)| match verdict {
-            _ if falls && !is_written => Outcome::Rejected,
-            Verdict::Accepted => Outcome::Durable { at },
-            Verdict::Repeated(at) => Outcome::Durable { at },
-            Verdict::Conflict => Outcome::Conflict,
-            Verdict::Rejected => Outcome::Rejected,
+        let outcome = |(verdict, falls)| {
+            Ok(match verdict {
+                _ if falls && !is_written => Outcome::Rejected,
+                Verdict::Accepted => Outcome::Durable { at },
+                Verdict::Repeated(lsn) => Outcome::Durable { at: self.written_at(lsn)? },
+                Verdict::Conflict => Outcome::Conflict,
+                Verdict::Rejected => Outcome::Rejected,
+            })
         };
-        Ok(judged.into_iter().map(|of_batch| of_batch.into_iter().map(outcome).collect()).collect())
+        judged.into_iter().map(|of_batch| of_batch.into_iter().map(outcome).collect()).collect()
     }
 
-    /// Holds an append against the head of its chain, and drafts its row where it fits.
+    /// Holds an append against the head of its chain, as drafted so far, and drafts its row where it fits.
     fn judge<'a>(
         &mut self,
         append: &'a Append,
         batch_first: u64,
         draft: &mut Draft<'a>,
     ) -> Result<Judged, String> {
-        let place = self.place(&append.account)?;
-        let is_of_draft = place.lsn >= draft.first;
-        let is_of_batch = place.lsn >= batch_first;
-        if place.head == append.head && !is_of_batch {
-            if !append.is_writable() {
-                return Ok((Verdict::Rejected, false));
-            }
-            let lsn = draft.next;
-            draft.rows.push((append, Row::of(append, lsn, place.lsn, draft.at)));
-            draft.next = lsn.saturating_add(1);
-            self.heads.put(append.account.clone(), Place { lsn, head: append.next_head() });
-            return Ok((Verdict::Accepted, true));
+        if let Some(place) = self.heads.get_mut(&append.account) {
+            return Ok(draft.judge(append, place, batch_first));
         }
-        if !append.is(place.head) || is_of_batch {
-            return Ok((Verdict::Conflict, is_of_draft));
+        let mut place = match self.shared.recent.place(&append.account) {
+            Some(place) => place,
+            None => self.indexed(&append.account)?,
+        };
+        let judged = draft.judge(append, &mut place, batch_first);
+        if place != Place::default() {
+            self.heads.put(append.account.clone(), place);
         }
-        let at = if is_of_draft { draft.at } else { self.written_at(place.lsn)? };
-        Ok((Verdict::Repeated(at), is_of_draft))
+        Ok(judged)
     }
 
-    /// Where the account's chain ends, drafted entries included.
-    fn place(&mut self, account: &Account) -> Result<Place, String> {
-        if let Some(place) = self.heads.get(account).or_else(|| self.shared.recent.place(account)) {
-            return Ok(place);
-        }
-        let indexed = self.index.place(account).map_err(|error| format!("cannot read its index: {error}"))?;
-        Ok(indexed.unwrap_or_default())
+    fn indexed(&self, account: &Account) -> Result<Place, String> {
+        let place = self.index.place(account).map_err(|error| format!("cannot read its index: {error}"))?;
+        Ok(place.unwrap_or_default())
     }
 
     fn written_at(&self, lsn: u64) -> Result<Timestamp, String> {
@@ -400,3 +374,6 @@ impl Drop for LastWill {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

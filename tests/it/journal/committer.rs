@@ -178,20 +178,20 @@ async fn whoever_panics_on_an_outcome_harms_nobody_else() {
 
 #[tokio::test]
 async fn the_next_append_may_be_submitted_from_the_outcome_of_the_last() {
-    fn go_on(committer: Arc<Committer>, mut writer: Writer, left: usize, done: mpsc::Sender<Writer>) {
+    fn go_on(committer: &Arc<Committer>, mut writer: Writer, left: usize, done: mpsc::Sender<Writer>) {
         let append = writer.next(&format!("[{left}]"));
-        let next = Arc::clone(&committer);
+        let next = Arc::clone(committer);
         committer.submit(
             append,
             Box::new(move |outcome| {
                 assert!(is_durable(outcome));
-                if left == 0 { done.try_send(writer).unwrap() } else { go_on(next, writer, left - 1, done) }
+                if left == 0 { done.try_send(writer).unwrap() } else { go_on(&next, writer, left - 1, done) }
             }),
         );
     }
     let desk = Desk::new([]);
     let (done, mut is_done) = mpsc::channel(1);
-    go_on(Arc::clone(&desk.committer), Writer::new("chained"), 999, done);
+    go_on(&desk.committer, Writer::new("chained"), 999, done);
     let writer = is_done.recv().await.unwrap();
     assert_eq!(writer.head.seq, 1000);
     assert_eq!(bodies(&*desk.journal, &writer.account, Reach::Genesis).await.len(), 1000);

@@ -1,5 +1,19 @@
 //! The journal: one suite that every implementation runs, and what only a file has to survive.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    reason = "a test that is wrong shall stop"
+)]
+
 mod child;
 mod conformance;
 mod committer;
@@ -89,11 +103,13 @@ pub(crate) async fn fill(journal: &dyn Journal, writer: &mut Writer, entries: us
     written
 }
 
+type Named = (&'static str, Arc<dyn Journal>);
+
 /// Every implementation, with a name for messages. The directory goes when it is dropped.
-fn implementations() -> (tempfile::TempDir, Vec<(&'static str, Arc<dyn Journal>)>) {
+fn implementations() -> (tempfile::TempDir, Vec<Named>) {
     let directory = tempfile::tempdir().unwrap();
     let sqlite = |name: &str| Arc::new(open(&directory.path().join(name)).unwrap());
-    let all: Vec<(&str, Arc<dyn Journal>)> = vec![
+    let all: Vec<Named> = vec![
         ("memory", Arc::new(Memory::new())),
         ("sqlite", sqlite("a.db")),
         ("faulty memory", Arc::new(Faulty::new(Arc::new(Memory::new()), Script::default()))),
@@ -138,4 +154,34 @@ async fn a_closed_journal_refuses_everything() {
         assert!(journal.load(&writer.account, Reach::Genesis).await.is_err(), "{name}");
         assert!(journal.scan(0, 1).await.is_err(), "{name}");
     }
+}
+
+#[tokio::test]
+async fn appends_that_meet_a_close_are_definite() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    let journal = Arc::new(open(&path).unwrap());
+    let writers: Vec<Writer> = (0..200).map(|n| Writer::new(&format!("meets{n}"))).collect();
+    let appends: Vec<_> = writers
+        .iter()
+        .map(|writer| {
+            let (journal, mut writer) = (Arc::clone(&journal), writer.clone());
+            tokio::spawn(async move { append_one(&*journal, writer.next("[]")).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    journal.close().await;
+    let mut outcomes = Vec::new();
+    for append in appends {
+        outcomes.push(append.await.unwrap());
+    }
+    let journal = open(&path).unwrap();
+    for (writer, outcome) in writers.iter().zip(outcomes) {
+        let written = bodies(&journal, &writer.account, Reach::Genesis).await.len();
+        match outcome {
+            Outcome::Durable { .. } => assert_eq!(written, 1),
+            outcome => assert_eq!((outcome, written), (Outcome::Rejected, 0)),
+        }
+    }
+    journal.close().await;
 }

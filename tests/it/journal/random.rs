@@ -233,8 +233,8 @@ async fn random_operations_agree_with_the_model_under_faults() {
     for (inner, operations) in [(Arc::new(Memory::new()) as Arc<dyn Journal>, 3_000), (sqlite, 600)] {
         let seed = fastrand::u64(..);
         let faulty = Arc::new(Faulty::new(inner, Script::seeded(seed, Odds::ROUGH)));
-        let (_, seen) = check(faulty.clone(), seed, operations).await;
-        assert!(seen["unknown"] > 200 && seen["rejected"] > 40, "the faults were met: {seen:?}");
+        let (_, met) = check(faulty.clone(), seed, operations).await;
+        assert!(met["unknown"] > 200 && met["rejected"] > 40, "the faults were met: {met:?}");
         faulty.heal();
         assert!(!all(&*faulty).await.is_empty());
         faulty.close().await;

@@ -1,12 +1,7 @@
 //! `kill -9` of a process that appends: whatever it had acknowledged is there, and nothing stands in the way of its
 //! successor.
 
-use std::{
-    collections::HashMap,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use tollgate::{
     domain::Account,
@@ -22,23 +17,22 @@ async fn append_until_killed(path: &Path) {
     let journal = Arc::new(open(path).unwrap());
     let observer = Arc::new(|_: usize, _: Duration| {});
     let committer = Arc::new(Committer::new(journal.clone(), CommitterSettings::default(), observer));
-    let said = Arc::new(Mutex::new(()));
     for n in 0..ACCOUNTS {
         let account = Account::new(&format!("ic_killed_{n}")).unwrap();
         let chain = journal.load(&account, Reach::Snapshot).await.unwrap();
         let head = chain.last().map(|last| Head { seq: last.seq, id: last.id }).unwrap_or_default();
-        go_on(Arc::clone(&committer), Writer { account, head }, Arc::clone(&said));
+        go_on(&committer, Writer { account, head });
     }
     std::future::pending::<()>().await;
 }
 
-fn go_on(committer: Arc<Committer>, mut writer: Writer, said: Arc<Mutex<()>>) {
+fn go_on(committer: &Arc<Committer>, mut writer: Writer) {
     let append = writer.next(&format!("[{:?}]", "x".repeat(200)));
-    let next = Arc::clone(&committer);
+    let next = Arc::clone(committer);
     let done = move |outcome| {
         assert!(is_durable(outcome));
         child::say(&format!("{} {} {}", writer.account, writer.head.seq, writer.head.id.get()));
-        go_on(next, writer, said);
+        go_on(&next, writer);
     };
     committer.submit(append, Box::new(done));
 }

@@ -40,7 +40,10 @@ fn image(from: &Path, to: &Path, suffixes: &[&str]) {
 }
 
 fn forget(path: &Path, suffixes: &[&str]) {
-    suffixes.iter().for_each(|suffix| drop(fs::remove_file(beside(path, suffix))));
+    for suffix in suffixes {
+        // What is not there is forgotten already.
+        let _ = fs::remove_file(beside(path, suffix));
+    }
 }
 
 #[track_caller]
