@@ -179,6 +179,10 @@ impl Authorization {
         self.merchant = request.merchant.clone();
         self.currency = request.asked.ok().map(|asked| asked.currency).or(self.currency);
         let unseen = self.unseen_before(request);
+        if self.answers.is_empty() {
+            // Most have one answer for ever; a vector that grows by itself would make room for four.
+            self.answers.reserve_exact(1);
+        }
         let question = request.question();
         let answer = decision.answer(request.is_amount_controllable);
         if unseen > 0 {
