@@ -14,7 +14,8 @@ use super::{
     Arrival, Cause,
     batch::{Batch, Reply},
     books::{Folded, NotFolded},
-    directory::{Backlog, Lease, Shared},
+    directory::{Backlog, Shared},
+    lease::Lease,
     micros,
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(super) enum Message {
     Committed(EntryId, journal::Outcome),
     /// The journal was read again, after the append of this id lost its place.
     Reconciled(EntryId, Result<Box<Reconciliation>, NotFolded>),
+    /// Leave the books to the directory, and end, if there is nothing to do.
+    Rest,
     /// Leave memory, if there is nothing to do.
     Passivate(Passivation),
 }
@@ -81,6 +84,8 @@ pub(super) struct Arguments {
     pub(super) account: Account,
     pub(super) shared: Arc<Shared>,
     pub(super) lease: Lease,
+    /// The books, where they are in memory already.
+    pub(super) folded: Option<Box<Folded>>,
 }
 
 /// The actor. All that it knows is in its [`Desk`].
@@ -96,8 +101,8 @@ impl Actor for CardActor {
         myself: ActorRef<Message>,
         arguments: Arguments,
     ) -> Result<Box<Desk>, ActorProcessingErr> {
-        let Arguments { account, shared, lease } = arguments;
-        let desk = Desk {
+        let Arguments { account, shared, lease, folded } = arguments;
+        let mut desk = Desk {
             myself,
             account,
             shared,
@@ -117,7 +122,13 @@ impl Actor for CardActor {
             leaving: None,
             woken: Some(clock::instant()),
         };
-        desk.load();
+        if let Some(folded) = folded {
+            desk.woken = None;
+            desk.phase = Phase::Ready;
+            desk.take(*folded);
+        } else {
+            desk.load();
+        }
         Ok(Box::new(desk))
     }
 
@@ -191,6 +202,10 @@ pub(super) struct Desk {
 
 impl Desk {
     fn handle(&mut self, message: Message) {
+        if self.lease.is_given_up() {
+            // Whatever was asked of the card is asked of the next actor: this one has been told to go more than once.
+            return;
+        }
         match (message, &mut self.phase) {
             (work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(..)), Phase::Loading(waiting)) => {
                 waiting.push(work);
@@ -206,9 +221,12 @@ impl Desk {
             (Message::Found(work, result), _) => self.found(*work, result),
             (Message::Committed(id, outcome), _) => self.committed(id, outcome),
             (Message::Reconciled(id, result), _) => self.reconciled(id, result),
+            (Message::Rest, _) => self.rest(),
             (Message::Passivate(cause), _) => self.passivate(cause),
         }
-        self.dispatch();
+        if !self.lease.is_given_up() {
+            self.dispatch();
+        }
     }
 
     fn ask(&mut self, ask: Box<Ask>, looked: Looked) {
@@ -361,13 +379,34 @@ impl Desk {
         self.next.push(event, reply);
     }
 
-    /// Leaves memory if there is nothing to do, behind a snapshot if anything was written since the last.
-    fn passivate(&mut self, cause: Passivation) {
-        let is_busy = self.in_flight.is_some()
+    fn is_busy(&self) -> bool {
+        self.in_flight.is_some()
             || !self.next.is_empty()
             || self.lookups > 0
-            || matches!(self.phase, Phase::Loading(_));
-        if is_busy {
+            || matches!(self.phase, Phase::Loading(_))
+    }
+
+    /// Leaves the books to the directory if there is nothing to do, until somebody asks for the card again.
+    fn rest(&mut self) {
+        if self.is_busy() || !matches!(self.phase, Phase::Ready) {
+            return;
+        }
+        let folded = Folded {
+            card: std::mem::take(&mut self.card),
+            head: self.head,
+            entries_since_snapshot: self.entries_since_snapshot,
+            events_since_snapshot: self.events_since_snapshot,
+            snapshot_size: self.snapshot_size,
+        };
+        match self.lease.rest(Box::new(folded)) {
+            Ok(()) => drop(self.myself.drain()),
+            Err(folded) => self.take(*folded),
+        }
+    }
+
+    /// Leaves memory if there is nothing to do, behind a snapshot if anything was written since the last.
+    fn passivate(&mut self, cause: Passivation) {
+        if self.is_busy() {
             return;
         }
         self.leaving = Some(cause);

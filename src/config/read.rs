@@ -148,6 +148,7 @@ fn actors(reader: &mut Reader) -> Option<actors::Settings> {
         in_flight_max: in_flight_max?,
         card_queue_max: card_queue_max?,
         card_idle_after: card_idle_after?,
+        card_rests_after: actors::CARD_RESTS_AFTER,
         cards_resident_max: cards_resident_max?,
         loads_max: loads_max?,
         stand_in: stand_in?,

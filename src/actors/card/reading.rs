@@ -71,6 +71,7 @@ impl Desk {
                         | Message::Found(..)
                         | Message::Committed(..)
                         | Message::Reconciled(..)
+                        | Message::Rest
                         | Message::Passivate(_) => {}
                     }
                 }
