@@ -7,3 +7,4 @@ mod explanations;
 mod crash;
 mod drain;
 mod overload;
+mod stand_in;
