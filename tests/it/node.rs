@@ -8,3 +8,4 @@ mod crash;
 mod drain;
 mod overload;
 mod stand_in;
+mod bad_disk;
