@@ -25,6 +25,12 @@ mod demo;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod deliveries;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod tidy;
