@@ -23,7 +23,7 @@ use crate::{
     domain::{
         Account, Answer, Authorization, AuthorizationId, AuthorizationRequest, Card, CardPolicy, Controls,
         Decided, Event, Fact, NeedsHistory, Observation, Outcome, Policy, Reason, Recalled, Source, Stages,
-        StripeOutcome, Timestamp, decide, limits_in_force,
+        StripeOutcome, decide, limits_in_force,
     },
     journal::{self, EntryId, Head},
     metrics::{Agrees, Passivation, Stage},
@@ -231,7 +231,7 @@ impl Desk {
             return self.repeat(answer, *ask);
         }
         if looked == Looked::Not
-            && self.card.may_have_forgotten(&ask.request.authorization, ask.request.created)
+            && self.card.may_have_forgotten(&ask.request.authorization, Some(ask.request.created))
         {
             return self.look_up(Work::Ask(ask));
         }
@@ -293,8 +293,8 @@ impl Desk {
         self.lease.leave_queue();
         self.leaving = None;
         let spoken_of = match &book.observation.fact {
-            Fact::Authorization(seen) => Some((&seen.id, seen.created)),
-            Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, Timestamp::MIN)),
+            Fact::Authorization(seen) => Some((&seen.id, Some(seen.created))),
+            Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, None)),
             Fact::Card(_) | Fact::Other(_) => None,
         };
         if looked == Looked::Not
@@ -359,7 +359,7 @@ impl Desk {
             in_flight.into_iter().chain([&self.next]).any(|batch| batch.place_of(request).is_some());
         let is_free = match self.card.answer_to(request) {
             Some(answered) => answered.answer.source != Source::StandIn && is_unreleased,
-            None => !self.card.may_have_forgotten(&request.authorization, request.created),
+            None => !self.card.may_have_forgotten(&request.authorization, Some(request.created)),
         };
         if is_free {
             self.shared.unconfirmed.answered(&self.account, &decided);

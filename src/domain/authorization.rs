@@ -320,6 +320,12 @@ impl Authorization {
         self.hold().saturating_add(self.captured()).saturating_sub(granted).max(0)
     }
 
+    /// Whether nothing is known of it after all.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.answers.is_empty() && self.seen.is_none() && self.transactions.is_empty()
+    }
+
     /// What it came to.
     #[must_use]
     pub fn totals(&self) -> Totals {

@@ -124,10 +124,14 @@ impl Card {
         self.authorizations.get(&request.authorization)?.answer_to(request)
     }
 
-    /// Whether an authorization that these books do not have may have been in them once.
+    /// Whether an authorization that these books do not have may have been in them once. Where nobody says when it
+    /// was created, it may.
     #[must_use]
-    pub fn may_have_forgotten(&self, authorization: &AuthorizationId, created: Timestamp) -> bool {
-        created <= self.forgotten.created_through && !self.authorizations.contains_key(authorization)
+    pub fn may_have_forgotten(&self, authorization: &AuthorizationId, created: Option<Timestamp>) -> bool {
+        let through = self.forgotten.created_through;
+        through > Timestamp::MIN
+            && created.is_none_or(|created| created <= through)
+            && !self.authorizations.contains_key(authorization)
     }
 
     /// Books an event. What happened, happened: this cannot fail.
@@ -241,11 +245,13 @@ impl Card {
     /// Takes a record back. The sums count it still. Transactions that a correction has moved elsewhere stay there.
     fn recalled(&mut self, recalled: &Recalled) {
         let mut authorization = recalled.authorization.clone();
-        self.let_go = self.let_go.minus(authorization.totals());
         authorization.transactions.retain(|id, _| {
             !self.unlinked.contains_key(id) && self.place_of(id).is_none_or(|place| place == recalled.id)
         });
-        self.authorizations.insert(recalled.id.clone(), authorization);
+        if !authorization.is_bare() {
+            self.let_go = self.let_go.minus(recalled.authorization.totals());
+            self.authorizations.insert(recalled.id.clone(), authorization);
+        }
     }
 
     fn observed(&mut self, observation: &Observation) {
@@ -328,10 +334,7 @@ impl Card {
         self.change(place, |authorization| {
             authorization.transactions.remove(id);
         });
-        let is_bare = self.authorizations.get(place).is_some_and(|record| {
-            record.answers.is_empty() && record.seen.is_none() && record.transactions.is_empty()
-        });
-        if is_bare {
+        if self.authorizations.get(place).is_some_and(Authorization::is_bare) {
             self.authorizations.remove(place);
         }
     }
