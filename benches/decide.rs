@@ -82,7 +82,9 @@ fn card(policy: &CardPolicy, purchases: u32) -> Card {
         let decision = decide(&card, policy, &request);
         let (id, at) = (request.authorization.clone(), request.received_at);
         card.apply(&Event::Decided(Box::new(Decided { request, decision })));
-        captured(id, at, number).iter().for_each(|event| card.apply(event));
+        for event in captured(id, at, number) {
+            card.apply(&event);
+        }
         if number.is_multiple_of(64) {
             card.forget(card.time);
         }
