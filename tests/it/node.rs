@@ -9,3 +9,7 @@ mod drain;
 mod overload;
 mod stand_in;
 mod bad_disk;
+mod settings;
+mod policy;
+mod privacy;
+mod bounds;
