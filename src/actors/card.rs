@@ -2,6 +2,7 @@
 //! leave when their own entry is durable. It never waits for I/O: what it has asked for comes back as a message.
 
 mod append;
+mod owed;
 mod reading;
 
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub(super) enum Message {
     Committed(EntryId, journal::Outcome),
     /// The journal was read again, after the append of this id lost its place.
     Reconciled(EntryId, Result<Box<Reconciliation>, NotFolded>),
+    /// Try again to book what is owed.
+    BookOwed,
     /// Leave memory, if there is nothing to do.
     Passivate(Passivation),
 }
@@ -67,7 +70,7 @@ pub(super) struct Book {
 pub(super) struct StoodIn {
     pub(super) decided: Decided,
     /// Its place among those that are on their way.
-    pub(super) _backlog: Backlog,
+    pub(super) backlog: Backlog,
 }
 
 /// What may have to wait for a look into the journal.
@@ -108,6 +111,7 @@ impl Actor for CardActor {
             head: Head::default(),
             in_flight: None,
             next: Batch::default(),
+            owed: Batch::default(),
             lookups: 0,
             needs_history: false,
             conflicts: 0,
@@ -173,6 +177,8 @@ pub(super) struct Desk {
     head: Head,
     in_flight: Option<InFlight>,
     next: Batch,
+    /// Answers given without the books that the journal did not take; part of the tentative state.
+    owed: Batch,
     /// Work that waits for a look into the journal.
     lookups: usize,
     /// A window of the policy reaches back further than the books: fold the whole history before going on.
@@ -201,7 +207,8 @@ impl Desk {
             }
             (Message::Ask(ask), Phase::Ready) => self.ask(ask, Looked::Not),
             (Message::Book(book), Phase::Ready) => self.book(book, Looked::Not),
-            (Message::StoodIn(stood_in), Phase::Ready) => self.stood_in(stood_in.decided),
+            (Message::StoodIn(stood_in), Phase::Ready) => self.stood_in(*stood_in),
+            (Message::BookOwed, _) => self.book_owed(),
             (Message::Loaded(result), _) => self.loaded(result),
             (Message::Found(work, result), _) => self.found(*work, result),
             (Message::Committed(id, outcome), _) => self.committed(id, outcome),
@@ -251,6 +258,10 @@ impl Desk {
     fn repeat(&mut self, answer: Answer, ask: Ask) {
         let Ask { request, reply, .. } = ask;
         let reply = Reply::Answer(reply);
+        if answer.source == Source::StandIn {
+            // It left without being durable the first time.
+            return reply.tell(answer);
+        }
         let in_flight = self.in_flight.as_mut().map(|in_flight| &mut in_flight.batch);
         for batch in in_flight.into_iter().chain([&mut self.next]) {
             if let Some(place) = batch.place_of(&request) {
@@ -338,7 +349,8 @@ impl Desk {
     }
 
     /// Books an answer that was given without the books, unless the books have given theirs.
-    fn stood_in(&mut self, decided: Decided) {
+    fn stood_in(&mut self, stood_in: StoodIn) {
+        let StoodIn { decided, backlog } = stood_in;
         self.lease.leave_queue();
         self.leaving = None;
         let request = &decided.request;
@@ -351,7 +363,7 @@ impl Desk {
         };
         if is_free {
             self.shared.unconfirmed.answered(&self.account, &decided);
-            self.record(Event::StoodIn(Box::new(decided)), None);
+            self.record(Event::StoodIn(Box::new(decided)), Some(Reply::StoodIn(backlog)));
         }
     }
 
@@ -365,6 +377,7 @@ impl Desk {
     fn passivate(&mut self, cause: Passivation) {
         let is_busy = self.in_flight.is_some()
             || !self.next.is_empty()
+            || !self.owed.is_empty()
             || self.lookups > 0
             || matches!(self.phase, Phase::Loading(_));
         if is_busy {
@@ -381,7 +394,7 @@ impl Desk {
     /// Gives up the place in the directory, unless somebody is on the way here.
     fn leave(&mut self) {
         let cause = self.leaving.take().unwrap_or(Passivation::Failure);
-        if self.next.is_empty() && self.lease.give_up() {
+        if self.next.is_empty() && self.owed.is_empty() && self.lease.give_up() {
             self.shared.metrics.cards.passivations.get(cause).increment(1);
             drop(self.myself.drain());
         }

@@ -7,3 +7,5 @@ mod explanations;
 mod crash;
 mod drain;
 mod overload;
+mod stand_in;
+mod bad_disk;
