@@ -2,6 +2,7 @@
 //! leave when their own entry is durable. It never waits for I/O: what it has asked for comes back as a message.
 
 mod append;
+mod owed;
 mod reading;
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::{
     domain::{
         Account, Answer, Authorization, AuthorizationId, AuthorizationRequest, Card, CardPolicy, Controls,
         Decided, Event, Fact, NeedsHistory, Observation, Outcome, Policy, Reason, Recalled, Source, Stages,
-        StripeOutcome, Timestamp, decide, limits_in_force,
+        StripeOutcome, decide, limits_in_force,
     },
     journal::{self, EntryId, Head},
     metrics::{Agrees, Passivation, Stage},
@@ -47,6 +48,8 @@ pub(super) enum Message {
     Reconciled(EntryId, Result<Box<Reconciliation>, NotFolded>),
     /// Leave the books to the directory, and end, if there is nothing to do.
     Rest,
+    /// Try again to book what is owed.
+    BookOwed,
     /// Leave memory, if there is nothing to do.
     Passivate(Passivation),
 }
@@ -70,7 +73,7 @@ pub(super) struct Book {
 pub(super) struct StoodIn {
     pub(super) decided: Decided,
     /// Its place among those that are on their way.
-    pub(super) _backlog: Backlog,
+    pub(super) backlog: Backlog,
 }
 
 /// What may have to wait for a look into the journal.
@@ -113,6 +116,7 @@ impl Actor for CardActor {
             head: Head::default(),
             in_flight: None,
             next: Batch::default(),
+            owed: Batch::default(),
             lookups: 0,
             needs_history: false,
             conflicts: 0,
@@ -184,6 +188,8 @@ pub(super) struct Desk {
     head: Head,
     in_flight: Option<InFlight>,
     next: Batch,
+    /// Answers given without the books that the journal did not take; part of the tentative state.
+    owed: Batch,
     /// Work that waits for a look into the journal.
     lookups: usize,
     /// A window of the policy reaches back further than the books: fold the whole history before going on.
@@ -216,7 +222,8 @@ impl Desk {
             }
             (Message::Ask(ask), Phase::Ready) => self.ask(ask, Looked::Not),
             (Message::Book(book), Phase::Ready) => self.book(book, Looked::Not),
-            (Message::StoodIn(stood_in), Phase::Ready) => self.stood_in(stood_in.decided),
+            (Message::StoodIn(stood_in), Phase::Ready) => self.stood_in(*stood_in),
+            (Message::BookOwed, _) => self.book_owed(),
             (Message::Loaded(result), _) => self.loaded(result),
             (Message::Found(work, result), _) => self.found(*work, result),
             (Message::Committed(id, outcome), _) => self.committed(id, outcome),
@@ -242,7 +249,7 @@ impl Desk {
             return self.repeat(answer, *ask);
         }
         if looked == Looked::Not
-            && self.card.may_have_forgotten(&ask.request.authorization, ask.request.created)
+            && self.card.may_have_forgotten(&ask.request.authorization, Some(ask.request.created))
         {
             return self.look_up(Work::Ask(ask));
         }
@@ -269,6 +276,10 @@ impl Desk {
     fn repeat(&mut self, answer: Answer, ask: Ask) {
         let Ask { request, reply, .. } = ask;
         let reply = Reply::Answer(reply);
+        if answer.source == Source::StandIn {
+            // It left without being durable the first time.
+            return reply.tell(answer);
+        }
         let in_flight = self.in_flight.as_mut().map(|in_flight| &mut in_flight.batch);
         for batch in in_flight.into_iter().chain([&mut self.next]) {
             if let Some(place) = batch.place_of(&request) {
@@ -300,8 +311,8 @@ impl Desk {
         self.lease.leave_queue();
         self.leaving = None;
         let spoken_of = match &book.observation.fact {
-            Fact::Authorization(seen) => Some((&seen.id, seen.created)),
-            Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, Timestamp::MIN)),
+            Fact::Authorization(seen) => Some((&seen.id, Some(seen.created))),
+            Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, None)),
             Fact::Card(_) | Fact::Other(_) => None,
         };
         if looked == Looked::Not
@@ -356,7 +367,8 @@ impl Desk {
     }
 
     /// Books an answer that was given without the books, unless the books have given theirs.
-    fn stood_in(&mut self, decided: Decided) {
+    fn stood_in(&mut self, stood_in: StoodIn) {
+        let StoodIn { decided, backlog } = stood_in;
         self.lease.leave_queue();
         self.leaving = None;
         let request = &decided.request;
@@ -365,11 +377,11 @@ impl Desk {
             in_flight.into_iter().chain([&self.next]).any(|batch| batch.place_of(request).is_some());
         let is_free = match self.card.answer_to(request) {
             Some(answered) => answered.answer.source != Source::StandIn && is_unreleased,
-            None => !self.card.may_have_forgotten(&request.authorization, request.created),
+            None => !self.card.may_have_forgotten(&request.authorization, Some(request.created)),
         };
         if is_free {
             self.shared.unconfirmed.answered(&self.account, &decided);
-            self.record(Event::StoodIn(Box::new(decided)), None);
+            self.record(Event::StoodIn(Box::new(decided)), Some(Reply::StoodIn(backlog)));
         }
     }
 
@@ -382,6 +394,7 @@ impl Desk {
     fn is_busy(&self) -> bool {
         self.in_flight.is_some()
             || !self.next.is_empty()
+            || !self.owed.is_empty()
             || self.lookups > 0
             || matches!(self.phase, Phase::Loading(_))
     }
@@ -420,7 +433,7 @@ impl Desk {
     /// Gives up the place in the directory, unless somebody is on the way here.
     fn leave(&mut self) {
         let cause = self.leaving.take().unwrap_or(Passivation::Failure);
-        if self.next.is_empty() && self.lease.give_up() {
+        if self.next.is_empty() && self.owed.is_empty() && self.lease.give_up() {
             self.shared.metrics.cards.passivations.get(cause).increment(1);
             drop(self.myself.drain());
         }

@@ -12,12 +12,12 @@ use std::{
 use dashmap::{DashMap, Entry as SlotEntry};
 use ractor::{ActorRef, ActorRuntime};
 use tokio::{
-    sync::{Semaphore, oneshot, watch},
-    time::timeout_at,
+    sync::{Notify, Semaphore, oneshot, watch},
+    time::{timeout, timeout_at},
 };
 
 use super::{
-    Arrival, Cause, NotBooked, Settings,
+    Arrival, Cause, NotBooked, Settings, StandIn,
     books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
     lease::{Lease, Occupant, Place, Slot},
@@ -34,6 +34,8 @@ use crate::{
 /// A card that could not be used so often within [`FAILURES_WITHIN`] is answered by stand-in for the rest of it.
 const FAILURES_MAX: u32 = 3;
 pub(super) const FAILURES_WITHIN: Duration = Duration::from_mins(1);
+/// How long a node that goes down waits for a journal that does not take the stand-in's answers.
+const STAND_INS_BOOKED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the room is built on.
 pub struct Parts {
@@ -68,6 +70,8 @@ pub(super) struct Shared {
     in_flight: AtomicUsize,
     /// Answers given without the books that are on their way into them.
     unbooked: AtomicUsize,
+    /// There are none any more.
+    all_booked: Notify,
     loads: Semaphore,
     started: Instant,
 }
@@ -96,6 +100,7 @@ impl Directory {
             resident: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             unbooked: AtomicUsize::new(0),
+            all_booked: Notify::new(),
             started: clock::instant(),
         };
         Self { shared: Arc::new(shared) }
@@ -160,6 +165,13 @@ impl Directory {
 
     /// Waits until everything that was decided is durable. For the drain, when no request comes any more.
     pub async fn flush(&self) {
+        if timeout(STAND_INS_BOOKED_WITHIN, self.shared.all_booked()).await.is_err() {
+            let answers = self.shared.unbooked.load(Ordering::Acquire);
+            tracing::warn!(
+                answers,
+                "the journal does not take answers of the stand-in; Stripe's events will tell of them"
+            );
+        }
         self.shared.committer.close().await;
     }
 }
@@ -277,26 +289,41 @@ impl Shared {
         Ok(self.journal.load(account, reach).await?)
     }
 
-    /// Answers without the books, and lets the books know.
+    /// Answers without the books, and lets the books know. An approval that the books could not count is none.
     fn stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, cause: Cause) -> Answer {
-        let decision = self.settings.stand_in.decide(request, cause);
-        let answer = decision.answer(request.is_amount_controllable);
+        let mut decision = self.settings.stand_in.decide(request, cause);
+        let is_on_its_way = self.book_stand_in(request, &decision);
+        if !is_on_its_way {
+            self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
+            decision = StandIn::default().decide(request, cause);
+        }
         self.told(&decision);
         match cause {
             Cause::Overload => {}
             Cause::Deadline => self.metrics.decisions.shed.get(Shed::Deadline).increment(1),
             Cause::Journal => self.metrics.decisions.shed.get(Shed::Journal).increment(1),
         }
-        let Some(backlog) = Backlog::take(self) else {
-            self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
-            return answer;
-        };
-        let decided = Decided { request: Arc::clone(request), decision };
-        let message = |_| Message::StoodIn(Box::new(StoodIn { decided, _backlog: backlog }));
-        if self.send(&request.account(), Bound::Sender, message).is_err() {
-            self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
+        decision.answer(request.is_amount_controllable)
+    }
+
+    /// Sends an answer without the books on its way into them. False: there is no room, or no way.
+    fn book_stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, decision: &Decision) -> bool {
+        let Some(backlog) = Backlog::take(self) else { return false };
+        let decided = Decided { request: Arc::clone(request), decision: decision.clone() };
+        let message = |_| Message::StoodIn(Box::new(StoodIn { decided, backlog }));
+        self.send(&request.account(), Bound::Sender, message).is_ok()
+    }
+
+    async fn all_booked(&self) {
+        let mut all_booked = Box::pin(self.all_booked.notified());
+        loop {
+            all_booked.as_mut().enable();
+            if self.unbooked.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            all_booked.as_mut().await;
+            all_booked.set(self.all_booked.notified());
         }
-        answer
     }
 
     /// Counts a decision: one for each question.
@@ -367,7 +394,9 @@ impl Backlog {
 
 impl Drop for Backlog {
     fn drop(&mut self) {
-        self.0.unbooked.fetch_sub(1, Ordering::AcqRel);
+        if self.0.unbooked.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.all_booked.notify_waiters();
+        }
     }
 }
 

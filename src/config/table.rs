@@ -166,7 +166,7 @@ pub static SETTINGS: [Setting; 41] = [
     setting(
         Section::Http,
         "TOLLGATE_ANSWER_WITHIN",
-        Kind::Span { min: millis(50), max: millis(1_900) },
+        Kind::Span { min: millis(1), max: millis(1_900) },
         "1200ms",
         "1500ms",
         "How long after its headers were read a verified request is answered at the latest. Stripe waits 2 seconds, the network's way included.",
