@@ -195,7 +195,7 @@ impl Shared {
     ) -> Result<(), Cause> {
         let now = clock::instant();
         let working = match self.slots.get(account.as_str()) {
-            Some(slot) => slot.actor().map(|actor| self.enter(actor, &slot.place, bound, now)),
+            Some(slot) => slot.actor().map(|actor| self.enter(actor, &slot, bound, now)),
             None => None,
         };
         let actor = working.unwrap_or_else(|| self.activate(account, bound, now))?;
@@ -208,17 +208,18 @@ impl Shared {
     fn enter(
         &self,
         actor: &ActorRef<Message>,
-        place: &Place,
+        slot: &Slot,
         bound: Bound,
         now: Instant,
     ) -> Result<ActorRef<Message>, Cause> {
+        let place = &slot.place;
         let waiting = place.queued.fetch_add(1, Ordering::AcqRel);
         if bound == Bound::CardQueue && waiting >= self.settings.card_queue_max {
             place.queued.fetch_sub(1, Ordering::AcqRel);
             self.metrics.decisions.shed.get(Shed::CardQueue).increment(1);
             return Err(Cause::Overload);
         }
-        place.used_at_ms.store(self.milliseconds(now), Ordering::Relaxed);
+        slot.used_at_ms.store(self.milliseconds(now), Ordering::Relaxed);
         Ok(actor.clone())
     }
 
@@ -234,7 +235,7 @@ impl Shared {
                 let slot = slot.get_mut();
                 self.wake(account, slot)?;
                 let actor = slot.actor().ok_or(Cause::Overload)?;
-                return self.enter(actor, &slot.place, bound, now);
+                return self.enter(actor, slot, bound, now);
             }
             SlotEntry::Vacant(vacant) => vacant,
         };
@@ -248,11 +249,11 @@ impl Shared {
             self.metrics.decisions.shed.get(Shed::CardsResident).increment(1);
             return Err(Cause::Overload);
         }
-        let place = Arc::new(Place::new(self.next_incarnation(), self.milliseconds(now)));
-        place.queued.store(1, Ordering::Release);
+        let place = Arc::new(Place::new(self.next_incarnation(), 1));
         self.one_more_resident();
         let actor = self.start_actor(account, &place, None)?;
-        vacant.insert(Slot { occupant: Occupant::Working(actor.clone()), place });
+        let used_at_ms = AtomicU64::new(self.milliseconds(now));
+        vacant.insert(Slot { occupant: Occupant::Working(actor.clone()), place, used_at_ms });
         Ok(actor)
     }
 
@@ -260,8 +261,7 @@ impl Shared {
     pub(super) fn wake(self: &Arc<Self>, account: &Account, slot: &mut Slot) -> Result<(), Cause> {
         if let Occupant::Resting(folded) = &mut slot.occupant {
             let folded = Box::new(std::mem::take(&mut **folded));
-            let used_at_ms = slot.place.used_at_ms.load(Ordering::Relaxed);
-            slot.place = Arc::new(Place::new(self.next_incarnation(), used_at_ms));
+            slot.place = Arc::new(Place::new(self.next_incarnation(), 0));
             slot.occupant = Occupant::Working(self.start_actor(account, &slot.place, Some(folded))?);
         }
         Ok(())

@@ -14,6 +14,9 @@ use crate::{clock, domain::Account, metrics::Passivation};
 pub(super) struct Slot {
     pub(super) occupant: Occupant,
     pub(super) place: Arc<Place>,
+    /// When it was last asked, in milliseconds after the directory was made. It stands here, and not in the place, so
+    /// that sweeping runs along the table and follows no pointers.
+    pub(super) used_at_ms: AtomicU64,
 }
 
 /// Who is there.
@@ -39,13 +42,12 @@ pub(super) struct Place {
     pub(super) incarnation: u64,
     /// Messages that the actor has not taken up yet. It leaves only when there are none.
     pub(super) queued: AtomicUsize,
-    /// When it was last asked, in milliseconds after the directory was made.
-    pub(super) used_at_ms: AtomicU64,
 }
 
 impl Place {
-    pub(super) const fn new(incarnation: u64, used_at_ms: u64) -> Self {
-        Self { incarnation, queued: AtomicUsize::new(0), used_at_ms: AtomicU64::new(used_at_ms) }
+    /// A place with so many messages on their way to it.
+    pub(super) const fn new(incarnation: u64, queued: usize) -> Self {
+        Self { incarnation, queued: AtomicUsize::new(queued) }
     }
 }
 

@@ -35,7 +35,7 @@ impl Directory {
     fn sweep_once(&self, now: Instant) {
         let shared = &self.shared();
         let now_ms = shared.milliseconds(now);
-        let unused_ms = |slot: &Slot| now_ms.saturating_sub(slot.place.used_at_ms.load(Ordering::Relaxed));
+        let unused_ms = |slot: &Slot| now_ms.saturating_sub(slot.used_at_ms.load(Ordering::Relaxed));
         let (idle_ms, rest_ms) =
             (milliseconds(shared.settings.card_idle_after), milliseconds(shared.settings.card_rests_after));
         let mut in_use = 0_usize;
@@ -67,7 +67,7 @@ impl Directory {
     fn relieve(&self, surplus: usize) {
         let slots = self.shared().slots.iter();
         let mut cards: Vec<_> =
-            slots.map(|slot| (slot.place.used_at_ms.load(Ordering::Relaxed), slot.key().clone())).collect();
+            slots.map(|slot| (slot.used_at_ms.load(Ordering::Relaxed), slot.key().clone())).collect();
         cards.sort_unstable_by_key(|(used_at_ms, _)| *used_at_ms);
         for (_, account) in cards.iter().take(surplus) {
             self.shared().send_away(account, Passivation::Pressure);

@@ -272,14 +272,12 @@ struct Clerk {
 impl Clerk {
     async fn run(self) {
         loop {
+            // Whoever else can run now may bring something for the same batch.
+            yield_now().await;
             let next = self.desk.queue().next(self.batch_max);
             match next {
                 Next::Commit(jobs) => self.commit(jobs).await,
-                Next::WaitUntil(None) => {
-                    self.desk.work.notified().await;
-                    // Whoever else can run now may bring something for the same batch.
-                    yield_now().await;
-                }
+                Next::WaitUntil(None) => self.desk.work.notified().await,
                 Next::WaitUntil(Some(due)) => {
                     // Whether woken or timed out, the queue says what is next.
                     let _ = timeout_at(due, self.desk.work.notified()).await;
