@@ -87,7 +87,9 @@ fn write(body: &mut Vec<u8>, event: &Event) {
         Event::Recalled(_) => "recalled",
         Event::Snapshot(_) => "snapshot",
     };
-    body.extend([b"{\"", kind.as_bytes(), b"\":"].into_iter().flatten());
+    for part in ["{\"", kind, "\":"] {
+        body.extend_from_slice(part.as_bytes());
+    }
     // Writing to memory cannot fail, and no map of ours has keys that are no strings.
     let _ = match event {
         Event::Decided(decided) | Event::StoodIn(decided) => {

@@ -110,7 +110,7 @@ struct LimitRecord<'a> {
 pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided) {
     let asked = request.asked.ok();
     let mut record = Object::begin(body);
-    record.word("id", decision.id);
+    record.shown("id", decision.id);
     record.text("event", request.event.as_str());
     record.text("authorization", request.authorization.as_str());
     optional_text(&mut record, "card", request.card.as_ref().map(CardId::as_str));
@@ -121,7 +121,7 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
     number_unless_zero(&mut record, "granted", decision.granted);
     if let Some(asked) = asked {
         record.number("asked", asked.amount);
-        record.word("currency", asked.currency);
+        record.word("currency", asked.currency.as_str());
     }
     if let Err(violation) = request.asked {
         record.word("violation", violation.as_str());
@@ -142,7 +142,7 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
     optional_text(&mut record, "account", request.connected_account.as_ref().map(ConnectedAccountId::as_str));
     match request.card_currency {
         currency if currency == asked.map(|asked| asked.currency) => {}
-        Some(currency) => record.word("card_currency", currency),
+        Some(currency) => record.word("card_currency", currency.as_str()),
         None => record.null("card_currency"),
     }
     optional_text(&mut record, "group", request.group.as_deref());
@@ -172,7 +172,7 @@ fn write_merchant(record: &mut Object<'_>, merchant: &Merchant) {
 
 fn write_limit(body: &mut Vec<u8>, check: &LimitCheck) {
     let mut record = Object::begin(body);
-    record.word("window", check.interval);
+    record.word("window", &interval_text(check.interval));
     record.flag("count", check.measure == Measure::Count);
     number_unless_zero(&mut record, "before", check.before);
     record.number("after", check.after);
