@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    authorization::{Answered, Authorization, Transaction},
+    authorization::{Answered, Authorization},
     event::{Decided, Event, Recalled},
     ids::{AuthorizationId, EventId, TransactionId},
     merchant::Merchant,
@@ -13,6 +13,7 @@ use super::{
     policy::Window,
     request::AuthorizationRequest,
     time::Timestamp,
+    transaction::Transaction,
     window::{Spend, Tally},
 };
 
