@@ -300,7 +300,7 @@ impl Shared {
 
     /// Answers without the books, and lets the books know.
     fn stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, cause: Cause) -> Answer {
-        let decision = self.settings.stand_in.decide(request, cause);
+        let decision = self.stand_in_decision(request, cause);
         let answer = decision.answer(request.is_amount_controllable);
         self.told(&decision);
         match cause {
@@ -318,6 +318,17 @@ impl Shared {
             self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
         }
         answer
+    }
+
+    /// What the stand-in says to a request.
+    pub(super) fn stand_in_decision(&self, request: &AuthorizationRequest, cause: Cause) -> Decision {
+        self.addressed(self.settings.stand_in.decide(request, cause), request)
+    }
+
+    /// A decision that knows how its answer goes to Stripe.
+    pub(super) fn addressed(&self, decision: Decision, request: &AuthorizationRequest) -> Decision {
+        let answer_by = self.settings.answering.way(&request.authorization, decision.challenge);
+        Decision { answer_by, ..decision }
     }
 
     /// Counts a decision: one for each question.

@@ -10,7 +10,7 @@ mod views;
 
 use std::time::Duration;
 
-use crate::clock::Instant;
+use crate::{clock::Instant, domain::Answering};
 
 pub use directory::{Directory, Parts};
 pub use stand_in::{Cause, StandIn, StandInRule};
@@ -31,6 +31,8 @@ pub struct Settings {
     pub loads_max: usize,
     /// What is answered in place of a decision.
     pub stand_in: StandIn,
+    /// How answers go to Stripe.
+    pub answering: Answering,
 }
 
 impl Default for Settings {
@@ -42,6 +44,7 @@ impl Default for Settings {
             cards_resident_max: 100_000,
             loads_max: 64,
             stand_in: StandIn::default(),
+            answering: Answering::default(),
         }
     }
 }

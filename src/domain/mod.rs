@@ -10,6 +10,7 @@ mod request;
 mod observed;
 mod policy;
 mod decision;
+mod answering;
 mod event;
 mod window;
 mod authorization;
@@ -17,6 +18,7 @@ mod card;
 mod decide;
 mod explain;
 
+pub use answering::{AnswerBy, Answering};
 pub use authorization::{Answered, Authorization, Progress, Seen, Transaction};
 pub use card::{Card, Forgotten, NeedsHistory, Standing, Unlinked};
 pub use decide::{decide, held_if_approved, limits_in_force};

@@ -103,6 +103,7 @@ struct DecisionBody {
     largest_approvable: Option<i64>,
     policy: String,
     source: &'static str,
+    answer_by: &'static str,
     stage_us: StagesBody,
 }
 
@@ -210,6 +211,7 @@ impl From<&DecisionView> for DecisionBody {
             largest_approvable: decision.largest_approvable,
             policy: decision.policy.as_str().to_owned(),
             source: decision.source.as_str(),
+            answer_by: decision.answer_by.as_str(),
             stage_us: stages(&view.decided, view.written_at),
         }
     }
