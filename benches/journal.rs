@@ -47,15 +47,20 @@ struct Cards {
 
 impl Cards {
     fn new() -> Self {
+        Self::of(ACCOUNTS)
+    }
+
+    fn of(cards: usize) -> Self {
         let account = |n| Account::new(&format!("ic_1NvPyY2eZvKYlo2C{n:08}")).unwrap();
-        let heads = (0..ACCOUNTS).map(|n| (account(n), Head::default())).collect();
+        let heads = (0..cards).map(|n| (account(n), Head::default())).collect();
         Self { heads, turn: 0, body: format!("[{:?}]", "x".repeat(BODY_BYTES - 4)) }
     }
 
     fn next(&mut self) -> Append {
         self.turn += 1;
         // Coprime to the number of cards, so that all have their turn before one comes again.
-        let (account, head) = &mut self.heads[self.turn * 7_919 % ACCOUNTS];
+        let place = self.turn * 7_919 % self.heads.len();
+        let (account, head) = &mut self.heads[place];
         let append = Append {
             account: account.clone(),
             head: *head,
@@ -90,6 +95,11 @@ fn cpu() -> Duration {
         fs::read_to_string(task.path().join("schedstat")).ok()?.split(' ').next()?.parse().ok()
     };
     Duration::from_nanos(tasks.flatten().filter_map(nanos).sum())
+}
+
+/// `cargo test --benches` wants to see it run, not to know what it costs.
+fn is_measured() -> bool {
+    std::env::args().any(|argument| argument == "--bench")
 }
 
 fn append_all(runtime: &Runtime, journal: &dyn Journal, batches: Vec<Arc<[Append]>>) {
@@ -127,24 +137,25 @@ fn group_commit(criterion: &mut Criterion) {
 }
 
 fn load(criterion: &mut Criterion) {
+    let accounts = if is_measured() { ACCOUNTS } else { 500 };
     for (kind, open) in KINDS {
         let directory = tempfile::tempdir().unwrap();
-        let (runtime, journal, mut cards) = (runtime(), open(directory.path()), Cards::new());
+        let (runtime, journal, mut cards) = (runtime(), open(directory.path()), Cards::of(accounts));
         // Every card gets a chain of 64 entries that are spread over the file.
         let mut plain = |_| {
             let batch = cards.batch(500);
             batch.iter().cloned().map(|append| Append { is_snapshot: false, ..append }).collect()
         };
-        append_all(&runtime, &*journal, (0..ACCOUNTS * 64 / 500).map(&mut plain).collect());
+        append_all(&runtime, &*journal, (0..accounts * 64 / 500).map(&mut plain).collect());
         criterion.bench_function(&format!("journal/load-64/{kind}"), |bencher| {
             bencher.iter(|| {
-                let (account, _) = &cards.heads[fastrand::usize(..ACCOUNTS)];
+                let (account, _) = &cards.heads[fastrand::usize(..accounts)];
                 let chain = runtime.block_on(journal.load(account, Reach::Genesis)).unwrap();
                 assert_eq!(black_box(chain).len(), 64);
             });
         });
         let authorizations: Vec<AuthorizationId> = (0..1000)
-            .map(|_| fastrand::usize(1..ACCOUNTS * 64))
+            .map(|_| fastrand::usize(1..accounts * 64))
             .map(|turn| AuthorizationId::new(&format!("iauth_1NvPyY2eZvKYlo2C{turn:08x}")).unwrap())
             .collect();
         criterion.bench_function(&format!("journal/find/{kind}"), |bencher| {
@@ -205,9 +216,8 @@ fn report(_: &mut Criterion) {
     if arguments.iter().any(|argument| !argument.starts_with('-') && argument != "table") {
         return;
     }
-    // `cargo test --benches` wants to see it run, not to know what it costs.
-    let is_measured = arguments.iter().any(|argument| argument == "--bench");
-    let scale = if is_measured { 1 } else { 200 };
+    let scale = if is_measured() { 1 } else { 200 };
+    report_opening(200_000 / scale);
     println!(
         "{:<28} {:>10} {:>9} {:>10} {:>28}",
         "journal", "entries/s", "CPU us", "batch", "commit p50/p99/max ms"
@@ -215,11 +225,20 @@ fn report(_: &mut Criterion) {
     let rates = |entries: usize, wall: Duration, cpu: Duration| {
         (entries as f64 / wall.as_secs_f64(), cpu.as_secs_f64() * 1e6 / entries as f64)
     };
+    let rounds = |batch: usize| (200_000 / batch).min(2_000).div_ceil(scale);
+    for batch in BATCHES {
+        let (directory, mut cards) = (tempfile::tempdir().unwrap(), Cards::new());
+        let batches: Vec<_> = (0..rounds(batch)).map(|_| cards.batch(batch)).collect();
+        let (started, before) = (clock::instant(), cpu());
+        append_bare(directory.path(), &batches);
+        let (persec, us) = rates(batches.len() * batch, started.elapsed(), cpu().saturating_sub(before));
+        println!("{:<28} {persec:>10.0} {us:>9.2} {batch:>10}", "(bare SQLite table)");
+    }
     for (kind, open) in KINDS {
         for batch in BATCHES {
             let directory = tempfile::tempdir().unwrap();
             let (runtime, journal, mut cards) = (runtime(), open(directory.path()), Cards::new());
-            let rounds = (200_000 / batch).min(2_000).div_ceil(scale);
+            let rounds = rounds(batch);
             let batches = (0..rounds).map(|_| cards.batch(batch)).collect();
             let (started, before) = (clock::instant(), cpu());
             append_all(&runtime, &*journal, batches);
@@ -242,6 +261,48 @@ fn report(_: &mut Criterion) {
                 format!("{kind}, {waiting} cards waiting")
             );
             runtime.block_on(journal.close());
+        }
+    }
+}
+
+/// The floor: the same rows into a bare table of SQLite, committed by the thread that made them. No chain, no mark, no
+/// index, no checkpoint but SQLite's own.
+fn append_bare(directory: &Path, batches: &[Arc<[Append]>]) {
+    let bare = rusqlite::Connection::open(directory.join("bare.db")).unwrap();
+    bare.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
+    bare.pragma_update(None, "synchronous", "FULL").unwrap();
+    bare.execute_batch(
+        "CREATE TABLE entry (lsn INTEGER PRIMARY KEY, account TEXT, seq, id, prev, body TEXT)",
+    )
+    .unwrap();
+    let mut insert = bare.prepare("INSERT INTO entry VALUES (NULL, ?1, ?2, ?3, ?4, ?5)").unwrap();
+    for batch in batches {
+        bare.prepare_cached("BEGIN IMMEDIATE").unwrap().execute([]).unwrap();
+        for append in batch.iter() {
+            let numbers = [append.head.seq, append.id.get(), append.head.id.get()].map(u64::cast_signed);
+            insert
+                .execute((append.account.as_str(), numbers[0], numbers[1], numbers[2], &append.body))
+                .unwrap();
+        }
+        bare.prepare_cached("COMMIT").unwrap().execute([]).unwrap();
+    }
+}
+
+/// How long a start takes: with an index that is up to date, and with none.
+fn report_opening(entries: usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bench.db");
+    let (runtime, mut cards) = (runtime(), Cards::new());
+    for found in ["to be filled", "indexed", "without index"] {
+        let started = clock::instant();
+        let journal = Sqlite::open(&path, 512, false).unwrap();
+        println!("open {entries} entries, {found}: {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
+        if found == "to be filled" {
+            append_all(&runtime, &journal, (0..entries / 500).map(|_| cards.batch(500)).collect());
+        }
+        runtime.block_on(journal.close());
+        if found == "indexed" {
+            fs::remove_file(directory.path().join("bench.db-index")).unwrap();
         }
     }
 }

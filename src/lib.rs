@@ -4,6 +4,7 @@
 //! `clock` may be held by all but `domain`. `docs/architecture.md` walks through them.
 
 pub mod cli;
+pub mod demo;
 pub mod config;
 pub mod node;
 pub mod http;

@@ -8,7 +8,7 @@ use std::{
 use clap::Parser as _;
 use tollgate::{
     cli::{self, Cli, Command, Verdict, check::Colours},
-    config, http, metrics,
+    config, demo, http, metrics,
 };
 
 /// Many small, short-lived values: measured to take a tenth off each request against the system's allocator.
@@ -18,14 +18,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let (out, err) = (&mut io::stdout(), &mut io::stderr());
     let is_coloured = config::shows_colours(io::stdout().is_terminal());
+    let colours = if is_coloured { Colours::On } else { Colours::Off };
     let load = config::from_environment;
     let verdict = match Cli::parse().into_command() {
         Command::Serve(options) => cli::serve::run(&options, load, err),
-        Command::Demo(_) => Ok(Verdict::Failed),
-        Command::Check(options) => {
-            let colours = if is_coloured { Colours::On } else { Colours::Off };
-            cli::check::run(&options, colours, out, err)
-        }
+        Command::Demo(options) => demo::run(&options, colours, out, err),
+        Command::Check(options) => cli::check::run(&options, colours, out, err),
         Command::Sign(options) => cli::sign::run(&options, load, out, err),
         Command::Config(options) => cli::show_settings(&options, load, out, err),
         Command::Metrics => {

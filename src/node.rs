@@ -91,6 +91,7 @@ impl Node {
         };
         let directory = Directory::new(settings.actors.clone(), parts);
         background.push(tokio::spawn(directory.clone().sweep()));
+        background.push(tokio::spawn(directory.clone().look_back()));
 
         if settings.http.livemode.is_none() {
             settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;

@@ -20,11 +20,12 @@ use super::{
 use crate::{
     clock::{self, Instant},
     domain::{
-        Account, Answer, AuthorizationRequest, Card, CardPolicy, Controls, Decided, Event, Fact,
-        NeedsHistory, Observation, Policy, Recalled, Source, Stages, Timestamp, decide, limits_in_force,
+        Account, Answer, Authorization, AuthorizationId, AuthorizationRequest, Card, CardPolicy, Controls,
+        Decided, Event, Fact, NeedsHistory, Observation, Outcome, Policy, Reason, Recalled, Source, Stages,
+        StripeOutcome, Timestamp, decide, limits_in_force,
     },
-    journal::{EntryId, Head, Outcome},
-    metrics::{Passivation, Stage},
+    journal::{self, EntryId, Head},
+    metrics::{Agrees, Passivation, Stage},
 };
 
 /// What a card actor is told.
@@ -40,7 +41,7 @@ pub(super) enum Message {
     /// The journal was asked for an authorization that the books had let go.
     Found(Box<Work>, Result<Option<Box<Recalled>>, NotFolded>),
     /// The append of this id has come to an end.
-    Committed(EntryId, Outcome),
+    Committed(EntryId, journal::Outcome),
     /// The journal was read again, after the append of this id lost its place.
     Reconciled(EntryId, Result<Box<Reconciliation>, NotFolded>),
     /// Leave memory, if there is nothing to do.
@@ -291,7 +292,49 @@ impl Desk {
             return self.look_up(Work::Book(book));
         }
         let Book { observation, reply } = *book;
+        let told = match &observation.fact {
+            Fact::Authorization(seen) => Some((seen.id.clone(), self.told_of(&seen.id).count())),
+            Fact::Transaction(_) | Fact::Card(_) | Fact::Other(_) => None,
+        };
         self.record(Event::Observed(Box::new(observation)), Some(Reply::Booked(reply)));
+        if let Some((id, before)) = told {
+            self.compare(&id, before);
+        }
+    }
+
+    /// Counts what Stripe did with our answers, as far as it is new; a disagreement is worth a line.
+    fn compare(&self, id: &AuthorizationId, told_before: usize) {
+        for outcome in self.told_of(id).skip(told_before) {
+            let agrees = match outcome.agrees() {
+                Some(true) => Agrees::Yes,
+                Some(false) => Agrees::No,
+                None => Agrees::Unasked,
+            };
+            let reason = outcome.entry.reason_today();
+            let decisions = &self.shared.metrics.decisions;
+            decisions.stripe_outcomes.get([reason, agrees.as_str()]).increment(1);
+            if let Some(ours) = outcome.ours {
+                self.shared.unconfirmed.confirmed(ours.answer.decision);
+            }
+            if outcome.is_forced() {
+                let words = [Outcome::Approved.as_str(), Reason::Approved.as_str(), Source::Forced.as_str()];
+                decisions.made.get(words).increment(1);
+            }
+            if let (Agrees::No, Some(ours)) = (agrees, outcome.ours) {
+                tracing::warn!(
+                    authorization = %id,
+                    decision = %ours.answer.decision,
+                    ours = ours.answer.outcome.as_str(),
+                    approved = outcome.entry.approved,
+                    reason,
+                    "Stripe did not do what we answered: the books follow Stripe"
+                );
+            }
+        }
+    }
+
+    fn told_of(&self, id: &AuthorizationId) -> impl Iterator<Item = StripeOutcome<'_>> {
+        self.card.authorizations.get(id).into_iter().flat_map(Authorization::outcomes)
     }
 
     /// Books an answer that was given without the books, unless the books have given theirs.
@@ -307,6 +350,7 @@ impl Desk {
             None => !self.card.may_have_forgotten(&request.authorization, request.created),
         };
         if is_free {
+            self.shared.unconfirmed.answered(&self.account, &decided);
             self.record(Event::StoodIn(Box::new(decided)), None);
         }
     }

@@ -21,6 +21,7 @@ use super::{
     books::NotFolded,
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
     micros,
+    unconfirmed::Unconfirmed,
 };
 use crate::{
     clock::{self, Instant},
@@ -58,6 +59,7 @@ pub(super) struct Shared {
     pub(super) committer: Committer,
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) unconfirmed: Unconfirmed,
     slots: DashMap<Account, Slot>,
     failures: DashMap<Account, Failures>,
     incarnations: AtomicU64,
@@ -96,6 +98,7 @@ impl Directory {
         let Parts { journal, committer, policy, metrics } = parts;
         let shared = Shared {
             loads: Semaphore::new(settings.loads_max.clamp(1, Semaphore::MAX_PERMITS)),
+            unconfirmed: Unconfirmed::new(settings.unconfirmed_max),
             settings,
             journal,
             committer,
@@ -198,6 +201,9 @@ impl Directory {
                 .take(surplus)
                 .for_each(|(_, actor)| Shared::send_away(actor, Passivation::Pressure));
         }
+        let overdue =
+            shared.unconfirmed.count_since_before(clock::now().minus(shared.settings.unconfirmed_after));
+        shared.metrics.decisions.unconfirmed.set(f64::from(u32::try_from(overdue).unwrap_or(u32::MAX)));
         shared.failures.retain(|_, failures| now.duration_since(failures.since) < FAILURES_WITHIN);
     }
 

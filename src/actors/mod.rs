@@ -6,6 +6,7 @@ mod books;
 mod card;
 mod directory;
 mod stand_in;
+mod unconfirmed;
 mod views;
 
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::{clock::Instant, domain::Answering};
 
 pub use directory::{Directory, Parts};
 pub use stand_in::{Cause, StandIn, StandInRule};
-pub use views::{AuthorizationView, CardView, DecisionView, HoldView, LimitView};
+pub use unconfirmed::UnconfirmedView;
+pub use views::{AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView};
 
 /// The room's settings.
 #[derive(Clone, Debug)]
@@ -33,6 +35,10 @@ pub struct Settings {
     pub stand_in: StandIn,
     /// How answers go to Stripe.
     pub answering: Answering,
+    /// An answer that Stripe has not spoken of for so long is worth a look.
+    pub unconfirmed_after: Duration,
+    /// Answers that are watched for Stripe's confirmation.
+    pub unconfirmed_max: usize,
 }
 
 impl Default for Settings {
@@ -45,6 +51,8 @@ impl Default for Settings {
             loads_max: 64,
             stand_in: StandIn::default(),
             answering: Answering::default(),
+            unconfirmed_after: Duration::from_mins(15),
+            unconfirmed_max: 100_000,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         Account, Authorization, AuthorizationId, CardId, Category, Currency, Decided, Event, Interval,
         Measure, NetworkId, PolicyVersion, Source, Timestamp, limits_in_force,
     },
-    journal::{Entry, Reach},
+    journal::{Entry, Reach, record},
 };
 
 /// How many of a card's last entries are looked through for recent decisions.
@@ -79,6 +79,19 @@ pub struct AuthorizationView {
     pub record: Authorization,
     /// One decision for each question, oldest first.
     pub decisions: Vec<DecisionView>,
+    /// Everything that was booked, in the order of the journal.
+    pub history: Vec<EntryView>,
+}
+
+/// One thing that was booked.
+#[derive(Clone, Debug)]
+pub struct EntryView {
+    /// Its entry's place in the card's books.
+    pub seq: u64,
+    /// When it was written.
+    pub written_at: Timestamp,
+    /// What it is.
+    pub event: Event,
 }
 
 /// A decision, with the time at which it was durable.
@@ -191,6 +204,7 @@ impl Directory {
             card: card.and_then(|account| CardId::new(account.as_str())),
             record: recalled.authorization,
             decisions: decisions(&entries, Some(id))?,
+            history: history(&entries, id)?,
         }))
     }
 }
@@ -217,6 +231,17 @@ fn decisions(entries: &[Entry], of: Option<&AuthorizationId>) -> Result<Vec<Deci
         }
     }
     Ok(decisions)
+}
+
+/// Everything that these entries say of an authorization.
+fn history(entries: &[Entry], of: &AuthorizationId) -> Result<Vec<EntryView>, NotFolded> {
+    let mut history = Vec::new();
+    for entry in entries {
+        let events = books::read(entry)?.into_iter();
+        let spoken = events.filter(|event| record::authorization_of(event) == Some(of));
+        history.extend(spoken.map(|event| EntryView { seq: entry.seq, written_at: entry.at, event }));
+    }
+    Ok(history)
 }
 
 fn texts<'a>(items: impl Iterator<Item = &'a str>) -> Vec<String> {

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
-pub use crate::actors::{Arrival, NotBooked};
+pub use crate::actors::{
+    Arrival, AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView, NotBooked,
+    UnconfirmedView,
+};
 use crate::{
-    actors::{AuthorizationView, CardView, Directory},
+    actors::Directory,
     domain::{Answer, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
 };
 
@@ -54,6 +57,12 @@ impl Cluster {
     /// Why the journal cannot be read.
     pub async fn card(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, String> {
         self.here.card(id, now).await
+    }
+
+    /// The answers that Stripe has not confirmed in good time, oldest first: those that this node gave.
+    #[must_use]
+    pub fn unconfirmed(&self, now: Timestamp) -> Vec<UnconfirmedView> {
+        self.here.unconfirmed(now)
     }
 
     /// The books of an authorization.

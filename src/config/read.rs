@@ -170,6 +170,8 @@ fn actors(reader: &mut Reader) -> Option<actors::Settings> {
     let card_idle_after = reader.required("TOLLGATE_CARD_IDLE_AFTER", values::span);
     let cards_resident_max = reader.required("TOLLGATE_CARDS_RESIDENT_MAX", values::count);
     let loads_max = reader.required("TOLLGATE_LOADS_MAX", values::count);
+    let unconfirmed_after = reader.required("TOLLGATE_UNCONFIRMED_AFTER", values::span);
+    let unconfirmed_max = reader.required("TOLLGATE_UNCONFIRMED_MAX", values::count);
     Some(actors::Settings {
         in_flight_max: in_flight_max?,
         card_queue_max: card_queue_max?,
@@ -178,6 +180,8 @@ fn actors(reader: &mut Reader) -> Option<actors::Settings> {
         loads_max: loads_max?,
         stand_in: stand_in?,
         answering: answering?,
+        unconfirmed_after: unconfirmed_after?,
+        unconfirmed_max: unconfirmed_max?,
     })
 }
 

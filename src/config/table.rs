@@ -58,7 +58,7 @@ const NO_LIMIT: &str = "no such limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 43] = [
+pub static SETTINGS: [Setting; 45] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -324,6 +324,22 @@ pub static SETTINGS: [Setting; 43] = [
         "64",
         "128",
         "Cards that are read from the journal at the same time.",
+    ),
+    setting(
+        Section::Overload,
+        "TOLLGATE_UNCONFIRMED_AFTER",
+        Kind::Span { min: millis(1), max: Duration::from_hours(168) },
+        "15m",
+        "5m",
+        "An answer that no event of Stripe's has spoken of for so long shows up in `/v1/unconfirmed` and in a gauge.",
+    ),
+    setting(
+        Section::Overload,
+        "TOLLGATE_UNCONFIRMED_MAX",
+        Kind::Count { min: 1, max: 10_000_000 },
+        "100_000",
+        "10_000",
+        "Answers that are watched for Stripe's confirmation; more than that are not watched.",
     ),
     setting(
         Section::Journal,

@@ -63,6 +63,29 @@ pub struct Seen {
     pub history: Vec<HistoryEntry>,
 }
 
+/// What became of one request at Stripe, beside what we answered to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StripeOutcome<'a> {
+    /// Stripe's word.
+    pub entry: &'a HistoryEntry,
+    /// Our answer; none where the request never reached us.
+    pub ours: Option<&'a Answered>,
+}
+
+impl StripeOutcome<'_> {
+    /// Whether Stripe, the network or the account's settings approved what we had not.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.entry.approved && self.agrees() != Some(true)
+    }
+
+    /// Whether Stripe did what we said; `None` where nobody asked us.
+    #[must_use]
+    pub fn agrees(&self) -> Option<bool> {
+        self.ours.map(|ours| ours.is_approval() == self.entry.approved)
+    }
+}
+
 /// How far an authorization had come when a snapshot was taken. Arrival does not matter, nor does the time of the
 /// event, unless all else is equal. The order of the fields is the order of comparison.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -230,6 +253,13 @@ impl Authorization {
             self.merchant = seen.merchant.clone();
             self.currency = seen.currency;
         }
+    }
+
+    /// What became of each request that Stripe tells of, oldest first.
+    pub fn outcomes(&self) -> impl Iterator<Item = StripeOutcome<'_>> {
+        let history = self.seen.as_deref().map_or(&[][..], |seen| &seen.history);
+        let entries = history.iter().enumerate();
+        entries.map(|(index, entry)| StripeOutcome { entry, ours: self.answer_behind(index, entry) })
     }
 
     /// Minor units captured.

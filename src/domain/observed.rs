@@ -78,6 +78,20 @@ pub struct HistoryEntry {
     pub reason: Arc<str>,
 }
 
+impl HistoryEntry {
+    /// The reason by its name of today: API versions before 2019 and 2025 had others for some of them.
+    #[must_use]
+    pub fn reason_today(&self) -> &str {
+        match &*self.reason {
+            "authentication_failed" | "incorrect_cvc" | "incorrect_expiry" => "verification_failed",
+            "authorization_controls" => "spending_controls",
+            "account_inactive" | "account_compliance_disabled" => "account_disabled",
+            "network_stip" => "network_fallback",
+            today => today,
+        }
+    }
+}
+
 /// `status` of an authorization.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AuthorizationStatus {

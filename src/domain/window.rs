@@ -268,11 +268,11 @@ mod tests {
 
     #[test]
     fn a_period_begins_at_midnight_of_its_zone() {
+        use Interval::{Daily, Monthly, Weekly, Yearly};
         let check = |interval, zone: &str, moment: &str, start: &str, end: &str| {
             let zone = Zone::new(zone).unwrap();
             assert_eq!(period(interval, &zone, at(moment)), (at(start), at(end)), "{interval} {moment}");
         };
-        use Interval::{Daily, Monthly, Weekly, Yearly};
         check(Daily, "UTC", "2026-11-22T23:59:59Z", "2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z");
         // Sunday begins the week, also on a Sunday.
         check(Weekly, "UTC", "2026-11-22T00:00:00Z", "2026-11-22T00:00:00Z", "2026-11-29T00:00:00Z");

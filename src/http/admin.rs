@@ -38,6 +38,9 @@ pub trait Books: Send + Sync + 'static {
         &self,
         authorization: AuthorizationId,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, Unreadable>> + Send;
+
+    /// `GET /v1/unconfirmed`.
+    fn unconfirmed(&self) -> Vec<u8>;
 }
 
 /// The books cannot be read now.
@@ -83,6 +86,7 @@ impl<B: Books> Admin<B> {
                 Some(authorization) => (self.books.authorization(authorization).await, "authorization"),
                 None => (Ok(None), "authorization"),
             },
+            None if question == "unconfirmed" => return json(StatusCode::OK, self.books.unconfirmed()),
             _ => return unknown_path(),
         };
         match found {
@@ -125,8 +129,8 @@ impl<B: Books> Respond for Admin<B> {
 }
 
 fn unknown_path() -> Reply {
-    let message = "nothing is served here; there are /livez, /readyz, /metrics, /v1/cards/{id} and \
-                   /v1/authorizations/{id}";
+    let message = "nothing is served here; there are /livez, /readyz, /metrics, /v1/cards/{id}, \
+                   /v1/authorizations/{id} and /v1/unconfirmed";
     error(StatusCode::NOT_FOUND, "not_found", message)
 }
 

@@ -8,10 +8,14 @@ use super::{
     reply::Rfc3339,
 };
 use crate::{
-    actors::{AuthorizationView, CardView, DecisionView, HoldView, LimitView},
     clock,
-    cluster::Cluster,
-    domain::{AuthorizationId, CardId, Decided, LimitCheck, Measure, Source, Timestamp, explain},
+    cluster::{
+        AuthorizationView, CardView, Cluster, DecisionView, EntryView, HoldView, LimitView, UnconfirmedView,
+    },
+    domain::{
+        AuthorizationId, CardId, Decided, Event, Fact, LimitCheck, Measure, Source, StripeOutcome, Timestamp,
+        explain,
+    },
 };
 
 impl Books for Cluster {
@@ -23,6 +27,14 @@ impl Books for Cluster {
     async fn authorization(&self, authorization: AuthorizationId) -> Result<Option<Vec<u8>>, Unreadable> {
         let view = Self::authorization(self, &authorization).await.map_err(unreadable)?;
         Ok(view.map(|view| body(&AuthorizationBody::from(&view))))
+    }
+
+    fn unconfirmed(&self) -> Vec<u8> {
+        let now = clock::now();
+        let waiting = Self::unconfirmed(self, now);
+        body(&serde_json::json!({
+            "unconfirmed": waiting.iter().map(|view| UnconfirmedBody::new(view, now)).collect::<Vec<_>>(),
+        }))
     }
 }
 
@@ -84,6 +96,36 @@ struct AuthorizationBody {
     refunded: i64,
     overrun: i64,
     decisions: Vec<DecisionBody>,
+    outcomes: Vec<OutcomeBody>,
+    history: Vec<EntryBody>,
+}
+
+/// What Stripe did with one request: `agrees` is null where nobody asked us.
+#[derive(Serialize)]
+struct OutcomeBody {
+    at: Rfc3339,
+    asked: i64,
+    approved: bool,
+    reason: String,
+    decision: Option<String>,
+    agrees: Option<bool>,
+    forced: bool,
+}
+
+/// One thing that was booked, in the order of the books.
+#[derive(Serialize)]
+struct EntryBody {
+    seq: u64,
+    at: Rfc3339,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -115,6 +157,29 @@ struct CheckBody {
     after: i64,
     max: i64,
     resets_at: Option<Rfc3339>,
+}
+
+#[derive(Serialize)]
+struct UnconfirmedBody {
+    decision: String,
+    authorization: String,
+    /// Null where the request named no card.
+    card: Option<String>,
+    at: Rfc3339,
+    waiting_seconds: u64,
+}
+
+impl UnconfirmedBody {
+    fn new(view: &UnconfirmedView, now: Timestamp) -> Self {
+        let is_card = view.account.as_str() != view.authorization.as_str();
+        Self {
+            decision: view.decision.to_string(),
+            authorization: view.authorization.to_string(),
+            card: is_card.then(|| view.account.to_string()),
+            at: Rfc3339(view.at),
+            waiting_seconds: now.since(view.at).as_secs(),
+        }
+    }
 }
 
 /// The commit's time is what lies between the other stages and the entry's own time.
@@ -187,6 +252,73 @@ impl From<&AuthorizationView> for AuthorizationBody {
             refunded: record.refunded(),
             overrun: record.overrun(),
             decisions: view.decisions.iter().map(DecisionBody::from).collect(),
+            outcomes: record.outcomes().map(OutcomeBody::from).collect(),
+            history: view.history.iter().map(EntryBody::from).collect(),
+        }
+    }
+}
+
+impl From<StripeOutcome<'_>> for OutcomeBody {
+    fn from(outcome: StripeOutcome<'_>) -> Self {
+        Self {
+            at: Rfc3339(outcome.entry.created),
+            asked: outcome.entry.amount,
+            approved: outcome.entry.approved,
+            reason: outcome.entry.reason.to_string(),
+            decision: outcome.ours.map(|ours| ours.answer.decision.to_string()),
+            agrees: outcome.agrees(),
+            forced: outcome.is_forced(),
+        }
+    }
+}
+
+impl From<&EntryView> for EntryBody {
+    fn from(view: &EntryView) -> Self {
+        let bare = Self {
+            seq: view.seq,
+            at: Rfc3339(view.written_at),
+            kind: "recalled",
+            event: None,
+            id: None,
+            amount: None,
+            status: None,
+        };
+        match &view.event {
+            Event::Decided(decided) => Self { kind: "decided", ..bare }.of(decided),
+            Event::StoodIn(decided) => Self { kind: "stood_in", ..bare }.of(decided),
+            Event::Observed(observation) => {
+                let event = Some(observation.event.to_string());
+                match &observation.fact {
+                    Fact::Authorization(seen) => Self {
+                        kind: "authorization",
+                        event,
+                        amount: Some(seen.amount.amount),
+                        status: Some(seen.status.as_str()),
+                        ..bare
+                    },
+                    Fact::Transaction(seen) => Self {
+                        kind: seen.kind.as_str(),
+                        event,
+                        id: Some(seen.id.to_string()),
+                        amount: Some(seen.amount),
+                        ..bare
+                    },
+                    Fact::Card(_) | Fact::Other(_) => Self { kind: "other", event, ..bare },
+                }
+            }
+            Event::Recalled(_) | Event::Snapshot(_) => bare,
+        }
+    }
+}
+
+impl EntryBody {
+    fn of(self, decided: &Decided) -> Self {
+        Self {
+            event: Some(decided.request.event.to_string()),
+            id: Some(decided.decision.id.to_string()),
+            amount: Some(decided.decision.granted),
+            status: Some(decided.decision.outcome.as_str()),
+            ..self
         }
     }
 }

@@ -185,6 +185,8 @@ families! {
         "connections that were not closed by their client", "`idle` only";
     ACCEPT_ERRORS = Counter Count "tollgate_accept_errors_total" ["listener": here::<Listener>()]
         "failures to take a connection, such as for want of file descriptors", "0";
+    UNCONFIRMED = Gauge Count "tollgate_unconfirmed_decisions" []
+        "answers that Stripe has not spoken of for `TOLLGATE_UNCONFIRMED_AFTER`", "0";
     CAPACITY = Gauge Count "tollgate_capacity" ["bound": here::<Bound>()]
         "the bounds in force, in the unit of their name", "use stays far below";
     CARDS_RESIDENT = Gauge Count "tollgate_cards_resident" []

@@ -95,6 +95,8 @@ pub struct Decisions {
     pub repeats: Counter,
     /// `tollgate_stripe_outcomes_total`: reason, agrees.
     pub stripe_outcomes: Worded<2, Counter>,
+    /// `tollgate_unconfirmed_decisions`
+    pub unconfirmed: Gauge,
     /// `tollgate_requests_shed_total`
     pub shed: Series<Shed, Counter>,
 }

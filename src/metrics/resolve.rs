@@ -88,6 +88,7 @@ impl Resolver<'_> {
             stages: self.series(&family::STAGE_DURATION),
             repeats: self.single(&family::REPEATS),
             stripe_outcomes: self.worded(&family::STRIPE_OUTCOMES),
+            unconfirmed: self.single(&family::UNCONFIRMED),
             shed: self.series(&family::SHED),
         }
     }

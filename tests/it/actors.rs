@@ -11,7 +11,7 @@ use tollgate::{
     metrics::Metrics,
 };
 
-use crate::questions::{arrival, card, policy, question};
+use crate::questions::{arrival, card, policy, question, told};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -20,6 +20,7 @@ struct House {
     directory: Directory,
     policy: watch::Sender<Arc<Policy>>,
     journal: Arc<Faulty>,
+    metrics: Arc<Metrics>,
 }
 
 impl House {
@@ -32,15 +33,16 @@ impl House {
         let (policy, in_force) = watch::channel(policy("test", limits));
         let shared: Arc<dyn Journal> = journal.clone();
         let told = |_: usize, _: Duration| {};
+        let metrics = Arc::new(Metrics::new(&tollgate::http::vocabulary()));
         let parts = Parts {
             committer: Committer::new(Arc::clone(&shared), CommitterSettings::default(), Arc::new(told)),
             journal: shared,
             policy: in_force,
-            metrics: Arc::new(Metrics::new(&tollgate::http::vocabulary())),
+            metrics: Arc::clone(&metrics),
         };
         let directory = Directory::new(settings, parts);
         tokio::spawn(directory.clone().sweep());
-        Self { directory, policy, journal }
+        Self { directory, policy, journal, metrics }
     }
 
     async fn ask(&self, name: &str, amount: i64) -> Answer {
@@ -296,4 +298,53 @@ async fn cards_over_the_bound_leave_the_longest_unused_first() {
     while house.directory.resident() > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn what_stripe_did_is_adopted_counted_and_shown_beside_what_we_said() {
+    let house = House::new(roomy(), &[("daily", 1_000)], Script::default());
+    assert_eq!(house.ask("agreed", 600).await.outcome, Outcome::Approved);
+    assert_eq!(house.ask("overruled", 600).await.outcome, Outcome::Declined);
+    for observation in [
+        told("one", "agreed", 600, true, "webhook_approved"),
+        told("one", "overruled", 600, true, "webhook_timeout"),
+        told("one", "unasked", 300, true, "network_stip"),
+    ] {
+        house.directory.book(observation, arrival(SOON)).await.unwrap();
+    }
+    assert_eq!(house.used().await, 1_500, "what Stripe holds counts, also above the limit");
+    assert_eq!(house.ask("afterwards", 1).await.outcome, Outcome::Declined);
+    let overruled = question("one", "overruled", 0).authorization;
+    let view = house.directory.authorization(&overruled).await.unwrap().unwrap();
+    assert_eq!((view.record.hold(), view.record.overrun()), (600, 600));
+    let outcomes: Vec<_> = view.record.outcomes().map(|one| (one.agrees(), one.is_forced())).collect();
+    assert_eq!(outcomes, [(Some(false), true)]);
+    let rendered = house.metrics.render();
+    for line in [
+        r#"tollgate_stripe_outcomes_total{reason="webhook_approved",agrees="true"} 1"#,
+        r#"tollgate_stripe_outcomes_total{reason="webhook_timeout",agrees="false"} 1"#,
+        r#"tollgate_stripe_outcomes_total{reason="network_fallback",agrees="unasked"} 1"#,
+    ] {
+        assert!(rendered.contains(line), "no {line} in\n{rendered}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_stripe_never_speaks_of_shows_up_and_is_remembered_over_a_restart() {
+    let settings = || Settings { unconfirmed_after: Duration::ZERO, ..roomy() };
+    let journal: Arc<dyn Journal> = Arc::new(Memory::new());
+    let house = House::on(Arc::clone(&journal), settings(), &[("daily", 1_000)], Script::default());
+    for name in ["heard", "unheard"] {
+        house.ask(name, 100).await;
+    }
+    house.directory.book(told("one", "heard", 100, true, "webhook_approved"), arrival(SOON)).await.unwrap();
+    let names = |house: &House| {
+        let waiting = house.directory.unconfirmed(clock::now());
+        waiting.iter().map(|one| one.authorization.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&house), ["iauth_unheard"]);
+    let restarted = House::on(journal, settings(), &[("daily", 1_000)], Script::default());
+    assert_eq!(names(&restarted), Vec::<String>::new());
+    restarted.directory.clone().look_back().await;
+    assert_eq!(names(&restarted), ["iauth_unheard"]);
 }

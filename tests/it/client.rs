@@ -50,6 +50,11 @@ impl Client {
         Self { stream: TcpStream::connect(address).await.unwrap(), unread: Vec::new() }
     }
 
+    /// A connection, unless nobody listens.
+    pub(crate) async fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { stream: TcpStream::connect(address).await?, unread: Vec::new() })
+    }
+
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
@@ -126,6 +131,15 @@ impl Client {
         let mut rest = std::mem::take(&mut self.unread);
         timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.expect("the connection stays open")?;
         Ok(rest.len())
+    }
+
+    /// One request and its response, or what stood in the way, for a server that may go away.
+    pub(crate) async fn try_exchange(&mut self, bytes: &[u8]) -> io::Result<Response> {
+        let exchange = async {
+            self.stream.write_all(bytes).await?;
+            self.read_response().await
+        };
+        timeout(PATIENCE, exchange).await?
     }
 
     /// One request and its response.

@@ -136,6 +136,10 @@ impl Books for OneCard {
             _ => Ok(None),
         }
     }
+
+    fn unconfirmed(&self) -> Vec<u8> {
+        br#"{"unconfirmed":[]}"#.to_vec()
+    }
 }
 
 /// A running room.

@@ -21,4 +21,16 @@ mod commands;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod deliveries;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod layers;
+#[cfg(test)]
+mod tidy;

@@ -7,8 +7,9 @@ use tollgate::{
     actors::Arrival,
     clock,
     domain::{
-        AuthorizationId, AuthorizationRequest, CardId, Category, Currency, EventId, Interval, Limit, Measure,
-        Merchant, Money, Overrides, Policy, PolicyVersion, Timestamp, Window, Zone,
+        AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId, Category,
+        Currency, EventId, Fact, HistoryEntry, Interval, Limit, Measure, Merchant, Money, Observation,
+        Overrides, Policy, PolicyVersion, Timestamp, Window, Zone,
     },
 };
 
@@ -41,6 +42,31 @@ pub(crate) fn question(card_name: &str, name: &str, amount: i64) -> Authorizatio
         livemode: false,
         connected_account: None,
         stripe_controls: None,
+    }
+}
+
+/// What Stripe says of the authorization of [`question`], after its first request.
+pub(crate) fn told(card_name: &str, name: &str, amount: i64, approved: bool, reason: &str) -> Observation {
+    let asked = question(card_name, name, amount);
+    let created = Timestamp::from_seconds(clock::now().as_seconds());
+    Observation {
+        event: EventId::new(&format!("evt_{name}_created")).unwrap(),
+        created,
+        received_at: clock::now(),
+        livemode: false,
+        connected_account: None,
+        card: card(card_name),
+        fact: Fact::Authorization(Box::new(AuthorizationSeen {
+            id: asked.authorization,
+            is_update: false,
+            created: asked.created,
+            amount: Money::new(amount, Currency::USD),
+            approved,
+            status: if approved { AuthorizationStatus::Pending } else { AuthorizationStatus::Closed },
+            history: vec![HistoryEntry { amount, approved, created, reason: reason.into() }],
+            transactions: 0,
+            merchant: asked.merchant,
+        })),
     }
 }
 

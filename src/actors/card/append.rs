@@ -132,7 +132,10 @@ impl Desk {
         for (event, told) in events.into_iter().zip(told) {
             match (event, told) {
                 (Event::Decided(decided), Some(false)) => self.void(decided.request),
-                (Event::Decided(decided), _) => self.shared.told(&decided.decision),
+                (Event::Decided(decided), _) => {
+                    self.shared.told(&decided.decision);
+                    self.shared.unconfirmed.answered(&self.account, &decided);
+                }
                 (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_), _) => {}
             }
         }

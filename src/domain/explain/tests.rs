@@ -10,6 +10,7 @@ use crate::domain::{
 };
 
 /// Decides under `default` with `spent` before, and explains.
+#[allow(clippy::needless_pass_by_value, reason = "a story is one line")]
 fn check(
     default: Overrides,
     spent: &[(&str, i64, &str)],
@@ -193,6 +194,7 @@ fn an_approval_says_what_is_spent_with_it() {
 
 #[test]
 fn a_stand_in_says_why_nobody_asked_the_books() {
+    use Outcome::{Approved, Declined};
     let check = |source, outcome, reason, sentence: &str| {
         let request = question(4_000, "usd");
         let decision = Decision {
@@ -212,7 +214,6 @@ fn a_stand_in_says_why_nobody_asked_the_books() {
         };
         assert_eq!(explain(&request, &decision), sentence);
     };
-    use Outcome::{Approved, Declined};
     let prefix = "by the stand-in, without the books";
     let stand_in = Source::StandIn;
     check(

@@ -59,6 +59,7 @@ pub(super) struct DecidedRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     account: Option<Text<'a>>,
     /// Absent where it is the currency that was asked for; null where the card's is not known.
+    #[allow(clippy::option_option, reason = "absent and null say different things")]
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
     card_currency: Option<Option<Text<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -102,14 +102,13 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// The names of new files, and of a new directory, must survive the power too.
+/// The names of new files must survive the power too.
 fn sync_directory(path: &Path) -> Result<(), OpenError> {
     let directory = parent(path);
-    for directory in [&directory, &parent(&directory)] {
-        let synced = File::open(directory).and_then(|opened| opened.sync_all());
-        synced.map_err(OpenError::io(directory, "sync the directory"))?;
-    }
-    Ok(())
+    let sync = |directory: &Path| File::open(directory).and_then(|opened| opened.sync_all());
+    // That of a new directory as well, but the one around it may be none of ours.
+    let _ = sync(&parent(&directory));
+    sync(&directory).map_err(OpenError::io(&directory, "sync the directory"))
 }
 
 fn open_journal(path: &Path) -> Result<(Connection, [u8; 16]), OpenError> {

@@ -43,12 +43,28 @@ const VIEWS: [(&str, &str); 2] = [
          SELECT entry.lsn, entry.account, entry.seq,
                 strftime('%Y-%m-%dT%H:%M:%fZ', entry.at / 1000000.0, 'unixepoch') AS at,
                 fact.key AS kind, fact.value AS fact
-         FROM entry, json_each(entry.body) AS element, json_each(element.value) AS fact",
+         FROM entry, json_each(entry.body) AS element, json_each(element.value) AS fact
+         WHERE element.type = 'object'",
     ),
     (
         "decisions",
         "CREATE VIEW decisions AS
-         SELECT lsn, account, seq, at, kind, fact FROM events WHERE kind IN ('decided', 'stood_in')",
+         SELECT lsn, seq, account AS card,
+                fact ->> '$.authorization' AS authorization,
+                fact ->> '$.id' AS decision,
+                strftime('%Y-%m-%dT%H:%M:%fZ', (fact ->> '$.at') / 1000000.0, 'unixepoch') AS decided_at,
+                fact ->> '$.outcome' AS outcome,
+                coalesce(fact ->> '$.reason', 'approved') AS reason,
+                coalesce(fact ->> '$.source', CASE kind WHEN 'stood_in' THEN 'stand_in' ELSE 'policy' END) AS source,
+                fact ->> '$.asked' AS asked,
+                coalesce(fact ->> '$.granted', 0) AS granted,
+                fact ->> '$.currency' AS currency,
+                fact ->> '$.category' AS category,
+                fact ->> '$.country' AS country,
+                fact ->> '$.policy' AS policy,
+                fact ->> '$.event' AS event,
+                fact
+         FROM events WHERE kind IN ('decided', 'stood_in')",
     ),
 ];
 

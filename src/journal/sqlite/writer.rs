@@ -114,7 +114,13 @@ impl Writer {
         // If this thread ends by a panic, nobody knows what it wrote.
         let mut last_will = LastWill { vitals: Arc::clone(&self.shared.vitals), is_orderly: false };
         let closing = self.serve(&mut inbox, &bell);
-        // Whoever still asks is refused; the bell's end lets upkeep put everything away.
+        inbox.close();
+        while let Some(Command::Append(work)) = inbox.blocking_recv() {
+            let refusals = vec![self.shared.vitals.refusal(); work.batch.len()];
+            // Whoever went away needs no refusal.
+            let _ = work.reply.send(refusals);
+        }
+        // The bell's end lets upkeep put everything away.
         drop((inbox, bell));
         if upkeep.join().is_err() {
             self.shared.vitals.die("its upkeep panicked".into());

@@ -155,3 +155,33 @@ async fn a_closed_journal_refuses_everything() {
         assert!(journal.scan(0, 1).await.is_err(), "{name}");
     }
 }
+
+#[tokio::test]
+async fn appends_that_meet_a_close_are_definite() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    let journal = Arc::new(open(&path).unwrap());
+    let writers: Vec<Writer> = (0..200).map(|n| Writer::new(&format!("meets{n}"))).collect();
+    let appends: Vec<_> = writers
+        .iter()
+        .map(|writer| {
+            let (journal, mut writer) = (Arc::clone(&journal), writer.clone());
+            tokio::spawn(async move { append_one(&*journal, writer.next("[]")).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    journal.close().await;
+    let mut outcomes = Vec::new();
+    for append in appends {
+        outcomes.push(append.await.unwrap());
+    }
+    let journal = open(&path).unwrap();
+    for (writer, outcome) in writers.iter().zip(outcomes) {
+        let written = bodies(&journal, &writer.account, Reach::Genesis).await.len();
+        match outcome {
+            Outcome::Durable { .. } => assert_eq!(written, 1),
+            outcome => assert_eq!((outcome, written), (Outcome::Rejected, 0)),
+        }
+    }
+    journal.close().await;
+}

@@ -82,7 +82,7 @@ async fn append_until_refused(path: &Path) {
     }
 }
 
-/// The child of the two tests below. Alone, it makes its own small full disk of a count of pages.
+/// The child of the full disk below. Alone, it runs itself once more under a limit on file sizes, where writes fail.
 #[tokio::test]
 async fn appends_until_refused() {
     if let Some(path) = child::path() {
@@ -167,8 +167,8 @@ async fn the_log_is_folded_while_it_serves_and_the_index_keeps_up() {
         }
         committer.flush().await;
     }
-    let wal_bytes = std::fs::metadata(path.with_file_name("a.db-wal")).unwrap().len();
-    assert!(wal_bytes < 32 * 1024 * 1024, "{wal_bytes}");
+    let folded_bytes = std::fs::metadata(&path).unwrap().len();
+    assert!(folded_bytes > 6 * 1024 * 1024, "upkeep folded while it served: {folded_bytes}");
     assert_eq!(journal.find(&spoken_of).await.unwrap().len(), 400);
     for writer in &writers {
         assert_eq!(bodies(&*journal, &writer.account, Reach::Genesis).await.len(), 100);

@@ -419,8 +419,8 @@ async fn people_can_query_decisions_while_it_serves() {
     let path = place.path("a.db");
     let journal = open(&path).unwrap();
     let mut writer = Writer::new("queried");
-    append_one(&journal, writer.next(r#"[{"decided":{"amount":500}},{"observed":{"type":"x"}}]"#)).await;
-    append_one(&journal, writer.next(r#"[{"snapshot":{"version":3}},{"stood_in":{"amount":7}}]"#)).await;
+    append_one(&journal, writer.next(r#"[1,{"decided":{"asked":500}},{"observed":{"type":"x"}}]"#)).await;
+    append_one(&journal, writer.next(r#"[1,{"snapshot":{"version":3}},{"stood_in":{"asked":7}}]"#)).await;
     let shell = Connection::open(&path).unwrap();
     let rows = |sql: &str| -> Vec<(i64, String, i64, String, i64)> {
         let mut query = shell.prepare(sql).unwrap();
@@ -430,10 +430,10 @@ async fn people_can_query_decisions_while_it_serves() {
     };
     let account = writer.account.as_str().to_owned();
     let wanted = vec![
-        (1, account.clone(), 1, "decided".to_owned(), 500),
-        (2, account.clone(), 2, "stood_in".to_owned(), 7),
+        (1, account.clone(), 1, "policy".to_owned(), 500),
+        (2, account.clone(), 2, "stand_in".to_owned(), 7),
     ];
-    assert_eq!(rows("SELECT lsn, account, seq, kind, fact ->> 'amount' FROM decisions ORDER BY lsn"), wanted);
+    assert_eq!(rows("SELECT lsn, card, seq, source, asked FROM decisions ORDER BY lsn"), wanted);
     let at: String = shell.query_row("SELECT min(at) FROM events", [], |row| row.get(0)).unwrap();
     assert!(tollgate::domain::Timestamp::parse(&at).is_some(), "{at}");
     let kinds: i64 =

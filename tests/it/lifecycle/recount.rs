@@ -23,7 +23,8 @@ pub(super) fn used(world: &World, window: &Window, refunds_restore: bool, now: T
 }
 
 pub(super) fn sum(window: &Window, uses: &[Use], now: Timestamp) -> i64 {
-    let inside = uses.iter().filter(|(at, ..)| is_inside(window, *at, now));
+    let zone = TimeZone::get(window.time_zone.name()).unwrap();
+    let inside = uses.iter().filter(|(at, ..)| is_inside(window.interval, &zone, *at, now));
     match window.measure {
         Measure::Amount(_) => inside.map(|(_, amount, _)| amount).sum(),
         Measure::Count => inside.map(|(.., count)| count).sum(),
@@ -47,13 +48,12 @@ pub(super) fn is_counted(window: &Window, merchant: &Merchant) -> bool {
 }
 
 /// Whether two moments lie in one window: by the calendar on a wall of that zone, or by the clock.
-fn is_inside(window: &Window, at: Timestamp, now: Timestamp) -> bool {
-    let zone = TimeZone::get(window.time_zone.name()).unwrap();
+fn is_inside(interval: Interval, zone: &TimeZone, at: Timestamp, now: Timestamp) -> bool {
     let day = |at: Timestamp| {
         jiff::Timestamp::from_microsecond(at.as_micros()).unwrap().to_zoned(zone.clone()).datetime().date()
     };
     let (then, today) = (day(at), day(now));
-    match window.interval {
+    match interval {
         Interval::PerAuthorization => false,
         Interval::AllTime => true,
         Interval::Daily => then == today,

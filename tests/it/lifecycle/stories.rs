@@ -7,8 +7,8 @@ use serde_json::Value;
 use tollgate::{
     domain::{
         Authorization, AuthorizationId, AuthorizationStatus, Card, Category, Event, HistoryEntry, Interval,
-        Measure, Merchant, Money, Source, Timestamp, TransactionId, TransactionKind, Window, Zone,
-        held_if_approved,
+        Measure, Merchant, Money, Source, Timestamp, Transaction, TransactionId, TransactionKind, Window,
+        Zone, held_if_approved,
     },
     journal::record,
 };
@@ -46,14 +46,16 @@ fn tell_all(file: &str, at_least: usize) {
 fn check(name: &str, order: &str, events: &[Event], expect: &Value) {
     let mut card = Card::default();
     card.adopt(windows().iter(), false, Timestamp::default()).unwrap();
-    events.iter().for_each(|event| card.apply(event));
+    for event in events {
+        card.apply(event);
+    }
 
     let records = || card.authorizations.values();
     let loose = || card.unlinked.values().map(|unlinked| &unlinked.transaction);
     let captured =
-        records().map(Authorization::captured).sum::<i64>() + loose().map(|one| one.captured()).sum::<i64>();
+        records().map(Authorization::captured).sum::<i64>() + loose().map(Transaction::captured).sum::<i64>();
     let refunded =
-        records().map(Authorization::refunded).sum::<i64>() + loose().map(|one| one.refunded()).sum::<i64>();
+        records().map(Authorization::refunded).sum::<i64>() + loose().map(Transaction::refunded).sum::<i64>();
     let first = card.authorizations.get(&facts::authorization("same"));
     let used = |place: usize| card.tallies[place].used(card.time);
     let found = |field: &str| match field {
@@ -163,8 +165,8 @@ impl Story {
         // An increment says what was approved before; a request that does not is the first.
         let before = pending["top_level_amount"].as_i64();
         let told = before.and_then(|_| self.told.get(&id)).map_or(0, |told| told.history.len());
-        let entries = step["history_entries"].as_u64().unwrap_or(told as u64);
-        request.history_entries = u32::try_from(entries).unwrap();
+        let entries = step["history_entries"].as_u64().map(|entries| usize::try_from(entries).unwrap());
+        request.history_entries = u32::try_from(entries.unwrap_or(told)).unwrap();
         request.approved_before = before.unwrap_or(0);
         request.is_amount_controllable = pending["is_amount_controllable"].as_bool().unwrap_or(false);
         request.merchant = merchant(step);

@@ -1,0 +1,153 @@
+//! What was measured, as tables with their setup. Nothing is measured here.
+
+use std::{fmt, fs, process::Command, time::Duration};
+
+use crate::{
+    GENERATOR_SHARE_MAX,
+    events::Writer,
+    generator::{self, Load},
+    server,
+};
+
+/// A median with the extremes around it.
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
+        Self { median: at(values.len() / 2), min: at(0), max: at(values.len().saturating_sub(1)) }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { median, min, max } = self;
+        let text = match f.precision() {
+            _ if median.is_nan() => "-".to_owned(),
+            Some(precision) => format!("{median:.precision$} ({min:.precision$} to {max:.precision$})"),
+            None => format!("{median:.0} ({min:.0} to {max:.0})"),
+        };
+        f.pad_integral(true, "", &text)
+    }
+}
+
+/// One server of the closed loop.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) cpu_us: Spread,
+    pub(crate) ratio: Spread,
+    pub(crate) rate: Spread,
+    pub(crate) generator_share: Spread,
+    pub(crate) batch_entries: Option<f64>,
+    pub(crate) hot_ratio: Spread,
+}
+
+/// What any figure below depends on.
+pub(crate) fn setup(writer: &Writer, cards: usize, connections: usize) {
+    let first_line = |path: &str, name: &str| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.rsplit(": ").next().unwrap_or_default().to_owned()
+    };
+    let output = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output();
+        output.map_or_else(
+            |_| "unknown".to_owned(),
+            |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        )
+    };
+    let build = if cfg!(debug_assertions) { "debug, figures mean nothing" } else { "release, thin LTO" };
+    let pinning = if server::can_pin() {
+        "server on core 0 (one runtime thread), generator on core 1"
+    } else {
+        "not pinned: ratios are rough"
+    };
+    println!("commit      {}", output("git", &["describe", "--always", "--dirty"]));
+    println!("build       {build}, {}", output("rustc", &["--version"]));
+    println!("allocator   mimalloc, in both servers");
+    println!("cpu         {}", first_line("/proc/cpuinfo", "model name"));
+    println!("kernel      {}", first_line("/proc/sys/kernel/osrelease", ""));
+    println!("threads     {pinning}");
+    println!("load        {} over the last minute, before the start", generator::load_average());
+    println!(
+        "requests    {} bytes of body, {connections} keep-alive connections, {cards} cards, no id twice",
+        writer.body_bytes()
+    );
+    println!("policy      {}", server::POLICY.map(|(name, value)| format!("{name}={value}")).join(" "));
+}
+
+pub(crate) fn closed_loop(rows: &[Row]) {
+    println!("\nclosed loop: median (minimum to maximum) of the rounds");
+    println!(
+        "{:<18} {:>22} {:>22} {:>28} {:>10} {:>22} {:>22}",
+        "server",
+        "CPU us/request",
+        "ratio to bare hyper",
+        "requests/s",
+        "batch",
+        "one hot card",
+        "generator's core"
+    );
+    for row in rows {
+        let batch = row.batch_entries.map_or_else(|| "-".to_owned(), |entries| format!("{entries:.1}"));
+        println!(
+            "{:<18} {:>22.1} {:>22.2} {:>28} {batch:>10} {:>22.2} {:>22.2}",
+            row.name, row.cpu_us, row.ratio, row.rate, row.hot_ratio, row.generator_share
+        );
+        if row.generator_share.median > GENERATOR_SHARE_MAX {
+            println!("  warning: the generator's core is full; the rate of {} may be its limit", row.name);
+        }
+    }
+}
+
+/// One round of an open loop.
+pub(crate) struct Latencies {
+    sorted: Vec<Duration>,
+    late_max: Duration,
+}
+
+impl Latencies {
+    pub(crate) fn of(load: Load) -> Self {
+        let mut sorted = load.latencies;
+        sorted.sort_unstable();
+        Self { sorted, late_max: load.late_max }
+    }
+
+    fn ms(&self, part: f64) -> f64 {
+        let place = (self.sorted.len() as f64 * part) as usize;
+        self.sorted
+            .get(place.min(self.sorted.len() - 1))
+            .map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+    }
+}
+
+pub(crate) fn open_loop(subjects: &[(&str, Vec<Latencies>)], rates: [f64; 2]) {
+    println!(
+        "\nopen loop at half of saturation: ms from the intended time, median (minimum to maximum) of the rounds"
+    );
+    println!(
+        "{:<18} {:>10} {:>22} {:>22} {:>22} {:>24}",
+        "server", "requests/s", "p50", "p99", "p99.9", "generator late by up to"
+    );
+    for ((name, rounds), rate) in subjects.iter().zip(rates) {
+        let part = |part| Spread::of(rounds.iter().map(|round| round.ms(part)).collect());
+        let late = Spread::of(rounds.iter().map(|round| round.late_max.as_secs_f64() * 1e3).collect());
+        println!(
+            "{name:<18} {rate:>10.0} {:>22.2} {:>22.2} {:>22.2} {late:>24.2}",
+            part(0.5),
+            part(0.99),
+            part(0.999)
+        );
+    }
+}
+
+pub(crate) fn memory(before: u64, after: u64, cards: usize, purchases: usize) {
+    let each = after.saturating_sub(before) as f64 / cards as f64;
+    println!("\nmemory: {cards} idle cards with {purchases} purchases each: {each:.0} bytes a card");
+    println!("(resident: {} KiB before, {} KiB with them)", before / 1024, after / 1024);
+}

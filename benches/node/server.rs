@@ -1,0 +1,205 @@
+//! The servers under test as processes of their own, and what the system says about them.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::events::SECRET;
+
+/// Cores for the server and for the generator.
+const SERVER_CORE: &str = "0";
+const GENERATOR_CORE: &str = "1";
+
+/// The limits of the nodes: every card has a calendar and a sliding window, and no purchase meets their height.
+pub(crate) const POLICY: [(&str, &str); 2] =
+    [("TOLLGATE_CARD_LIMIT_DAILY", "1000000000000"), ("TOLLGATE_CARD_VELOCITY", "1000000000/24h")];
+
+/// Where a node keeps its books.
+#[derive(Clone, Copy)]
+pub(crate) enum Journal {
+    Memory,
+    Sqlite,
+}
+
+/// A running server. Dropped, it is killed.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) webhook: SocketAddr,
+    admin: Option<SocketAddr>,
+    /// Removed behind the process.
+    _directory: Option<TempDir>,
+}
+
+impl Process {
+    /// A server that reads the body and gives a constant answer.
+    pub(crate) fn bare() -> Self {
+        let mut command = pinned(std::env::current_exe().unwrap().to_str().unwrap());
+        command.arg("serve-bare");
+        Self::start(command, None)
+    }
+
+    /// A node.
+    pub(crate) fn tollgate(program: &str, journal: Journal) -> Self {
+        let mut command = pinned(program);
+        let directory = match journal {
+            Journal::Memory => None,
+            // On the disk that the build is on: the system's temporary directory may be memory.
+            Journal::Sqlite => Some(TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()),
+        };
+        let location = directory.as_ref().map_or_else(
+            || "memory:".to_owned(),
+            |directory| format!("sqlite:{}/tollgate.db", directory.path().display()),
+        );
+        command
+            .arg("serve")
+            .envs(POLICY)
+            .env("STRIPE_WEBHOOK_SECRET", SECRET)
+            .env("TOLLGATE_SIGNATURE_TOLERANCE", "1h")
+            .env("TOLLGATE_JOURNAL", location)
+            .env("TOLLGATE_LISTEN", "127.0.0.1:0")
+            .env("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:0")
+            .env("TOLLGATE_CARD_QUEUE_MAX", "1000")
+            .env("TOLLGATE_LOG", "info")
+            .env("TOLLGATE_LOG_FORMAT", "json");
+        Self::start(command, directory)
+    }
+
+    /// Starts it, and reads its addresses from the first line that has any.
+    fn start(mut command: Command, directory: Option<TempDir>) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let addresses = loop {
+            let line = log.next().expect("the server ended before it was ready").unwrap();
+            let addresses: Vec<SocketAddr> = line
+                .split("http://")
+                .skip(1)
+                .filter_map(|rest| rest.split(['/', '"', ' ']).next()?.parse().ok())
+                .collect();
+            if !addresses.is_empty() {
+                break addresses;
+            }
+        };
+        // What it says from now on is seldom and matters.
+        thread::spawn(move || log.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+        Self { child, webhook: addresses[0], admin: addresses.get(1).copied(), _directory: directory }
+    }
+
+    /// User and system time so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        cpu_of(&self.child.id().to_string())
+    }
+
+    /// Appends and batches so far; none of a server without a journal.
+    pub(crate) fn batches(&self) -> Batches {
+        let Some(admin) = self.admin else { return Batches::default() };
+        let mut stream = TcpStream::connect(admin).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.trim().parse().unwrap_or(0.0)
+        };
+        Batches {
+            entries: value("tollgate_journal_batch_entries_sum "),
+            batches: value("tollgate_journal_batch_entries_count "),
+        }
+    }
+
+    /// Resident bytes, when they have stopped falling: the journal indexes, and the allocator gives back.
+    pub(crate) fn settled_memory(&self) -> u64 {
+        const LOOK_EVERY: Duration = Duration::from_secs(1);
+        const SAME_FOR: u32 = 4;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let (mut lowest, mut same) = (u64::MAX, 0);
+        while same < SAME_FOR && Instant::now() < deadline {
+            let now = self.resident_bytes();
+            same = if now >= lowest { same + 1 } else { 0 };
+            lowest = lowest.min(now);
+            thread::sleep(LOOK_EVERY);
+        }
+        lowest
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How appends were batched.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Batches {
+    entries: f64,
+    batches: f64,
+}
+
+impl Batches {
+    pub(crate) fn since(self, before: &Self) -> Self {
+        Self { entries: self.entries - before.entries, batches: self.batches - before.batches }
+    }
+
+    pub(crate) fn add(&mut self, more: Self) {
+        self.entries += more.entries;
+        self.batches += more.batches;
+    }
+
+    pub(crate) fn mean(self) -> Option<f64> {
+        (self.batches > 0.0).then(|| self.entries / self.batches)
+    }
+}
+
+/// User and system time of a process, in the system's ticks of 10 ms.
+pub(crate) fn cpu_of(process: &str) -> Duration {
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name, in brackets, may have spaces; 14 and 15 in proc_pid_stat(5) are 11 and 12 behind it.
+    let behind_name = stat.rsplit_once(") ").unwrap().1;
+    let ticks = |place| behind_name.split(' ').nth(place).unwrap().parse::<u32>().unwrap();
+    TICK * (ticks(11) + ticks(12))
+}
+
+/// A command on the server's core, where there are two cores.
+fn pinned(program: &str) -> Command {
+    let mut command = if can_pin() {
+        let mut taskset = Command::new("taskset");
+        taskset.args(["-c", SERVER_CORE, program]);
+        taskset
+    } else {
+        Command::new(program)
+    };
+    // Nothing of the caller's settings.
+    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").stdin(Stdio::null());
+    command
+}
+
+/// Puts this process on the generator's core.
+pub(crate) fn pin_generator() {
+    if can_pin() {
+        let own = std::process::id().to_string();
+        let _ =
+            Command::new("taskset").args(["-p", "-c", GENERATOR_CORE, &own]).stdout(Stdio::null()).status();
+    }
+}
+
+/// Whether server and generator can have a core each.
+pub(crate) fn can_pin() -> bool {
+    let tried = Command::new("taskset").args(["-c", "0,1", "true"]).stderr(Stdio::null()).status();
+    tried.is_ok_and(|status| status.success())
+        && fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.matches("processor\t").count() > 1)
+}

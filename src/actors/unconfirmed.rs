@@ -1,0 +1,184 @@
+//! Answers that Stripe has not spoken of yet. Usually its `.created` or `.updated` follows within seconds; an answer
+//! that stays here was perhaps never heard.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use dashmap::DashMap;
+
+use super::{
+    Directory,
+    books::{self, NotFolded},
+};
+use crate::{
+    clock,
+    domain::{Account, AuthorizationId, Decided, DecisionId, Event, Fact, Question, Timestamp},
+    journal::Journal,
+};
+
+/// How far back a starting node looks for answers that are still unconfirmed.
+const LOOK_BACK: Duration = Duration::from_hours(24);
+/// How many entries it looks through, at most: the newest.
+const LOOK_BACK_ENTRIES: u64 = 1_000_000;
+/// How many it reads at once.
+const PAGE_ENTRIES: usize = 512;
+
+/// An answer that Stripe has not spoken of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnconfirmedView {
+    /// The decision.
+    pub decision: DecisionId,
+    /// On which authorization.
+    pub authorization: AuthorizationId,
+    /// In whose books: a card's, or the authorization's own.
+    pub account: Account,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
+/// The answers that wait, as many as there is room for.
+pub(super) struct Unconfirmed {
+    waiting: DashMap<DecisionId, UnconfirmedView>,
+    waiting_max: usize,
+    /// What was confirmed while the past is still being looked through.
+    meanwhile: Mutex<HashSet<DecisionId>>,
+    is_looking_back: AtomicBool,
+}
+
+impl Unconfirmed {
+    pub(super) fn new(waiting_max: usize) -> Self {
+        Self {
+            waiting: DashMap::new(),
+            waiting_max,
+            meanwhile: Mutex::default(),
+            is_looking_back: AtomicBool::new(false),
+        }
+    }
+
+    /// An answer left.
+    pub(super) fn answered(&self, account: &Account, decided: &Decided) {
+        if self.waiting.len() < self.waiting_max {
+            let view = view(account, decided);
+            self.waiting.insert(view.decision, view);
+        }
+    }
+
+    /// Stripe spoke of it.
+    pub(super) fn confirmed(&self, decision: DecisionId) {
+        self.waiting.remove(&decision);
+        if self.is_looking_back.load(Ordering::Acquire) {
+            self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).insert(decision);
+        }
+    }
+
+    /// How many wait since before `floor`.
+    pub(super) fn count_since_before(&self, floor: Timestamp) -> usize {
+        self.waiting.iter().filter(|one| one.at < floor).count()
+    }
+
+    /// Those that wait since before `floor`, oldest first.
+    pub(super) fn since_before(&self, floor: Timestamp) -> Vec<UnconfirmedView> {
+        let waiting = self.waiting.iter().filter(|one| one.at < floor);
+        let mut overdue: Vec<UnconfirmedView> = waiting.map(|one| one.clone()).collect();
+        overdue.sort_unstable_by(|a, b| (a.at, a.decision).cmp(&(b.at, b.decision)));
+        overdue
+    }
+}
+
+impl Directory {
+    /// The answers that Stripe has not confirmed in good time, oldest first.
+    #[must_use]
+    pub fn unconfirmed(&self, now: Timestamp) -> Vec<UnconfirmedView> {
+        let shared = self.shared();
+        shared.unconfirmed.since_before(now.minus(shared.settings.unconfirmed_after))
+    }
+
+    /// Looks through the last day of the journal for answers that were unconfirmed when the node stopped. Runs beside
+    /// the traffic.
+    pub async fn look_back(self) {
+        let unconfirmed = &self.shared().unconfirmed;
+        unconfirmed.is_looking_back.store(true, Ordering::Release);
+        let found = past(&*self.shared().journal, clock::now().minus(LOOK_BACK)).await;
+        unconfirmed.is_looking_back.store(false, Ordering::Release);
+        let meanwhile =
+            std::mem::take(&mut *unconfirmed.meanwhile.lock().unwrap_or_else(PoisonError::into_inner));
+        match found {
+            Ok(found) => {
+                for (decision, view) in found {
+                    if !meanwhile.contains(&decision) && unconfirmed.waiting.len() < unconfirmed.waiting_max {
+                        unconfirmed.waiting.entry(decision).or_insert(view);
+                    }
+                }
+            }
+            Err(cause) => {
+                tracing::warn!(%cause, "answers of before the start are not watched for confirmation")
+            }
+        }
+    }
+}
+
+/// What the journal has of unconfirmed answers since `floor`.
+async fn past(
+    journal: &dyn Journal,
+    floor: Timestamp,
+) -> Result<HashMap<DecisionId, UnconfirmedView>, NotFolded> {
+    let mut waiting = HashMap::new();
+    let mut after = first_since(journal, floor).await?;
+    loop {
+        let entries = journal.scan(after, PAGE_ENTRIES).await?;
+        let Some(last) = entries.last() else { return Ok(waiting) };
+        after = last.lsn;
+        for entry in &entries {
+            for event in books::read(entry)? {
+                match event {
+                    Event::Decided(decided) | Event::StoodIn(decided) => {
+                        let view = view(&entry.account, &decided);
+                        waiting.insert(view.decision, view);
+                    }
+                    Event::Observed(observation) => {
+                        if let Fact::Authorization(seen) = &observation.fact {
+                            for (index, told) in (0_u32..).zip(&seen.history) {
+                                let question = Question { history_entries: index, amount: told.amount };
+                                waiting.remove(&DecisionId::of(&seen.id, question));
+                            }
+                        }
+                    }
+                    Event::Recalled(_) | Event::Snapshot(_) => {}
+                }
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The log sequence number before the first entry since `floor`, by halving.
+async fn first_since(journal: &dyn Journal, floor: Timestamp) -> Result<u64, NotFolded> {
+    let (mut low, mut high) = (0_u64, u64::MAX >> 1);
+    let mut last = 0;
+    while low < high {
+        let middle = low.midpoint(high);
+        match journal.scan(middle, 1).await?.first() {
+            Some(entry) => {
+                last = last.max(entry.lsn);
+                if entry.at < floor { low = middle.saturating_add(1) } else { high = middle }
+            }
+            None => high = middle,
+        }
+    }
+    Ok(low.max(last.saturating_sub(LOOK_BACK_ENTRIES)))
+}
+
+fn view(account: &Account, decided: &Decided) -> UnconfirmedView {
+    UnconfirmedView {
+        decision: decided.decision.id,
+        authorization: decided.request.authorization.clone(),
+        account: account.clone(),
+        at: decided.decision.at,
+    }
+}

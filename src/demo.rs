@@ -1,0 +1,146 @@
+//! `tollgate demo`: a newcomer's first minutes. A node of its own is asked real, signed questions over real sockets, is
+//! stopped and started in the middle, and is compared with what it should say. The questions are in `story`.
+
+mod story;
+mod events;
+mod client;
+mod burst;
+mod home;
+mod page;
+
+use std::io::{self, Write};
+
+use tokio::signal::ctrl_c;
+
+use crate::{
+    cli::{DemoOptions, Verdict, check::Colours},
+    clock,
+    node::Node,
+};
+use client::Client;
+use home::Home;
+use page::{Page, amount};
+use story::Told;
+
+/// Plays the demo. It checks itself: exit code 1 where anything is not as expected.
+///
+/// # Errors
+/// The output cannot be written, or the system has no threads for us.
+pub fn run(
+    options: &DemoOptions,
+    colours: Colours,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Verdict> {
+    let mut page = Page::new(out, colours);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match runtime.block_on(demo(options, &mut page)) {
+        Ok(()) => Ok(Verdict::Done),
+        Err(Failure::Output(error)) => Err(error),
+        Err(Failure::Unexpected(what)) => {
+            writeln!(err, "tollgate: the demo did not go as expected: {what}")?;
+            Ok(Verdict::Failed)
+        }
+    }
+}
+
+/// Why a demo ends before its end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Nobody reads what it shows.
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+    /// The node, or this machine, did something else than it should.
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+impl Failure {
+    /// For `map_err`: what failed while `doing` something.
+    fn during<E: std::fmt::Display>(doing: &str) -> impl Fn(E) -> Self {
+        move |cause| Self::Unexpected(format!("cannot {doing}: {cause}"))
+    }
+}
+
+async fn demo(options: &DemoOptions, page: &mut Page<'_>) -> Result<(), Failure> {
+    let mut home = Home::furnished()?;
+    let node = tokio::select! {
+        biased;
+        _ = ctrl_c() => return Err(Failure::Unexpected("it was interrupted".to_owned())),
+        node = play(&home, page) => node?,
+    };
+    if options.keep {
+        home.keep(node, page).await
+    } else {
+        node.stop().await;
+        page.line("Next: `demo --keep` leaves the node running for you; README.md hooks up Stripe.")
+    }
+}
+
+/// The story, on one node and then on another that starts from its journal.
+async fn play(home: &Home, page: &mut Page<'_>) -> Result<Node, Failure> {
+    page.line("One Tollgate node, its journal on disk, and somebody who plays Stripe to it:")?;
+    page.line("signed webhooks over HTTP. The policy: 500.00 USD a day on each card, ten")?;
+    page.line("approvals an hour, no gambling.")?;
+    page.line("")?;
+    let node = home.start().await?;
+    let mut client = Client::connect(&node, &home.secret).await?;
+    let told = Told::by(&mut client, page).await?;
+    told.repeat_one(&mut client, page).await?;
+    story::forge(&mut client, page).await?;
+    story::settle(&mut client, page).await?;
+
+    let stopping = clock::instant();
+    drop(client);
+    node.stop().await;
+    let node = home.start().await?;
+    let restart_ms = clock::instant().duration_since(stopping).as_millis();
+    page.line("")?;
+    page.line(&format!(
+        "The node is stopped; another starts from its journal. ({restart_ms} ms, drain included)"
+    ))?;
+    let mut client = Client::connect(&node, &home.secret).await?;
+    told.repeat_all(&mut client, page).await?;
+    story::go_on(&mut client, page).await?;
+    show_windows(&mut client, page).await?;
+    show_burst(&node, home, page).await?;
+    Ok(node)
+}
+
+/// The card's windows as operators see them, and what they must have come to.
+async fn show_windows(client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
+    let card = client.card(story::CARD).await?;
+    page.line("")?;
+    page.line(&format!("What is left on the card, from GET /v1/cards/{}:", story::CARD))?;
+    page.window(["window", "limit", "used", "remaining", "resets at"])?;
+    for limit in &card.limits {
+        let shown = |number: i64| if limit.limit == "amount" { amount(number) } else { number.to_string() };
+        let resets_at = limit.resets_at.as_deref().unwrap_or("never");
+        let (max, used, remaining) = (shown(limit.max), shown(limit.used), shown(limit.remaining));
+        page.window([&limit.window, &max, &used, &remaining, &to_the_second(resets_at)])?;
+    }
+    let used: Vec<(&str, i64)> = card.limits.iter().map(|limit| (&*limit.window, limit.used)).collect();
+    if used == story::USED {
+        Ok(())
+    } else {
+        Err(Failure::Unexpected(format!("the windows should have used {:?}, found {used:?}", story::USED)))
+    }
+}
+
+/// `2026-11-22T10:00:00.123456Z` without what only machines read.
+fn to_the_second(time: &str) -> String {
+    time.split_once('.').map_or_else(|| time.to_owned(), |(second, _)| format!("{second}Z"))
+}
+
+async fn show_burst(node: &Node, home: &Home, page: &mut Page<'_>) -> Result<(), Failure> {
+    let burst = burst::run(node, &home.secret).await?;
+    page.line("")?;
+    page.line(&format!(
+        "{} more requests on {} connections, each durable before it was answered:",
+        burst.requests,
+        burst::CONNECTIONS
+    ))?;
+    let build = if cfg!(debug_assertions) { "  (a debug build; try --release)" } else { "" };
+    page.line(&format!("  half within {}, 99 % within {}{build}", burst.p50(), burst.p99()))?;
+    page.line("")
+}

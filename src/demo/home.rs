@@ -1,0 +1,140 @@
+//! Where the demo's node lives: a temporary directory, a policy, a secret for one run. The environment's settings do not
+//! count here.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+use tokio::signal::ctrl_c;
+
+use super::{Failure, page::Page, story};
+use crate::{
+    cli::serve::one_run_secret,
+    clock,
+    config::{self, Settings},
+    log,
+    node::Node,
+    stripe::{self, Secret},
+};
+
+/// The limits of the story, without a time zone.
+const POLICY: &str = include_str!("policy.yaml");
+
+/// What a demo's node is made of.
+pub(super) struct Home {
+    directory: TempDir,
+    settings: Settings,
+    pub(super) secret: Secret,
+}
+
+impl Home {
+    /// A directory with a policy in it, and settings that point there.
+    pub(super) fn furnished() -> Result<Self, Failure> {
+        let directory = tempfile::Builder::new()
+            .prefix("tollgate-demo-")
+            .tempdir()
+            .map_err(Failure::during("make a temporary directory"))?;
+        let policy = format!("{POLICY}time_zone: {}\n", calm_time_zone(clock::now().as_seconds()));
+        fs::write(policy_path(directory.path()), policy).map_err(Failure::during("write the policy"))?;
+        let secret = one_run_secret();
+        let settings = settings(directory.path(), &secret)?;
+        Ok(Self { directory, settings, secret })
+    }
+
+    /// A node on the journal as it is.
+    pub(super) async fn start(&self) -> Result<Node, Failure> {
+        Node::start(self.settings.clone()).await.map_err(Failure::during("start the node"))
+    }
+
+    /// Leaves the node to whoever watches, until Ctrl-C.
+    pub(super) async fn keep(&mut self, node: Node, page: &mut Page<'_>) -> Result<(), Failure> {
+        self.directory.disable_cleanup(true);
+        log::start(&self.settings.log);
+        let directory = self.directory.path();
+        let event = directory.join("purchase.json");
+        let body = story::YOURS.event(&story::YOURS.event_id());
+        fs::write(&event, &body).map_err(Failure::during("write a purchase"))?;
+        let (webhook, admin) = (format!("http://{}/webhook", node.webhook()), node.admin());
+        let header = stripe::sign(&self.secret, clock::now().as_seconds(), &body);
+        let event = event.to_string_lossy();
+        let program = std::env::current_exe().unwrap_or_else(|_| "tollgate".into());
+
+        page.line("The node keeps running until Ctrl-C, and logs here what it answers.")?;
+        page.line(&format!("  webhook  {webhook}"))?;
+        page.line(&format!("  admin    http://{admin}/v1/cards/{}, and /metrics", story::CARD))?;
+        page.line(&format!("  secret   {}", self.secret.reveal()))?;
+        page.line(&format!(
+            "  policy   {} (change it: in force in two seconds)",
+            policy_path(directory).display()
+        ))?;
+        page.line("\nAsk it for 25.00 USD; the signature is good for an hour:\n")?;
+        page.line(&stripe::curl(&webhook, &header, &event))?;
+        page.line("\nAsk it why:\n")?;
+        page.line(&format!("curl -s http://{admin}/v1/authorizations/{}", story::YOURS.authorization))?;
+        page.line("\nChange what is asked in that file, and sign it again:\n")?;
+        page.line(&format!(
+            "'{}' sign '{event}' --secret {} --curl {webhook}\n",
+            program.display(),
+            self.secret.reveal()
+        ))?;
+        let interrupted = async {
+            let _ = ctrl_c().await;
+        };
+        node.run(interrupted).await.map_err(Failure::during("go on"))?;
+        page.line(&format!("The books stay in {}.", directory.display()))
+    }
+}
+
+fn policy_path(directory: &Path) -> PathBuf {
+    directory.join("policy.yaml")
+}
+
+/// The settings by the names that everybody uses for them.
+fn settings(directory: &Path, secret: &Secret) -> Result<Settings, Failure> {
+    let policy = policy_path(directory);
+    let pairs = [
+        ("STRIPE_WEBHOOK_SECRET", secret.reveal().to_owned()),
+        ("TOLLGATE_SIGNATURE_TOLERANCE", "1h".to_owned()),
+        ("TOLLGATE_LISTEN", "127.0.0.1:0".to_owned()),
+        ("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:0".to_owned()),
+        ("TOLLGATE_JOURNAL", format!("sqlite:{}", directory.join("tollgate.db").display())),
+        ("TOLLGATE_POLICY", policy.display().to_string()),
+        ("TOLLGATE_DRAIN_DELAY", "0s".to_owned()),
+        ("TOLLGATE_LOG", "info,tollgate::http=debug".to_owned()),
+        ("TOLLGATE_LOG_FORMAT", "pretty".to_owned()),
+    ];
+    let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
+    let loaded = config::read(pairs, |path| fs::read_to_string(path)).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Failure::Unexpected(problems.join("; "))
+    })?;
+    Ok(loaded.settings)
+}
+
+/// UTC, but not in its last hour: the day of the story must not end in the middle of it.
+fn calm_time_zone(now_seconds: i64) -> &'static str {
+    if now_seconds.rem_euclid(86_400) < 23 * 3_600 { "UTC" } else { "America/New_York" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::policy_file;
+
+    #[test]
+    fn the_policy_has_no_mistake_in_any_time_zone() {
+        for now in [0, 23 * 3_600] {
+            let text = format!("{POLICY}time_zone: {}\n", calm_time_zone(now));
+            assert!(policy_file::read(&text).unwrap().mistakes.is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_day_of_the_story_has_an_hour_left() {
+        assert_eq!(calm_time_zone(86_400 - 3_601), "UTC");
+        assert_eq!(calm_time_zone(86_400 - 3_600), "America/New_York");
+        assert_eq!(calm_time_zone(86_400), "UTC");
+    }
+}

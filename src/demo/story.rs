@@ -1,0 +1,257 @@
+//! What is asked in the demo, what happens, and what must come of it. The amounts are cents.
+
+use hyper::{StatusCode, body::Bytes};
+
+use super::{
+    Failure,
+    client::{Answer, Client, Reply},
+    events::{Merchant, Purchase},
+    page::{Mark, Page, amount},
+};
+use crate::{cli::serve::one_run_secret, stripe::RECEIVED_BODY};
+
+/// The card of the story.
+pub(super) const CARD: &str = "ic_demo";
+
+/// What its windows have used in the end: 42.00 captured, 358.00 held for the hotel, 60.00 for the last one; and the
+/// approvals of these, and of the one that was voided.
+pub(super) const USED: [(&str, i64); 2] = [("daily", 460_00), ("rolling(1h)", 5)];
+
+struct Question {
+    purchase: Purchase<'static>,
+    expected: Expected,
+    /// Words of the explanation, where it is shown.
+    because: Option<&'static str>,
+}
+
+enum Expected {
+    Approved,
+    Partial(i64),
+    Declined(&'static str),
+}
+
+const QUESTIONS: [Question; 6] = [
+    Question { purchase: SOFTWARE, expected: Expected::Approved, because: None },
+    Question { purchase: HOTEL, expected: Expected::Approved, because: None },
+    Question {
+        purchase: Purchase {
+            authorization: "iauth_hifi",
+            merchant: Merchant { name: "HIFI WORLD", category: "electronics_stores", code: "5732" },
+            amount: 200_00,
+            ..HOTEL
+        },
+        expected: Expected::Declined("spending_limit"),
+        because: Some("at most 148.00 would have passed"),
+    },
+    Question {
+        purchase: Purchase {
+            authorization: "iauth_casino",
+            merchant: Merchant { name: "LUCKY DICE", category: "betting_casino_gambling", code: "7995" },
+            amount: 25_00,
+            ..HOTEL
+        },
+        expected: Expected::Declined("category_blocked"),
+        because: None,
+    },
+    Question {
+        purchase: Purchase { amount: 48_00, approved_before: HOTEL.amount, ..HOTEL },
+        expected: Expected::Approved,
+        because: None,
+    },
+    Question {
+        purchase: PHARMACY,
+        expected: Expected::Partial(PHARMACY_GRANTED),
+        because: Some("400.00 of the 500.00 USD a day are spent"),
+    },
+];
+
+const SOFTWARE: Purchase<'static> = Purchase {
+    card: CARD,
+    authorization: "iauth_software",
+    merchant: Merchant { name: "EXAMPLE SAAS", category: "computer_software_stores", code: "5734" },
+    amount: 42_00,
+    approved_before: 0,
+    is_amount_controllable: false,
+};
+
+const HOTEL: Purchase<'static> = Purchase {
+    authorization: "iauth_hotel",
+    merchant: Merchant { name: "GRAND HOTEL", category: "hotels_motels_and_resorts", code: "7011" },
+    amount: 310_00,
+    ..SOFTWARE
+};
+
+const PHARMACY: Purchase<'static> = Purchase {
+    authorization: "iauth_pharmacy",
+    merchant: Merchant { name: "CITY PHARMACY", category: "drug_stores_and_pharmacies", code: "5912" },
+    amount: 150_00,
+    is_amount_controllable: true,
+    ..SOFTWARE
+};
+
+/// What is left of the day when the pharmacy asks.
+const PHARMACY_GRANTED: i64 = 100_00;
+
+/// Asked after the restart.
+const BOOKS: Question = Question {
+    purchase: Purchase {
+        authorization: "iauth_books",
+        merchant: Merchant { name: "CORNER BOOKS", category: "book_stores", code: "5942" },
+        amount: 60_00,
+        ..SOFTWARE
+    },
+    expected: Expected::Approved,
+    because: Some("460.00 of the 500.00 USD a day are spent"),
+};
+
+/// Left for whoever keeps the node.
+pub(super) const YOURS: Purchase<'static> = Purchase {
+    authorization: "iauth_yours",
+    merchant: Merchant { name: "YOUR IDEA", category: "book_stores", code: "5942" },
+    amount: 25_00,
+    ..SOFTWARE
+};
+
+/// The questions of the story with the replies to them, byte for byte.
+pub(super) struct Told(Vec<(Vec<u8>, Bytes)>);
+
+impl Told {
+    /// Asks everything once.
+    pub(super) async fn by(client: &mut Client, page: &mut Page<'_>) -> Result<Self, Failure> {
+        let mut told = Vec::new();
+        for question in &QUESTIONS {
+            told.push(question.ask(client, page).await?);
+        }
+        Ok(Self(told))
+    }
+
+    /// Stripe delivers the first question again.
+    pub(super) async fn repeat_one(&self, client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
+        for (event, answer) in self.0.iter().take(1) {
+            is_same(client, event, answer).await?;
+        }
+        let what = format!("{}, delivered again", SOFTWARE.merchant.name);
+        page.row(&Mark::Yes, &amount(SOFTWARE.amount), &what, "the same answer, byte for byte")
+    }
+
+    /// Stripe delivers every question again.
+    pub(super) async fn repeat_all(&self, client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
+        for (event, answer) in &self.0 {
+            is_same(client, event, answer).await?;
+        }
+        let what = format!("all {} asked again", self.0.len());
+        page.row(&Mark::Yes, "", &what, "the same answers, byte for byte")
+    }
+}
+
+async fn is_same(client: &mut Client, event: &[u8], expected: &Bytes) -> Result<(), Failure> {
+    let reply = client.deliver(event.to_vec()).await?;
+    if reply.status == StatusCode::OK && reply.body == *expected {
+        return Ok(());
+    }
+    Err(unexpected("a repeated question", &String::from_utf8_lossy(expected), &reply))
+}
+
+impl Question {
+    /// Asks, shows the answer, and compares it.
+    async fn ask(&self, client: &mut Client, page: &mut Page<'_>) -> Result<(Vec<u8>, Bytes), Failure> {
+        let purchase = &self.purchase;
+        let event = purchase.event(&purchase.event_id());
+        let reply = client.deliver(event.clone()).await?;
+        if reply.status != StatusCode::OK || !reply.names_version {
+            return Err(unexpected(purchase.merchant.name, "200 with a Stripe-Version", &reply));
+        }
+        let answer: Answer = reply.json()?;
+        let (mark, expected) = match self.expected {
+            Expected::Approved => (Mark::Yes, (true, None, "approved")),
+            Expected::Partial(granted) => (Mark::Part, (true, Some(granted), "spending_limit")),
+            Expected::Declined(reason) => (Mark::No, (false, None, reason)),
+        };
+        if (answer.approved, answer.amount, &*answer.metadata.reason) != expected {
+            return Err(unexpected(purchase.merchant.name, &format!("{expected:?}"), &reply));
+        }
+        let is_increment = purchase.approved_before > 0;
+        let answered = match self.expected {
+            Expected::Approved if is_increment => {
+                format!("approved, on top of {}", amount(purchase.approved_before))
+            }
+            Expected::Approved => "approved".to_owned(),
+            Expected::Partial(granted) => format!("approved in part: {}", amount(granted)),
+            Expected::Declined(reason) => format!("declined: {reason}"),
+        };
+        let asked =
+            if is_increment { format!("+{}", amount(purchase.amount)) } else { amount(purchase.amount) };
+        let what = if purchase.is_amount_controllable { ", any part will do" } else { "" };
+        page.row(&mark, &asked, &format!("{}{what}", purchase.merchant.name), &answered)?;
+        if let Some(words) = self.because {
+            explain(purchase, words, client, page).await?;
+        }
+        Ok((event, reply.body))
+    }
+}
+
+/// Asks the books why, shows the sentence, and looks for the words that it must have.
+async fn explain(
+    purchase: &Purchase<'_>,
+    words: &str,
+    client: &mut Client,
+    page: &mut Page<'_>,
+) -> Result<(), Failure> {
+    let authorization = client.authorization(purchase.authorization).await?;
+    let explanation = authorization.decisions.last().map_or("", |decision| &*decision.explanation);
+    page.why(explanation)?;
+    if explanation.contains(words) {
+        return Ok(());
+    }
+    Err(Failure::Unexpected(format!("expected an explanation with `{words}`, found `{explanation}`")))
+}
+
+/// Somebody asks who does not know the secret.
+pub(super) async fn forge(client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
+    let purchase = Purchase { authorization: "iauth_forged", ..SOFTWARE };
+    let reply = client.forge(purchase.event("evt_forged"), &one_run_secret()).await?;
+    if reply.status != StatusCode::BAD_REQUEST || reply.names_version {
+        return Err(unexpected("a forged request", "400, and no decision", &reply));
+    }
+    page.row(&Mark::No, &amount(purchase.amount), "A STRANGER, forged", "400 bad signature, no decision")
+}
+
+/// Stripe tells what became of two approvals: one was captured, one was voided.
+pub(super) async fn settle(client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
+    page.line("")?;
+    page.line("Stripe tells what became of them, and the books follow:")?;
+    book(client, SOFTWARE.captured()).await?;
+    let captured = client.authorization(SOFTWARE.authorization).await?;
+    let outcome = format!("captured {}, held {}", amount(captured.captured), amount(captured.held));
+    let what = format!("{} takes its money", SOFTWARE.merchant.name);
+    page.row(&Mark::Yes, &amount(SOFTWARE.amount), &what, &outcome)?;
+    if (captured.captured, captured.held) != (SOFTWARE.amount, 0) {
+        return Err(Failure::Unexpected(format!("the capture was not booked: {outcome}")));
+    }
+    book(client, PHARMACY.voided(PHARMACY_GRANTED)).await?;
+    let voided = client.authorization(PHARMACY.authorization).await?;
+    let outcome = format!("{}, held {}", voided.status, amount(voided.held));
+    let what = format!("{} wants none", PHARMACY.merchant.name);
+    page.row(&Mark::Yes, &amount(PHARMACY_GRANTED), &what, &outcome)?;
+    if (&*voided.status, voided.held) == ("reversed", 0) {
+        Ok(())
+    } else {
+        Err(Failure::Unexpected(format!("the void was not booked: {outcome}")))
+    }
+}
+
+async fn book(client: &mut Client, event: Vec<u8>) -> Result<(), Failure> {
+    let reply = client.deliver(event).await?;
+    let is_received = reply.status == StatusCode::OK && *reply.body == *RECEIVED_BODY;
+    if is_received { Ok(()) } else { Err(unexpected("an event", "200, received", &reply)) }
+}
+
+/// After the restart the books still stand: what was voided can be spent, and no more.
+pub(super) async fn go_on(client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
+    BOOKS.ask(client, page).await.map(drop)
+}
+
+fn unexpected(what: &str, expected: &str, reply: &Reply) -> Failure {
+    let body = String::from_utf8_lossy(&reply.body);
+    Failure::Unexpected(format!("{what}: expected {expected}, found {} {body}", reply.status))
+}

@@ -1,0 +1,141 @@
+//! The real binary's demo: what a newcomer sees, and that it leaves nothing behind unless told to.
+#![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use tollgate::stripe::SIGNATURE_HEADER;
+
+use crate::client::{Client, post, request};
+
+/// The demo with a temporary directory of its own, in an environment whose settings it has to ignore.
+fn demo(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command
+        .arg("demo")
+        .env_clear()
+        .env("TMPDIR", directory)
+        .env("TOLLGATE_LISTEN", "nowhere")
+        .env("TOLLGATE_JOURNAL", "memory:")
+        .env("STRIPE_WEBHOOK_SECRET", "whsec_of_somebody");
+    command
+}
+
+/// Numbers change from run to run; everything else is as the README shows it.
+fn without_numbers(line: &str) -> String {
+    let line = line.trim_end_matches("  (a debug build; try --release)");
+    let mut masked = String::new();
+    for c in line.chars() {
+        match c {
+            '0'..='9' if masked.ends_with('#') => {}
+            '0'..='9' => masked.push('#'),
+            other => masked.push(other),
+        }
+    }
+    masked
+}
+
+#[test]
+fn a_newcomer_sees_what_the_readme_shows() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = demo(directory.path()).output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    assert_eq!(err, "");
+    for line in [
+        "declined: spending_limit",
+        "at most 148.00",
+        "declined: category_blocked",
+        "approved, on top of 310.00",
+        "approved in part: 100.00",
+        "the same answer, byte for byte",
+        "400 bad signature, no decision",
+        "captured 42.00, held 0.00",
+        "another starts from its journal",
+        "the same answers, byte for byte",
+        "daily           500.00    460.00       40.00",
+        "2000 more requests on 4 connections",
+    ] {
+        assert!(out.contains(line), "no `{line}` in\n{out}");
+    }
+    let too_long = out.lines().find(|line| line.chars().count() > 80);
+    assert_eq!(too_long.filter(|line| !line.contains("a debug build")), None);
+    assert!(!out.contains('\u{1b}'), "colours without a terminal");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "the demo left something behind");
+
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let (_, shown) = readme.split_once("```text\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let (shown, seen): (Vec<_>, Vec<_>) =
+        (shown.lines().map(without_numbers).collect(), out.lines().map(without_numbers).collect());
+    assert_eq!(shown, seen, "the README shows another demo");
+}
+
+/// A demo that is left running; it goes with the test, however that ends.
+struct Kept {
+    child: Child,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Kept {
+    fn start(directory: &Path) -> Self {
+        let mut command = demo(directory);
+        let mut child = command.arg("--keep").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out }
+    }
+
+    /// The next line that starts so.
+    fn line(&mut self, start: &str) -> String {
+        let mut line = String::new();
+        while self.out.read_line(&mut line).unwrap() > 0 {
+            if line.starts_with(start) {
+                return line.trim_end().to_owned();
+            }
+            line.clear();
+        }
+        panic!("no line starts with `{start}`");
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_demo_answers_what_is_pasted_until_it_is_interrupted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut kept = Kept::start(directory.path());
+    let curl = kept.line("curl -i ");
+    let why = kept.line("curl -s http://");
+    kept.line("'");
+
+    // What the shell would make of the command.
+    let words: Vec<&str> = curl.split('\'').collect();
+    let [_, url, _, signature, _, _, _, file, _] = words[..] else { panic!("{curl}") };
+    let signature = signature.strip_prefix("Stripe-Signature: ").unwrap();
+    let event = fs::read(file.strip_prefix('@').unwrap()).unwrap();
+    let address = url.strip_prefix("http://").unwrap().strip_suffix("/webhook").unwrap().parse().unwrap();
+    let headers = format!("{SIGNATURE_HEADER}: {signature}\r\n");
+    let reply = Client::connect(address).await.exchange(post("/webhook", &headers, &event)).await;
+    assert_eq!((reply.status, &reply.json()["approved"]), (200, &true.into()), "{reply:?}");
+
+    let (address, path) = why.strip_prefix("curl -s http://").unwrap().split_once('/').unwrap();
+    let mut admin = Client::connect(address.parse().unwrap()).await;
+    let books = admin.exchange(request("GET", &format!("/{path}"), "")).await;
+    assert_eq!((books.status, &books.json()["held"]), (200, &2_500.into()), "{books:?}");
+
+    let interrupt = Command::new("kill").args(["-INT", &kept.child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let stays = kept.line("The books stay in ");
+    assert_eq!(kept.child.wait().unwrap().code(), Some(0));
+    let stays = Path::new(stays.strip_prefix("The books stay in ").unwrap().trim_end_matches('.'));
+    assert!(stays.join("tollgate.db").is_file() && stays.join("policy.yaml").is_file());
+}

@@ -1,0 +1,222 @@
+//! Who may know whom: the table of imports between rooms, and of the libraries that have a room of their own. What is
+//! not in a table is refused, and so is a line in a table that nothing uses.
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
+#![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::tidy::{files, source_without_text};
+
+/// Each room, and the rooms that it may import. From the process to the heart, a room names only rooms below it; `log`
+/// and `clock` know what a timestamp is.
+const ROOMS: [(&str, &[&str]); 14] = [
+    ("main", &["cli", "demo", "config", "http", "metrics"]),
+    ("demo", &["cli", "config", "node", "stripe", "domain", "log", "clock"]),
+    ("cli", &["config", "node", "stripe", "domain", "log", "clock"]),
+    ("node", &["config", "http", "cluster", "actors", "journal", "domain", "metrics", "clock"]),
+    ("config", &["http", "stripe", "actors", "journal", "domain", "log"]),
+    ("http", &["stripe", "cluster", "domain", "metrics", "log", "clock"]),
+    ("stripe", &["domain"]),
+    ("cluster", &["actors", "domain"]),
+    ("actors", &["journal", "domain", "metrics", "clock"]),
+    ("journal", &["domain", "clock"]),
+    ("domain", &[]),
+    ("metrics", &[]),
+    ("log", &["domain"]),
+    ("clock", &["domain"]),
+];
+
+/// Libraries that decide how a room works, and the rooms that may name them.
+const LIBRARIES: [(&str, &[&str]); 11] = [
+    ("clap", &["cli", "main"]),
+    ("serde_saphyr", &["config"]),
+    ("schemars", &["config"]),
+    ("hyper", &["demo", "http"]),
+    ("hyper_util", &["demo", "http"]),
+    ("http_body_util", &["demo", "http"]),
+    ("simd_json", &["stripe"]),
+    ("ractor", &["actors"]),
+    ("dashmap", &["actors"]),
+    ("rusqlite", &["journal"]),
+    ("metrics_exporter_prometheus", &["metrics"]),
+];
+
+/// What would make the same question have two answers: the domain has none of it.
+const IMPURE: [&str; 12] = [
+    "tokio",
+    "serde",
+    "serde_json",
+    "tracing",
+    "fastrand",
+    "async",
+    "await",
+    "fs",
+    "io",
+    "net",
+    "env",
+    "SystemTime",
+];
+
+#[test]
+fn rooms_import_only_what_the_table_allows() {
+    let used = imports();
+    let rooms: BTreeSet<&str> = ROOMS.iter().map(|(room, _)| *room).collect();
+    let allowed: BTreeMap<&str, BTreeSet<&str>> =
+        ROOMS.iter().map(|(room, below)| (*room, below.iter().copied().collect())).collect();
+    for (room, imports) in &used {
+        assert!(rooms.contains(room.as_str()), "src/{room} is not in the table");
+        for (import, file) in imports {
+            assert!(
+                import == room || allowed[room.as_str()].contains(import.as_str()),
+                "{} imports `{import}`: the table has no such line for `{room}`",
+                file.display()
+            );
+        }
+    }
+    for (room, below) in &allowed {
+        for import in below {
+            let is_used = used.get(*room).is_some_and(|imports| imports.contains_key(*import));
+            assert!(is_used, "the table lets `{room}` import `{import}`, which it does not need");
+        }
+    }
+}
+
+#[test]
+fn no_room_imports_itself_by_way_of_others() {
+    for (room, below) in ROOMS {
+        let mut reached: BTreeSet<&str> = BTreeSet::new();
+        let mut next: Vec<&str> = below.to_vec();
+        while let Some(import) = next.pop() {
+            if reached.insert(import) {
+                next.extend(ROOMS.iter().find(|(name, _)| *name == import).unwrap().1);
+            }
+        }
+        assert!(!reached.contains(room), "`{room}` imports what imports `{room}`");
+    }
+}
+
+#[test]
+fn libraries_stay_in_their_rooms() {
+    for (library, rooms) in LIBRARIES {
+        let named: BTreeMap<String, PathBuf> = sources()
+            .filter(|(_, _, source)| names(source, library))
+            .map(|(room, file, _)| (room, file))
+            .collect();
+        for (room, file) in &named {
+            assert!(rooms.contains(&room.as_str()), "{} names `{library}`", file.display());
+        }
+        for room in rooms {
+            assert!(named.contains_key(*room), "`{room}` may name `{library}`, and does not");
+        }
+    }
+}
+
+#[test]
+fn the_domain_is_pure() {
+    for (_, file, source) in sources().filter(|(room, _, _)| room == "domain") {
+        for impure in IMPURE {
+            let found = words(&source).any(|word| word == impure);
+            assert!(!found, "{} names `{impure}`", file.display());
+        }
+    }
+}
+
+#[test]
+fn no_lock_is_held_around_a_card() {
+    let of_a_card = ["actors/card.rs", "actors/card/append.rs", "actors/card/reading.rs", "actors/batch.rs"];
+    let card = sources().filter(|(_, file, _)| of_a_card.iter().any(|name| file.ends_with(name)));
+    let card: Vec<_> = card.collect();
+    assert_eq!(card.len(), of_a_card.len());
+    for (_, file, source) in card {
+        for lock in ["Mutex", "RwLock", "Semaphore"] {
+            assert!(words(&source).all(|word| word != lock), "{} has a `{lock}`", file.display());
+        }
+    }
+}
+
+#[test]
+fn imports_are_found_however_they_are_written() {
+    let check = |source: &str, expected: &[&str]| {
+        assert_eq!(imported(source), expected.iter().map(|room| (*room).to_owned()).collect(), "{source}");
+    };
+    check("use crate::domain::Card;", &["domain"]);
+    check("use crate::{clock, domain::{Card, Money}, journal as log_book};", &["clock", "domain", "journal"]);
+    check("pub use crate::\n{\n actors::{a::{b, c}, d},\n http,\n};", &["actors", "http"]);
+    check("let now = crate::clock::now(); super::crate_of()", &["clock"]);
+    check("use crates::domain; my_crate::x()", &[]);
+}
+
+/// What each room imports, with a file that does.
+fn imports() -> BTreeMap<String, BTreeMap<String, PathBuf>> {
+    let mut all: BTreeMap<String, BTreeMap<String, PathBuf>> = BTreeMap::new();
+    for (room, file, source) in sources() {
+        // The process is a crate of its own, which sees the library from outside.
+        let source = if room == "main" { source.replace("tollgate::", "crate::") } else { source };
+        let imports = all.entry(room).or_default();
+        imports.extend(imported(&source).into_iter().map(|import| (import, file.clone())));
+    }
+    all
+}
+
+/// The rooms that a source names behind `crate::`.
+fn imported(source: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let starts = source
+        .match_indices("crate")
+        .filter(|(at, _)| !source[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+    for (at, word) in starts {
+        let rest = source[at + word.len()..].trim_start();
+        let Some(rest) = rest.strip_prefix("::").map(str::trim_start) else { continue };
+        match rest.strip_prefix('{') {
+            None => found.extend(words(rest).next().map(str::to_owned)),
+            Some(group) => found.extend(firsts(group)),
+        }
+    }
+    found
+}
+
+/// The first word of each item of a group, up to the brace that closes it.
+fn firsts(group: &str) -> Vec<String> {
+    let (mut depth, mut item, mut items) = (0, String::new(), Vec::new());
+    for c in group.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => items.push(std::mem::take(&mut item)),
+            other if depth == 0 => item.push(other),
+            _ => {}
+        }
+    }
+    items.push(item);
+    items.iter().filter_map(|item| words(item).next().map(str::to_owned)).collect()
+}
+
+fn words(source: &str) -> impl Iterator<Item = &str> {
+    source.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// Whether a source has a path that begins with the library's name.
+fn names(source: &str, library: &str) -> bool {
+    let path = format!("{library}::");
+    source
+        .match_indices(&path)
+        .any(|(at, _)| !source[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+}
+
+/// The room of every source file, and its code without comments and text.
+fn sources() -> impl Iterator<Item = (String, PathBuf, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = files(&src, "rs");
+    assert!(files.len() > 50, "only {} files in {}", files.len(), src.display());
+    files.into_iter().filter_map(move |file| {
+        let first = file.strip_prefix(&src).unwrap().components().next().unwrap();
+        let room = first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let source = source_without_text(&fs::read_to_string(&file).unwrap());
+        (room != "lib").then_some((room, file, source))
+    })
+}

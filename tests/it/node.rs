@@ -1,0 +1,9 @@
+//! What a user of the real binary is promised, asked of the real binary: over sockets, with signals, through crashes.
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
+
+mod main_job;
+mod one_card;
+mod explanations;
+mod crash;
+mod drain;
+mod overload;

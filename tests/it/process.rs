@@ -1,0 +1,313 @@
+//! The real binary as a process of its own: started on free ports, watched by its log, ended by signals. What the tests
+//! ask of it is elsewhere.
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Read},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    client::{Client, Response, request},
+    deliveries::{SECRET, signed},
+};
+
+/// Nothing here takes this long: a test that waits in vain fails instead of hanging.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a node lives: a directory that outlives its processes, and the settings that they are started with.
+pub(crate) struct Site {
+    directory: TempDir,
+    settings: BTreeMap<String, String>,
+    arguments: Vec<String>,
+    wrapper: Vec<String>,
+}
+
+impl Site {
+    /// A fresh directory, free ports, one known secret, a short drain, and these settings.
+    pub(crate) fn new(settings: &[(&str, &str)]) -> Self {
+        let mut site = Self {
+            directory: tempfile::tempdir().unwrap(),
+            settings: BTreeMap::new(),
+            arguments: Vec::new(),
+            wrapper: Vec::new(),
+        };
+        for (name, value) in [
+            ("TOLLGATE_LISTEN", "127.0.0.1:0"),
+            ("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:0"),
+            ("TOLLGATE_LOG_FORMAT", "json"),
+            ("TOLLGATE_DRAIN_DELAY", "0s"),
+            ("STRIPE_WEBHOOK_SECRET", SECRET),
+        ] {
+            site.set(name, value);
+        }
+        settings.iter().for_each(|(name, value)| site.set(name, value));
+        site
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.settings.insert(name.to_owned(), value.to_owned());
+    }
+
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.settings.remove(name).expect("it was set");
+    }
+
+    /// Gives these arguments to every process from now on.
+    pub(crate) fn arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(ToString::to_string).collect();
+    }
+
+    /// Starts every process from now on by way of this command, which executes what follows it.
+    pub(crate) fn wrap(&mut self, wrapper: Vec<String>) {
+        self.wrapper = wrapper;
+    }
+
+    /// A file of the site.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The journal, where it is by default.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.path("data/tollgate.db")
+    }
+
+    /// Starts a process, which may or may not come up.
+    pub(crate) fn launch(&self) -> Process {
+        let binary = env!("CARGO_BIN_EXE_tollgate").to_owned();
+        let words: Vec<String> =
+            self.wrapper.iter().cloned().chain([binary]).chain(self.arguments.iter().cloned()).collect();
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .envs(&self.settings)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Log::of(child.stderr.take().unwrap());
+        Process { child, log, read: 0 }
+    }
+
+    /// Starts a node. When this returns, it answers.
+    pub(crate) async fn start(&self) -> Node {
+        let mut process = self.launch();
+        let ready = process.logged("ready").await;
+        let address = |name: &str| -> SocketAddr {
+            let url = ready[name].as_str().unwrap().strip_prefix("http://").unwrap();
+            url.trim_end_matches("/webhook").parse().unwrap()
+        };
+        Node { webhook: address("webhook"), admin: address("admin"), token: None, process }
+    }
+
+    /// Starts a process that is to end by itself.
+    pub(crate) async fn refuses_to_start(&self) -> Ending {
+        self.launch().ended().await
+    }
+}
+
+/// A running process; killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    log: Log,
+    /// How many lines of the log have been looked at.
+    read: usize,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// The exit code, unless a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// All that it wrote to its standard error.
+    pub(crate) log: String,
+}
+
+impl Process {
+    /// Waits for the next line of the log with this message.
+    pub(crate) async fn logged(&mut self, message: &str) -> Value {
+        self.line(|line| serde_json::from_str(line).ok().filter(|entry: &Value| entry["message"] == message))
+            .await
+    }
+
+    /// Waits for the next line of its standard error that `pick` takes.
+    pub(crate) async fn line<T>(&mut self, pick: impl Fn(&str) -> Option<T>) -> T {
+        loop {
+            match timeout(PATIENCE, self.log.line(self.read)).await.expect("the line does not come") {
+                Some(line) => {
+                    self.read += 1;
+                    if let Some(picked) = pick(&line) {
+                        return picked;
+                    }
+                }
+                None => panic!("the process ended without the line:\n{}", self.log.text()),
+            }
+        }
+    }
+
+    /// All that it has written so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.text()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(mut self) -> Ending {
+        timeout(PATIENCE, self.log.end()).await.expect("the process does not end");
+        let code = self.child.wait().unwrap().code();
+        Ending { code, log: self.log.text() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A process that has come up.
+pub(crate) struct Node {
+    pub(crate) webhook: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    /// What is sent to the admin API as its bearer token.
+    pub(crate) token: Option<String>,
+    pub(crate) process: Process,
+}
+
+impl Node {
+    /// A new connection to the webhook.
+    pub(crate) async fn connect(&self) -> Client {
+        Client::connect(self.webhook).await
+    }
+
+    /// Delivers an event over a connection of its own.
+    pub(crate) async fn deliver(&self, body: &[u8]) -> Response {
+        self.connect().await.exchange(signed(body)).await
+    }
+
+    /// Asks the admin port.
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        let credentials =
+            self.token.as_ref().map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+        Client::connect(self.admin).await.exchange(request("GET", path, &credentials)).await
+    }
+
+    /// What the books say, which must be there.
+    pub(crate) async fn books(&self, path: &str) -> Value {
+        let response = self.get(path).await;
+        assert_eq!(response.status, 200, "{path}: {}", response.body);
+        response.json()
+    }
+
+    pub(crate) async fn card(&self, id: &str) -> Value {
+        self.books(&format!("/v1/cards/{id}")).await
+    }
+
+    pub(crate) async fn authorization(&self, id: &str) -> Value {
+        self.books(&format!("/v1/authorizations/{id}")).await
+    }
+
+    /// The sum of all series that begin like this.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let text = self.get("/metrics").await.body;
+        let of_series = text.lines().filter(|line| line.starts_with(series));
+        let values: Vec<f64> =
+            of_series.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap()).collect();
+        assert!(!values.is_empty(), "{series} is not in\n{text}");
+        values.iter().sum()
+    }
+
+    /// Asks the books again and again until they say what is expected; for what the node does on its own.
+    pub(crate) async fn eventually(&self, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let looking = async {
+            loop {
+                let response = self.get(path).await;
+                if response.status == 200 {
+                    last = response.json();
+                    if is_so(&last) {
+                        return;
+                    }
+                }
+            }
+        };
+        let found = timeout(PATIENCE, looking).await;
+        assert!(found.is_ok(), "{path} never says it; last: {last}");
+        last
+    }
+
+    /// Ends it as the system does, in order. All that it logged.
+    pub(crate) async fn stop(self) -> String {
+        self.process.signal(Signal::TERM);
+        let ending = self.process.ended().await;
+        assert_eq!(ending.code, Some(0), "{}", ending.log);
+        ending.log
+    }
+
+    /// Ends it as a power cut does. All that it logged.
+    pub(crate) async fn kill(self) -> String {
+        self.process.signal(Signal::KILL);
+        let ending = self.process.ended().await;
+        assert_eq!(ending.code, None, "it ended before it was killed: {}", ending.log);
+        ending.log
+    }
+}
+
+/// The lines of a process's standard error, as they come.
+struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// How many there are; closed at the end.
+    count: watch::Receiver<usize>,
+}
+
+impl Log {
+    fn of(stderr: impl Read + Send + 'static) -> Self {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (told, count) = watch::channel(0);
+        let written = Arc::clone(&lines);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines() {
+                let Ok(line) = line else { break };
+                let mut lines = written.lock().unwrap();
+                lines.push(line);
+                told.send_replace(lines.len());
+            }
+        });
+        Self { lines, count }
+    }
+
+    /// The line at this place, or nothing if the log ends before.
+    async fn line(&self, place: usize) -> Option<String> {
+        // An error is the end; the lines before it count.
+        let _ = self.count.clone().wait_for(|count| *count > place).await;
+        self.lines.lock().unwrap().get(place).cloned()
+    }
+
+    async fn end(&self) {
+        let mut count = self.count.clone();
+        while count.changed().await.is_ok() {}
+    }
+
+    fn text(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+}
