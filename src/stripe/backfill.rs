@@ -1,6 +1,8 @@
 //! Objects that were read from Stripe's API, as the events that would have brought them: so the same reader reads them,
 //! and they go into the books by the same way.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -94,7 +96,7 @@ impl Backfill<'_> {
             id: format!("evt_backfill_{}_{progress}", object.id),
             object: "event",
             api_version: self.version.as_str(),
-            created: self.read_at.as_seconds(),
+            created: self.read_at.minus(SAME_SECOND).as_seconds(),
             kind,
             livemode: livemode.unwrap_or(false),
             account: self.account.map(ConnectedAccountId::as_str),
@@ -104,6 +106,9 @@ impl Backfill<'_> {
         serde_json::to_vec(&event).unwrap_or_default()
     }
 }
+
+/// An event of the second of the reading may tell what happened after it: it has the last word.
+const SAME_SECOND: Duration = Duration::from_secs(1);
 
 const NOT_AN_AUTHORIZATION: Failure = Failure::Unreadable { expected: "an authorization" };
 const NOT_A_TRANSACTION: Failure = Failure::Unreadable { expected: "a transaction" };
@@ -172,7 +177,7 @@ mod tests {
             let (Incoming::Observation(mut made), Incoming::Observation(original)) = (made, original) else {
                 panic!("not booked: {event}");
             };
-            assert_eq!(made.created, backfill.read_at);
+            assert_eq!(made.created, Timestamp::from_seconds(1_799_999_999));
             match (&mut made.fact, &original.fact) {
                 (Fact::Authorization(made), Fact::Authorization(original)) => {
                     made.is_update = original.is_update;
