@@ -52,7 +52,7 @@ fn read(criterion: &mut Criterion) {
 
 fn reply(criterion: &mut Criterion) {
     let answer = Answer {
-        decision: DecisionId::parse("dec_123456789abcdef0").expect("an id"),
+        decision: DecisionId::parse("dec_123456789abcdef0").unwrap(),
         outcome: Outcome::Declined,
         amount: None,
         reason: Reason::SpendingLimit,

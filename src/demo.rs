@@ -114,7 +114,7 @@ async fn show_windows(client: &mut Client, page: &mut Page<'_>) -> Result<(), Fa
     page.line(&format!("What is left on the card, from GET /v1/cards/{}:", story::CARD))?;
     page.window(["window", "limit", "used", "remaining", "resets at"])?;
     for limit in &card.limits {
-        let shown = |number: i64| if limit.limit == "amount" { amount(number) } else { number.to_string() };
+        let shown = |number: i64| if limit.measure == "amount" { amount(number) } else { number.to_string() };
         let resets_at = limit.resets_at.as_deref().unwrap_or("never");
         let (max, used, remaining) = (shown(limit.max), shown(limit.used), shown(limit.remaining));
         page.window([&limit.window, &max, &used, &remaining, &to_the_second(resets_at)])?;

@@ -83,7 +83,7 @@ impl Node {
         let admin_listener = listen("TOLLGATE_ADMIN_LISTEN", settings.http.admin_listen).await?;
         let (webhook, admin) = (webhook_listener.local_addr()?, admin_listener.local_addr()?);
 
-        let mut background = vec![tokio::spawn(Arc::clone(&metrics).upkeep())];
+        let mut background = Vec::new();
         tell_capacities(&settings, &metrics);
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let journal = open_journal(settings.journal.clone()).await?;
@@ -190,9 +190,12 @@ async fn policy(
     metrics: &Arc<Metrics>,
     background: &mut Vec<JoinHandle<()>>,
 ) -> Result<watch::Receiver<Arc<Policy>>, NotStarted> {
+    let poke = Arc::new(Notify::new());
+    background.push(tokio::spawn(poke_on_hangup(Arc::clone(&poke))?));
     let path = match source {
         PolicySource::Environment(policy) => {
             metrics.policy.in_force(policy.version().as_str(), seconds_now());
+            background.push(tokio::spawn(tell_of_pokes(poke)));
             return Ok(watch::channel(policy).1);
         }
         PolicySource::File(path) => path,
@@ -206,8 +209,6 @@ async fn policy(
         Reload::Refused => told.policy.reloads.get(metrics::Reload::Refused).increment(1),
     };
     let (watch, policy) = PolicyWatch::open(&path, Box::new(observe)).await?;
-    let poke = Arc::new(Notify::new());
-    background.push(tokio::spawn(poke_on_hangup(Arc::clone(&poke))?));
     background.push(tokio::spawn(watch.run(poke, std::future::pending())));
     Ok(policy)
 }
@@ -226,6 +227,14 @@ fn tell_capacities(settings: &Settings, metrics: &Metrics) {
         (Bound::JournalBatch, settings.journal.batch_max),
     ] {
         metrics.node.capacity.get(bound).set(f64::from(u32::try_from(capacity).unwrap_or(u32::MAX)));
+    }
+}
+
+/// Without a file a hangup has nothing to reload, and must not end the node either.
+async fn tell_of_pokes(poke: Arc<Notify>) {
+    loop {
+        poke.notified().await;
+        tracing::info!("there is no policy file to read again: the limits are environment variables");
     }
 }
 

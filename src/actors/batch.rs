@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::Cause;
+use super::{Cause, directory::Backlog};
 use crate::domain::{Answer, AuthorizationRequest, Decided, Event};
 
 /// Events that go down together, in order.
@@ -23,6 +23,8 @@ pub(super) struct Waiting {
 pub(super) enum Reply {
     Answer(oneshot::Sender<Result<Answer, Cause>>),
     Booked(oneshot::Sender<Result<(), Cause>>),
+    /// Stripe has its answer; the place among those that are not in the books yet is free when this goes.
+    StoodIn(Backlog),
 }
 
 impl Batch {
@@ -61,11 +63,22 @@ impl Batch {
         );
     }
 
-    /// Tells everyone that nothing of this was booked.
-    pub(super) fn give_up(self, cause: Cause) {
-        for waiting in self.waiting {
-            waiting.reply.give_up(cause);
+    /// Tells everyone that nothing of this was booked. What is left are the answers that were given without the books.
+    pub(super) fn give_up(self, cause: Cause) -> Self {
+        let mut left = Self::default();
+        let mut places = Vec::with_capacity(self.events.len());
+        for event in self.events {
+            let is_left = matches!(event, Event::StoodIn(_));
+            places.push(is_left.then_some(left.events.len()));
+            left.events.extend(is_left.then_some(event));
         }
+        for waiting in self.waiting {
+            match (waiting.reply, places.get(waiting.event).copied().flatten()) {
+                (reply @ Reply::StoodIn(_), Some(event)) => left.waiting.push(Waiting { event, reply }),
+                (reply, _) => reply.give_up(cause),
+            }
+        }
+        left
     }
 }
 
@@ -75,6 +88,7 @@ impl Reply {
         match self {
             Self::Answer(reply) => drop(reply.send(Ok(answer))),
             Self::Booked(reply) => drop(reply.send(Ok(()))),
+            Self::StoodIn(place) => drop(place),
         }
     }
 
@@ -83,6 +97,7 @@ impl Reply {
         match self {
             Self::Answer(reply) => drop(reply.send(Err(cause))),
             Self::Booked(reply) => drop(reply.send(Err(cause))),
+            Self::StoodIn(place) => drop(place),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! leave when their own entry is durable. It never waits for I/O: what it has asked for comes back as a message.
 
 mod append;
+mod owed;
 mod reading;
 
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use super::{
     Arrival, Cause,
     batch::{Batch, Reply},
     books::{Folded, NotFolded},
-    directory::{Backlog, Lease, Shared},
+    directory::{Backlog, Shared},
+    lease::Lease,
     micros,
 };
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
     domain::{
         Account, Answer, Authorization, AuthorizationId, AuthorizationRequest, Card, CardPolicy, Controls,
         Decided, Event, Fact, NeedsHistory, Observation, Outcome, Policy, Reason, Recalled, Source, Stages,
-        StripeOutcome, Timestamp, decide, limits_in_force,
+        StripeOutcome, decide, limits_in_force,
     },
     journal::{self, EntryId, Head},
     metrics::{Agrees, Passivation, Stage},
@@ -44,6 +46,10 @@ pub(super) enum Message {
     Committed(EntryId, journal::Outcome),
     /// The journal was read again, after the append of this id lost its place.
     Reconciled(EntryId, Result<Box<Reconciliation>, NotFolded>),
+    /// Leave the books to the directory, and end, if there is nothing to do.
+    Rest,
+    /// Try again to book what is owed.
+    BookOwed,
     /// Leave memory, if there is nothing to do.
     Passivate(Passivation),
 }
@@ -67,7 +73,7 @@ pub(super) struct Book {
 pub(super) struct StoodIn {
     pub(super) decided: Decided,
     /// Its place among those that are on their way.
-    pub(super) _backlog: Backlog,
+    pub(super) backlog: Backlog,
 }
 
 /// What may have to wait for a look into the journal.
@@ -81,6 +87,8 @@ pub(super) struct Arguments {
     pub(super) account: Account,
     pub(super) shared: Arc<Shared>,
     pub(super) lease: Lease,
+    /// The books, where they are in memory already.
+    pub(super) folded: Option<Box<Folded>>,
 }
 
 /// The actor. All that it knows is in its [`Desk`].
@@ -96,8 +104,8 @@ impl Actor for CardActor {
         myself: ActorRef<Message>,
         arguments: Arguments,
     ) -> Result<Box<Desk>, ActorProcessingErr> {
-        let Arguments { account, shared, lease } = arguments;
-        let desk = Desk {
+        let Arguments { account, shared, lease, folded } = arguments;
+        let mut desk = Desk {
             myself,
             account,
             shared,
@@ -108,6 +116,7 @@ impl Actor for CardActor {
             head: Head::default(),
             in_flight: None,
             next: Batch::default(),
+            owed: Batch::default(),
             lookups: 0,
             needs_history: false,
             conflicts: 0,
@@ -117,7 +126,13 @@ impl Actor for CardActor {
             leaving: None,
             woken: Some(clock::instant()),
         };
-        desk.load();
+        if let Some(folded) = folded {
+            desk.woken = None;
+            desk.phase = Phase::Ready;
+            desk.take(*folded);
+        } else {
+            desk.load();
+        }
         Ok(Box::new(desk))
     }
 
@@ -173,6 +188,8 @@ pub(super) struct Desk {
     head: Head,
     in_flight: Option<InFlight>,
     next: Batch,
+    /// Answers given without the books that the journal did not take; part of the tentative state.
+    owed: Batch,
     /// Work that waits for a look into the journal.
     lookups: usize,
     /// A window of the policy reaches back further than the books: fold the whole history before going on.
@@ -191,6 +208,10 @@ pub(super) struct Desk {
 
 impl Desk {
     fn handle(&mut self, message: Message) {
+        if self.lease.is_given_up() {
+            // Whatever was asked of the card is asked of the next actor: this one has been told to go more than once.
+            return;
+        }
         match (message, &mut self.phase) {
             (work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(..)), Phase::Loading(waiting)) => {
                 waiting.push(work);
@@ -201,14 +222,18 @@ impl Desk {
             }
             (Message::Ask(ask), Phase::Ready) => self.ask(ask, Looked::Not),
             (Message::Book(book), Phase::Ready) => self.book(book, Looked::Not),
-            (Message::StoodIn(stood_in), Phase::Ready) => self.stood_in(stood_in.decided),
+            (Message::StoodIn(stood_in), Phase::Ready) => self.stood_in(*stood_in),
+            (Message::BookOwed, _) => self.book_owed(),
             (Message::Loaded(result), _) => self.loaded(result),
             (Message::Found(work, result), _) => self.found(*work, result),
             (Message::Committed(id, outcome), _) => self.committed(id, outcome),
             (Message::Reconciled(id, result), _) => self.reconciled(id, result),
+            (Message::Rest, _) => self.rest(),
             (Message::Passivate(cause), _) => self.passivate(cause),
         }
-        self.dispatch();
+        if !self.lease.is_given_up() {
+            self.dispatch();
+        }
     }
 
     fn ask(&mut self, ask: Box<Ask>, looked: Looked) {
@@ -224,7 +249,7 @@ impl Desk {
             return self.repeat(answer, *ask);
         }
         if looked == Looked::Not
-            && self.card.may_have_forgotten(&ask.request.authorization, ask.request.created)
+            && self.card.may_have_forgotten(&ask.request.authorization, Some(ask.request.created))
         {
             return self.look_up(Work::Ask(ask));
         }
@@ -251,6 +276,10 @@ impl Desk {
     fn repeat(&mut self, answer: Answer, ask: Ask) {
         let Ask { request, reply, .. } = ask;
         let reply = Reply::Answer(reply);
+        if answer.source == Source::StandIn {
+            // It left without being durable the first time.
+            return reply.tell(answer);
+        }
         let in_flight = self.in_flight.as_mut().map(|in_flight| &mut in_flight.batch);
         for batch in in_flight.into_iter().chain([&mut self.next]) {
             if let Some(place) = batch.place_of(&request) {
@@ -282,8 +311,8 @@ impl Desk {
         self.lease.leave_queue();
         self.leaving = None;
         let spoken_of = match &book.observation.fact {
-            Fact::Authorization(seen) => Some((&seen.id, seen.created)),
-            Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, Timestamp::MIN)),
+            Fact::Authorization(seen) => Some((&seen.id, Some(seen.created))),
+            Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, None)),
             Fact::Card(_) | Fact::Other(_) => None,
         };
         if looked == Looked::Not
@@ -338,7 +367,8 @@ impl Desk {
     }
 
     /// Books an answer that was given without the books, unless the books have given theirs.
-    fn stood_in(&mut self, decided: Decided) {
+    fn stood_in(&mut self, stood_in: StoodIn) {
+        let StoodIn { decided, backlog } = stood_in;
         self.lease.leave_queue();
         self.leaving = None;
         let request = &decided.request;
@@ -347,11 +377,11 @@ impl Desk {
             in_flight.into_iter().chain([&self.next]).any(|batch| batch.place_of(request).is_some());
         let is_free = match self.card.answer_to(request) {
             Some(answered) => answered.answer.source != Source::StandIn && is_unreleased,
-            None => !self.card.may_have_forgotten(&request.authorization, request.created),
+            None => !self.card.may_have_forgotten(&request.authorization, Some(request.created)),
         };
         if is_free {
             self.shared.unconfirmed.answered(&self.account, &decided);
-            self.record(Event::StoodIn(Box::new(decided)), None);
+            self.record(Event::StoodIn(Box::new(decided)), Some(Reply::StoodIn(backlog)));
         }
     }
 
@@ -361,13 +391,35 @@ impl Desk {
         self.next.push(event, reply);
     }
 
+    fn is_busy(&self) -> bool {
+        self.in_flight.is_some()
+            || !self.next.is_empty()
+            || !self.owed.is_empty()
+            || self.lookups > 0
+            || matches!(self.phase, Phase::Loading(_))
+    }
+
+    /// Leaves the books to the directory if there is nothing to do, until somebody asks for the card again.
+    fn rest(&mut self) {
+        if self.is_busy() || !matches!(self.phase, Phase::Ready) {
+            return;
+        }
+        let folded = Folded {
+            card: std::mem::take(&mut self.card),
+            head: self.head,
+            entries_since_snapshot: self.entries_since_snapshot,
+            events_since_snapshot: self.events_since_snapshot,
+            snapshot_size: self.snapshot_size,
+        };
+        match self.lease.rest(Box::new(folded)) {
+            Ok(()) => drop(self.myself.drain()),
+            Err(folded) => self.take(*folded),
+        }
+    }
+
     /// Leaves memory if there is nothing to do, behind a snapshot if anything was written since the last.
     fn passivate(&mut self, cause: Passivation) {
-        let is_busy = self.in_flight.is_some()
-            || !self.next.is_empty()
-            || self.lookups > 0
-            || matches!(self.phase, Phase::Loading(_));
-        if is_busy {
+        if self.is_busy() {
             return;
         }
         self.leaving = Some(cause);
@@ -381,7 +433,7 @@ impl Desk {
     /// Gives up the place in the directory, unless somebody is on the way here.
     fn leave(&mut self) {
         let cause = self.leaving.take().unwrap_or(Passivation::Failure);
-        if self.next.is_empty() && self.lease.give_up() {
+        if self.next.is_empty() && self.owed.is_empty() && self.lease.give_up() {
             self.shared.metrics.cards.passivations.get(cause).increment(1);
             drop(self.myself.drain());
         }

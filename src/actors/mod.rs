@@ -5,6 +5,8 @@ mod batch;
 mod books;
 mod card;
 mod directory;
+mod lease;
+mod sweep;
 mod stand_in;
 mod unconfirmed;
 mod views;
@@ -27,6 +29,8 @@ pub struct Settings {
     pub card_queue_max: usize,
     /// A card that was not asked for so long leaves memory.
     pub card_idle_after: Duration,
+    /// A card that was not asked for so long has no actor any more, and keeps its books in memory.
+    pub card_rests_after: Duration,
     /// Cards in memory.
     pub cards_resident_max: usize,
     /// Cards being loaded at once.
@@ -41,12 +45,16 @@ pub struct Settings {
     pub unconfirmed_max: usize,
 }
 
+/// An actor takes several kilobytes while it waits, and microseconds to start: after this long it is not worth keeping.
+pub const CARD_RESTS_AFTER: Duration = Duration::from_secs(10);
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             in_flight_max: 10_000,
             card_queue_max: 64,
             card_idle_after: Duration::from_mins(5),
+            card_rests_after: CARD_RESTS_AFTER,
             cards_resident_max: 100_000,
             loads_max: 64,
             stand_in: StandIn::default(),

@@ -86,7 +86,7 @@ impl Unconfirmed {
     pub(super) fn since_before(&self, floor: Timestamp) -> Vec<UnconfirmedView> {
         let waiting = self.waiting.iter().filter(|one| one.at < floor);
         let mut overdue: Vec<UnconfirmedView> = waiting.map(|one| one.clone()).collect();
-        overdue.sort_unstable_by(|a, b| (a.at, a.decision).cmp(&(b.at, b.decision)));
+        overdue.sort_unstable_by_key(|one| (one.at, one.decision));
         overdue
     }
 }
@@ -117,7 +117,7 @@ impl Directory {
                 }
             }
             Err(cause) => {
-                tracing::warn!(%cause, "answers of before the start are not watched for confirmation")
+                tracing::warn!(%cause, "answers of before the start are not watched for confirmation");
             }
         }
     }

@@ -9,7 +9,8 @@ use super::{
 use crate::{
     domain::{
         Account, Authorization, AuthorizationId, CardId, Category, Currency, Decided, Event, Interval,
-        Measure, NetworkId, PolicyVersion, Source, Timestamp, Transaction, TransactionId, limits_in_force,
+        Measure, NetworkId, PolicyVersion, Source, Timestamp, Totals, Transaction, TransactionId,
+        limits_in_force,
     },
     journal::{Entry, Reach, record},
 };
@@ -26,6 +27,10 @@ pub struct CardView {
     pub version: u64,
     /// Its currency, if any amount was seen.
     pub currency: Option<Currency>,
+    /// Minor units held now.
+    pub held: i64,
+    /// What it came to in its life.
+    pub totals: Totals,
     /// The policy in force for it.
     pub policy: PolicyVersion,
     /// The group that it joined.
@@ -189,6 +194,8 @@ impl Directory {
             card: id.clone(),
             version: head.seq,
             currency: card.currency,
+            held: card.held(),
+            totals: card.totals(),
             policy: policy.version.clone(),
             group: card.group.as_deref().map(ToOwned::to_owned),
             limits,

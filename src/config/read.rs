@@ -76,7 +76,7 @@ fn stripe(reader: &mut Reader) -> Option<stripe::Settings> {
     let api_version = reader.required("STRIPE_API_VERSION", ApiVersion::new);
     let key = reader.optional("STRIPE_API_KEY", ApiKey::new);
     let base = reader.required("STRIPE_API_BASE", BaseUrl::new);
-    let requests_per_second_max = reader.required("TOLLGATE_API_REQUESTS_PER_SECOND_MAX", values::count);
+    let requests_per_second_max = reader.required("TOLLGATE_API_CALLS_PER_SECOND", values::count);
     let tolerance = reader.required("TOLLGATE_SIGNATURE_TOLERANCE", values::span);
     let metadata = reader.required("TOLLGATE_REPLY_METADATA", values::switch);
     if key.as_ref().is_some_and(ApiKey::is_live) && base.as_ref().is_some_and(|base| !base.is_encrypted()) {
@@ -176,6 +176,7 @@ fn actors(reader: &mut Reader) -> Option<actors::Settings> {
         in_flight_max: in_flight_max?,
         card_queue_max: card_queue_max?,
         card_idle_after: card_idle_after?,
+        card_rests_after: actors::CARD_RESTS_AFTER,
         cards_resident_max: cards_resident_max?,
         loads_max: loads_max?,
         stand_in: stand_in?,

@@ -93,11 +93,11 @@ pub static SETTINGS: [Setting; 45] = [
     ),
     setting(
         Section::Stripe,
-        "TOLLGATE_API_REQUESTS_PER_SECOND_MAX",
+        "TOLLGATE_API_CALLS_PER_SECOND",
         Kind::Count { min: 1, max: 1_000 },
         "20",
         "50",
-        "Calls that `tollgate reconcile` makes a second. Stripe allows about 25 with a test key and 100 with a live one, all programs together.",
+        "How many calls `tollgate reconcile` makes a second at most. Stripe allows about 25 with a test key and 100 with a live one, all programs together.",
     ),
     setting(
         Section::Stripe,
@@ -198,7 +198,7 @@ pub static SETTINGS: [Setting; 45] = [
     setting(
         Section::Http,
         "TOLLGATE_ANSWER_WITHIN",
-        Kind::Span { min: millis(50), max: millis(1_900) },
+        Kind::Span { min: millis(1), max: millis(1_900) },
         "1200ms",
         "1500ms",
         "How long after its headers were read a verified request is answered at the latest. Stripe waits 2 seconds, the network's way included.",

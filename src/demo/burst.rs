@@ -78,7 +78,7 @@ fn event(card: &str, round: usize) -> Vec<u8> {
         card: &format!("ic_burst_{card}"),
         authorization: &format!("iauth_burst_{card}_{round}"),
         merchant: Merchant { name: "VENDING", category: "fast_food_restaurants", code: "5814" },
-        amount: 1_00,
+        amount: 100,
         approved_before: 0,
         is_amount_controllable: false,
     };

@@ -181,7 +181,9 @@ pub(super) struct Card {
 
 #[derive(Deserialize)]
 pub(super) struct Limit {
-    pub(super) limit: String,
+    /// `amount` or `count`.
+    #[serde(rename = "limit")]
+    pub(super) measure: String,
     pub(super) window: String,
     pub(super) max: i64,
     pub(super) used: i64,

@@ -143,8 +143,8 @@ mod tests {
         card: "ic_demo",
         authorization: "iauth_hotel",
         merchant: Merchant { name: "GRAND HOTEL", category: "hotels_motels_and_resorts", code: "7011" },
-        amount: 48_00,
-        approved_before: 310_00,
+        amount: 4_800,
+        approved_before: 31_000,
         is_amount_controllable: false,
     };
 
@@ -156,14 +156,14 @@ mod tests {
     fn an_increment_asks_for_more_on_what_was_approved() {
         let Incoming::Request(request) = incoming(&HOTEL.event("evt_1")) else { panic!("no request") };
         assert_eq!((request.event.as_str(), request.authorization.as_str()), ("evt_1", "iauth_hotel"));
-        assert_eq!((request.history_entries, request.approved_before), (1, 310_00));
-        assert_eq!(request.asked.unwrap().amount, 48_00);
+        assert_eq!((request.history_entries, request.approved_before), (1, 31_000));
+        assert_eq!(request.asked.unwrap().amount, 4_800);
         assert_eq!(request.merchant.category.as_str(), "hotels_motels_and_resorts");
     }
 
     #[test]
     fn what_happened_is_told_of_the_same_card_and_authorization() {
-        for (event, expected) in [(HOTEL.captured(), "capture"), (HOTEL.voided(310_00), "void")] {
+        for (event, expected) in [(HOTEL.captured(), "capture"), (HOTEL.voided(31_000), "void")] {
             let Incoming::Observation(seen) = incoming(&event) else {
                 panic!("nothing to book in a {expected}")
             };
@@ -173,7 +173,7 @@ mod tests {
                     assert_eq!((seen.authorization.unwrap().as_str(), expected), ("iauth_hotel", "capture"));
                 }
                 Fact::Authorization(seen) => {
-                    assert_eq!((seen.id.as_str(), expected), ("iauth_hotel", "void"))
+                    assert_eq!((seen.id.as_str(), expected), ("iauth_hotel", "void"));
                 }
                 other => panic!("{other:?}"),
             }

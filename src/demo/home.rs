@@ -65,10 +65,7 @@ impl Home {
         page.line(&format!("  webhook  {webhook}"))?;
         page.line(&format!("  admin    http://{admin}/v1/cards/{}, and /metrics", story::CARD))?;
         page.line(&format!("  secret   {}", self.secret.reveal()))?;
-        page.line(&format!(
-            "  policy   {} (change it: in force in two seconds)",
-            policy_path(directory).display()
-        ))?;
+        page.line(&format!("  policy   {} (edit it, and ask)", policy_path(directory).display()))?;
         page.line("\nAsk it for 25.00 USD; the signature is good for an hour:\n")?;
         page.line(&stripe::curl(&webhook, &header, &event))?;
         page.line("\nAsk it why:\n")?;

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn cents_are_shown_as_dollars() {
-        for (cents, shown) in [(42_00, "42.00"), (5, "0.05"), (1_234_50, "1234.50")] {
+        for (cents, shown) in [(4_200, "42.00"), (5, "0.05"), (123_450, "1234.50")] {
             assert_eq!(amount(cents), shown);
         }
     }

@@ -15,7 +15,7 @@ pub(super) const CARD: &str = "ic_demo";
 
 /// What its windows have used in the end: 42.00 captured, 358.00 held for the hotel, 60.00 for the last one; and the
 /// approvals of these, and of the one that was voided.
-pub(super) const USED: [(&str, i64); 2] = [("daily", 460_00), ("rolling(1h)", 5)];
+pub(super) const USED: [(&str, i64); 2] = [("daily", 46_000), ("rolling(1h)", 5)];
 
 struct Question {
     purchase: Purchase<'static>,
@@ -37,7 +37,7 @@ const QUESTIONS: [Question; 6] = [
         purchase: Purchase {
             authorization: "iauth_hifi",
             merchant: Merchant { name: "HIFI WORLD", category: "electronics_stores", code: "5732" },
-            amount: 200_00,
+            amount: 20_000,
             ..HOTEL
         },
         expected: Expected::Declined("spending_limit"),
@@ -47,14 +47,14 @@ const QUESTIONS: [Question; 6] = [
         purchase: Purchase {
             authorization: "iauth_casino",
             merchant: Merchant { name: "LUCKY DICE", category: "betting_casino_gambling", code: "7995" },
-            amount: 25_00,
+            amount: 2_500,
             ..HOTEL
         },
         expected: Expected::Declined("category_blocked"),
         because: None,
     },
     Question {
-        purchase: Purchase { amount: 48_00, approved_before: HOTEL.amount, ..HOTEL },
+        purchase: Purchase { amount: 4_800, approved_before: HOTEL.amount, ..HOTEL },
         expected: Expected::Approved,
         because: None,
     },
@@ -69,7 +69,7 @@ const SOFTWARE: Purchase<'static> = Purchase {
     card: CARD,
     authorization: "iauth_software",
     merchant: Merchant { name: "EXAMPLE SAAS", category: "computer_software_stores", code: "5734" },
-    amount: 42_00,
+    amount: 4_200,
     approved_before: 0,
     is_amount_controllable: false,
 };
@@ -77,27 +77,27 @@ const SOFTWARE: Purchase<'static> = Purchase {
 const HOTEL: Purchase<'static> = Purchase {
     authorization: "iauth_hotel",
     merchant: Merchant { name: "GRAND HOTEL", category: "hotels_motels_and_resorts", code: "7011" },
-    amount: 310_00,
+    amount: 31_000,
     ..SOFTWARE
 };
 
 const PHARMACY: Purchase<'static> = Purchase {
     authorization: "iauth_pharmacy",
     merchant: Merchant { name: "CITY PHARMACY", category: "drug_stores_and_pharmacies", code: "5912" },
-    amount: 150_00,
+    amount: 15_000,
     is_amount_controllable: true,
     ..SOFTWARE
 };
 
 /// What is left of the day when the pharmacy asks.
-const PHARMACY_GRANTED: i64 = 100_00;
+const PHARMACY_GRANTED: i64 = 10_000;
 
 /// Asked after the restart.
 const BOOKS: Question = Question {
     purchase: Purchase {
         authorization: "iauth_books",
         merchant: Merchant { name: "CORNER BOOKS", category: "book_stores", code: "5942" },
-        amount: 60_00,
+        amount: 6_000,
         ..SOFTWARE
     },
     expected: Expected::Approved,
@@ -108,7 +108,7 @@ const BOOKS: Question = Question {
 pub(super) const YOURS: Purchase<'static> = Purchase {
     authorization: "iauth_yours",
     merchant: Merchant { name: "YOUR IDEA", category: "book_stores", code: "5942" },
-    amount: 25_00,
+    amount: 2_500,
     ..SOFTWARE
 };
 

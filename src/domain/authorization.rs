@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    card::Totals,
     decision::{Answer, Outcome, Source},
     event::Decided,
     ids::{EventId, TransactionId},
@@ -179,6 +180,10 @@ impl Authorization {
         self.merchant = request.merchant.clone();
         self.currency = request.asked.ok().map(|asked| asked.currency).or(self.currency);
         let unseen = self.unseen_before(request);
+        if self.answers.is_empty() {
+            // Most have one answer for ever; a vector that grows by itself would make room for four.
+            self.answers.reserve_exact(1);
+        }
         let question = request.question();
         let answer = decision.answer(request.is_amount_controllable);
         if unseen > 0 {
@@ -317,6 +322,18 @@ impl Authorization {
         let by_policy = self.answers.iter().filter(|answered| answered.answer.source == Source::Policy);
         let granted = sum(by_policy.map(|answered| answered.granted));
         self.hold().saturating_add(self.captured()).saturating_sub(granted).max(0)
+    }
+
+    /// Whether nothing is known of it after all.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.answers.is_empty() && self.seen.is_none() && self.transactions.is_empty()
+    }
+
+    /// What it came to.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals { captured: self.captured(), refunded: self.refunded(), overrun: self.overrun() }
     }
 
     /// When money was first held or taken: the time of the first approval, or of what was forced.

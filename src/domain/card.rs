@@ -39,6 +39,37 @@ pub struct Card {
     pub standing: Option<Standing>,
     /// How far back these books no longer reach.
     pub forgotten: Forgotten,
+    /// What the authorizations and transactions came to that the books have let go.
+    pub let_go: Totals,
+}
+
+/// Minor units over the life of a card, in its currency.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Captured, linked or not.
+    pub captured: i64,
+    /// Refunded.
+    pub refunded: i64,
+    /// Held or captured beyond what the policy granted.
+    pub overrun: i64,
+}
+
+impl Totals {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            captured: self.captured.saturating_add(other.captured),
+            refunded: self.refunded.saturating_add(other.refunded),
+            overrun: self.overrun.saturating_add(other.overrun),
+        }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            captured: self.captured.saturating_sub(other.captured),
+            refunded: self.refunded.saturating_sub(other.refunded),
+            overrun: self.overrun.saturating_sub(other.overrun),
+        }
+    }
 }
 
 /// A capture or refund without an authorization.
@@ -93,10 +124,14 @@ impl Card {
         self.authorizations.get(&request.authorization)?.answer_to(request)
     }
 
-    /// Whether an authorization that these books do not have may have been in them once.
+    /// Whether an authorization that these books do not have may have been in them once. Where nobody says when it
+    /// was created, it may.
     #[must_use]
-    pub fn may_have_forgotten(&self, authorization: &AuthorizationId, created: Timestamp) -> bool {
-        created <= self.forgotten.created_through && !self.authorizations.contains_key(authorization)
+    pub fn may_have_forgotten(&self, authorization: &AuthorizationId, created: Option<Timestamp>) -> bool {
+        let through = self.forgotten.created_through;
+        through > Timestamp::MIN
+            && created.is_none_or(|created| created <= through)
+            && !self.authorizations.contains_key(authorization)
     }
 
     /// Books an event. What happened, happened: this cannot fail.
@@ -158,6 +193,7 @@ impl Card {
                 let is_dated = gone.created != Timestamp::default();
                 let created = if is_dated { gone.created } else { gone.last_at() };
                 self.forgotten.created_through = self.forgotten.created_through.max(created);
+                self.let_go = self.let_go.plus(gone.totals());
                 self.spent_through(gone.spends(false));
             }
         }
@@ -172,9 +208,18 @@ impl Card {
         let surplus = loose.len().saturating_sub(SETTLED_KEPT_MAX);
         for (_, id) in loose.into_iter().take(surplus) {
             if let Some(gone) = self.unlinked.remove(&id) {
+                self.let_go = self.let_go.plus(gone.totals());
                 self.spent_through(gone.spend(false));
             }
         }
+    }
+
+    /// What the card came to in its life: what the books have, and what they have let go.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let records = self.authorizations.values().map(Authorization::totals);
+        let loose = self.unlinked.values().map(Unlinked::totals);
+        records.chain(loose).fold(self.let_go, Totals::plus)
     }
 
     /// Minor units held, over all authorizations.
@@ -203,7 +248,10 @@ impl Card {
         authorization.transactions.retain(|id, _| {
             !self.unlinked.contains_key(id) && self.place_of(id).is_none_or(|place| place == recalled.id)
         });
-        self.authorizations.insert(recalled.id.clone(), authorization);
+        if !authorization.is_bare() {
+            self.let_go = self.let_go.minus(recalled.authorization.totals());
+            self.authorizations.insert(recalled.id.clone(), authorization);
+        }
     }
 
     fn observed(&mut self, observation: &Observation) {
@@ -286,10 +334,7 @@ impl Card {
         self.change(place, |authorization| {
             authorization.transactions.remove(id);
         });
-        let is_bare = self.authorizations.get(place).is_some_and(|record| {
-            record.answers.is_empty() && record.seen.is_none() && record.transactions.is_empty()
-        });
-        if is_bare {
+        if self.authorizations.get(place).is_some_and(Authorization::is_bare) {
             self.authorizations.remove(place);
         }
     }
@@ -401,6 +446,12 @@ impl Card {
 }
 
 impl Unlinked {
+    /// A transaction without an authorization was never granted.
+    fn totals(&self) -> Totals {
+        let captured = self.transaction.captured();
+        Totals { captured, refunded: self.transaction.refunded(), overrun: captured.max(0) }
+    }
+
     fn spend(&self, refunds_restore: bool) -> Option<Spend> {
         let restored = if refunds_restore { self.transaction.refunded() } else { 0 };
         let amount = self.transaction.captured().saturating_sub(restored);

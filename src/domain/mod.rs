@@ -20,7 +20,7 @@ mod explain;
 
 pub use answering::{AnswerBy, Answering};
 pub use authorization::{Answered, Authorization, Progress, Seen, StripeOutcome, Transaction};
-pub use card::{Card, Forgotten, NeedsHistory, Standing, Unlinked};
+pub use card::{Card, Forgotten, NeedsHistory, Standing, Totals, Unlinked};
 pub use decide::{decide, held_if_approved, limits_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};
 pub use event::{Decided, Event, Recalled};

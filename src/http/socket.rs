@@ -249,7 +249,7 @@ mod tests {
     const PATIENCE: Patience = Patience {
         head: Duration::from_secs(2),
         body: Duration::from_secs(1),
-        idle: Duration::from_secs(60),
+        idle: Duration::from_mins(1),
         reply: Duration::from_secs(5),
     };
 

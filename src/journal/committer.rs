@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::timeout_at};
+use tokio::{sync::Notify, task::yield_now, time::timeout_at};
 use tracing::{error, warn};
 
 use super::{Append, Journal, Outcome};
@@ -275,7 +275,11 @@ impl Clerk {
             let next = self.desk.queue().next(self.batch_max);
             match next {
                 Next::Commit(jobs) => self.commit(jobs).await,
-                Next::WaitUntil(None) => self.desk.work.notified().await,
+                Next::WaitUntil(None) => {
+                    self.desk.work.notified().await;
+                    // Whoever else can run now may bring something for the same batch.
+                    yield_now().await;
+                }
                 Next::WaitUntil(Some(due)) => {
                     // Whether woken or timed out, the queue says what is next.
                     let _ = timeout_at(due, self.desk.work.notified()).await;

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Nothing here takes this long: a test that waits in vain fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where a node lives: a directory that outlives its processes, and the settings that they are started with.
 pub(crate) struct Site {
@@ -52,7 +52,9 @@ impl Site {
         ] {
             site.set(name, value);
         }
-        settings.iter().for_each(|(name, value)| site.set(name, value));
+        for (name, value) in settings {
+            site.set(name, value);
+        }
         site
     }
 

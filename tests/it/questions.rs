@@ -73,7 +73,7 @@ pub(crate) fn told(card_name: &str, name: &str, amount: i64, approved: bool, rea
 /// An arrival now, to be answered within so long.
 pub(crate) fn arrival(within: Duration) -> Arrival {
     let received = clock::instant();
-    Arrival { received, deadline: received + within, verify_us: 0, parse_us: 0 }
+    Arrival { received, deadline: received.checked_add(within).unwrap(), verify_us: 0, parse_us: 0 }
 }
 
 /// A policy of limits on amounts, for every card.

@@ -29,7 +29,8 @@ impl Desk {
         if self.next.is_empty() {
             return self.load_history_if_needed();
         }
-        let mut batch = std::mem::take(&mut self.next);
+        let mut batch = std::mem::take(&mut self.owed);
+        batch.extend(std::mem::take(&mut self.next));
         self.entries_since_snapshot = self.entries_since_snapshot.saturating_add(1);
         self.events_since_snapshot = self.events_since_snapshot.saturating_add(batch.events.len());
         let is_due = self.entries_since_snapshot >= SNAPSHOT_ENTRIES
@@ -100,8 +101,9 @@ impl Desk {
             }
             Outcome::Rejected => {
                 self.shared.metrics.journal.errors.get(JournalFailure::Rejected).increment(1);
-                in_flight.batch.give_up(Cause::Journal);
-                std::mem::take(&mut self.next).give_up(Cause::Journal);
+                self.give_up(in_flight.batch);
+                let next = std::mem::take(&mut self.next);
+                self.give_up(next);
                 self.reload();
             }
         }
@@ -120,6 +122,7 @@ impl Desk {
                     reply.send(Ok(current.unwrap_or_else(own))).is_ok()
                 }
                 (Reply::Booked(reply), _) => reply.send(Ok(())).is_ok(),
+                (Reply::StoodIn(_), _) => true,
                 (reply @ Reply::Answer(_), None) => {
                     reply.give_up(Cause::Journal);
                     false

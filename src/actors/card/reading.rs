@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Cause, Desk, Looked, Message, Phase, Work};
+use super::{Cause, Desk, Looked, Message, Phase, StoodIn, Work};
 use crate::{
     actors::{
         batch::{Batch, Reply},
@@ -61,19 +61,26 @@ impl Desk {
             }
             Err(cause) => {
                 tracing::error!(account = %self.account, %cause, "the books of a card cannot be read");
+                let mut owed = Batch::default();
                 for message in waiting {
                     self.lease.leave_queue();
                     match message {
                         Message::Ask(ask) => Reply::Answer(ask.reply).give_up(Cause::Journal),
                         Message::Book(book) => Reply::Booked(book.reply).give_up(Cause::Journal),
-                        Message::StoodIn(..)
-                        | Message::Loaded(_)
+                        Message::StoodIn(stood_in) => {
+                            let StoodIn { decided, backlog } = *stood_in;
+                            owed.push(Event::StoodIn(Box::new(decided)), Some(Reply::StoodIn(backlog)));
+                        }
+                        Message::Loaded(_)
                         | Message::Found(..)
                         | Message::Committed(..)
                         | Message::Reconciled(..)
+                        | Message::Rest
+                        | Message::BookOwed
                         | Message::Passivate(_) => {}
                     }
                 }
+                self.owe(owed);
                 self.activated(Done::Failed);
                 self.shared.metrics.journal.errors.get(JournalFailure::Load).increment(1);
                 self.lease.fail();
@@ -98,6 +105,7 @@ impl Desk {
         self.events_since_snapshot = events_since_snapshot;
         self.snapshot_size = snapshot_size;
         self.policy = None;
+        self.apply_owed();
     }
 
     /// Puts off a question until the whole history has been folded.
@@ -229,15 +237,15 @@ impl Desk {
                 unanswered.extend(later);
                 if self.conflicts > CONFLICT_ROUNDS_MAX {
                     self.conflicts = 0;
-                    unanswered.give_up(Cause::Journal);
+                    self.give_up(unanswered);
                 } else {
                     self.decide_again(unanswered);
                 }
             }
             Err(cause) => {
                 tracing::error!(account = %self.account, %cause, "the books of a card cannot be read again");
-                in_flight.batch.give_up(Cause::Journal);
-                later.give_up(Cause::Journal);
+                self.give_up(in_flight.batch);
+                self.give_up(later);
                 self.reload();
             }
         }

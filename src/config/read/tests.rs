@@ -86,7 +86,7 @@ fn all_problems_come_at_once_each_with_value_expectation_and_example() {
             ("TOLLGATE_SOMETHING_ELSE", "1"),
         ],
         &[
-            "TOLLGATE_ANSWER_WITHIN=5s: expected a time from 50ms to 1s 900ms with its unit (ms, s, m, h), for example `1500ms`",
+            "TOLLGATE_ANSWER_WITHIN=5s: expected a time from 1ms to 1s 900ms with its unit (ms, s, m, h), for example `1500ms`",
             "TOLLGATE_STAND_IN=approve: expected `decline`, or `approve:`",
             "TOLLGATE_IN_FLIGHT_MAX=many: expected a whole number from 1 to 1000000",
             "TOLLGATE_JOURNAL=postgres://(not shown)@db/x: expected `sqlite:` with",
@@ -132,7 +132,7 @@ fn answers_over_the_api_need_a_key_and_a_live_key_needs_encryption() {
 #[test]
 fn a_value_out_of_range_is_refused_at_either_end() {
     for (name, too_small, least, most, too_large) in [
-        ("TOLLGATE_ANSWER_WITHIN", "49ms", "50ms", "1900ms", "1901ms"),
+        ("TOLLGATE_ANSWER_WITHIN", "999us", "1ms", "1900ms", "1901ms"),
         ("TOLLGATE_BODY_BYTES_MAX", "16383", "16KiB", "16MiB", "17MiB"),
         ("TOLLGATE_CARD_QUEUE_MAX", "0", "1", "100_000", "100_001"),
         ("TOLLGATE_CARD_LIMIT_DAILY", "0", "1", "1000000000000000", "1000000000000001"),

@@ -14,8 +14,8 @@ use super::{
 use crate::domain::{
     Answer, AnswerBy, Answered, Authorization, AuthorizationId, AuthorizationStatus, Card, Category,
     DecisionId, EventId, Forgotten, Interval, Measure, NetworkId, Outcome, Progress, Question, Reason,
-    Recalled, Running, Seen, Source, Standing, Tally, Timestamp, Transaction, TransactionId, TransactionKind,
-    Unlinked, Window, Zone,
+    Recalled, Running, Seen, Source, Standing, Tally, Timestamp, Totals, Transaction, TransactionId,
+    TransactionKind, Unlinked, Window, Zone,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub(super) struct CardRecord<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
     standing: Option<(CardStateRecord<'a>, i64, Text<'a>)>,
     forgotten: (i64, i64),
+    /// Captured, refunded, overrun.
+    #[serde(default)]
+    let_go: (i64, i64, i64),
 }
 
 /// The record of an authorization, by its id.
@@ -159,6 +162,7 @@ impl<'a> From<&'a Card> for CardRecord<'a> {
                 (seen.into(), created.as_micros(), event.as_str().into())
             }),
             forgotten: (created_through.as_micros(), spent_through.as_micros()),
+            let_go: (card.let_go.captured, card.let_go.refunded, card.let_go.overrun),
         }
     }
 }
@@ -174,6 +178,7 @@ impl CardRecord<'_> {
                 created_through: Timestamp::from_micros(self.forgotten.0),
                 spent_through: Timestamp::from_micros(self.forgotten.1),
             },
+            let_go: Totals { captured: self.let_go.0, refunded: self.let_go.1, overrun: self.let_go.2 },
             ..Card::default()
         };
         for (id, record) in self.authorizations {

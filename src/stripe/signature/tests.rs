@@ -14,7 +14,7 @@ fn secret(text: &str) -> Secret {
 
 fn verifier(secrets: &[&str]) -> Verifier {
     let secrets: Vec<_> = secrets.iter().map(|text| secret(text)).collect();
-    Verifier::new(&secrets, Duration::from_secs(300))
+    Verifier::new(&secrets, Duration::from_mins(5))
 }
 
 fn verify(header: &str, now: i64) -> Result<SecretSlot, SignatureError> {
@@ -146,7 +146,7 @@ fn several_header_lines_are_one_header() {
 #[test]
 fn nothing_shows_a_secret() {
     let secret = secret("whsec_hidden");
-    let verifier = Verifier::new(std::slice::from_ref(&secret), Duration::from_secs(300));
+    let verifier = Verifier::new(std::slice::from_ref(&secret), Duration::from_mins(5));
     let shown = format!("{secret:?} {verifier:?} {:?}", crate::stripe::Settings::new(vec![secret.clone()]));
     assert!(!shown.contains("hidden"), "{shown}");
     assert!(Secret::new(" \n").is_none());

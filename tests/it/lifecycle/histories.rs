@@ -275,10 +275,11 @@ fn forgetting_changes_no_sum_and_a_new_window_is_right_or_says_that_it_cannot_be
             run.step();
             if step % 10 == 9 {
                 let now = run.card.time;
-                let held = run.card.held();
+                let (held, totals) = (run.card.held(), run.card.totals());
                 run.card.forget(now);
                 run.sums_agree(&run.card, "after forgetting");
                 assert_eq!(run.card.held(), held, "nothing that is held is forgotten");
+                assert_eq!(run.card.totals(), totals, "what is let go has been counted");
                 // What was let go comes back from the journal before it is spoken of again.
                 let other = windows::policy(&mut run.world.random);
                 let mut card = run.card.clone();
@@ -291,6 +292,7 @@ fn forgetting_changes_no_sum_and_a_new_window_is_right_or_says_that_it_cannot_be
                     assert_eq!(card, run.card, "unchanged when refused");
                 }
                 run.recall();
+                assert_eq!(run.card.totals(), totals, "what comes back is counted once");
             }
         }
     });
