@@ -15,7 +15,7 @@ use crate::{
     cli::{ReconcileOptions, Since, Verdict, tell_problems},
     clock,
     config::{Loaded, Problem},
-    domain::{AuthorizationId, CardId, Timestamp, TransactionId},
+    domain::{AuthorizationId, CardId, SETTLED_KEPT_MAX, Timestamp, TransactionId},
     log,
     stripe::api::{self, Api, Filter, GaveUp, Listing, Object, Page},
 };
@@ -126,6 +126,14 @@ struct Run<'a> {
     err: &'a mut dyn Write,
 }
 
+/// What the books have of a transaction.
+enum Known {
+    /// This version, or none.
+    Version(Option<TransactionState>),
+    /// Nothing that can be told.
+    PerhapsLetGo,
+}
+
 /// What came of it.
 #[derive(Clone, Copy, Default)]
 struct Tally {
@@ -220,21 +228,36 @@ impl Run<'_> {
         if !self.compared.insert(state.id.clone()) {
             return Ok(());
         }
-        let known = self.known(&state).await?;
+        let known = match self.known(&state).await? {
+            Known::Version(known) => known,
+            // It may have been booked and let go: booked again, it would count twice.
+            Known::PerhapsLetGo => return self.unsure(&state),
+        };
         let Some(difference) = difference::of_transaction(known.as_ref(), &state) else { return Ok(()) };
         self.show(std::slice::from_ref(&difference))?;
         if self.is_dry { Ok(()) } else { self.deliver(booking.event(known.is_some())).await }
     }
 
     /// The version of a transaction that the books have.
-    async fn known(&self, state: &TransactionState) -> Result<Option<TransactionState>, Failure> {
+    async fn known(&self, state: &TransactionState) -> Result<Known, Failure> {
         let known = match &state.authorization {
             Some(authorization) => {
                 self.books.authorization(authorization).await?.map(|ours| ours.transactions)
             }
             None => self.books.unlinked(&state.card).await?,
         };
-        Ok(known.unwrap_or_default().into_iter().find(|known| known.id == state.id))
+        let known = known.unwrap_or_default();
+        let is_full = state.authorization.is_none() && known.len() >= SETTLED_KEPT_MAX;
+        let version = known.into_iter().find(|known| known.id == state.id);
+        Ok(if is_full && version.is_none() { Known::PerhapsLetGo } else { Known::Version(version) })
+    }
+
+    fn unsure(&mut self, state: &TransactionState) -> Result<(), Failure> {
+        self.tally.unresolved = self.tally.unresolved.saturating_add(1);
+        let TransactionState { id, card, .. } = state;
+        self.note(&format!(
+            "{id} is not booked: {card} has too many such transactions to tell whether it was before"
+        ))
     }
 
     fn is_wanted(&self, card: &CardId) -> bool {
@@ -277,11 +300,13 @@ impl Tally {
     fn tell(self, is_dry: bool, out: &mut dyn Write) -> io::Result<Verdict> {
         let Self { differences, booked, unreadable, unresolved } = self;
         match (is_dry, differences) {
-            (_, 0) => writeln!(out, "no differences: the books say what Stripe says")?,
+            (_, 0) if unreadable == 0 && unresolved == 0 => {
+                writeln!(out, "no differences: the books say what Stripe says")?;
+            }
             (true, _) => writeln!(out, "{differences} differences; nothing was booked")?,
             (false, _) => writeln!(out, "{differences} differences; {booked} events booked")?,
         }
-        let is_fine = unreadable == 0 && if is_dry { differences == 0 } else { unresolved == 0 };
+        let is_fine = unreadable == 0 && unresolved == 0 && !(is_dry && differences > 0);
         Ok(if is_fine { Verdict::Done } else { Verdict::Failed })
     }
 }
