@@ -423,7 +423,7 @@ impl Desk {
             return;
         }
         self.leaving = Some(cause);
-        if self.entries_since_snapshot == 0 {
+        if self.entries_since_snapshot == 0 || !self.fits_a_snapshot() {
             return self.leave();
         }
         let snapshot = self.snapshot();

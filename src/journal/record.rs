@@ -3,11 +3,12 @@
 
 mod card;
 mod decided;
+mod object;
 mod observed;
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::domain::{AuthorizationId, Event, Fact};
 
@@ -41,8 +42,7 @@ pub fn encode<'a>(events: impl IntoIterator<Item = &'a Event>) -> String {
     body.extend_from_slice(VERSION.to_string().as_bytes());
     for event in events {
         body.push(b',');
-        // Writing to memory cannot fail, and no map of ours has keys that are no strings.
-        let _ = serde_json::to_writer(&mut body, &EventRecord::from(event));
+        write(&mut body, event);
     }
     body.push(b']');
     String::from_utf8(body).unwrap_or_default()
@@ -78,8 +78,35 @@ pub fn authorization_of(event: &Event) -> Option<&AuthorizationId> {
     }
 }
 
-/// One event on disk.
-#[derive(Serialize, Deserialize)]
+/// Writes one event as [`EventRecord`] reads it.
+fn write(body: &mut Vec<u8>, event: &Event) {
+    let kind = match event {
+        Event::Decided(_) => "decided",
+        Event::StoodIn(_) => "stood_in",
+        Event::Observed(_) => "observed",
+        Event::Recalled(_) => "recalled",
+        Event::Snapshot(_) => "snapshot",
+    };
+    body.extend([b"{\"", kind.as_bytes(), b"\":"].into_iter().flatten());
+    // Writing to memory cannot fail, and no map of ours has keys that are no strings.
+    let _ = match event {
+        Event::Decided(decided) | Event::StoodIn(decided) => {
+            decided::write(body, decided);
+            Ok(())
+        }
+        Event::Observed(observation) => {
+            serde_json::to_writer(&mut *body, &observed::ObservedRecord::from(&**observation))
+        }
+        Event::Recalled(recalled) => {
+            serde_json::to_writer(&mut *body, &card::RecalledRecord::from(&**recalled))
+        }
+        Event::Snapshot(card) => serde_json::to_writer(&mut *body, &card::CardRecord::from(&**card)),
+    };
+    body.push(b'}');
+}
+
+/// One event on disk, as it is read.
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum EventRecord<'a> {
     #[serde(borrow)]
@@ -92,18 +119,6 @@ enum EventRecord<'a> {
     Recalled(Box<card::RecalledRecord<'a>>),
     #[serde(borrow)]
     Snapshot(Box<card::CardRecord<'a>>),
-}
-
-impl<'a> From<&'a Event> for EventRecord<'a> {
-    fn from(event: &'a Event) -> Self {
-        match event {
-            Event::Decided(decided) => Self::Decided(Box::new((&**decided).into())),
-            Event::StoodIn(decided) => Self::StoodIn(Box::new((&**decided).into())),
-            Event::Observed(observation) => Self::Observed(Box::new((&**observation).into())),
-            Event::Recalled(recalled) => Self::Recalled(Box::new((&**recalled).into())),
-            Event::Snapshot(card) => Self::Snapshot(Box::new((&**card).into())),
-        }
-    }
 }
 
 impl EventRecord<'_> {

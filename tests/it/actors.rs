@@ -7,7 +7,7 @@ use tollgate::{
     actors::{Directory, Parts, Settings, StandIn, StandInRule},
     clock,
     domain::{Account, Answer, Outcome, Policy, Reason, Source},
-    journal::{Committer, CommitterSettings, Fault, Faulty, Journal, Memory, Odds, Reach, Script},
+    journal::{Committer, CommitterSettings, Entry, Fault, Faulty, Journal, Memory, Odds, Reach, Script},
     metrics::Metrics,
 };
 
@@ -90,6 +90,32 @@ async fn concurrent_questions_are_approved_exactly_up_to_the_limit() {
             assert_eq!(house.used().await, i64::try_from(fit).unwrap() * amount);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_card_with_very_many_open_holds_is_answered_and_remembered_without_a_snapshot() {
+    let settings = Settings {
+        in_flight_max: 20_000,
+        card_queue_max: 20_000,
+        card_idle_after: Duration::from_millis(500),
+        ..Settings::default()
+    };
+    let house = House::new(settings, &[("daily", i64::MAX)], Script::default());
+    let answers = ask_at_once(&house, 11_000, 1).await;
+    assert_eq!(approved(&answers), 11_000);
+    let account = Account::from(&card("one"));
+    let snapshots = |entries: Vec<Entry>| entries.iter().filter(|entry| entry.is_snapshot).count();
+    let before = snapshots(house.journal.load(&account, Reach::Genesis).await.unwrap());
+    // A snapshot is long overdue, and the card leaves memory: still none is written.
+    for name in 0..200 {
+        assert_eq!(house.ask(&format!("more-{name}"), 1).await.outcome, Outcome::Approved);
+    }
+    while house.directory.resident() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(snapshots(house.journal.load(&account, Reach::Genesis).await.unwrap()), before);
+    assert_eq!(house.used().await, 11_200);
+    assert_eq!(house.ask("0000", 1).await, answers[0]);
 }
 
 /// Lets the clock of the directory go on until the cards in memory have no actors.

@@ -20,6 +20,10 @@ use crate::{
 /// authorizations: so the cost of snapshots stays in proportion to the events, however large a card grows.
 const SNAPSHOT_ENTRIES: usize = 64;
 
+/// A card with more authorizations than this, nearly all of them open, gets no snapshot: it would take longer to write
+/// than answers may take, and more room than an entry has. Such a card is folded from further back.
+const SNAPSHOT_AUTHORIZATIONS_MAX: usize = 10_000;
+
 impl Desk {
     /// Sends what has been decided meanwhile, if no append is in flight.
     pub(super) fn dispatch(&mut self) {
@@ -34,7 +38,8 @@ impl Desk {
         self.entries_since_snapshot = self.entries_since_snapshot.saturating_add(1);
         self.events_since_snapshot = self.events_since_snapshot.saturating_add(batch.events.len());
         let is_due = self.entries_since_snapshot >= SNAPSHOT_ENTRIES
-            && self.events_since_snapshot >= self.snapshot_size;
+            && self.events_since_snapshot >= self.snapshot_size
+            && self.fits_a_snapshot();
         if is_due && self.leaving.is_none() {
             batch.push(self.snapshot(), None);
         }
@@ -69,6 +74,11 @@ impl Desk {
             drop(myself.cast(Message::Committed(id, outcome)));
         };
         self.shared.committer.submit(append, Box::new(done));
+    }
+
+    /// Whether the books are small enough to be written as a whole.
+    pub(super) fn fits_a_snapshot(&self) -> bool {
+        self.card.authorizations.len() <= SNAPSHOT_AUTHORIZATIONS_MAX
     }
 
     pub(super) fn snapshot(&mut self) -> Event {

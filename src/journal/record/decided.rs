@@ -4,7 +4,11 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Text, Unreadable, field, is_false, is_zero, optional};
+use super::{
+    Text, Unreadable, field,
+    object::{Object, write_number},
+    optional,
+};
 use crate::domain::{
     AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardPresence, Category, ConnectedAccountId,
     Country, Currency, Decided, Decision, DecisionId, EventId, Interval, LimitCheck, Measure, Merchant,
@@ -12,67 +16,67 @@ use crate::domain::{
 };
 
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of Stripe's request")]
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct DecidedRecord<'a> {
     id: Text<'a>,
     event: Text<'a>,
     authorization: Text<'a>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     card: Option<Text<'a>>,
     outcome: Text<'a>,
     /// Absent where nothing stood against it: the outcome says it all.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     reason: Option<Text<'a>>,
     /// Minor units that were granted.
-    #[serde(skip_serializing_if = "is_zero", default)]
+    #[serde(default)]
     granted: i64,
     /// Minor units that were asked for; absent where the request broke the contract.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     asked: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     currency: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     violation: Option<Text<'a>>,
     /// Microseconds since 1970, as all times here.
     at: i64,
     /// Absent where the decision was made at the time of the request, as it is unless a clock went back.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     received_at: Option<i64>,
-    #[serde(skip_serializing_if = "is_zero", default)]
+    #[serde(default)]
     created: i64,
-    #[serde(skip_serializing_if = "is_first", default)]
+    #[serde(default)]
     history: u32,
-    #[serde(skip_serializing_if = "is_zero", default)]
+    #[serde(default)]
     approved_before: i64,
-    #[serde(skip_serializing_if = "is_false", default)]
+    #[serde(default)]
     controllable: bool,
-    #[serde(skip_serializing_if = "is_zero", default)]
+    #[serde(default)]
     cashback: i64,
     #[serde(flatten)]
     merchant: MerchantRecord<'a>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     presence: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "is_false", default)]
+    #[serde(default)]
     verified: bool,
-    #[serde(skip_serializing_if = "is_false", default)]
+    #[serde(default)]
     livemode: bool,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     account: Option<Text<'a>>,
     /// Absent where it is the currency that was asked for; null where the card's is not known.
     #[allow(clippy::option_option, reason = "absent and null say different things")]
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
     card_currency: Option<Option<Text<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     group: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(default)]
     limits: Vec<LimitRecord<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     largest: Option<i64>,
-    #[serde(skip_serializing_if = "is_false", default)]
+    #[serde(default)]
     challenge: bool,
     policy: Text<'a>,
     /// Absent where the policy decided.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     source: Option<Text<'a>>,
     /// Present where the answer went to Stripe over its API.
     #[serde(skip_serializing_if = "is_false", default)]
@@ -92,19 +96,20 @@ pub(super) struct MerchantRecord<'a> {
     network_id: Option<Text<'a>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct LimitRecord<'a> {
     window: Text<'a>,
-    #[serde(skip_serializing_if = "is_false", default)]
+    #[serde(default)]
     count: bool,
-    #[serde(skip_serializing_if = "is_zero", default)]
+    #[serde(default)]
     before: i64,
     after: i64,
     max: i64,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     resets_at: Option<i64>,
 }
 
+<<<<<<< HEAD
 impl<'a> From<&'a Decided> for DecidedRecord<'a> {
     fn from(Decided { request, decision }: &'a Decided) -> Self {
         let asked = request.asked.ok();
@@ -145,6 +150,94 @@ impl<'a> From<&'a Decided> for DecidedRecord<'a> {
                 [verify_us, parse_us, route_us, queue_us, decide_us]
             },
         }
+=======
+/// Writes a question with its answer, as [`DecidedRecord`] reads it. What is usual is left out.
+pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided) {
+    let asked = request.asked.ok();
+    let mut record = Object::begin(body);
+    record.word("id", decision.id);
+    record.text("event", request.event.as_str());
+    record.text("authorization", request.authorization.as_str());
+    optional_text(&mut record, "card", request.card.as_ref().map(CardId::as_str));
+    record.word("outcome", decision.outcome.as_str());
+    if decision.reason != Reason::Approved {
+        record.word("reason", decision.reason.as_str());
+    }
+    number_unless_zero(&mut record, "granted", decision.granted);
+    if let Some(asked) = asked {
+        record.number("asked", asked.amount);
+        record.word("currency", asked.currency);
+    }
+    if let Err(violation) = request.asked {
+        record.word("violation", violation.as_str());
+    }
+    record.number("at", decision.at.as_micros());
+    if request.received_at != decision.at {
+        record.number("received_at", request.received_at.as_micros());
+    }
+    number_unless_zero(&mut record, "created", request.created.as_micros());
+    number_unless_zero(&mut record, "history", request.history_entries.into());
+    number_unless_zero(&mut record, "approved_before", request.approved_before);
+    record.flag("controllable", request.is_amount_controllable);
+    number_unless_zero(&mut record, "cashback", request.cashback);
+    write_merchant(&mut record, &request.merchant);
+    optional_text(&mut record, "presence", request.card_presence.map(CardPresence::as_str));
+    record.flag("verified", request.verified_by_fraud_challenge);
+    record.flag("livemode", request.livemode);
+    optional_text(&mut record, "account", request.connected_account.as_ref().map(ConnectedAccountId::as_str));
+    match request.card_currency {
+        currency if currency == asked.map(|asked| asked.currency) => {}
+        Some(currency) => record.word("card_currency", currency),
+        None => record.null("card_currency"),
+    }
+    optional_text(&mut record, "group", request.group.as_deref());
+    if !decision.limits.is_empty() {
+        record.array("limits", &decision.limits, write_limit);
+    }
+    if let Some(largest) = decision.largest_approvable {
+        record.number("largest", largest);
+    }
+    record.flag("challenge", decision.challenge);
+    record.text("policy", decision.policy.as_str());
+    if decision.source != Source::Policy {
+        record.word("source", decision.source.as_str());
+    }
+    let Stages { verify_us, parse_us, route_us, queue_us, decide_us } = decision.stages;
+    let stages = [verify_us, parse_us, route_us, queue_us, decide_us];
+    record.array("stages_us", stages.map(i64::from), write_number);
+    record.end();
+}
+
+fn write_merchant(record: &mut Object<'_>, merchant: &Merchant) {
+    let category = merchant.category.as_str();
+    optional_text(record, "category", Some(category).filter(|category| !category.is_empty()));
+    optional_text(record, "country", merchant.country.as_ref().map(Country::as_str));
+    optional_text(record, "network_id", merchant.network_id.as_ref().map(NetworkId::as_str));
+}
+
+fn write_limit(body: &mut Vec<u8>, check: &LimitCheck) {
+    let mut record = Object::begin(body);
+    record.word("window", check.interval);
+    record.flag("count", check.measure == Measure::Count);
+    number_unless_zero(&mut record, "before", check.before);
+    record.number("after", check.after);
+    record.number("max", check.max);
+    if let Some(resets_at) = check.resets_at {
+        record.number("resets_at", resets_at.as_micros());
+    }
+    record.end();
+}
+
+fn optional_text(record: &mut Object<'_>, key: &'static str, text: Option<&str>) {
+    if let Some(text) = text {
+        record.text(key, text);
+    }
+}
+
+fn number_unless_zero(record: &mut Object<'_>, key: &'static str, number: i64) {
+    if number != 0 {
+        record.number(key, number);
+>>>>>>> node
     }
 }
 
@@ -224,19 +317,6 @@ impl MerchantRecord<'_> {
     }
 }
 
-impl<'a> From<&'a LimitCheck> for LimitRecord<'a> {
-    fn from(check: &'a LimitCheck) -> Self {
-        Self {
-            window: interval_text(check.interval),
-            count: check.measure == Measure::Count,
-            before: check.before,
-            after: check.after,
-            max: check.max,
-            resets_at: check.resets_at.map(Timestamp::as_micros),
-        }
-    }
-}
-
 impl LimitRecord<'_> {
     fn to_check(&self, currency: Option<Currency>) -> Result<LimitCheck, Unreadable> {
         Ok(LimitCheck {
@@ -257,11 +337,6 @@ where
     T: Deserialize<'de>,
 {
     T::deserialize(deserializer).map(Some)
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields by reference")]
-fn is_first(history: &u32) -> bool {
-    *history == 0
 }
 
 /// The interval's name; only rolling ones need memory of their own.
