@@ -109,48 +109,6 @@ struct LimitRecord<'a> {
     resets_at: Option<i64>,
 }
 
-<<<<<<< HEAD
-impl<'a> From<&'a Decided> for DecidedRecord<'a> {
-    fn from(Decided { request, decision }: &'a Decided) -> Self {
-        let asked = request.asked.ok();
-        Self {
-            id: decision.id.to_string().into(),
-            event: request.event.as_str().into(),
-            authorization: request.authorization.as_str().into(),
-            card: request.card.as_ref().map(|card| card.as_str().into()),
-            outcome: decision.outcome.as_str().into(),
-            reason: (decision.reason != Reason::Approved).then(|| decision.reason.as_str().into()),
-            granted: decision.granted,
-            asked: asked.map(|asked| asked.amount),
-            currency: asked.map(|asked| currency_text(asked.currency)),
-            violation: request.asked.err().map(|violation| violation.as_str().into()),
-            at: decision.at.as_micros(),
-            received_at: (request.received_at != decision.at).then(|| request.received_at.as_micros()),
-            created: request.created.as_micros(),
-            history: request.history_entries,
-            approved_before: request.approved_before,
-            controllable: request.is_amount_controllable,
-            cashback: request.cashback,
-            merchant: (&request.merchant).into(),
-            presence: request.card_presence.map(|presence| presence.as_str().into()),
-            verified: request.verified_by_fraud_challenge,
-            livemode: request.livemode,
-            account: request.connected_account.as_ref().map(|account| account.as_str().into()),
-            card_currency: (request.card_currency != asked.map(|asked| asked.currency))
-                .then(|| request.card_currency.map(currency_text)),
-            group: request.group.as_deref().map(Cow::Borrowed),
-            limits: decision.limits.iter().map(LimitRecord::from).collect(),
-            largest: decision.largest_approvable,
-            challenge: decision.challenge,
-            policy: decision.policy.as_str().into(),
-            source: (decision.source != Source::Policy).then(|| decision.source.as_str().into()),
-            by_api: decision.answer_by == AnswerBy::Api,
-            stages_us: {
-                let Stages { verify_us, parse_us, route_us, queue_us, decide_us } = decision.stages;
-                [verify_us, parse_us, route_us, queue_us, decide_us]
-            },
-        }
-=======
 /// Writes a question with its answer, as [`DecidedRecord`] reads it. What is usual is left out.
 pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided) {
     let asked = request.asked.ok();
@@ -202,6 +160,7 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
     if decision.source != Source::Policy {
         record.word("source", decision.source.as_str());
     }
+    record.flag("by_api", decision.answer_by == AnswerBy::Api);
     let Stages { verify_us, parse_us, route_us, queue_us, decide_us } = decision.stages;
     let stages = [verify_us, parse_us, route_us, queue_us, decide_us];
     record.array("stages_us", stages.map(i64::from), write_number);
@@ -237,7 +196,6 @@ fn optional_text(record: &mut Object<'_>, key: &'static str, text: Option<&str>)
 fn number_unless_zero(record: &mut Object<'_>, key: &'static str, number: i64) {
     if number != 0 {
         record.number(key, number);
->>>>>>> node
     }
 }
 
