@@ -22,6 +22,14 @@ pub struct Settings {
     pub format: Format,
 }
 
+impl Settings {
+    /// Only what is odd or worse, for commands that show by themselves how they come on.
+    #[must_use]
+    pub fn warnings(format: Format) -> Self {
+        Self { filter: Filter("warn".into()), format }
+    }
+}
+
 impl Default for Settings {
     /// `info`, and pretty where a person is watching.
     fn default() -> Self {
@@ -95,12 +103,17 @@ pub fn start(settings: &Settings) {
     let _ = tracing::subscriber::set_global_default(subscriber(settings, io::stderr));
 }
 
+/// The library of the actors has a span for each, entered with every message: a kilobyte a card and a tenth of a
+/// microsecond a message, for a number that says nothing. What the filter says of it itself counts.
+const QUIET: &str = "ractor=warn";
+
 fn subscriber<W>(settings: &Settings, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&*settings.filter.0)).with_writer(writer);
+    // Of two directives for one module the later one counts.
+    let filter = EnvFilter::new(format!("{QUIET},{}", settings.filter.0));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match settings.format {
         Format::Pretty => Box::new(lines.with_ansi(io::stderr().is_terminal()).with_target(false).finish()),
         Format::Json => Box::new(lines.json().flatten_event(true).with_current_span(false).finish()),

@@ -60,6 +60,14 @@ pub enum NotStarted {
     System(#[from] io::Error),
 }
 
+impl NotStarted {
+    /// Whether another process has the journal.
+    #[must_use]
+    pub const fn is_in_use(&self) -> bool {
+        matches!(self, Self::Journal(OpenError::InUse { .. }))
+    }
+}
+
 impl Node {
     /// Starts a node. When this returns, it answers.
     ///
@@ -75,7 +83,7 @@ impl Node {
         let admin_listener = listen("TOLLGATE_ADMIN_LISTEN", settings.http.admin_listen).await?;
         let (webhook, admin) = (webhook_listener.local_addr()?, admin_listener.local_addr()?);
 
-        let mut background = vec![tokio::spawn(Arc::clone(&metrics).upkeep())];
+        let mut background = Vec::new();
         tell_capacities(&settings, &metrics);
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let journal = open_journal(settings.journal.clone()).await?;

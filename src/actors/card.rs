@@ -15,7 +15,8 @@ use super::{
     Arrival, Cause,
     batch::{Batch, Reply},
     books::{Folded, NotFolded},
-    directory::{Backlog, Lease, Shared},
+    directory::{Backlog, Shared},
+    lease::Lease,
     micros,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     domain::{
         Account, Answer, Authorization, AuthorizationId, AuthorizationRequest, Card, CardPolicy, Controls,
         Decided, Event, Fact, NeedsHistory, Observation, Outcome, Policy, Reason, Recalled, Source, Stages,
-        StripeOutcome, Timestamp, decide, limits_in_force,
+        StripeOutcome, decide, limits_in_force,
     },
     journal::{self, EntryId, Head},
     metrics::{Agrees, Passivation, Stage},
@@ -45,6 +46,8 @@ pub(super) enum Message {
     Committed(EntryId, journal::Outcome),
     /// The journal was read again, after the append of this id lost its place.
     Reconciled(EntryId, Result<Box<Reconciliation>, NotFolded>),
+    /// Leave the books to the directory, and end, if there is nothing to do.
+    Rest,
     /// Try again to book what is owed.
     BookOwed,
     /// Leave memory, if there is nothing to do.
@@ -84,6 +87,8 @@ pub(super) struct Arguments {
     pub(super) account: Account,
     pub(super) shared: Arc<Shared>,
     pub(super) lease: Lease,
+    /// The books, where they are in memory already.
+    pub(super) folded: Option<Box<Folded>>,
 }
 
 /// The actor. All that it knows is in its [`Desk`].
@@ -99,8 +104,8 @@ impl Actor for CardActor {
         myself: ActorRef<Message>,
         arguments: Arguments,
     ) -> Result<Box<Desk>, ActorProcessingErr> {
-        let Arguments { account, shared, lease } = arguments;
-        let desk = Desk {
+        let Arguments { account, shared, lease, folded } = arguments;
+        let mut desk = Desk {
             myself,
             account,
             shared,
@@ -121,7 +126,13 @@ impl Actor for CardActor {
             leaving: None,
             woken: Some(clock::instant()),
         };
-        desk.load();
+        if let Some(folded) = folded {
+            desk.woken = None;
+            desk.phase = Phase::Ready;
+            desk.take(*folded);
+        } else {
+            desk.load();
+        }
         Ok(Box::new(desk))
     }
 
@@ -197,6 +208,10 @@ pub(super) struct Desk {
 
 impl Desk {
     fn handle(&mut self, message: Message) {
+        if self.lease.is_given_up() {
+            // Whatever was asked of the card is asked of the next actor: this one has been told to go more than once.
+            return;
+        }
         match (message, &mut self.phase) {
             (work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(..)), Phase::Loading(waiting)) => {
                 waiting.push(work);
@@ -213,9 +228,12 @@ impl Desk {
             (Message::Found(work, result), _) => self.found(*work, result),
             (Message::Committed(id, outcome), _) => self.committed(id, outcome),
             (Message::Reconciled(id, result), _) => self.reconciled(id, result),
+            (Message::Rest, _) => self.rest(),
             (Message::Passivate(cause), _) => self.passivate(cause),
         }
-        self.dispatch();
+        if !self.lease.is_given_up() {
+            self.dispatch();
+        }
     }
 
     fn ask(&mut self, ask: Box<Ask>, looked: Looked) {
@@ -231,7 +249,7 @@ impl Desk {
             return self.repeat(answer, *ask);
         }
         if looked == Looked::Not
-            && self.card.may_have_forgotten(&ask.request.authorization, ask.request.created)
+            && self.card.may_have_forgotten(&ask.request.authorization, Some(ask.request.created))
         {
             return self.look_up(Work::Ask(ask));
         }
@@ -239,7 +257,7 @@ impl Desk {
             return self.wait_for_history(Message::Ask(ask));
         };
         let Ask { request, arrival, route_us, queued_at, reply } = *ask;
-        let mut decision = decide(&self.card, &policy, &request);
+        let mut decision = self.shared.addressed(decide(&self.card, &policy, &request), &request);
         decision.stages = Stages {
             verify_us: arrival.verify_us,
             parse_us: arrival.parse_us,
@@ -293,8 +311,8 @@ impl Desk {
         self.lease.leave_queue();
         self.leaving = None;
         let spoken_of = match &book.observation.fact {
-            Fact::Authorization(seen) => Some((&seen.id, seen.created)),
-            Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, Timestamp::MIN)),
+            Fact::Authorization(seen) => Some((&seen.id, Some(seen.created))),
+            Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, None)),
             Fact::Card(_) | Fact::Other(_) => None,
         };
         if looked == Looked::Not
@@ -359,7 +377,7 @@ impl Desk {
             in_flight.into_iter().chain([&self.next]).any(|batch| batch.place_of(request).is_some());
         let is_free = match self.card.answer_to(request) {
             Some(answered) => answered.answer.source != Source::StandIn && is_unreleased,
-            None => !self.card.may_have_forgotten(&request.authorization, request.created),
+            None => !self.card.may_have_forgotten(&request.authorization, Some(request.created)),
         };
         if is_free {
             self.shared.unconfirmed.answered(&self.account, &decided);
@@ -373,14 +391,35 @@ impl Desk {
         self.next.push(event, reply);
     }
 
-    /// Leaves memory if there is nothing to do, behind a snapshot if anything was written since the last.
-    fn passivate(&mut self, cause: Passivation) {
-        let is_busy = self.in_flight.is_some()
+    fn is_busy(&self) -> bool {
+        self.in_flight.is_some()
             || !self.next.is_empty()
             || !self.owed.is_empty()
             || self.lookups > 0
-            || matches!(self.phase, Phase::Loading(_));
-        if is_busy {
+            || matches!(self.phase, Phase::Loading(_))
+    }
+
+    /// Leaves the books to the directory if there is nothing to do, until somebody asks for the card again.
+    fn rest(&mut self) {
+        if self.is_busy() || !matches!(self.phase, Phase::Ready) {
+            return;
+        }
+        let folded = Folded {
+            card: std::mem::take(&mut self.card),
+            head: self.head,
+            entries_since_snapshot: self.entries_since_snapshot,
+            events_since_snapshot: self.events_since_snapshot,
+            snapshot_size: self.snapshot_size,
+        };
+        match self.lease.rest(Box::new(folded)) {
+            Ok(()) => drop(self.myself.drain()),
+            Err(folded) => self.take(*folded),
+        }
+    }
+
+    /// Leaves memory if there is nothing to do, behind a snapshot if anything was written since the last.
+    fn passivate(&mut self, cause: Passivation) {
+        if self.is_busy() {
             return;
         }
         self.leaving = Some(cause);

@@ -18,8 +18,9 @@ use tokio::{
 
 use super::{
     Arrival, Cause, NotBooked, Settings, StandIn,
-    books::NotFolded,
+    books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
+    lease::{Lease, Occupant, Place, Slot},
     micros,
     unconfirmed::Unconfirmed,
 };
@@ -27,12 +28,12 @@ use crate::{
     clock::{self, Instant},
     domain::{Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Policy},
     journal::{Committer, Entry, Journal, Reach, Unavailable},
-    metrics::{Metrics, Passivation, Shed},
+    metrics::{Metrics, Shed},
 };
 
 /// A card that could not be used so often within [`FAILURES_WITHIN`] is answered by stand-in for the rest of it.
 const FAILURES_MAX: u32 = 3;
-const FAILURES_WITHIN: Duration = Duration::from_mins(1);
+pub(super) const FAILURES_WITHIN: Duration = Duration::from_mins(1);
 /// How long a node that goes down waits for a journal that does not take the stand-in's answers.
 const STAND_INS_BOOKED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -62,8 +63,8 @@ pub(super) struct Shared {
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) unconfirmed: Unconfirmed,
-    slots: DashMap<Account, Slot>,
-    failures: DashMap<Account, Failures>,
+    pub(super) slots: DashMap<Account, Slot>,
+    pub(super) failures: DashMap<Account, Failures>,
     incarnations: AtomicU64,
     resident: AtomicUsize,
     in_flight: AtomicUsize,
@@ -75,23 +76,8 @@ pub(super) struct Shared {
     started: Instant,
 }
 
-/// One card in memory.
-struct Slot {
-    actor: ActorRef<Message>,
-    place: Arc<Place>,
-}
-
-/// What the directory and an actor both know of a card.
-struct Place {
-    incarnation: u64,
-    /// Messages that the actor has not taken up yet. It leaves only when there are none.
-    queued: AtomicUsize,
-    /// When it was last asked, in milliseconds after the directory was made.
-    used_at_ms: AtomicU64,
-}
-
-struct Failures {
-    since: Instant,
+pub(super) struct Failures {
+    pub(super) since: Instant,
     count: u32,
 }
 
@@ -173,45 +159,6 @@ impl Directory {
         self.shared.resident.load(Ordering::Relaxed)
     }
 
-    /// Sends idle cards away, and the longest unused of those over the bound; runs until the directory is dropped.
-    pub async fn sweep(self) {
-        let idle_after = self.shared.settings.card_idle_after;
-        let every = idle_after.div_f64(4.0).clamp(Duration::from_millis(5), Duration::from_secs(1));
-        let mut ticks = tokio::time::interval(every);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.sweep_once(clock::instant());
-        }
-    }
-
-    fn sweep_once(&self, now: Instant) {
-        let shared = &self.shared;
-        let now_ms = shared.milliseconds(now);
-        let idle_ms = u64::try_from(shared.settings.card_idle_after.as_millis()).unwrap_or(u64::MAX);
-        let mut in_use = Vec::new();
-        for slot in &shared.slots {
-            let used_at_ms = slot.place.used_at_ms.load(Ordering::Relaxed);
-            if now_ms.saturating_sub(used_at_ms) >= idle_ms {
-                Shared::send_away(&slot.actor, Passivation::Idle);
-            } else {
-                in_use.push((used_at_ms, slot.actor.clone()));
-            }
-        }
-        let surplus = in_use.len().saturating_sub(shared.settings.cards_resident_max);
-        if surplus > 0 {
-            in_use.sort_unstable_by_key(|(used_at_ms, _)| *used_at_ms);
-            in_use
-                .iter()
-                .take(surplus)
-                .for_each(|(_, actor)| Shared::send_away(actor, Passivation::Pressure));
-        }
-        let overdue =
-            shared.unconfirmed.count_since_before(clock::now().minus(shared.settings.unconfirmed_after));
-        shared.metrics.decisions.unconfirmed.set(f64::from(u32::try_from(overdue).unwrap_or(u32::MAX)));
-        shared.failures.retain(|_, failures| now.duration_since(failures.since) < FAILURES_WITHIN);
-    }
-
     pub(super) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -247,17 +194,24 @@ impl Shared {
         message: impl FnOnce(Instant) -> Message,
     ) -> Result<(), Cause> {
         let now = clock::instant();
-        let actor = match self.slots.get(account.as_str()) {
-            Some(slot) => self.enter(&slot, bound, now)?,
-            None => self.activate(account, bound, now)?,
+        let working = match self.slots.get(account.as_str()) {
+            Some(slot) => slot.actor().map(|actor| self.enter(actor, &slot, bound, now)),
+            None => None,
         };
+        let actor = working.unwrap_or_else(|| self.activate(account, bound, now))?;
         // An actor that ended between the look-up and here drops the message: the asker sees its reply dropped.
         drop(actor.cast(message(now)));
         Ok(())
     }
 
     /// Takes a place at a card. Called while the slot cannot go away.
-    fn enter(&self, slot: &Slot, bound: Bound, now: Instant) -> Result<ActorRef<Message>, Cause> {
+    fn enter(
+        &self,
+        actor: &ActorRef<Message>,
+        slot: &Slot,
+        bound: Bound,
+        now: Instant,
+    ) -> Result<ActorRef<Message>, Cause> {
         let place = &slot.place;
         let waiting = place.queued.fetch_add(1, Ordering::AcqRel);
         if bound == Bound::CardQueue && waiting >= self.settings.card_queue_max {
@@ -265,17 +219,26 @@ impl Shared {
             self.metrics.decisions.shed.get(Shed::CardQueue).increment(1);
             return Err(Cause::Overload);
         }
-        place.used_at_ms.store(self.milliseconds(now), Ordering::Relaxed);
-        Ok(slot.actor.clone())
+        slot.used_at_ms.store(self.milliseconds(now), Ordering::Relaxed);
+        Ok(actor.clone())
     }
 
-    /// Starts an actor for a card that is not in memory.
+    /// Starts an actor for a card that has none: for one at rest with its books, for another without.
     fn activate(
         self: &Arc<Self>,
         account: &Account,
         bound: Bound,
         now: Instant,
     ) -> Result<ActorRef<Message>, Cause> {
+        let vacant = match self.slots.entry(account.clone()) {
+            SlotEntry::Occupied(mut slot) => {
+                let slot = slot.get_mut();
+                self.wake(account, slot)?;
+                let actor = slot.actor().ok_or(Cause::Overload)?;
+                return self.enter(actor, slot, bound, now);
+            }
+            SlotEntry::Vacant(vacant) => vacant,
+        };
         if self.is_failing(account, now) {
             self.metrics.decisions.shed.get(Shed::CardFailing).increment(1);
             return Err(Cause::Journal);
@@ -286,28 +249,38 @@ impl Shared {
             self.metrics.decisions.shed.get(Shed::CardsResident).increment(1);
             return Err(Cause::Overload);
         }
-        let vacant = match self.slots.entry(account.clone()) {
-            SlotEntry::Occupied(slot) => return self.enter(slot.get(), bound, now),
-            SlotEntry::Vacant(vacant) => vacant,
-        };
-        let place = Arc::new(Place {
-            incarnation: self.incarnations.fetch_add(1, Ordering::Relaxed),
-            queued: AtomicUsize::new(1),
-            used_at_ms: AtomicU64::new(self.milliseconds(now)),
-        });
-        let lease = Lease {
-            shared: Arc::clone(self),
-            account: account.clone(),
-            place: Arc::clone(&place),
-            is_given_up: false,
-        };
+        let place = Arc::new(Place::new(self.next_incarnation(), 1));
         self.one_more_resident();
-        let arguments = Arguments { account: account.clone(), shared: Arc::clone(self), lease };
-        let Ok((actor, _)) = ActorRuntime::<CardActor>::spawn_instant(None, CardActor, arguments) else {
-            return Err(Cause::Overload);
-        };
-        vacant.insert(Slot { actor: actor.clone(), place });
+        let actor = self.start_actor(account, &place, None)?;
+        let used_at_ms = AtomicU64::new(self.milliseconds(now));
+        vacant.insert(Slot { occupant: Occupant::Working(actor.clone()), place, used_at_ms });
         Ok(actor)
+    }
+
+    /// Gives a card at rest an actor again.
+    pub(super) fn wake(self: &Arc<Self>, account: &Account, slot: &mut Slot) -> Result<(), Cause> {
+        if let Occupant::Resting(folded) = &mut slot.occupant {
+            let folded = Box::new(std::mem::take(&mut **folded));
+            slot.place = Arc::new(Place::new(self.next_incarnation(), 0));
+            slot.occupant = Occupant::Working(self.start_actor(account, &slot.place, Some(folded))?);
+        }
+        Ok(())
+    }
+
+    fn start_actor(
+        self: &Arc<Self>,
+        account: &Account,
+        place: &Arc<Place>,
+        folded: Option<Box<Folded>>,
+    ) -> Result<ActorRef<Message>, Cause> {
+        let lease = Lease::new(self, account, place);
+        let arguments = Arguments { account: account.clone(), shared: Arc::clone(self), lease, folded };
+        let started = ActorRuntime::<CardActor>::spawn_instant(None, CardActor, arguments);
+        started.map(|(actor, _)| actor).map_err(|_| Cause::Overload)
+    }
+
+    fn next_incarnation(&self) -> u64 {
+        self.incarnations.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The journal's entries of an account, by one of the few readers.
@@ -318,11 +291,11 @@ impl Shared {
 
     /// Answers without the books, and lets the books know. An approval that the books could not count is none.
     fn stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, cause: Cause) -> Answer {
-        let mut decision = self.settings.stand_in.decide(request, cause);
+        let mut decision = self.stand_in_decision(request, cause);
         let is_on_its_way = self.book_stand_in(request, &decision);
         if !is_on_its_way {
             self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
-            decision = StandIn::default().decide(request, cause);
+            decision = self.addressed(StandIn::default().decide(request, cause), request);
         }
         self.told(&decision);
         match cause {
@@ -353,14 +326,21 @@ impl Shared {
         }
     }
 
+    /// What the stand-in says to a request.
+    pub(super) fn stand_in_decision(&self, request: &AuthorizationRequest, cause: Cause) -> Decision {
+        self.addressed(self.settings.stand_in.decide(request, cause), request)
+    }
+
+    /// A decision that knows how its answer goes to Stripe.
+    pub(super) fn addressed(&self, decision: Decision, request: &AuthorizationRequest) -> Decision {
+        let answer_by = self.settings.answering.way(&request.authorization, decision.challenge);
+        Decision { answer_by, ..decision }
+    }
+
     /// Counts a decision: one for each question.
     pub(super) fn told(&self, decision: &Decision) {
         let words = [decision.outcome.as_str(), decision.reason.as_str(), decision.source.as_str()];
         self.metrics.decisions.made.get(words).increment(1);
-    }
-
-    fn send_away(actor: &ActorRef<Message>, cause: Passivation) {
-        drop(actor.cast(Message::Passivate(cause)));
     }
 
     fn is_failing(&self, account: &Account, now: Instant) -> bool {
@@ -369,7 +349,7 @@ impl Shared {
         })
     }
 
-    fn count_failure(&self, account: &Account, now: Instant) {
+    pub(super) fn count_failure(&self, account: &Account, now: Instant) {
         let mut failures = self.failures.entry(account.clone()).or_insert(Failures { since: now, count: 0 });
         if now.duration_since(failures.since) >= FAILURES_WITHIN {
             *failures = Failures { since: now, count: 0 };
@@ -380,69 +360,18 @@ impl Shared {
         }
     }
 
-    fn one_more_resident(&self) {
+    pub(super) fn one_more_resident(&self) {
         self.resident.fetch_add(1, Ordering::Relaxed);
         self.metrics.cards.resident.increment(1.0);
     }
 
-    fn one_less_resident(&self) {
+    pub(super) fn one_less_resident(&self) {
         self.resident.fetch_sub(1, Ordering::Relaxed);
         self.metrics.cards.resident.decrement(1.0);
     }
 
-    fn milliseconds(&self, now: Instant) -> u64 {
+    pub(super) fn milliseconds(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// An actor's hold on its place in the directory. When the actor ends, in order or not, the place is free.
-pub(super) struct Lease {
-    shared: Arc<Shared>,
-    account: Account,
-    place: Arc<Place>,
-    is_given_up: bool,
-}
-
-impl Lease {
-    /// A message was taken up.
-    pub(super) fn leave_queue(&self) {
-        self.place.queued.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// A message was put back.
-    pub(super) fn join_queue(&self) {
-        self.place.queued.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Leaves the directory, unless a message is on its way: whoever enters does so while the slot is locked.
-    pub(super) fn give_up(&mut self) -> bool {
-        let place = &self.place;
-        let removed = self.shared.slots.remove_if(&self.account, |_, slot| {
-            slot.place.incarnation == place.incarnation && slot.place.queued.load(Ordering::Acquire) == 0
-        });
-        if removed.is_some() {
-            self.is_given_up = true;
-            self.shared.one_less_resident();
-        }
-        removed.is_some()
-    }
-
-    /// The card's books could not be used.
-    pub(super) fn fail(&self) {
-        self.shared.count_failure(&self.account, clock::instant());
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.is_given_up {
-            return;
-        }
-        let incarnation = self.place.incarnation;
-        self.shared.slots.remove_if(&self.account, |_, slot| slot.place.incarnation == incarnation);
-        self.shared.one_less_resident();
-        self.shared.metrics.cards.passivations.get(Passivation::Failure).increment(1);
-        self.shared.count_failure(&self.account, clock::instant());
     }
 }
 

@@ -5,13 +5,15 @@ mod batch;
 mod books;
 mod card;
 mod directory;
+mod lease;
+mod sweep;
 mod stand_in;
 mod unconfirmed;
 mod views;
 
 use std::time::Duration;
 
-use crate::clock::Instant;
+use crate::{clock::Instant, domain::Answering};
 
 pub use directory::{Directory, Parts};
 pub use stand_in::{Cause, StandIn, StandInRule};
@@ -27,17 +29,24 @@ pub struct Settings {
     pub card_queue_max: usize,
     /// A card that was not asked for so long leaves memory.
     pub card_idle_after: Duration,
+    /// A card that was not asked for so long has no actor any more, and keeps its books in memory.
+    pub card_rests_after: Duration,
     /// Cards in memory.
     pub cards_resident_max: usize,
     /// Cards being loaded at once.
     pub loads_max: usize,
     /// What is answered in place of a decision.
     pub stand_in: StandIn,
+    /// How answers go to Stripe.
+    pub answering: Answering,
     /// An answer that Stripe has not spoken of for so long is worth a look.
     pub unconfirmed_after: Duration,
     /// Answers that are watched for Stripe's confirmation.
     pub unconfirmed_max: usize,
 }
+
+/// An actor takes several kilobytes while it waits, and microseconds to start: after this long it is not worth keeping.
+pub const CARD_RESTS_AFTER: Duration = Duration::from_secs(10);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -45,9 +54,11 @@ impl Default for Settings {
             in_flight_max: 10_000,
             card_queue_max: 64,
             card_idle_after: Duration::from_mins(5),
+            card_rests_after: CARD_RESTS_AFTER,
             cards_resident_max: 100_000,
             loads_max: 64,
             stand_in: StandIn::default(),
+            answering: Answering::default(),
             unconfirmed_after: Duration::from_mins(15),
             unconfirmed_max: 100_000,
         }

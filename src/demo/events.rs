@@ -173,7 +173,7 @@ mod tests {
                     assert_eq!((seen.authorization.unwrap().as_str(), expected), ("iauth_hotel", "capture"));
                 }
                 Fact::Authorization(seen) => {
-                    assert_eq!((seen.id.as_str(), expected), ("iauth_hotel", "void"))
+                    assert_eq!((seen.id.as_str(), expected), ("iauth_hotel", "void"));
                 }
                 other => panic!("{other:?}"),
             }

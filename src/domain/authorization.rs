@@ -11,9 +11,10 @@ use super::{
     ids::{EventId, TransactionId},
     merchant::Merchant,
     money::Currency,
-    observed::{AuthorizationSeen, AuthorizationStatus, HistoryEntry, TransactionKind, TransactionSeen},
+    observed::{AuthorizationSeen, AuthorizationStatus, HistoryEntry, TransactionSeen},
     request::{AuthorizationRequest, Question},
     time::Timestamp,
+    transaction::Transaction,
     window::Spend,
 };
 
@@ -105,51 +106,6 @@ pub struct Progress {
     pub event: EventId,
 }
 
-/// A capture or refund in its latest version.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Transaction {
-    /// Capture or refund.
-    pub kind: TransactionKind,
-    /// As Stripe signs it: a capture negative, a refund positive.
-    pub amount: i64,
-    /// When Stripe booked it first: a correction moves the amount, never the day.
-    pub at: Timestamp,
-    /// Which version: update or not, then the event's time and id.
-    pub version: (bool, Timestamp, EventId),
-}
-
-impl Transaction {
-    /// A transaction as an event of the time `created` tells it.
-    #[must_use]
-    pub fn new(seen: &TransactionSeen, created: Timestamp, event: &EventId) -> Self {
-        let is_dated = seen.created != Timestamp::default();
-        Self {
-            kind: seen.kind,
-            amount: seen.amount,
-            at: if is_dated { seen.created.min(created) } else { created },
-            version: (seen.is_update, created, event.clone()),
-        }
-    }
-
-    /// Money taken, in minor units.
-    #[must_use]
-    pub const fn captured(&self) -> i64 {
-        match self.kind {
-            TransactionKind::Capture => self.amount.saturating_neg(),
-            TransactionKind::Refund => 0,
-        }
-    }
-
-    /// Money given back, in minor units; negative where a refund was reversed.
-    #[must_use]
-    pub const fn refunded(&self) -> i64 {
-        match self.kind {
-            TransactionKind::Capture => 0,
-            TransactionKind::Refund => self.amount,
-        }
-    }
-}
-
 impl Authorization {
     /// The answer that was given to this question before.
     #[must_use]
@@ -180,6 +136,10 @@ impl Authorization {
         self.merchant = request.merchant.clone();
         self.currency = request.asked.ok().map(|asked| asked.currency).or(self.currency);
         let unseen = self.unseen_before(request);
+        if self.answers.is_empty() {
+            // Most have one answer for ever; a vector that grows by itself would make room for four.
+            self.answers.reserve_exact(1);
+        }
         let question = request.question();
         let answer = decision.answer(request.is_amount_controllable);
         if unseen > 0 {
@@ -318,6 +278,12 @@ impl Authorization {
         let by_policy = self.answers.iter().filter(|answered| answered.answer.source == Source::Policy);
         let granted = sum(by_policy.map(|answered| answered.granted));
         self.hold().saturating_add(self.captured()).saturating_sub(granted).max(0)
+    }
+
+    /// Whether nothing is known of it after all.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.answers.is_empty() && self.seen.is_none() && self.transactions.is_empty()
     }
 
     /// What it came to.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    authorization::{Answered, Authorization, Transaction},
+    authorization::{Answered, Authorization},
     event::{Decided, Event, Recalled},
     ids::{AuthorizationId, EventId, TransactionId},
     merchant::Merchant,
@@ -13,6 +13,7 @@ use super::{
     policy::Window,
     request::AuthorizationRequest,
     time::Timestamp,
+    transaction::Transaction,
     window::{Spend, Tally},
 };
 
@@ -114,8 +115,8 @@ pub struct NeedsHistory;
 
 /// How long a settled authorization can be asked about without a look into the journal.
 const SETTLED_KEPT: Duration = Duration::from_hours(24);
-/// How many of them, at most.
-const SETTLED_KEPT_MAX: usize = 1_024;
+/// How many of them, at most, and of captures and refunds without an authorization.
+pub const SETTLED_KEPT_MAX: usize = 1_024;
 
 impl Card {
     /// The answer that was given to the same question before.
@@ -124,10 +125,14 @@ impl Card {
         self.authorizations.get(&request.authorization)?.answer_to(request)
     }
 
-    /// Whether an authorization that these books do not have may have been in them once.
+    /// Whether an authorization that these books do not have may have been in them once. Where nobody says when it
+    /// was created, it may.
     #[must_use]
-    pub fn may_have_forgotten(&self, authorization: &AuthorizationId, created: Timestamp) -> bool {
-        created <= self.forgotten.created_through && !self.authorizations.contains_key(authorization)
+    pub fn may_have_forgotten(&self, authorization: &AuthorizationId, created: Option<Timestamp>) -> bool {
+        let through = self.forgotten.created_through;
+        through > Timestamp::MIN
+            && created.is_none_or(|created| created <= through)
+            && !self.authorizations.contains_key(authorization)
     }
 
     /// Books an event. What happened, happened: this cannot fail.
@@ -241,11 +246,13 @@ impl Card {
     /// Takes a record back. The sums count it still. Transactions that a correction has moved elsewhere stay there.
     fn recalled(&mut self, recalled: &Recalled) {
         let mut authorization = recalled.authorization.clone();
-        self.let_go = self.let_go.minus(authorization.totals());
         authorization.transactions.retain(|id, _| {
             !self.unlinked.contains_key(id) && self.place_of(id).is_none_or(|place| place == recalled.id)
         });
-        self.authorizations.insert(recalled.id.clone(), authorization);
+        if !authorization.is_bare() {
+            self.let_go = self.let_go.minus(recalled.authorization.totals());
+            self.authorizations.insert(recalled.id.clone(), authorization);
+        }
     }
 
     fn observed(&mut self, observation: &Observation) {
@@ -328,10 +335,7 @@ impl Card {
         self.change(place, |authorization| {
             authorization.transactions.remove(id);
         });
-        let is_bare = self.authorizations.get(place).is_some_and(|record| {
-            record.answers.is_empty() && record.seen.is_none() && record.transactions.is_empty()
-        });
-        if is_bare {
+        if self.authorizations.get(place).is_some_and(Authorization::is_bare) {
             self.authorizations.remove(place);
         }
     }

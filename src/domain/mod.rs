@@ -10,15 +10,18 @@ mod request;
 mod observed;
 mod policy;
 mod decision;
+mod answering;
 mod event;
 mod window;
+mod transaction;
 mod authorization;
 mod card;
 mod decide;
 mod explain;
 
-pub use authorization::{Answered, Authorization, Progress, Seen, StripeOutcome, Transaction};
-pub use card::{Card, Forgotten, NeedsHistory, Standing, Totals, Unlinked};
+pub use answering::{AnswerBy, Answering};
+pub use authorization::{Answered, Authorization, Progress, Seen, StripeOutcome};
+pub use card::{Card, Forgotten, NeedsHistory, SETTLED_KEPT_MAX, Standing, Totals, Unlinked};
 pub use decide::{decide, held_if_approved, limits_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};
 pub use event::{Decided, Event, Recalled};
@@ -39,4 +42,5 @@ pub use policy::{
 };
 pub use request::{AuthorizationRequest, Question, Violation};
 pub use time::Timestamp;
+pub use transaction::Transaction;
 pub use window::{Running, Spend, Tally};

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::timeout_at};
+use tokio::{sync::Notify, task::yield_now, time::timeout_at};
 use tracing::{error, warn};
 
 use super::{Append, Journal, Outcome};
@@ -272,6 +272,8 @@ struct Clerk {
 impl Clerk {
     async fn run(self) {
         loop {
+            // Whoever else can run now may bring something for the same batch.
+            yield_now().await;
             let next = self.desk.queue().next(self.batch_max);
             match next {
                 Next::Commit(jobs) => self.commit(jobs).await,

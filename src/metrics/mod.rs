@@ -1,6 +1,7 @@
 //! What the node tells about itself in numbers. Rooms tell metrics; metrics never ask, and never decide anything.
 
 mod catalogue;
+mod histogram;
 mod label;
 mod process;
 mod resolve;
@@ -11,24 +12,21 @@ mod tests;
 
 use std::{
     fmt::Write,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Mutex, PoisonError},
 };
 
-use metrics::{Counter, Gauge, Histogram};
+use metrics::{Counter, Gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 pub use catalogue::{FAMILIES, Family, Kind, Unit, Values, catalogue};
+pub use histogram::Histogram;
 pub use label::{
     Agrees, Bound, Cut, Done, JournalFailure, Label, Labels, Listener, Passivation, Reload, Route,
-    STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, WebhookResult,
+    STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 pub use series::{Series, Worded};
 
-/// How often the samples of histograms are put into their buckets.
-const UPKEEP_EVERY: Duration = Duration::from_secs(1);
-
-/// A handle for every series, made when the node starts. Telling one is an atomic addition.
+/// A handle for every series, made when the node starts. Telling one is an atomic addition or two.
 pub struct Metrics {
     /// Stripe's requests at the door.
     pub webhook: Webhook,
@@ -45,6 +43,15 @@ pub struct Metrics {
     /// The node as a whole.
     pub node: Node,
     exporter: PrometheusHandle,
+    /// Family by family.
+    histograms: Vec<Exported>,
+}
+
+/// A histogram with the name and labels that it is exported by.
+struct Exported {
+    family: &'static Family,
+    labels: String,
+    histogram: Histogram,
 }
 
 /// Stripe's requests at the door.
@@ -87,6 +94,8 @@ pub struct Decisions {
     pub made: Worded<3, Counter>,
     /// `tollgate_decision_duration_seconds`: outcome, route.
     pub duration: Worded<2, Histogram>,
+    /// `tollgate_answers_total`
+    pub answers: Series<Way, Counter>,
     /// `tollgate_stage_duration_seconds`
     pub stages: Series<Stage, Histogram>,
     /// `tollgate_repeated_questions_total`
@@ -164,6 +173,14 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = self.exporter.render();
+        let mut previous = "";
+        for Exported { family, labels, histogram } in &self.histograms {
+            if family.name != previous {
+                begin(&mut text, family);
+            }
+            previous = family.name;
+            histogram.write(&mut text, family.name, labels);
+        }
         for (family, value) in process::read() {
             begin(&mut text, family);
             let _ = writeln!(text, "{} {value}\n", family.name);
@@ -179,23 +196,14 @@ impl Metrics {
         }
         text
     }
-
-    /// Puts the samples of histograms into their buckets every second, for as long as the node runs: between two
-    /// scrapes they would pile up in memory.
-    pub async fn upkeep(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval(UPKEEP_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let exporter = self.exporter.clone();
-            // On a thread of its own: a second's samples under load are milliseconds of work.
-            let _ = tokio::task::spawn_blocking(move || exporter.run_upkeep()).await;
-        }
-    }
 }
 
 fn begin(text: &mut String, family: &Family) {
-    let kind = if family.kind == Kind::Counter { "counter" } else { "gauge" };
+    let kind = match family.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    };
     let Family { name, meaning, .. } = family;
     let _ = writeln!(text, "# HELP {name} {meaning}\n# TYPE {name} {kind}");
 }

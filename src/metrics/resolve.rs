@@ -1,13 +1,13 @@
 //! From the catalogue to handles: every series is made once, at zero, so that a graph shows 0 and not nothing.
 
-use std::sync::Mutex;
+use std::{cell::RefCell, sync::Mutex};
 
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label as Pair, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
+use metrics::{Counter, Gauge, Key, KeyName, Label as Pair, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::{
-    Cards, Decisions, Family, Journal, Kind, Metrics, Node, Policy, Sockets, Webhook,
-    catalogue::{self as family, FAMILIES},
+    Cards, Decisions, Exported, Family, Histogram, Journal, Kind, Metrics, Node, Policy, Sockets, Webhook,
+    catalogue as family,
     label::{Labels, Vocabulary},
     series::{Series, Worded},
 };
@@ -16,7 +16,8 @@ const METADATA: Metadata<'static> = Metadata::new("tollgate", Level::INFO, None)
 
 /// Every handle there is.
 pub(super) fn all(words: &Vocabulary) -> Metrics {
-    let resolver = Resolver { recorder: recorder(), words };
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let resolver = Resolver { recorder, words, histograms: RefCell::default() };
     Metrics {
         webhook: resolver.webhook(),
         sockets: Sockets {
@@ -47,22 +48,15 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
         },
         node: Node { ready: resolver.single(&family::READY), capacity: resolver.series(&family::CAPACITY) },
         exporter: resolver.recorder.handle(),
+        histograms: resolver.histograms.into_inner(),
     }
-}
-
-fn recorder() -> PrometheusRecorder {
-    let histograms = FAMILIES.iter().filter(|family| family.kind == Kind::Histogram);
-    let builder = histograms.fold(PrometheusBuilder::new(), |builder, family| {
-        // Refused only for an empty list of buckets, and none is empty.
-        let name = Matcher::Full(family.name.to_owned());
-        builder.set_buckets_for_metric(name, family.unit.buckets()).unwrap_or_default()
-    });
-    builder.build_recorder()
 }
 
 struct Resolver<'a> {
     recorder: PrometheusRecorder,
     words: &'a Vocabulary,
+    /// Ours: the exporter knows nothing of them.
+    histograms: RefCell<Vec<Exported>>,
 }
 
 impl Resolver<'_> {
@@ -84,6 +78,7 @@ impl Resolver<'_> {
         Decisions {
             made: self.worded(&family::DECISIONS),
             duration: self.worded(&family::DECISION_DURATION),
+            answers: self.series(&family::ANSWERS),
             stages: self.series(&family::STAGE_DURATION),
             repeats: self.single(&family::REPEATS),
             stripe_outcomes: self.worded(&family::STRIPE_OUTCOMES),
@@ -94,7 +89,7 @@ impl Resolver<'_> {
 
     fn single<H: Handle>(&self, family: &'static Family) -> H {
         self.describe(family);
-        H::register(&self.recorder, &Key::from_static_name(family.name))
+        H::register(self, family, Vec::new())
     }
 
     fn series<L: Labels, H: Handle>(&self, family: &'static Family) -> Series<L, H> {
@@ -120,7 +115,7 @@ impl Resolver<'_> {
                 .flat_map(|row| values.iter().map(|value| longer(row, value)).collect::<Vec<_>>())
                 .collect()
         });
-        rows.into_iter().map(|row| H::register(&self.recorder, &Key::from_parts(family.name, row))).collect()
+        rows.into_iter().map(|row| H::register(self, family, row)).collect()
     }
 
     fn describe(&self, family: &'static Family) {
@@ -128,20 +123,20 @@ impl Resolver<'_> {
         match family.kind {
             Kind::Counter => self.recorder.describe_counter(name, None, meaning),
             Kind::Gauge => self.recorder.describe_gauge(name, None, meaning),
-            Kind::Histogram => self.recorder.describe_histogram(name, None, meaning),
+            Kind::Histogram => {}
         }
     }
 }
 
 /// What the three kinds of handles have in common.
 trait Handle {
-    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self;
+    fn register(resolver: &Resolver<'_>, family: &'static Family, labels: Vec<Pair>) -> Self;
     fn nowhere() -> Self;
 }
 
 impl Handle for Counter {
-    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
-        recorder.register_counter(key, &METADATA)
+    fn register(resolver: &Resolver<'_>, family: &'static Family, labels: Vec<Pair>) -> Self {
+        resolver.recorder.register_counter(&Key::from_parts(family.name, labels), &METADATA)
     }
 
     fn nowhere() -> Self {
@@ -150,8 +145,8 @@ impl Handle for Counter {
 }
 
 impl Handle for Gauge {
-    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
-        recorder.register_gauge(key, &METADATA)
+    fn register(resolver: &Resolver<'_>, family: &'static Family, labels: Vec<Pair>) -> Self {
+        resolver.recorder.register_gauge(&Key::from_parts(family.name, labels), &METADATA)
     }
 
     fn nowhere() -> Self {
@@ -160,11 +155,17 @@ impl Handle for Gauge {
 }
 
 impl Handle for Histogram {
-    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
-        recorder.register_histogram(key, &METADATA)
+    fn register(resolver: &Resolver<'_>, family: &'static Family, labels: Vec<Pair>) -> Self {
+        let histogram = Self::new(family.unit.buckets());
+        // The words of our own labels need no escapes.
+        let pairs: Vec<String> =
+            labels.iter().map(|pair| format!("{}=\"{}\"", pair.key(), pair.value())).collect();
+        let exported = Exported { family, labels: pairs.join(","), histogram: histogram.clone() };
+        resolver.histograms.borrow_mut().push(exported);
+        histogram
     }
 
     fn nowhere() -> Self {
-        Self::noop()
+        Self::new(&[])
     }
 }

@@ -6,8 +6,8 @@ use tokio::{sync::watch, task::JoinSet};
 use tollgate::{
     actors::{Directory, Parts, Settings, StandIn, StandInRule},
     clock,
-    domain::{Answer, Outcome, Policy, Reason, Source},
-    journal::{Committer, CommitterSettings, Fault, Faulty, Journal, Memory, Odds, Script},
+    domain::{Account, Answer, Outcome, Policy, Reason, Source},
+    journal::{Committer, CommitterSettings, Fault, Faulty, Journal, Memory, Odds, Reach, Script},
     metrics::Metrics,
 };
 
@@ -92,13 +92,73 @@ async fn concurrent_questions_are_approved_exactly_up_to_the_limit() {
     }
 }
 
+/// Lets the clock of the directory go on until the cards in memory have no actors.
+async fn until_all_rest(house: &House) {
+    while house.directory.resting() < house.directory.resident() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_card_at_rest_keeps_its_books_and_is_exact_when_it_is_woken() {
+    let settings = Settings { card_rests_after: Duration::from_millis(1), ..roomy() };
+    let house = House::new(settings, &[("daily", 50_000)], Script::default());
+    let mut answers = Vec::new();
+    for round in 0..10 {
+        let mut asked = JoinSet::new();
+        for name in 0..20 {
+            let directory = house.directory.clone();
+            asked.spawn(async move {
+                let request = question("one", &format!("{round}-{name}"), 1_000);
+                directory.ask(request, arrival(SOON)).await
+            });
+        }
+        answers.extend(asked.join_all().await);
+        until_all_rest(&house).await;
+        assert_eq!(house.directory.resident(), 1);
+        // Nothing is read for a card that is in memory: a journal that cannot be read does not matter.
+        house.journal.fail_loads(usize::MAX);
+    }
+    assert_eq!(approved(&answers), 50);
+    house.journal.fail_loads(0);
+    assert_eq!(house.used().await, 50_000);
+    // The same question gets the same answer, across a rest.
+    let answer = house.ask("0-0", 1_000).await;
+    assert!(answers.contains(&answer));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_card_at_rest_leaves_memory_behind_a_snapshot() {
+    let settings = Settings {
+        card_rests_after: Duration::from_millis(1),
+        card_idle_after: Duration::from_millis(200),
+        ..roomy()
+    };
+    let house = House::new(settings, &[("daily", 50_000)], Script::default());
+    for name in ["first", "second"] {
+        let answer = house.ask(name, 1_000).await;
+        assert_eq!(answer.outcome, Outcome::Approved);
+        while house.directory.resident() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let from_snapshot = house.journal.load(&Account::from(&card("one")), Reach::Snapshot).await.unwrap();
+        assert_eq!(from_snapshot.iter().map(|entry| entry.is_snapshot).collect::<Vec<_>>(), [true]);
+    }
+    assert_eq!(house.used().await, 2_000);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_limit_is_exact_while_cards_come_and_go_and_other_nodes_interfere() {
     for seed in 0..8 {
         eprintln!("seed {seed}");
         let odds =
             Odds { rejected: 0, overtaken: 15, lost_before: 10, lost_after: 10, half_lost: 5, unreadable: 0 };
-        let settings = Settings { card_idle_after: Duration::from_millis(2), ..roomy() };
+        let settings = Settings {
+            card_idle_after: Duration::from_millis(2),
+            // In every other run a card rests before it goes.
+            card_rests_after: Duration::from_millis(seed % 2),
+            ..roomy()
+        };
         let house = House::new(settings, &[("daily", 50_000)], Script::seeded(seed, odds));
         let mut answers = Vec::new();
         for round in 0..10 {

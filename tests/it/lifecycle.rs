@@ -12,3 +12,4 @@ mod world;
 mod recount;
 mod histories;
 mod windows;
+mod wire;

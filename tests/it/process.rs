@@ -7,7 +7,7 @@ use std::{
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -115,6 +115,21 @@ impl Site {
             url.trim_end_matches("/webhook").parse().unwrap()
         };
         Node { webhook: address("webhook"), admin: address("admin"), token: None, process }
+    }
+
+    /// Runs a command in the site to its end, with more settings.
+    pub(crate) async fn run(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(&self.settings)
+            .envs(settings.iter().copied())
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null());
+        // The other side may be served by this very thread.
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        timeout(PATIENCE, output).await.expect("the command does not end").unwrap()
     }
 
     /// Starts a process that is to end by itself.

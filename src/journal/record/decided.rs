@@ -6,9 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Text, Unreadable, field, is_false, is_zero, optional};
 use crate::domain::{
-    AuthorizationId, AuthorizationRequest, CardId, CardPresence, Category, ConnectedAccountId, Country,
-    Currency, Decided, Decision, DecisionId, EventId, Interval, LimitCheck, Measure, Merchant, Money,
-    NetworkId, Outcome, PolicyVersion, Reason, Source, Stages, Timestamp, Violation,
+    AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardPresence, Category, ConnectedAccountId,
+    Country, Currency, Decided, Decision, DecisionId, EventId, Interval, LimitCheck, Measure, Merchant,
+    Money, NetworkId, Outcome, PolicyVersion, Reason, Source, Stages, Timestamp, Violation,
 };
 
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of Stripe's request")]
@@ -74,6 +74,9 @@ pub(super) struct DecidedRecord<'a> {
     /// Absent where the policy decided.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     source: Option<Text<'a>>,
+    /// Present where the answer went to Stripe over its API.
+    #[serde(skip_serializing_if = "is_false", default)]
+    by_api: bool,
     /// Verify, parse, route, queue, decide, in microseconds.
     stages_us: [u32; 5],
 }
@@ -136,6 +139,7 @@ impl<'a> From<&'a Decided> for DecidedRecord<'a> {
             challenge: decision.challenge,
             policy: decision.policy.as_str().into(),
             source: (decision.source != Source::Policy).then(|| decision.source.as_str().into()),
+            by_api: decision.answer_by == AnswerBy::Api,
             stages_us: {
                 let Stages { verify_us, parse_us, route_us, queue_us, decide_us } = decision.stages;
                 [verify_us, parse_us, route_us, queue_us, decide_us]
@@ -193,6 +197,7 @@ impl DecidedRecord<'_> {
                 challenge: self.challenge,
                 policy: PolicyVersion::new(&self.policy),
                 source,
+                answer_by: answer_by(self.by_api),
                 stages: Stages { verify_us, parse_us, route_us, queue_us, decide_us },
             },
         })
@@ -270,6 +275,11 @@ pub(super) fn interval_text<'a>(interval: Interval) -> Text<'a> {
         Interval::AllTime => Cow::Borrowed("all_time"),
         Interval::Rolling(_) => Cow::Owned(interval.to_string()),
     }
+}
+
+/// The way of an answer.
+pub(super) const fn answer_by(by_api: bool) -> AnswerBy {
+    if by_api { AnswerBy::Api } else { AnswerBy::Direct }
 }
 
 pub(super) fn currency_text<'a>(currency: Currency) -> Text<'a> {

@@ -33,7 +33,7 @@ async fn every_mistake_is_told_at_once_with_what_was_expected() {
     let ending = site.refuses_to_start().await;
     assert_eq!(ending.code, Some(EX_CONFIG), "{}", ending.log);
     for line in [
-        "TOLLGATE_ANSWER_WITHIN=3s: expected a time from 50ms to ",
+        "TOLLGATE_ANSWER_WITHIN=3s: expected a time from 1ms to 1s 900ms",
         "TOLLGATE_CARD_LIMIT_DALY: there is no such setting; did you mean TOLLGATE_CARD_LIMIT_DAILY?",
         "TOLLGATE_IN_FLIGHT_MAX=lots: expected a whole number from 1 to 1000000, for example `20_000`",
         "TOLLGATE_STAND_IN=shrug: expected `decline`",
