@@ -303,8 +303,8 @@ impl Tally {
             (_, 0) if unreadable == 0 && unresolved == 0 => {
                 writeln!(out, "no differences: the books say what Stripe says")?;
             }
-            (true, _) => writeln!(out, "{differences} differences; nothing was booked")?,
-            (false, _) => writeln!(out, "{differences} differences; {booked} events booked")?,
+            (true, _) => writeln!(out, "differences: {differences}; nothing was booked")?,
+            (false, _) => writeln!(out, "differences: {differences}; events booked: {booked}")?,
         }
         let is_fine = unreadable == 0 && unresolved == 0 && !(is_dry && differences > 0);
         Ok(if is_fine { Verdict::Done } else { Verdict::Failed })

@@ -53,10 +53,7 @@ impl Progress {
 
     /// A list is done.
     pub(super) fn end(&mut self, err: &mut dyn Write) -> io::Result<()> {
-        if self.is_terminal {
-            self.bar.finish();
-            return Ok(());
-        }
+        self.bar.finish_and_clear();
         writeln!(err, "tollgate: {} {} read", self.objects, self.name)
     }
 

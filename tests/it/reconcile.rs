@@ -173,7 +173,7 @@ async fn version(site: &Site) -> Value {
 async fn what_was_missed_is_booked_as_if_the_events_had_come() {
     let story = Story::begin().await;
     let ran = story.reconcile(&[]).await;
-    ran.expect(0, "10 differences; 8 events booked");
+    ran.expect(0, "differences: 10; events booked: 8");
     assert!(
         ran.err.contains("4 authorizations read") && ran.err.contains("3 transactions read"),
         "{}",
@@ -198,7 +198,7 @@ async fn what_was_missed_is_booked_as_if_the_events_had_come() {
 #[tokio::test]
 async fn a_second_run_finds_nothing_and_writes_nothing() {
     let story = Story::begin().await;
-    story.reconcile(&[]).await.expect(0, "10 differences; 8 events booked");
+    story.reconcile(&[]).await.expect(0, "differences: 10; events booked: 8");
     let (books, version_before) = (story.books().await, version(&story.site).await);
     story.reconcile(&[]).await.expect(0, "no differences: the books say what Stripe says");
     assert_eq!(story.books().await, books);
@@ -217,7 +217,7 @@ async fn a_dry_run_shows_the_differences_and_changes_nothing() {
     let story = Story::begin().await;
     let (books, version_before) = (story.books().await, version(&story.site).await);
     let ran = story.reconcile(&["--dry-run"]).await;
-    ran.expect(1, "10 differences; nothing was booked");
+    ran.expect(1, "differences: 10; nothing was booked");
     let rows: Vec<Vec<&str>> = ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], ["authorization", "field", "ours", "stripe's"]);
     for row in [
@@ -231,7 +231,7 @@ async fn a_dry_run_shows_the_differences_and_changes_nothing() {
         assert!(rows.iter().any(|found| found == row), "{row:?} is not in\n{}", ran.out);
     }
     assert_eq!((story.books().await, version(&story.site).await), (books, version_before));
-    story.reconcile(&[]).await.expect(0, "10 differences; 8 events booked");
+    story.reconcile(&[]).await.expect(0, "differences: 10; events booked: 8");
     story.reconcile(&["--dry-run"]).await.expect(0, "no differences: the books say what Stripe says");
 }
 
@@ -245,7 +245,7 @@ async fn a_running_node_is_told_over_its_own_ports() {
     let here = [("TOLLGATE_LISTEN", webhook.as_str()), ("TOLLGATE_ADMIN_LISTEN", admin.as_str())];
     let arguments = ["reconcile", "--since", "24h"];
     let ran = Ran::of(&story.site.run(&arguments, &here).await);
-    ran.expect(0, "10 differences; 8 events booked");
+    ran.expect(0, "differences: 10; events booked: 8");
     assert_eq!(node.authorization("iauth_captured").await["captured"], 12_000);
     let verified = r#"tollgate_webhook_requests_total{event="issuing_transaction.created",result="booked"}"#;
     assert_eq!(node.metric(verified).await.to_string(), "3");
@@ -263,9 +263,9 @@ async fn a_running_node_is_told_over_its_own_ports() {
 #[tokio::test]
 async fn a_correction_takes_the_place_of_what_is_booked() {
     let story = Story::begin().await;
-    story.reconcile(&[]).await.expect(0, "10 differences; 8 events booked");
+    story.reconcile(&[]).await.expect(0, "differences: 10; events booked: 8");
     story.stub.put(transaction("ipi_forced", None, -1_800)).unwrap();
-    story.reconcile(&[]).await.expect(0, "1 differences; 1 events booked");
+    story.reconcile(&[]).await.expect(0, "differences: 1; events booked: 1");
     assert_eq!(
         story.books().await["card"][1],
         json!([{"id": "ipi_forced", "type": "capture", "amount": -1_800}])
@@ -279,7 +279,7 @@ async fn one_card_alone_is_read() {
         .reconcile(&["--card", "ic_other"])
         .await
         .expect(0, "no differences: the books say what Stripe says");
-    story.reconcile(&["--card", CARD]).await.expect(0, "10 differences; 8 events booked");
+    story.reconcile(&["--card", CARD]).await.expect(0, "differences: 10; events booked: 8");
 }
 
 #[tokio::test]
@@ -289,7 +289,7 @@ async fn what_cannot_be_read_is_told_and_the_rest_is_booked() {
     odd["status"] = json!("elsewhere");
     story.stub.put(odd).unwrap();
     let ran = story.reconcile(&[]).await;
-    ran.expect(1, "10 differences; 8 events booked");
+    ran.expect(1, "differences: 10; events booked: 8");
     assert!(
         ran.err.contains("iauth_odd cannot be booked: expected a known `data.object.status`"),
         "{}",
