@@ -9,7 +9,7 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tollgate::{
-    domain::{Answer, DecisionId, Outcome, Reason, Source, Timestamp},
+    domain::{Answer, AnswerBy, DecisionId, Outcome, Reason, Source, Timestamp},
     stripe::{Reader, Reading, Secret, Verifier, decision_body, sign},
 };
 
@@ -58,6 +58,7 @@ fn reply(criterion: &mut Criterion) {
         reason: Reason::SpendingLimit,
         challenge: false,
         source: Source::Policy,
+        by: AnswerBy::Direct,
     };
     criterion
         .bench_function("stripe/reply", |bencher| bencher.iter(|| decision_body(black_box(&answer), true)));

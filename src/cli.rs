@@ -3,12 +3,14 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
     config::{self, Loaded, Problem},
+    domain::{CardId, ConnectedAccountId, Timestamp, parse_span},
     stripe::Secret,
 };
 
@@ -47,6 +49,8 @@ pub enum Command {
     Check(CheckOptions),
     /// Sign an event as Stripe does, for trying out a node
     Sign(SignOptions),
+    /// Book what happened at Stripe while no node was listening
+    Reconcile(ReconcileOptions),
     /// Show every setting, with its value, source and meaning
     Config(ConfigOptions),
     /// List every metric
@@ -98,6 +102,35 @@ pub struct SignOptions {
     /// Print a `curl` command that sends the event to this address
     #[arg(long, value_name = "URL")]
     pub curl: Option<String>,
+}
+
+/// Options of `reconcile`.
+#[derive(Debug, Args)]
+pub struct ReconcileOptions {
+    /// From when on: a time such as 2026-11-22T10:00:00Z, or how long ago, such as 24h or 7d
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub since: Since,
+    /// Until when: a time such as 2026-11-22T10:00:00Z; without it, now
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<Timestamp>,
+    /// Only this card
+    #[arg(long, value_name = "ID", value_parser = card)]
+    pub card: Option<CardId>,
+    /// The connected account to read, with the key of its platform
+    #[arg(long, value_name = "ID", value_parser = account)]
+    pub account: Option<ConnectedAccountId>,
+    /// Show what differs, and book nothing; exit code 1 where something does
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// From when on to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Since {
+    /// A time.
+    At(Timestamp),
+    /// So long ago.
+    Ago(Duration),
 }
 
 /// Options of `config`.
@@ -188,6 +221,26 @@ pub fn tell_problems(problems: &[Problem], err: &mut dyn Write) -> io::Result<()
     Ok(())
 }
 
+fn since(text: &str) -> Result<Since, String> {
+    let ago = parse_span(text).map(Since::Ago);
+    ago.or_else(|| Timestamp::parse(text).map(Since::At))
+        .ok_or_else(|| "expected 2026-11-22T10:00:00Z, or a span of s, m, h or d such as 24h".to_owned())
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| "expected a time such as 2026-11-22T10:00:00Z".to_owned())
+}
+
+fn card(text: &str) -> Result<CardId, String> {
+    let card = CardId::new(text).filter(|card| card.as_str().starts_with("ic_"));
+    card.ok_or_else(|| "expected the id of a card: ic_…".to_owned())
+}
+
+fn account(text: &str) -> Result<ConnectedAccountId, String> {
+    let account = ConnectedAccountId::new(text).filter(|account| account.as_str().starts_with("acct_"));
+    account.ok_or_else(|| "expected the id of an account: acct_…".to_owned())
+}
+
 fn secret(text: &str) -> Result<Secret, String> {
     Secret::new(text).ok_or_else(|| "a secret has at least one character".to_owned())
 }
@@ -227,6 +280,10 @@ mod tests {
             &["config", "--json", "--markdown"],
             &["sign"],
             &["sign", "e.json", "--secret", ""],
+            &["reconcile"],
+            &["reconcile", "--since", "yesterday"],
+            &["reconcile", "--since", "24h", "--until", "1h"],
+            &["reconcile", "--since", "24h", "--card", "iauth_1"],
         ] {
             let error = parse(arguments).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments:?}");

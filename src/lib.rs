@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod reconcile;
 pub mod config;
 pub mod node;
 pub mod http;

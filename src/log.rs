@@ -22,6 +22,14 @@ pub struct Settings {
     pub format: Format,
 }
 
+impl Settings {
+    /// Only what is odd or worse, for commands that show by themselves how they come on.
+    #[must_use]
+    pub fn warnings(format: Format) -> Self {
+        Self { filter: Filter("warn".into()), format }
+    }
+}
+
 impl Default for Settings {
     /// `info`, and pretty where a person is watching.
     fn default() -> Self {

@@ -8,7 +8,7 @@ use std::{
 use clap::Parser as _;
 use tollgate::{
     cli::{self, Cli, Command, Verdict, check::Colours},
-    config, demo, http, metrics,
+    config, demo, http, metrics, reconcile,
 };
 
 /// Many small, short-lived values: measured to take a tenth off each request against the system's allocator.
@@ -26,6 +26,10 @@ fn main() -> ExitCode {
         Command::Check(options) => cli::check::run(&options, colours, out, err),
         Command::Sign(options) => cli::sign::run(&options, load, out, err),
         Command::Config(options) => cli::show_settings(&options, load, out, err),
+        Command::Reconcile(options) => {
+            let is_terminal = io::stderr().is_terminal();
+            reconcile::run(&options, load, is_terminal, out, err)
+        }
         Command::Metrics => {
             write!(out, "{}", metrics::catalogue(&http::vocabulary())).map(|()| Verdict::Done)
         }

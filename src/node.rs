@@ -60,6 +60,14 @@ pub enum NotStarted {
     System(#[from] io::Error),
 }
 
+impl NotStarted {
+    /// Whether another process has the journal.
+    #[must_use]
+    pub const fn is_in_use(&self) -> bool {
+        matches!(self, Self::Journal(OpenError::InUse { .. }))
+    }
+}
+
 impl Node {
     /// Starts a node. When this returns, it answers.
     ///

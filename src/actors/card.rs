@@ -257,7 +257,7 @@ impl Desk {
             return self.wait_for_history(Message::Ask(ask));
         };
         let Ask { request, arrival, route_us, queued_at, reply } = *ask;
-        let mut decision = decide(&self.card, &policy, &request);
+        let mut decision = self.shared.addressed(decide(&self.card, &policy, &request), &request);
         decision.stages = Stages {
             verify_us: arrival.verify_us,
             parse_us: arrival.parse_us,

@@ -291,11 +291,11 @@ impl Shared {
 
     /// Answers without the books, and lets the books know. An approval that the books could not count is none.
     fn stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, cause: Cause) -> Answer {
-        let mut decision = self.settings.stand_in.decide(request, cause);
+        let mut decision = self.stand_in_decision(request, cause);
         let is_on_its_way = self.book_stand_in(request, &decision);
         if !is_on_its_way {
             self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
-            decision = StandIn::default().decide(request, cause);
+            decision = self.addressed(StandIn::default().decide(request, cause), request);
         }
         self.told(&decision);
         match cause {
@@ -324,6 +324,17 @@ impl Shared {
             all_booked.as_mut().await;
             all_booked.set(self.all_booked.notified());
         }
+    }
+
+    /// What the stand-in says to a request.
+    pub(super) fn stand_in_decision(&self, request: &AuthorizationRequest, cause: Cause) -> Decision {
+        self.addressed(self.settings.stand_in.decide(request, cause), request)
+    }
+
+    /// A decision that knows how its answer goes to Stripe.
+    pub(super) fn addressed(&self, decision: Decision, request: &AuthorizationRequest) -> Decision {
+        let answer_by = self.settings.answering.way(&request.authorization, decision.challenge);
+        Decision { answer_by, ..decision }
     }
 
     /// Counts a decision: one for each question.

@@ -13,7 +13,7 @@ mod views;
 
 use std::time::Duration;
 
-use crate::clock::Instant;
+use crate::{clock::Instant, domain::Answering};
 
 pub use directory::{Directory, Parts};
 pub use stand_in::{Cause, StandIn, StandInRule};
@@ -37,6 +37,8 @@ pub struct Settings {
     pub loads_max: usize,
     /// What is answered in place of a decision.
     pub stand_in: StandIn,
+    /// How answers go to Stripe.
+    pub answering: Answering,
     /// An answer that Stripe has not spoken of for so long is worth a look.
     pub unconfirmed_after: Duration,
     /// Answers that are watched for Stripe's confirmation.
@@ -56,6 +58,7 @@ impl Default for Settings {
             cards_resident_max: 100_000,
             loads_max: 64,
             stand_in: StandIn::default(),
+            answering: Answering::default(),
             unconfirmed_after: Duration::from_mins(15),
             unconfirmed_max: 100_000,
         }

@@ -1,7 +1,7 @@
 //! The stand-in: what is answered when the books cannot be asked in time.
 
 use crate::domain::{
-    AuthorizationRequest, Decision, DecisionId, Outcome, PolicyVersion, Reason, Source, Stages,
+    AnswerBy, AuthorizationRequest, Decision, DecisionId, Outcome, PolicyVersion, Reason, Source, Stages,
     held_if_approved,
 };
 
@@ -89,6 +89,7 @@ impl StandIn {
             challenge: false,
             policy: PolicyVersion::stand_in(),
             source: Source::StandIn,
+            answer_by: AnswerBy::Direct,
             stages: Stages::default(),
         }
     }

@@ -9,7 +9,8 @@ use super::{
 use crate::{
     domain::{
         Account, Authorization, AuthorizationId, CardId, Category, Currency, Decided, Event, Interval,
-        Measure, NetworkId, PolicyVersion, Source, Timestamp, Totals, limits_in_force,
+        Measure, NetworkId, PolicyVersion, Source, Timestamp, Totals, Transaction, TransactionId,
+        limits_in_force,
     },
     journal::{Entry, Reach, record},
 };
@@ -38,6 +39,8 @@ pub struct CardView {
     pub limits: Vec<LimitView>,
     /// Open holds.
     pub holds: Vec<HoldView>,
+    /// Captures and refunds that belong to no authorization, as far back as windows reach.
+    pub unlinked: Vec<(TransactionId, Transaction)>,
     /// The last decisions, newest first.
     pub recent: Vec<DecisionView>,
 }
@@ -183,6 +186,7 @@ impl Directory {
             since: record.since(),
         });
         let holds = holds.collect();
+        let unlinked = card.unlinked.iter().map(|(id, one)| (id.clone(), one.transaction.clone())).collect();
         let mut recent = decisions(&shared.load(&account, Reach::Last(RECENT_ENTRIES)).await?, None)?;
         recent.reverse();
         recent.truncate(RECENT_ENTRIES);
@@ -196,6 +200,7 @@ impl Directory {
             group: card.group.as_deref().map(ToOwned::to_owned),
             limits,
             holds,
+            unlinked,
             recent,
         }))
     }

@@ -13,7 +13,10 @@ use crate::{
     domain::{Interval, Limit, Measure, Overrides, Policy, PolicyVersion, Window, Zone},
     http::{self, Bounds, Token},
     journal, log,
-    stripe::{self, ApiVersion, Secret},
+    stripe::{
+        self, ApiVersion, Secret,
+        api::{self, ApiKey, BaseUrl},
+    },
 };
 
 /// Settings, and where each came from.
@@ -71,11 +74,28 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
 fn stripe(reader: &mut Reader) -> Option<stripe::Settings> {
     let secrets = reader.optional("STRIPE_WEBHOOK_SECRET", webhook_secrets);
     let api_version = reader.required("STRIPE_API_VERSION", ApiVersion::new);
+    let key = reader.optional("STRIPE_API_KEY", ApiKey::new);
+    let base = reader.required("STRIPE_API_BASE", BaseUrl::new);
+    let requests_per_second_max = reader.required("TOLLGATE_API_CALLS_PER_SECOND", values::count);
     let tolerance = reader.required("TOLLGATE_SIGNATURE_TOLERANCE", values::span);
     let metadata = reader.required("TOLLGATE_REPLY_METADATA", values::switch);
+    if key.as_ref().is_some_and(ApiKey::is_live) && base.as_ref().is_some_and(|base| !base.is_encrypted()) {
+        reader.note(Problem::Conflict(
+            "STRIPE_API_BASE: a live key goes over https:// only; use a test key with a stub".to_owned(),
+        ));
+    }
+    let (api_version, base) = (api_version?, base?);
+    let requests_per_second_max = u32::try_from(requests_per_second_max?).unwrap_or(u32::MAX);
+    let api = key.map(|key| api::Settings {
+        base,
+        version: api_version.clone(),
+        requests_per_second_max,
+        ..api::Settings::new(key)
+    });
     Some(stripe::Settings {
         secrets: secrets.unwrap_or_default(),
-        api_version: api_version?,
+        api,
+        api_version,
         signature_tolerance: tolerance?,
         reply_metadata: metadata?,
     })
@@ -136,6 +156,14 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
 }
 
 fn actors(reader: &mut Reader) -> Option<actors::Settings> {
+    let has_key = reader.is_set("STRIPE_API_KEY");
+    let answering = reader.required("TOLLGATE_ANSWER_BY", values::answering);
+    if answering.is_some_and(|answering| answering.uses_api() && !has_key) {
+        reader.note(Problem::Conflict(
+            "TOLLGATE_ANSWER_BY: answers over the API need STRIPE_API_KEY; set it, or answer `direct`"
+                .to_owned(),
+        ));
+    }
     let stand_in = reader.required("TOLLGATE_STAND_IN", values::stand_in);
     let in_flight_max = reader.required("TOLLGATE_IN_FLIGHT_MAX", values::count);
     let card_queue_max = reader.required("TOLLGATE_CARD_QUEUE_MAX", values::count);
@@ -152,6 +180,7 @@ fn actors(reader: &mut Reader) -> Option<actors::Settings> {
         cards_resident_max: cards_resident_max?,
         loads_max: loads_max?,
         stand_in: stand_in?,
+        answering: answering?,
         unconfirmed_after: unconfirmed_after?,
         unconfirmed_max: unconfirmed_max?,
     })

@@ -58,7 +58,7 @@ const NO_LIMIT: &str = "no such limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 41] = [
+pub static SETTINGS: [Setting; 45] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -73,7 +73,39 @@ pub static SETTINGS: [Setting; 41] = [
         Kind::Text("an API version: a date, perhaps with a release name"),
         "2022-08-01",
         "2026-07-29.dahlia",
-        "The `Stripe-Version` header of replies. Stripe ignores a reply with a version that it does not know.",
+        "The `Stripe-Version` header of replies and of calls to Stripe's API. Stripe ignores a reply with a version that it does not know.",
+    ),
+    secret(
+        Section::Stripe,
+        "STRIPE_API_KEY",
+        Kind::Text("a secret or restricted key (`sk_…`, `rk_…`)"),
+        "Stripe's API is not called",
+        "rk_live_with_access_to_issuing",
+        "The key to Stripe's API, for `tollgate reconcile` and for answers over the API. A restricted key needs to read Issuing and events, and to write authorizations where answers go over the API.",
+    ),
+    setting(
+        Section::Stripe,
+        "STRIPE_API_BASE",
+        Kind::Text("`https://` and a host, or, with a test key, `http://`"),
+        "https://api.stripe.com",
+        "http://127.0.0.1:12111",
+        "Where Stripe's API is.",
+    ),
+    setting(
+        Section::Stripe,
+        "TOLLGATE_API_CALLS_PER_SECOND",
+        Kind::Count { min: 1, max: 1_000 },
+        "20",
+        "50",
+        "How many calls `tollgate reconcile` makes a second at most. Stripe allows about 25 with a test key and 100 with a live one, all programs together.",
+    ),
+    setting(
+        Section::Stripe,
+        "TOLLGATE_ANSWER_BY",
+        Kind::Text("`direct`, `api`, or `split:` with 0 to 100, how many in a hundred are answered directly"),
+        "direct",
+        "split:10",
+        "How answers go to Stripe: `direct`, as the reply to the webhook; `api`, Stripe's older way, by approving or declining over its API before the reply; `split:10` answers 10 in 100 authorizations directly, always the same ones, and the rest over the API. Where the API does not take an answer in time, the reply is the answer.",
     ),
     setting(
         Section::Stripe,

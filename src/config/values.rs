@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use crate::{
     actors::{StandIn, StandInRule},
-    domain::{AMOUNT_MAX, Interval, parse_span},
+    domain::{AMOUNT_MAX, Answering, Interval, parse_span},
     journal::Location,
     log::Filter,
 };
@@ -112,6 +112,16 @@ fn stand_in_answer(text: &str) -> Option<StandInRule> {
         None => (text == "decline").then_some(StandInRule::Decline),
         Some(("approve", most)) => amount(most).map(|amount_max| StandInRule::Approve { amount_max }),
         Some(_) => None,
+    }
+}
+
+/// `direct`, `api`, or `split:10`: so many in a hundred directly.
+pub(super) fn answering(text: &str) -> Option<Answering> {
+    match text.split_once(':') {
+        None if text == "direct" => Some(Answering::DIRECT),
+        None if text == "api" => Some(Answering::API),
+        Some(("split", percent)) => Answering::split(u8::try_from(digits(percent)?).ok()?),
+        None | Some(_) => None,
     }
 }
 

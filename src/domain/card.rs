@@ -115,8 +115,8 @@ pub struct NeedsHistory;
 
 /// How long a settled authorization can be asked about without a look into the journal.
 const SETTLED_KEPT: Duration = Duration::from_hours(24);
-/// How many of them, at most.
-const SETTLED_KEPT_MAX: usize = 1_024;
+/// How many of them, at most, and of captures and refunds without an authorization.
+pub const SETTLED_KEPT_MAX: usize = 1_024;
 
 impl Card {
     /// The answer that was given to the same question before.

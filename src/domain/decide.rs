@@ -1,6 +1,7 @@
 //! The decision: a pure function of the card's books, the policy and the question.
 
 use super::{
+    answering::AnswerBy,
     authorization::Authorization,
     card::Card,
     decision::{Decision, LimitCheck, Outcome, Reason, Source, Stages},
@@ -32,6 +33,7 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
         challenge: false,
         policy: policy.version.clone(),
         source: Source::Policy,
+        answer_by: AnswerBy::Direct,
         stages: Stages::default(),
     };
     let asked = match request.asked {

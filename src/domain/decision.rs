@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{
+    answering::AnswerBy,
     ids::DecisionId,
     money::Currency,
     policy::{Interval, Measure, PolicyVersion},
@@ -35,6 +36,8 @@ pub struct Decision {
     pub policy: PolicyVersion,
     /// Who decided.
     pub source: Source,
+    /// How the answer goes to Stripe.
+    pub answer_by: AnswerBy,
     /// How long the stages before the commit took.
     pub stages: Stages,
 }
@@ -277,6 +280,7 @@ impl Decision {
             reason: self.reason,
             challenge: self.challenge,
             source: self.source,
+            by: self.answer_by,
         }
     }
 }
@@ -296,4 +300,6 @@ pub struct Answer {
     pub challenge: bool,
     /// Who decided.
     pub source: Source,
+    /// How it goes to Stripe.
+    pub by: AnswerBy,
 }

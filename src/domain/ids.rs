@@ -108,11 +108,7 @@ impl DecisionId {
     pub fn of(authorization: &AuthorizationId, question: Question) -> Self {
         let text = authorization.as_str().bytes();
         let numbers = question.history_entries.to_le_bytes().into_iter().chain(question.amount.to_le_bytes());
-        let hash = text.chain([0]).chain(numbers).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self(mixed ^ (mixed >> 29))
+        Self(hash(text.chain([0]).chain(numbers)))
     }
 
     /// Reads what [`fmt::Display`] wrote: `dec_` and 16 lower-case hexadecimal digits.
@@ -122,6 +118,15 @@ impl DecisionId {
         let plain = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         plain.then(|| u64::from_str_radix(digits, 16).ok().map(Self)).flatten()
     }
+}
+
+/// The same number for the same bytes, on every node and in every build: FNV-1a, mixed once more.
+pub(super) fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 29)
 }
 
 impl fmt::Display for DecisionId {

@@ -10,6 +10,7 @@ mod request;
 mod observed;
 mod policy;
 mod decision;
+mod answering;
 mod event;
 mod window;
 mod transaction;
@@ -18,8 +19,9 @@ mod card;
 mod decide;
 mod explain;
 
+pub use answering::{AnswerBy, Answering};
 pub use authorization::{Answered, Authorization, Progress, Seen, StripeOutcome};
-pub use card::{Card, Forgotten, NeedsHistory, Standing, Totals, Unlinked};
+pub use card::{Card, Forgotten, NeedsHistory, SETTLED_KEPT_MAX, Standing, Totals, Unlinked};
 pub use decide::{decide, held_if_approved, limits_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};
 pub use event::{Decided, Event, Recalled};

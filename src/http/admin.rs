@@ -190,6 +190,7 @@ pub struct Unguarded {
 pub struct Token {
     keyed: Hmac<Sha256>,
     expected: [u8; 32],
+    bearer: HeaderValue,
     is_short: bool,
 }
 
@@ -202,7 +203,15 @@ impl Token {
         let usable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         let keyed = Hmac::<Sha256>::new_from_slice(text.as_bytes()).ok().filter(|_| usable)?;
         let expected = keyed.clone().chain_update(text).finalize().into_bytes().into();
-        Some(Self { keyed, expected, is_short: text.len() < Self::BYTES_MIN_ADVISED })
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {text}")).ok()?;
+        bearer.set_sensitive(true);
+        Some(Self { keyed, expected, bearer, is_short: text.len() < Self::BYTES_MIN_ADVISED })
+    }
+
+    /// The value of `Authorization` that brings it.
+    #[must_use]
+    pub fn bearer(&self) -> HeaderValue {
+        self.bearer.clone()
     }
 
     /// Whether it is soon guessed.

@@ -14,7 +14,7 @@ use crate::{
     },
     domain::{
         AuthorizationId, CardId, Decided, Event, Fact, LimitCheck, Measure, Source, StripeOutcome, Timestamp,
-        explain,
+        Transaction, TransactionId, explain,
     },
 };
 
@@ -62,7 +62,24 @@ struct CardBody {
     group: Option<String>,
     limits: Vec<LimitBody>,
     holds: Vec<HoldBody>,
+    /// Captures and refunds that belong to no authorization.
+    unlinked: Vec<TransactionBody>,
     recent: Vec<DecisionBody>,
+}
+
+/// A capture or refund in its latest version; the amount as Stripe signs it.
+#[derive(Serialize)]
+struct TransactionBody {
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    amount: i64,
+}
+
+impl TransactionBody {
+    fn new(id: &TransactionId, transaction: &Transaction) -> Self {
+        Self { id: id.to_string(), kind: transaction.kind.as_str(), amount: transaction.amount }
+    }
 }
 
 #[derive(Serialize)]
@@ -99,6 +116,7 @@ struct AuthorizationBody {
     captured: i64,
     refunded: i64,
     overrun: i64,
+    transactions: Vec<TransactionBody>,
     decisions: Vec<DecisionBody>,
     outcomes: Vec<OutcomeBody>,
     history: Vec<EntryBody>,
@@ -149,6 +167,7 @@ struct DecisionBody {
     largest_approvable: Option<i64>,
     policy: String,
     source: &'static str,
+    answer_by: &'static str,
     stage_us: StagesBody,
 }
 
@@ -211,6 +230,7 @@ impl CardBody {
             group: view.group.clone(),
             limits: view.limits.iter().map(LimitBody::from).collect(),
             holds: view.holds.iter().map(HoldBody::from).collect(),
+            unlinked: view.unlinked.iter().map(|(id, one)| TransactionBody::new(id, one)).collect(),
             recent: view.recent.iter().map(DecisionBody::from).collect(),
         }
     }
@@ -258,6 +278,7 @@ impl From<&AuthorizationView> for AuthorizationBody {
             captured: record.captured(),
             refunded: record.refunded(),
             overrun: record.overrun(),
+            transactions: record.transactions.iter().map(|(id, one)| TransactionBody::new(id, one)).collect(),
             decisions: view.decisions.iter().map(DecisionBody::from).collect(),
             outcomes: record.outcomes().map(OutcomeBody::from).collect(),
             history: view.history.iter().map(EntryBody::from).collect(),
@@ -350,6 +371,7 @@ impl From<&DecisionView> for DecisionBody {
             largest_approvable: decision.largest_approvable,
             policy: decision.policy.as_str().to_owned(),
             source: decision.source.as_str(),
+            answer_by: decision.answer_by.as_str(),
             stage_us: stages(&view.decided, view.written_at),
         }
     }

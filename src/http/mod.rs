@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use hyper::header::HeaderValue;
+
 pub use admin::{Admin, Books, Guard, Readiness, Token, Unguarded, Unreadable};
 pub use reply::Rfc3339;
 pub use server::{Bounds, Drain, Reply, Respond, Stop, run};
@@ -42,6 +44,12 @@ pub struct Settings {
 impl Settings {
     /// Enough for a few scrapers, probes and people.
     const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+    /// What a request under `/v1` brings as `Authorization`, if it has to.
+    #[must_use]
+    pub fn admin_bearer(&self) -> Option<HeaderValue> {
+        self.admin_token.as_ref().map(Token::bearer)
+    }
 
     /// What connections of operators are held to.
     #[must_use]

@@ -2,6 +2,7 @@
 //! decides, and by what, is behind the [`Desk`].
 
 mod body;
+mod courier;
 mod mode;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -9,7 +10,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
     body::{Body as _, Incoming},
-    header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, HeaderValue, RETRY_AFTER},
 };
 
 use super::{
@@ -25,11 +26,11 @@ use crate::{
     log::Seldom,
     metrics::{Metrics, Route, SecretSlot, Stage, WebhookResult},
     stripe::{
-        self, ApiVersion, Incoming as Delivery, Kind, RECEIVED_BODY, Reading, SIGNATURE_HEADER,
-        STRIPE_VERSION, Unbooked, Verifier,
+        self, Incoming as Delivery, Kind, RECEIVED_BODY, Reading, SIGNATURE_HEADER, Unbooked, Verifier,
     },
 };
 use body::Unusable;
+use courier::Courier;
 use mode::Mode;
 
 /// Where questions are brought, and what happened.
@@ -76,8 +77,7 @@ pub struct Webhook<D> {
     answer_within: Duration,
     body_bytes_max: usize,
     mode: Mode,
-    api_version: HeaderValue,
-    reply_metadata: bool,
+    courier: Courier,
     odd: Seldom,
 }
 
@@ -107,6 +107,7 @@ impl<D: Desk> Webhook<D> {
         settings: &Settings,
         stripe: &stripe::Settings,
     ) -> Self {
+        let courier = Courier::new(stripe, Arc::clone(&metrics));
         Self {
             desk,
             verifier,
@@ -114,8 +115,7 @@ impl<D: Desk> Webhook<D> {
             answer_within: settings.answer_within,
             body_bytes_max: settings.body_bytes_max,
             mode: Mode::new(settings.livemode),
-            api_version: version_header(&stripe.api_version),
-            reply_metadata: stripe.reply_metadata,
+            courier,
             odd: Seldom::default(),
         }
     }
@@ -262,11 +262,10 @@ impl<D: Desk> Webhook<D> {
             self.violated(&request, violation);
         }
         let (event, authorization) = (request.event.clone(), request.authorization.clone());
-        let card = request.card.clone();
+        let (card, account) = (request.card.clone(), request.connected_account.clone());
         let answer = self.desk.answer(request, arrival).await;
         let answered = clock::instant();
-        let reply = json(StatusCode::OK, stripe::decision_body(&answer, self.reply_metadata))
-            .with(HeaderName::from_static(STRIPE_VERSION), self.api_version.clone());
+        let reply = self.courier.reply(&answer, &authorization, account.as_ref(), arrival.deadline).await;
         let replied = clock::instant();
         let taken = replied.saturating_duration_since(arrival.received);
         let decisions = &self.metrics.decisions;
@@ -283,6 +282,7 @@ impl<D: Desk> Webhook<D> {
                     reason = answer.reason.as_str(),
                     source = answer.source.as_str(),
                     amount = answer.amount,
+                    answer_by = answer.by.as_str(),
                     taken_us = micros(taken),
                     "answered"
                 )
@@ -344,11 +344,6 @@ impl<D: Desk> Webhook<D> {
 /// How a request breaks the contract, if it does.
 fn violation(request: &AuthorizationRequest) -> Option<Violation> {
     request.asked.err().or(if request.card.is_none() { Some(Violation::NoCard) } else { None })
-}
-
-/// A version is digits, dots, dashes and small letters: always a header's value.
-fn version_header(version: &ApiVersion) -> HeaderValue {
-    HeaderValue::from_str(version.as_str()).unwrap_or(HeaderValue::from_static("2022-08-01"))
 }
 
 fn micros(span: Duration) -> u32 {

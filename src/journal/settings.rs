@@ -56,6 +56,17 @@ pub enum Location {
     Postgres(String),
 }
 
+impl Location {
+    /// Whether another process may find what this one has written.
+    #[must_use]
+    pub const fn outlives_its_process(&self) -> bool {
+        match self {
+            Self::Sqlite(_) | Self::Postgres(_) => true,
+            Self::Memory => false,
+        }
+    }
+}
+
 impl FromStr for Location {
     type Err = NotALocation;
 

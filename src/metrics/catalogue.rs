@@ -2,7 +2,7 @@
 
 use super::label::{
     Agrees, Bound, Cut, Done, JournalFailure, Label, Listener, Passivation, Reload, Route, STRIPE_REASONS,
-    SecretSlot, Shed, Stage, Vocabulary, WebhookResult,
+    SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 
 /// One metric with all its series.
@@ -161,6 +161,8 @@ families! {
         "decisions, one for each question", "source `policy`; `stand_in` is an incident";
     DECISION_DURATION = Histogram Seconds "tollgate_decision_duration_seconds" ["outcome": OUTCOMES, "route": here::<Route>()]
         "from the headers of a request to its reply", "99.9 % within 0.5 s, all within 1.5 s";
+    ANSWERS = Counter Count "tollgate_answers_total" ["way": here::<Way>()]
+        "answers to authorization requests, repeated ones included, by how they went to Stripe", "`fallback`: 0";
     STAGE_DURATION = Histogram Seconds "tollgate_stage_duration_seconds" ["stage": here::<Stage>()]
         "each part of a request's walk", "`commit` is the longest, a few milliseconds";
     REPEATS = Counter Count "tollgate_repeated_questions_total" []

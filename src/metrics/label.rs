@@ -111,6 +111,18 @@ label! {
 }
 
 label! {
+    /// How an answer went to Stripe.
+    Way {
+        /// With the reply to the webhook.
+        Direct = "direct",
+        /// Over the API.
+        Api = "api",
+        /// With the reply, since the API did not take it in time.
+        Fallback = "fallback",
+    }
+}
+
+label! {
     /// Whether what Stripe did is what we answered.
     Agrees {
         /// The same.

@@ -22,7 +22,7 @@ pub use catalogue::{FAMILIES, Family, Kind, Unit, Values, catalogue};
 pub use histogram::Histogram;
 pub use label::{
     Agrees, Bound, Cut, Done, JournalFailure, Label, Labels, Listener, Passivation, Reload, Route,
-    STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, WebhookResult,
+    STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 pub use series::{Series, Worded};
 
@@ -94,6 +94,8 @@ pub struct Decisions {
     pub made: Worded<3, Counter>,
     /// `tollgate_decision_duration_seconds`: outcome, route.
     pub duration: Worded<2, Histogram>,
+    /// `tollgate_answers_total`
+    pub answers: Series<Way, Counter>,
     /// `tollgate_stage_duration_seconds`
     pub stages: Series<Stage, Histogram>,
     /// `tollgate_repeated_questions_total`

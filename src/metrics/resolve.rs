@@ -78,6 +78,7 @@ impl Resolver<'_> {
         Decisions {
             made: self.worded(&family::DECISIONS),
             duration: self.worded(&family::DECISION_DURATION),
+            answers: self.series(&family::ANSWERS),
             stages: self.series(&family::STAGE_DURATION),
             repeats: self.single(&family::REPEATS),
             stripe_outcomes: self.worded(&family::STRIPE_OUTCOMES),

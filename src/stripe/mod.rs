@@ -5,9 +5,13 @@ mod signature;
 mod sign;
 mod event;
 mod response;
+mod backfill;
+
+pub mod api;
 
 use std::{fmt, time::Duration};
 
+pub use backfill::{Backfill, transactions_of};
 pub use event::{Incoming, Kind, Malformed, Reader, Reading, Unbooked, read};
 pub use response::{CONTENT_TYPE, RECEIVED_BODY, STRIPE_VERSION, decision_body};
 pub use sign::{curl, sign};
@@ -26,6 +30,8 @@ pub struct Settings {
     pub api_version: ApiVersion,
     /// Whether replies carry the decision's id and reason as `metadata`.
     pub reply_metadata: bool,
+    /// Stripe's API, where there is a key for it.
+    pub api: Option<api::Settings>,
 }
 
 impl Settings {
@@ -40,6 +46,7 @@ impl Settings {
             signature_tolerance: Self::SIGNATURE_TOLERANCE,
             api_version: ApiVersion::default(),
             reply_metadata: true,
+            api: None,
         }
     }
 

@@ -48,11 +48,11 @@ pub fn decision_body(answer: &Answer, with_metadata: bool) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{DecisionId, Reason, Source};
+    use crate::domain::{AnswerBy, DecisionId, Reason, Source};
 
     fn answer(outcome: Outcome, amount: Option<i64>, reason: Reason, challenge: bool) -> Answer {
         let decision = DecisionId::parse("dec_0000000000abcdef").unwrap();
-        Answer { decision, outcome, amount, reason, challenge, source: Source::Policy }
+        Answer { decision, outcome, amount, reason, challenge, source: Source::Policy, by: AnswerBy::Direct }
     }
 
     #[test]

@@ -25,8 +25,8 @@ use tollgate::{
     clock,
     cluster::{Arrival, NotBooked},
     domain::{
-        Answer, AuthorizationId, AuthorizationRequest, CardId, DecisionId, Observation, Outcome, Reason,
-        Source,
+        Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, DecisionId, Observation, Outcome,
+        Reason, Source,
     },
     http::{
         Admin, Books, Desk, Drain, Guard, Readiness, Settings, Token, Unreadable, Webhook, run, vocabulary,
@@ -65,6 +65,7 @@ impl Stub {
             reason: Reason::Approved,
             challenge: false,
             source: Source::Policy,
+            by: AnswerBy::Direct,
         };
         Self(Arc::new(State {
             answer: Mutex::new(answer),

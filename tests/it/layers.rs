@@ -13,14 +13,15 @@ use crate::tidy::{files, source_without_text};
 
 /// Each room, and the rooms that it may import. From the process to the heart, a room names only rooms below it; `log`
 /// and `clock` know what a timestamp is.
-const ROOMS: [(&str, &[&str]); 14] = [
-    ("main", &["cli", "demo", "config", "http", "metrics"]),
+const ROOMS: [(&str, &[&str]); 15] = [
+    ("main", &["cli", "demo", "reconcile", "config", "http", "metrics"]),
+    ("reconcile", &["cli", "config", "node", "stripe", "domain", "log", "clock"]),
     ("demo", &["cli", "config", "node", "stripe", "domain", "log", "clock"]),
     ("cli", &["config", "node", "stripe", "domain", "log", "clock"]),
     ("node", &["config", "http", "cluster", "actors", "journal", "domain", "metrics", "clock"]),
     ("config", &["http", "stripe", "actors", "journal", "domain", "log"]),
     ("http", &["stripe", "cluster", "domain", "metrics", "log", "clock"]),
-    ("stripe", &["domain"]),
+    ("stripe", &["domain", "clock"]),
     ("cluster", &["actors", "domain"]),
     ("actors", &["journal", "domain", "metrics", "clock"]),
     ("journal", &["domain", "clock"]),
@@ -31,13 +32,16 @@ const ROOMS: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries that decide how a room works, and the rooms that may name them.
-const LIBRARIES: [(&str, &[&str]); 11] = [
+const LIBRARIES: [(&str, &[&str]); 14] = [
     ("clap", &["cli", "main"]),
     ("serde_saphyr", &["config"]),
     ("schemars", &["config"]),
-    ("hyper", &["demo", "http"]),
-    ("hyper_util", &["demo", "http"]),
-    ("http_body_util", &["demo", "http"]),
+    ("hyper", &["demo", "reconcile", "http", "stripe"]),
+    ("hyper_util", &["demo", "reconcile", "http", "stripe"]),
+    ("http_body_util", &["demo", "reconcile", "http", "stripe"]),
+    ("hyper_rustls", &["stripe"]),
+    ("rustls", &["stripe"]),
+    ("indicatif", &["reconcile"]),
     ("simd_json", &["stripe"]),
     ("ractor", &["actors"]),
     ("dashmap", &["actors"]),

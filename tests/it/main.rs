@@ -31,6 +31,12 @@ mod process;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod stripe_api;
+#[cfg(test)]
+mod answering;
+#[cfg(test)]
+mod reconcile;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod tidy;

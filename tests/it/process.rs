@@ -7,7 +7,7 @@ use std::{
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -115,6 +115,21 @@ impl Site {
             url.trim_end_matches("/webhook").parse().unwrap()
         };
         Node { webhook: address("webhook"), admin: address("admin"), token: None, process }
+    }
+
+    /// Runs a command in the site to its end, with more settings.
+    pub(crate) async fn run(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(&self.settings)
+            .envs(settings.iter().copied())
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null());
+        // The other side may be served by this very thread.
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        timeout(PATIENCE, output).await.expect("the command does not end").unwrap()
     }
 
     /// Starts a process that is to end by itself.
@@ -240,21 +255,20 @@ impl Node {
 
     /// Asks the books again and again until they say what is expected; for what the node does on its own.
     pub(crate) async fn eventually(&self, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        let looking = async {
+        within(&format!("{path} says it"), async {
             loop {
                 let response = self.get(path).await;
-                if response.status == 200 {
-                    last = response.json();
-                    if is_so(&last) {
-                        return;
-                    }
+                if response.status == 200 && is_so(&response.json()) {
+                    return response.json();
                 }
             }
-        };
-        let found = timeout(PATIENCE, looking).await;
-        assert!(found.is_ok(), "{path} never says it; last: {last}");
-        last
+        })
+        .await
+    }
+
+    /// Looks at a series again and again until its value is what is expected.
+    pub(crate) async fn until_metric(&self, series: &str, is_so: impl Fn(f64) -> bool) {
+        within(series, async { while !is_so(self.metric(series).await) {} }).await;
     }
 
     /// Ends it as the system does, in order. All that it logged.
@@ -272,6 +286,11 @@ impl Node {
         assert_eq!(ending.code, None, "it ended before it was killed: {}", ending.log);
         ending.log
     }
+}
+
+/// The result of `work`, which must not take for ever.
+pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
 /// The lines of a process's standard error, as they come.

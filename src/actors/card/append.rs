@@ -159,7 +159,7 @@ impl Desk {
         let is_stood_in =
             self.card.answer_to(&request).is_some_and(|answered| answered.answer.source == Source::StandIn);
         if !is_stood_in {
-            let decision = self.shared.settings.stand_in.decide(&request, Cause::Deadline);
+            let decision = self.shared.stand_in_decision(&request, Cause::Deadline);
             self.record(Event::StoodIn(Box::new(Decided { request, decision })), None);
         }
     }

@@ -297,7 +297,7 @@ impl Desk {
             return Err(Some(answered.answer));
         }
         let policy = self.policy_for(&request).map_err(|_| None)?;
-        let mut decision = decide(&self.card, &policy, &request);
+        let mut decision = self.shared.addressed(decide(&self.card, &policy, &request), &request);
         decision.stages = before.stages;
         Ok(Event::Decided(Box::new(Decided { request, decision })))
     }

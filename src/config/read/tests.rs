@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     actors::StandInRule,
     config::{Default, SETTINGS, Section, Source, find},
+    domain::Answering,
     journal::Location,
 };
 
@@ -64,7 +65,11 @@ fn every_setting_is_read_once_and_every_example_is_accepted() {
     let table: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
     assert_eq!(read, table);
     for setting in SETTINGS.iter().filter(|setting| setting.section != Section::Cluster) {
-        let fine = load(&[(setting.name, setting.example), ("TOLLGATE_ADMIN_TOKEN", "x")]);
+        let fine = load(&[
+            ("STRIPE_API_KEY", "sk_test_x"),
+            ("TOLLGATE_ADMIN_TOKEN", "x"),
+            (setting.name, setting.example),
+        ]);
         assert!(fine.is_ok(), "{}: {fine:?}", setting.name);
     }
 }
@@ -89,6 +94,39 @@ fn all_problems_come_at_once_each_with_value_expectation_and_example() {
             "TOLLGATE_SOMETHING_ELSE: there is no such setting",
         ],
     );
+}
+
+#[test]
+fn answers_over_the_api_need_a_key_and_a_live_key_needs_encryption() {
+    let answering = |text: &str| load(&[("TOLLGATE_ANSWER_BY", text), ("STRIPE_API_KEY", "sk_test_x")]);
+    for (text, expected) in [
+        ("direct", Some(Answering::DIRECT)),
+        ("api", Some(Answering::API)),
+        ("split:0", Some(Answering::API)),
+        ("split:100", Some(Answering::DIRECT)),
+        ("split:10", Answering::split(10)),
+        ("split:101", None),
+        ("split", None),
+        ("split:ten", None),
+        ("API", None),
+    ] {
+        assert_eq!(answering(text).ok().map(|loaded| loaded.settings.actors.answering), expected, "{text}");
+    }
+    for text in ["api", "split:99"] {
+        check(
+            &[("TOLLGATE_ANSWER_BY", text)],
+            &["TOLLGATE_ANSWER_BY: answers over the API need STRIPE_API_KEY"],
+        );
+    }
+    let base = ("STRIPE_API_BASE", "http://127.0.0.1:1");
+    check(&[base, ("STRIPE_API_KEY", "sk_live_x")], &["STRIPE_API_BASE: a live key goes over https:// only"]);
+    check(
+        &[("STRIPE_API_KEY", "whsec_secret")],
+        &["STRIPE_API_KEY=(not shown): expected a secret or restricted key"],
+    );
+    let api = load(&[base, ("STRIPE_API_KEY", "sk_test_x"), ("STRIPE_API_VERSION", "2026-07-29.dahlia")]);
+    let api = api.unwrap().settings.stripe.api.unwrap();
+    assert_eq!((api.base.as_str(), api.version.as_str()), ("http://127.0.0.1:1", "2026-07-29.dahlia"));
 }
 
 #[test]

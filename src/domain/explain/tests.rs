@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::{
-    CardPresence, Category, Country, Overrides, PolicyVersion, Stages, Violation,
+    AnswerBy, CardPresence, Category, Country, Overrides, PolicyVersion, Stages, Violation,
     decide::{
         decide,
         tests::{NOON, at, card_with, limits, policy_of, question},
@@ -209,6 +209,7 @@ fn a_stand_in_says_why_nobody_asked_the_books() {
             challenge: false,
             policy: PolicyVersion::stand_in(),
             source,
+            answer_by: AnswerBy::Direct,
             stages: Stages::default(),
         };
         assert_eq!(explain(&request, &decision), sentence);

@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Text, Unreadable,
-    decided::{MerchantRecord, currency_text, interval_text},
+    decided::{MerchantRecord, answer_by, currency_text, interval_text},
     field, is_false, is_zero,
     observed::{CardStateRecord, HistoryRecord},
     optional,
 };
 use crate::domain::{
-    Answer, Answered, Authorization, AuthorizationId, AuthorizationStatus, Card, Category, DecisionId,
-    EventId, Forgotten, Interval, Measure, NetworkId, Outcome, Progress, Question, Reason, Recalled, Running,
-    Seen, Source, Standing, Tally, Timestamp, Totals, Transaction, TransactionId, TransactionKind, Unlinked,
-    Window, Zone,
+    Answer, AnswerBy, Answered, Authorization, AuthorizationId, AuthorizationStatus, Card, Category,
+    DecisionId, EventId, Forgotten, Interval, Measure, NetworkId, Outcome, Progress, Question, Reason,
+    Recalled, Running, Seen, Source, Standing, Tally, Timestamp, Totals, Transaction, TransactionId,
+    TransactionKind, Unlinked, Window, Zone,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -83,6 +83,8 @@ struct AnsweredRecord<'a> {
     amount: Option<i64>,
     #[serde(skip_serializing_if = "is_false", default)]
     challenge: bool,
+    #[serde(skip_serializing_if = "is_false", default)]
+    by_api: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -248,7 +250,7 @@ impl AuthorizationRecord<'_> {
 
 impl<'a> From<&'a Answered> for AnsweredRecord<'a> {
     fn from(answered: &'a Answered) -> Self {
-        let Answer { decision, outcome, amount, reason, challenge, source } = answered.answer;
+        let Answer { decision, outcome, amount, reason, challenge, source, by } = answered.answer;
         Self {
             id: decision.to_string().into(),
             event: answered.event.as_str().into(),
@@ -261,6 +263,7 @@ impl<'a> From<&'a Answered> for AnsweredRecord<'a> {
             source: source.as_str().into(),
             amount,
             challenge,
+            by_api: by == AnswerBy::Api,
         }
     }
 }
@@ -279,6 +282,7 @@ impl AnsweredRecord<'_> {
                 reason: field("reason", &self.reason, Reason::new)?,
                 challenge: self.challenge,
                 source: field("source", &self.source, Source::new)?,
+                by: answer_by(self.by_api),
             },
         })
     }

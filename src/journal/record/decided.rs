@@ -10,9 +10,9 @@ use super::{
     optional,
 };
 use crate::domain::{
-    AuthorizationId, AuthorizationRequest, CardId, CardPresence, Category, ConnectedAccountId, Country,
-    Currency, Decided, Decision, DecisionId, EventId, Interval, LimitCheck, Measure, Merchant, Money,
-    NetworkId, Outcome, PolicyVersion, Reason, Source, Stages, Timestamp, Violation,
+    AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardPresence, Category, ConnectedAccountId,
+    Country, Currency, Decided, Decision, DecisionId, EventId, Interval, LimitCheck, Measure, Merchant,
+    Money, NetworkId, Outcome, PolicyVersion, Reason, Source, Stages, Timestamp, Violation,
 };
 
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of Stripe's request")]
@@ -78,6 +78,9 @@ pub(super) struct DecidedRecord<'a> {
     /// Absent where the policy decided.
     #[serde(default)]
     source: Option<Text<'a>>,
+    /// Present where the answer went to Stripe over its API.
+    #[serde(skip_serializing_if = "is_false", default)]
+    by_api: bool,
     /// Verify, parse, route, queue, decide, in microseconds.
     stages_us: [u32; 5],
 }
@@ -157,6 +160,7 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
     if decision.source != Source::Policy {
         record.word("source", decision.source.as_str());
     }
+    record.flag("by_api", decision.answer_by == AnswerBy::Api);
     let Stages { verify_us, parse_us, route_us, queue_us, decide_us } = decision.stages;
     let stages = [verify_us, parse_us, route_us, queue_us, decide_us];
     record.array("stages_us", stages.map(i64::from), write_number);
@@ -244,6 +248,7 @@ impl DecidedRecord<'_> {
                 challenge: self.challenge,
                 policy: PolicyVersion::new(&self.policy),
                 source,
+                answer_by: answer_by(self.by_api),
                 stages: Stages { verify_us, parse_us, route_us, queue_us, decide_us },
             },
         })
@@ -303,6 +308,11 @@ pub(super) fn interval_text<'a>(interval: Interval) -> Text<'a> {
         Interval::AllTime => Cow::Borrowed("all_time"),
         Interval::Rolling(_) => Cow::Owned(interval.to_string()),
     }
+}
+
+/// The way of an answer.
+pub(super) const fn answer_by(by_api: bool) -> AnswerBy {
+    if by_api { AnswerBy::Api } else { AnswerBy::Direct }
 }
 
 pub(super) fn currency_text<'a>(currency: Currency) -> Text<'a> {

@@ -288,7 +288,8 @@ async fn the_log_names_decisions_and_nothing_personal() {
         .with_env_filter("tollgate=trace")
         .with_writer(move || writer.clone())
         .finish();
-    let _log = tracing::subscriber::set_default(lines);
+    // For the whole process: a scoped one would miss the lines that another test's thread has met first.
+    tracing::subscriber::set_global_default(lines).unwrap();
 
     let room = Room::open().await;
     let mut client = Client::connect(room.webhook).await;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tollgate::domain::{
-    AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId, Category,
-    Currency, Decided, Decision, DecisionId, Event, EventId, Fact, HistoryEntry, Merchant, Money, NetworkId,
-    Observation, Outcome, PolicyVersion, Reason, Source, Stages, Timestamp, TransactionId, TransactionKind,
-    TransactionSeen,
+    AnswerBy, AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId,
+    Category, Currency, Decided, Decision, DecisionId, Event, EventId, Fact, HistoryEntry, Merchant, Money,
+    NetworkId, Observation, Outcome, PolicyVersion, Reason, Source, Stages, Timestamp, TransactionId,
+    TransactionKind, TransactionSeen,
 };
 
 pub(super) fn card() -> CardId {
@@ -82,6 +82,7 @@ pub(super) fn answer(request: &AuthorizationRequest, granted: Option<i64>, sourc
         challenge: false,
         policy: PolicyVersion::new("test"),
         source,
+        answer_by: AnswerBy::Direct,
         stages: Stages::default(),
     }
 }

@@ -128,7 +128,7 @@ async fn a_journal_that_may_not_grow_ends_the_node_and_loses_nothing() {
     let node = site.start().await;
     let mut client = node.connect().await;
     let mut acknowledged = Vec::new();
-    for n in 0.. {
+    for n in 0..10_000 {
         let authorization = format!("iauth_{n}");
         match client.try_exchange(&signed(&purchase(&format!("ic_{n}"), &authorization, 100))).await {
             Ok(response) => acknowledged.push((authorization, Verdict::of(&response))),
@@ -213,7 +213,7 @@ async fn a_full_disk_is_stood_in_for_until_there_is_room_again() {
     let node = site.start().await;
     let mut client = node.connect().await;
     let mut acknowledged = Vec::new();
-    for n in 0.. {
+    for n in 0..10_000 {
         let verdict = ask(&mut client, &format!("iauth_{n}")).await;
         if verdict.reason == "stand_in_journal" {
             assert!(!verdict.approved);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     client::{Client, Response, post, request},
     deliveries::{Verdict, purchase, signature, signed},
-    process::{Node, Site},
+    process::{Node, Site, within},
 };
 
 /// Every bound: the setting, a small value, and the series that shows it. Each has a test below.
@@ -107,7 +107,7 @@ async fn headers_have_a_size() {
     assert_eq!(node.connect().await.send_long(&with(8_300)).await.status, 431);
     let cut = "tollgate_connections_cut_total{listener=\"webhook\",cause=\"protocol\"}";
     // The connection lingers until its client is done.
-    while node.metric(cut).await < 1.0 {}
+    node.until_metric(cut, |connections| connections > 0.5).await;
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn connections_have_a_number() {
     let mut gone = clients.pop().unwrap();
     gone.finish().await;
     assert_eq!(gone.end().await.unwrap(), 0);
-    while node.metric("tollgate_connections{listener=\"webhook\"}").await > 2.5 {}
+    node.until_metric("tollgate_connections{listener=\"webhook\"}", |open| open < 2.5).await;
     assert_eq!(node.deliver(&purchase("ic_n", "iauth_n_3", 100)).await.status, 200);
 }
 
@@ -169,12 +169,13 @@ async fn cards_in_memory_have_a_number() {
     }
     assert!(refused > 0 && shed(&node, "cards_resident").await >= f64::from(refused), "{refused}");
     // The next sweep makes room for others.
-    for n in 40.. {
-        let verdict = Verdict::of(&node.deliver(&purchase("ic_late", &format!("iauth_{n}"), 100)).await);
-        if verdict.approved {
-            break;
+    within("a sweep", async {
+        let mut n = 40;
+        while !Verdict::of(&node.deliver(&purchase("ic_late", &format!("iauth_{n}"), 100)).await).approved {
+            n += 1;
         }
-    }
+    })
+    .await;
 }
 
 /// How many are loaded at a time cannot be seen from outside; that a bound of one starves nobody can.

@@ -18,7 +18,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use crate::{
     client::{Client, Response},
     deliveries::{Verdict, capture, purchase, signed},
-    process::{Node, Site},
+    process::{Node, Site, within},
 };
 
 const CARDS: usize = 12;
@@ -54,7 +54,7 @@ async fn whatever_was_acknowledged_outlives_every_crash() {
             let shopper = Shopper { name: format!("{round}_{n}"), random, ledger: Arc::clone(&ledger) };
             connections.spawn(shopper.shop(node.connect().await));
         }
-        ledger.enough.notified().await;
+        within("enough is acknowledged", ledger.enough.notified()).await;
         node.kill().await;
         while let Some(ended) = connections.join_next().await {
             ended.unwrap();

@@ -16,7 +16,7 @@ use tollgate::clock;
 use crate::{
     client::{Client, Response},
     deliveries::{Verdict, purchase, signed},
-    process::{Node, Site},
+    process::{Node, Site, within},
 };
 
 const CONNECTIONS: usize = 8;
@@ -40,13 +40,16 @@ async fn nobody_is_turned_away_before_the_door_is_shut_and_nothing_is_lost() {
     for n in 0..CONNECTIONS {
         clients.spawn(shop(node.webhook, n, Arc::clone(&stop), Arc::clone(&answered)));
     }
-    while answered.load(Ordering::SeqCst) < 50 {
-        tokio::task::yield_now().await;
-    }
+    within("there is traffic", async {
+        while answered.load(Ordering::SeqCst) < 50 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert_eq!(node.get("/readyz").await.status, 200);
     node.process.signal(Signal::TERM);
     let leaving = clock::instant();
-    while node.get("/readyz").await.status != 503 {}
+    within("it says that it leaves", async { while node.get("/readyz").await.status != 503 {} }).await;
     let before = answered.load(Ordering::SeqCst);
     // The signal is seen by the clients too: replies are the last of their connections.
     let late = node.deliver(&purchase("ic_late", "iauth_late", 100)).await;
@@ -63,13 +66,8 @@ async fn nobody_is_turned_away_before_the_door_is_shut_and_nothing_is_lost() {
     assert!(answered.load(Ordering::SeqCst) > before, "it answered nothing after it said that it leaves");
 
     let address = node.webhook;
-    let listeners_end = async {
-        while Client::try_connect(address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    };
+    within("the door is shut", async { while Client::try_connect(address).await.is_ok() {} }).await;
     // What was in flight when the door was shut is still answered.
-    listeners_end.await;
     let response = half_sent.exchange(rest).await;
     let verdict = Verdict::of(&response);
     half_sent.finish().await;

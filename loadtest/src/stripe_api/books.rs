@@ -1,0 +1,332 @@
+//! The objects that the stub knows, account by account, and what approving and declining does to them. HTTP is not
+//! here.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::{problem::Problem, query::Query};
+
+/// What can be listed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) enum Kind {
+    Authorization,
+    Transaction,
+    Event,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Authorization, Self::Transaction, Self::Event];
+
+    /// Where its list is.
+    pub(super) const fn path(self) -> &'static str {
+        match self {
+            Self::Authorization => "/v1/issuing/authorizations",
+            Self::Transaction => "/v1/issuing/transactions",
+            Self::Event => "/v1/events",
+        }
+    }
+
+    /// The value of the field `object`.
+    const fn object(self) -> &'static str {
+        match self {
+            Self::Authorization => "issuing.authorization",
+            Self::Transaction => "issuing.transaction",
+            Self::Event => "event",
+        }
+    }
+
+    const fn filters(self) -> &'static [&'static str] {
+        match self {
+            Self::Authorization => &["card", "cardholder", "status"],
+            Self::Transaction => &["card", "cardholder", "type"],
+            Self::Event => &["type"],
+        }
+    }
+
+    /// The kind whose list is at the beginning of `path`, and what follows it.
+    pub(super) fn at(path: &str) -> Option<(Self, &str)> {
+        Self::ALL.into_iter().find_map(|kind| {
+            let rest = path.strip_prefix(kind.path())?;
+            if rest.is_empty() { Some((kind, "")) } else { Some((kind, rest.strip_prefix('/')?)) }
+        })
+    }
+}
+
+/// The platform's own books, and those of its connected accounts.
+#[derive(Default)]
+pub(super) struct Books(HashMap<Option<String>, Account>);
+
+/// One account's objects, in the order in which they are listed from the end.
+#[derive(Default)]
+struct Account {
+    objects: BTreeMap<Place, Value>,
+    places: HashMap<String, Place>,
+    put: u64,
+}
+
+/// By kind, then time, then arrival.
+type Place = (Kind, i64, u64);
+
+/// An object that the stub has no list for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotKept;
+
+impl fmt::Display for NotKept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "expected an issuing.authorization, an issuing.transaction or an event with an id, found neither",
+        )
+    }
+}
+
+impl std::error::Error for NotKept {}
+
+/// What an answer over the API may carry.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    pub(super) amount: Option<i64>,
+    pub(super) metadata: Vec<(String, String)>,
+}
+
+impl Books {
+    /// Puts an object in.
+    pub(super) fn put(&mut self, account: Option<&str>, object: Value) -> Result<(), NotKept> {
+        let named = object.get("object").and_then(Value::as_str);
+        let kind = Kind::ALL.into_iter().find(|kind| Some(kind.object()) == named);
+        let id = object.get("id").and_then(Value::as_str).map(ToOwned::to_owned);
+        let (Some(kind), Some(id)) = (kind, id) else { return Err(NotKept) };
+        self.0.entry(account.map(ToOwned::to_owned)).or_default().put(kind, id, object);
+        Ok(())
+    }
+
+    pub(super) fn get(&self, account: Option<&str>, id: &str) -> Option<&Value> {
+        let account = self.0.get(&account.map(ToOwned::to_owned))?;
+        account.objects.get(account.places.get(id)?)
+    }
+
+    /// Whether a connected account was ever heard of.
+    pub(super) fn knows(&self, account: &str) -> bool {
+        self.0.contains_key(&Some(account.to_owned()))
+    }
+
+    /// One object, or Stripe's 404.
+    pub(super) fn find(&self, account: Option<&str>, kind: Kind, id: &str) -> Result<Value, Problem> {
+        let found =
+            self.get(account, id).filter(|object| object.get("object") == Some(&kind.object().into()));
+        found.cloned().ok_or_else(|| missing(kind, id))
+    }
+
+    /// A page, newest first.
+    pub(super) fn list(
+        &self,
+        account: Option<&str>,
+        kind: Kind,
+        parameters: &[(String, String)],
+    ) -> Result<Value, Problem> {
+        let query = Query::read(parameters, kind.filters())?;
+        let empty = Account::default();
+        let account = self.0.get(&account.map(ToOwned::to_owned)).unwrap_or(&empty);
+        let end = match &query.starting_after {
+            None => (kind, i64::MAX, u64::MAX),
+            Some(id) => *account.places.get(id).ok_or_else(|| {
+                let what = kind.object().replace('.', " ");
+                Problem::missing(StatusCode::BAD_REQUEST, &what, id, "starting_after")
+            })?,
+        };
+        let older = account.objects.range((kind, i64::MIN, 0)..end).rev();
+        let mut wanted = older
+            .filter(|((_, created, _), object)| query.admits(*created, object))
+            .map(|(_, object)| object);
+        let data: Vec<&Value> = wanted.by_ref().take(query.limit).collect();
+        let has_more = wanted.next().is_some();
+        Ok(json!({"object": "list", "url": kind.path(), "has_more": has_more, "data": data}))
+    }
+
+    /// Answers the pending request of an authorization.
+    pub(super) fn answer(
+        &mut self,
+        account: Option<&str>,
+        id: &str,
+        is_approval: bool,
+        given: &Given,
+    ) -> Result<Value, Problem> {
+        let authorization = self.authorization(account, id)?;
+        let pending = authorization.get("pending_request").cloned().unwrap_or_default();
+        let Some(asked) = pending.get("amount").and_then(Value::as_i64) else {
+            return Err(Problem::too_late(id));
+        };
+        let is_controllable = pending.get("is_amount_controllable").and_then(Value::as_bool) == Some(true);
+        let granted = given.amount.filter(|_| is_controllable).unwrap_or(asked);
+        let before = authorization.get("amount").and_then(Value::as_i64).unwrap_or(0);
+        let was_approved = authorization.get("approved").and_then(Value::as_bool) == Some(true);
+        let reason = if is_approval { "webhook_approved" } else { "webhook_declined" };
+        let entry = json!({
+            "amount": if is_approval { granted } else { asked }, "approved": is_approval, "reason": reason,
+            "created": authorization.get("created"), "currency": pending.get("currency"),
+        });
+        let Some(fields) = authorization.as_object_mut() else { return Err(Problem::too_late(id)) };
+        fields.insert("pending_request".into(), Value::Null);
+        if let Some(history) = fields.entry("request_history").or_insert_with(|| json!([])).as_array_mut() {
+            history.push(entry);
+        }
+        if is_approval {
+            fields.insert("approved".into(), true.into());
+            fields.insert("status".into(), "pending".into());
+            fields.insert("amount".into(), before.saturating_add(granted).into());
+        } else if !was_approved {
+            fields.insert("status".into(), "closed".into());
+            fields.insert("amount".into(), asked.into());
+        }
+        merge_metadata(authorization, &given.metadata);
+        Ok(authorization.clone())
+    }
+
+    /// Changes an authorization's metadata.
+    pub(super) fn update(
+        &mut self,
+        account: Option<&str>,
+        id: &str,
+        given: &Given,
+    ) -> Result<Value, Problem> {
+        let authorization = self.authorization(account, id)?;
+        merge_metadata(authorization, &given.metadata);
+        Ok(authorization.clone())
+    }
+
+    fn authorization(&mut self, account: Option<&str>, id: &str) -> Result<&mut Value, Problem> {
+        let account = self.0.get_mut(&account.map(ToOwned::to_owned));
+        let found = account.and_then(|account| {
+            let place = account.places.get(id).filter(|(kind, ..)| *kind == Kind::Authorization)?;
+            account.objects.get_mut(place)
+        });
+        found.ok_or_else(|| missing(Kind::Authorization, id))
+    }
+}
+
+impl Account {
+    fn put(&mut self, kind: Kind, id: String, object: Value) {
+        let created = object.get("created").and_then(seconds).unwrap_or(0);
+        let place = match self.places.get(&id) {
+            Some((known, at, number)) if (*known, *at) == (kind, created) => (kind, created, *number),
+            before => {
+                if let Some(before) = before {
+                    self.objects.remove(before);
+                }
+                self.put = self.put.saturating_add(1);
+                (kind, created, self.put)
+            }
+        };
+        self.places.insert(id, place);
+        self.objects.insert(place, object);
+    }
+}
+
+/// Seconds, also where they are written with a zero fraction.
+fn seconds(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.to_string().split('.').next()?.parse().ok())
+}
+
+fn missing(kind: Kind, id: &str) -> Problem {
+    Problem::missing(StatusCode::NOT_FOUND, &kind.object().replace('.', " "), id, "id")
+}
+
+/// An empty value takes a key away.
+fn merge_metadata(object: &mut Value, given: &[(String, String)]) {
+    let Some(fields) = object.as_object_mut() else { return };
+    let Some(metadata) = fields.entry("metadata").or_insert_with(|| json!({})).as_object_mut() else {
+        return;
+    };
+    for (key, value) in given {
+        if value.is_empty() {
+            metadata.remove(key);
+        } else {
+            metadata.insert(key.clone(), value.clone().into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn books(count: usize) -> Books {
+        let mut books = Books::default();
+        // Three of one second.
+        for (number, created) in (0..count).zip([1, 1, 1, 2, 2, 2, 3]) {
+            let id = format!("iauth_{number}");
+            let object = json!({"id": id, "object": "issuing.authorization", "created": created});
+            books.put(None, object).unwrap();
+        }
+        books
+    }
+
+    fn ids(page: &Value) -> Vec<&str> {
+        page["data"].as_array().unwrap().iter().map(|object| object["id"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn pages_go_from_the_newest_to_the_oldest_and_miss_nothing() {
+        let books = books(7);
+        let mut parameters = vec![("limit".to_owned(), "3".to_owned())];
+        let mut seen = Vec::new();
+        loop {
+            let page = books.list(None, Kind::Authorization, &parameters).unwrap();
+            seen.extend(ids(&page).into_iter().map(ToOwned::to_owned));
+            if page["has_more"] == false {
+                break;
+            }
+            parameters.truncate(1);
+            parameters.push(("starting_after".to_owned(), seen.last().unwrap().clone()));
+        }
+        assert_eq!(
+            seen,
+            ["iauth_6", "iauth_5", "iauth_4", "iauth_3", "iauth_2", "iauth_1", "iauth_0"].map(String::from)
+        );
+        assert_eq!(ids(&books.list(None, Kind::Transaction, &[]).unwrap()), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_put_again_takes_the_place_of_the_first() {
+        let mut books = books(2);
+        for created in [1, 5] {
+            let object = json!({"id": "iauth_0", "object": "issuing.authorization", "created": created});
+            books.put(None, object).unwrap();
+        }
+        assert_eq!(ids(&books.list(None, Kind::Authorization, &[]).unwrap()), ["iauth_0", "iauth_1"]);
+        assert_eq!(books.put(None, json!({"id": "x", "object": "issuing.dispute"})), Err(NotKept));
+        assert_eq!(books.put(None, json!({"object": "event"})), Err(NotKept));
+    }
+
+    #[test]
+    fn an_approval_holds_what_was_asked_or_chosen_and_comes_once() {
+        let asked = |controllable: bool| {
+            json!({
+                "id": "iauth_1", "object": "issuing.authorization", "amount": 0, "approved": false, "created": 1,
+                "metadata": {"old": "1"}, "request_history": [],
+                "pending_request": {"amount": 900, "currency": "usd", "is_amount_controllable": controllable},
+            })
+        };
+        for (controllable, held) in [(true, 500), (false, 900)] {
+            let mut books = Books::default();
+            books.put(None, asked(controllable)).unwrap();
+            let metadata = vec![("new".to_owned(), "2".to_owned()), ("old".to_owned(), String::new())];
+            let given = Given { amount: Some(500), metadata };
+            let answered = books.answer(None, "iauth_1", true, &given).unwrap();
+            assert_eq!(answered["amount"], held);
+            assert_eq!(answered["metadata"], json!({"new": "2"}));
+            assert_eq!(answered["request_history"][0]["reason"], "webhook_approved");
+            let late = books.answer(None, "iauth_1", false, &Given::default()).unwrap_err();
+            assert_eq!(late.status, StatusCode::BAD_REQUEST);
+        }
+        let mut books = Books::default();
+        books.put(Some("acct_1"), asked(false)).unwrap();
+        assert!(books.answer(None, "iauth_1", false, &Given::default()).is_err());
+        let declined = books.answer(Some("acct_1"), "iauth_1", false, &Given::default()).unwrap();
+        assert_eq!((&declined["status"], &declined["approved"]), (&json!("closed"), &json!(false)));
+    }
+}

@@ -1,0 +1,101 @@
+//! How an answer leaves: as the reply, or over Stripe's API and then with a reply that decides nothing. What is answered
+//! was settled before, and is durable.
+
+use std::sync::Arc;
+
+use hyper::{
+    StatusCode,
+    header::{HeaderName, HeaderValue},
+};
+
+use crate::{
+    clock::{self, Instant},
+    domain::{Answer, AnswerBy, AuthorizationId, ConnectedAccountId},
+    http::{
+        reply::{With as _, json},
+        server::Reply,
+    },
+    log::Seldom,
+    metrics::{Metrics, Way},
+    stripe::{
+        self, ApiVersion, RECEIVED_BODY, STRIPE_VERSION,
+        api::{Api, Resolution},
+    },
+};
+
+/// Brings answers to Stripe.
+pub(super) struct Courier {
+    api: Option<Api>,
+    version: HeaderValue,
+    with_metadata: bool,
+    metrics: Arc<Metrics>,
+    odd: Seldom,
+}
+
+impl Courier {
+    pub(super) fn new(settings: &stripe::Settings, metrics: Arc<Metrics>) -> Self {
+        Self {
+            api: settings.api.as_ref().map(Api::new),
+            version: version_header(&settings.api_version),
+            with_metadata: settings.reply_metadata,
+            metrics,
+            odd: Seldom::default(),
+        }
+    }
+
+    /// The reply to the webhook. For an answer that goes over the API, Stripe has taken it when this returns, or else
+    /// the reply is the answer: the API may have taken it unheard, and then both say the same.
+    pub(super) async fn reply(
+        &self,
+        answer: &Answer,
+        authorization: &AuthorizationId,
+        account: Option<&ConnectedAccountId>,
+        deadline: Instant,
+    ) -> Reply {
+        let way = match answer.by {
+            AnswerBy::Direct => Way::Direct,
+            AnswerBy::Api => self.over_api(answer, authorization, account, deadline).await,
+        };
+        self.metrics.decisions.answers.get(way).increment(1);
+        match way {
+            Way::Api => json(StatusCode::OK, RECEIVED_BODY),
+            Way::Direct | Way::Fallback => {
+                json(StatusCode::OK, stripe::decision_body(answer, self.with_metadata))
+                    .with(HeaderName::from_static(STRIPE_VERSION), self.version.clone())
+            }
+        }
+    }
+
+    async fn over_api(
+        &self,
+        answer: &Answer,
+        authorization: &AuthorizationId,
+        account: Option<&ConnectedAccountId>,
+        deadline: Instant,
+    ) -> Way {
+        let resolution = Resolution { authorization, account, answer, with_metadata: self.with_metadata };
+        let failure = match &self.api {
+            Some(api) => match api.answer(resolution, deadline).await {
+                Ok(()) => return Way::Api,
+                Err(failure) => Some(failure),
+            },
+            // Decided by a node that had a key.
+            None => None,
+        };
+        if let Some(held_back) = self.odd.turn(clock::now()) {
+            let cause = failure.map_or_else(|| "there is no STRIPE_API_KEY".to_owned(), |f| f.to_string());
+            tracing::warn!(
+                decision = %answer.decision,
+                %authorization,
+                held_back,
+                "answered with the reply, since Stripe's API did not take the answer: {cause}"
+            );
+        }
+        Way::Fallback
+    }
+}
+
+/// A version is digits, dots, dashes and small letters: always a header's value.
+fn version_header(version: &ApiVersion) -> HeaderValue {
+    HeaderValue::from_str(version.as_str()).unwrap_or(HeaderValue::from_static("2022-08-01"))
+}

@@ -1,0 +1,312 @@
+//! `tollgate reconcile`: reads from Stripe's API what happened while nobody listened, and books it by the same way as
+//! events. What differs is in `difference`; whose books they are, in `books`.
+
+mod books;
+mod difference;
+mod progress;
+mod stripes;
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
+
+use crate::{
+    cli::{ReconcileOptions, Since, Verdict, tell_problems},
+    clock,
+    config::{Loaded, Problem},
+    domain::{AuthorizationId, CardId, SETTLED_KEPT_MAX, Timestamp, TransactionId},
+    log,
+    stripe::api::{self, Api, Filter, GaveUp, Listing, Object, Page},
+};
+use books::{Books, NotReached};
+use difference::{Difference, TransactionState};
+use progress::Progress;
+use stripes::{Sides, Told, Unread};
+
+/// Reconciles, or with `--dry-run` only compares: then exit code 1 tells that something differs.
+///
+/// # Errors
+/// The output cannot be written, or the system has no threads for us.
+pub fn run(
+    options: &ReconcileOptions,
+    load: impl FnOnce() -> Result<Loaded, Vec<Problem>>,
+    is_terminal: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Verdict> {
+    let mut settings = match load() {
+        Ok(loaded) => loaded.settings,
+        Err(problems) => {
+            tell_problems(&problems, err)?;
+            return Ok(Verdict::BadSettings);
+        }
+    };
+    let Some(api) = settings.stripe.api.take() else {
+        writeln!(
+            err,
+            "tollgate: expected STRIPE_API_KEY, the key that Stripe's books are read with, found none"
+        )?;
+        return Ok(Verdict::BadSettings);
+    };
+    let now = clock::now();
+    let since = match options.since {
+        Since::At(at) => at,
+        Since::Ago(span) => now.minus(span),
+    };
+    let filter = Filter { from: Some(since), to: options.until, card: options.card.clone() };
+    let until = options.until.unwrap_or(now);
+    if since > until {
+        writeln!(err, "tollgate: expected --since to be before {until}, found {since}")?;
+        return Ok(Verdict::Failed);
+    }
+    log::start(&log::Settings::warnings(settings.log.format));
+    let client = Api::new(&api).of_account(options.account.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let books = Books::open(settings).await?;
+        let progress = Progress::new(is_terminal, since, until);
+        let mut run = Run {
+            api: &client,
+            version: &api,
+            books: &books,
+            filter,
+            is_dry: options.dry_run,
+            seen: BTreeSet::new(),
+            compared: BTreeSet::new(),
+            tally: Tally::default(),
+            progress,
+            out: &mut *out,
+            err: &mut *err,
+        };
+        let ended = run.all().await;
+        let tally = run.tally;
+        books.close().await;
+        ended.map(|()| tally)
+    });
+    match outcome {
+        Ok(tally) => tally.tell(options.dry_run, out),
+        Err(Failure::Output(error)) => Err(error),
+        Err(failure) => {
+            writeln!(err, "tollgate: {failure}")?;
+            writeln!(err, "tollgate: what was booked so far stays booked; run it again for the rest")?;
+            Ok(Verdict::Unavailable)
+        }
+    }
+}
+
+/// Why a run ends before its end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Nobody reads what it shows.
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+    /// Stripe does not say.
+    #[error(transparent)]
+    Stripe(#[from] GaveUp),
+    /// The books cannot be asked or told.
+    #[error(transparent)]
+    Books(#[from] NotReached),
+}
+
+/// One run over Stripe's books.
+struct Run<'a> {
+    api: &'a Api,
+    version: &'a api::Settings,
+    books: &'a Books,
+    filter: Filter,
+    is_dry: bool,
+    /// Authorizations that were compared.
+    seen: BTreeSet<AuthorizationId>,
+    /// Transactions that were compared.
+    compared: BTreeSet<TransactionId>,
+    tally: Tally,
+    progress: Progress,
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+}
+
+/// What the books have of a transaction.
+enum Known {
+    /// This version, or none.
+    Version(Option<TransactionState>),
+    /// Nothing that can be told.
+    PerhapsLetGo,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    differences: u64,
+    booked: u64,
+    /// Objects that cannot be read as anything that is booked.
+    unreadable: u64,
+    /// Authorizations that differ even after everything was booked.
+    unresolved: u64,
+}
+
+impl Run<'_> {
+    /// Authorizations that were made in the time; then those that changed in it; then the transactions.
+    async fn all(&mut self) -> Result<(), Failure> {
+        for listing in [Listing::Authorizations, Listing::AuthorizationUpdates, Listing::Transactions] {
+            let api = self.api;
+            let mut pages = api.list(listing, self.filter.clone());
+            self.progress.begin(listing);
+            while let Some(page) = pages.next().await? {
+                for object in &page.objects {
+                    match listing {
+                        Listing::Authorizations => self.authorization(object, page.read_at).await?,
+                        Listing::AuthorizationUpdates => self.update(object).await?,
+                        Listing::Transactions => self.transaction(object, page.read_at).await?,
+                    }
+                }
+                self.progress.read(&page);
+            }
+            self.progress.end(self.err)?;
+        }
+        Ok(())
+    }
+
+    /// Compares an authorization, with the transactions that stand in it, and books what differs.
+    async fn authorization(&mut self, object: &Object, read_at: Timestamp) -> Result<(), Failure> {
+        let sides = Sides::new(self.version, self.api.account(), read_at);
+        let told = match sides.authorization(object) {
+            Ok(told) => told,
+            Err(unread) => return self.unread(object, &unread),
+        };
+        self.seen.insert(told.id.clone());
+        self.compared.extend(told.transactions.iter().map(|(state, _)| state.id.clone()));
+        let ours = self.books.authorization(&told.id).await?;
+        let differences = difference::of_authorization(ours.as_ref(), &told);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        self.show(&differences)?;
+        if self.is_dry {
+            return Ok(());
+        }
+        for event in told.events(&differences) {
+            self.deliver(event).await?;
+        }
+        let ours = self.books.authorization(&told.id).await?;
+        let left = difference::of_authorization(ours.as_ref(), &told);
+        if !left.is_empty() {
+            self.tally.unresolved = self.tally.unresolved.saturating_add(1);
+            self.note(&format!("{} still differs after booking: it may have changed meanwhile", told.id))?;
+        }
+        Ok(())
+    }
+
+    /// An event tells that an authorization changed; what it is now is asked anew.
+    async fn update(&mut self, event: &Object) -> Result<(), Failure> {
+        let Some((id, card)) = stripes::subject(event) else { return Ok(()) };
+        if self.is_wanted(&card) { self.revisit(&id).await } else { Ok(()) }
+    }
+
+    async fn revisit(&mut self, id: &AuthorizationId) -> Result<(), Failure> {
+        if self.seen.contains(id) {
+            return Ok(());
+        }
+        self.seen.insert(id.clone());
+        let Some(Page { objects, read_at }) = self.api.authorization(id).await? else { return Ok(()) };
+        for object in &objects {
+            self.authorization(object, read_at).await?;
+        }
+        Ok(())
+    }
+
+    async fn transaction(&mut self, object: &Object, read_at: Timestamp) -> Result<(), Failure> {
+        let sides = Sides::new(self.version, self.api.account(), read_at);
+        let (state, booking) = match sides.transaction(object) {
+            Ok(told) => told,
+            Err(unread) => return self.unread(object, &unread),
+        };
+        if let Some(authorization) = &state.authorization {
+            // An older authorization, which this transaction has probably closed.
+            self.revisit(authorization).await?;
+        }
+        if !self.compared.insert(state.id.clone()) {
+            return Ok(());
+        }
+        let known = match self.known(&state).await? {
+            Known::Version(known) => known,
+            // It may have been booked and let go: booked again, it would count twice.
+            Known::PerhapsLetGo => return self.unsure(&state),
+        };
+        let Some(difference) = difference::of_transaction(known.as_ref(), &state) else { return Ok(()) };
+        self.show(std::slice::from_ref(&difference))?;
+        if self.is_dry { Ok(()) } else { self.deliver(booking.event(known.is_some())).await }
+    }
+
+    /// The version of a transaction that the books have.
+    async fn known(&self, state: &TransactionState) -> Result<Known, Failure> {
+        let known = match &state.authorization {
+            Some(authorization) => {
+                self.books.authorization(authorization).await?.map(|ours| ours.transactions)
+            }
+            None => self.books.unlinked(&state.card).await?,
+        };
+        let known = known.unwrap_or_default();
+        let is_full = state.authorization.is_none() && known.len() >= SETTLED_KEPT_MAX;
+        let version = known.into_iter().find(|known| known.id == state.id);
+        Ok(if is_full && version.is_none() { Known::PerhapsLetGo } else { Known::Version(version) })
+    }
+
+    fn unsure(&mut self, state: &TransactionState) -> Result<(), Failure> {
+        self.tally.unresolved = self.tally.unresolved.saturating_add(1);
+        let TransactionState { id, card, .. } = state;
+        self.note(&format!(
+            "{id} is not booked: {card} has too many such transactions to tell whether it was before"
+        ))
+    }
+
+    fn is_wanted(&self, card: &CardId) -> bool {
+        self.filter.card.as_ref().is_none_or(|wanted| wanted == card)
+    }
+
+    async fn deliver(&mut self, event: Vec<u8>) -> Result<(), Failure> {
+        self.books.deliver(event).await?;
+        self.tally.booked = self.tally.booked.saturating_add(1);
+        Ok(())
+    }
+
+    fn show(&mut self, differences: &[Difference]) -> Result<(), Failure> {
+        let is_first = self.tally.differences == 0;
+        let count = u64::try_from(differences.len()).unwrap_or(u64::MAX);
+        self.tally.differences = self.tally.differences.saturating_add(count);
+        let out = &mut *self.out;
+        self.progress.aside(|| {
+            if is_first {
+                writeln!(out, "{}", difference::HEADING)?;
+            }
+            differences.iter().try_for_each(|difference| writeln!(out, "{difference}"))
+        })?;
+        Ok(())
+    }
+
+    fn unread(&mut self, object: &Object, unread: &Unread) -> Result<(), Failure> {
+        self.tally.unreadable = self.tally.unreadable.saturating_add(1);
+        self.note(&format!("{} cannot be booked: {unread}", object.id))
+    }
+
+    fn note(&mut self, sentence: &str) -> Result<(), Failure> {
+        let err = &mut *self.err;
+        Ok(self.progress.aside(|| writeln!(err, "tollgate: {sentence}"))?)
+    }
+}
+
+impl Tally {
+    /// The last line, and what the run comes to.
+    fn tell(self, is_dry: bool, out: &mut dyn Write) -> io::Result<Verdict> {
+        let Self { differences, booked, unreadable, unresolved } = self;
+        match (is_dry, differences) {
+            (_, 0) if unreadable == 0 && unresolved == 0 => {
+                writeln!(out, "no differences: the books say what Stripe says")?;
+            }
+            (true, _) => writeln!(out, "differences: {differences}; nothing was booked")?,
+            (false, _) => writeln!(out, "differences: {differences}; events booked: {booked}")?,
+        }
+        let is_fine = unreadable == 0 && unresolved == 0 && !(is_dry && differences > 0);
+        Ok(if is_fine { Verdict::Done } else { Verdict::Failed })
+    }
+}

@@ -1,0 +1,310 @@
+//! `tollgate reconcile` with the real binary and a stub of Stripe's API: what was missed while the node was down is
+//! booked once, and the books are then what they would have been.
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+use tollgate::clock;
+use tollgate_loadtest::stripe_api::StripeApi;
+
+use crate::{
+    deliveries::{event, purchase},
+    process::{Node, Site},
+    stripe_api::KEY,
+};
+
+const CARD: &str = "ic_1";
+/// Every authorization of the story.
+const AUTHORIZATIONS: [&str; 5] =
+    ["iauth_old", "iauth_captured", "iauth_lowered", "iauth_forced", "iauth_refused"];
+
+fn now() -> i64 {
+    clock::now().as_seconds()
+}
+
+/// An authorization as the API has it.
+fn authorization(id: &str, amount: i64, approved: bool, status: &str, created: i64) -> Value {
+    let mut object = event("authorization-created-approved")["data"]["object"].take();
+    object["id"] = json!(id);
+    object["card"] = json!({"id": CARD, "currency": "usd"});
+    object["amount"] = json!(amount);
+    object["currency"] = json!("usd");
+    object["approved"] = json!(approved);
+    object["status"] = json!(status);
+    object["created"] = json!(created);
+    let reason = if approved { "webhook_approved" } else { "webhook_declined" };
+    object["request_history"] =
+        json!([{"amount": amount, "approved": approved, "created": created, "reason": reason}]);
+    object
+}
+
+fn transaction(id: &str, authorization: Option<&str>, amount: i64) -> Value {
+    let mut object = event("transaction-created-capture")["data"]["object"].take();
+    object["id"] = json!(id);
+    object["card"] = json!(CARD);
+    object["authorization"] = json!(authorization);
+    object["amount"] = json!(amount);
+    object["currency"] = json!("usd");
+    object["type"] = json!(if amount < 0 { "capture" } else { "refund" });
+    object["created"] = json!(now());
+    object
+}
+
+/// An object as the event that tells of it.
+fn told(event_type: &str, object: &Value) -> Value {
+    json!({
+        "id": format!("evt_{}_{event_type}", object["id"].as_str().unwrap()), "object": "event",
+        "created": now(), "livemode": false, "type": event_type, "data": {"object": object},
+    })
+}
+
+/// What happened at Stripe: the objects as they are, and the events that told of it.
+fn happened() -> (Vec<Value>, Vec<Value>) {
+    // The old one was made long before, by the fixture's clock: only its event says that it changed.
+    let old = authorization("iauth_old", 5_000, true, "reversed", 1_785_500_000);
+    let capture = transaction("ipi_capture", Some("iauth_captured"), -12_000);
+    let refund = transaction("ipi_refund", Some("iauth_captured"), 2_000);
+    let mut captured = authorization("iauth_captured", 10_000, true, "closed", now() - 100);
+    captured["transactions"] = json!([capture, refund]);
+    let lowered = authorization("iauth_lowered", 3_000, true, "pending", now() - 90);
+    let mut forced = authorization("iauth_forced", 4_000, true, "pending", now() - 80);
+    forced["request_history"][0]["reason"] = json!("network_fallback");
+    let refused = authorization("iauth_refused", 700, false, "closed", now() - 70);
+    let unlinked = transaction("ipi_forced", None, -1_500);
+    let updated = "issuing_authorization.updated";
+    let events = vec![
+        told(updated, &old),
+        told(updated, &captured),
+        told(updated, &lowered),
+        told("issuing_authorization.created", &forced),
+        told("issuing_authorization.created", &refused),
+        told("issuing_transaction.created", &capture),
+        told("issuing_transaction.created", &refund),
+        told("issuing_transaction.created", &unlinked),
+    ];
+    (vec![old, captured, lowered, forced, refused, capture, refund, unlinked], events)
+}
+
+/// A node has answered three purchases; then it was down while the rest happened.
+struct Story {
+    site: Site,
+    stub: StripeApi,
+    events: Vec<Value>,
+}
+
+impl Story {
+    async fn begin() -> Self {
+        let stub = StripeApi::start(KEY).await.unwrap();
+        let site = Site::new(&[("STRIPE_API_KEY", KEY), ("STRIPE_API_BASE", &stub.base_url())]);
+        let node = site.start().await;
+        Self::ask(&node).await;
+        node.stop().await;
+        let (objects, events) = happened();
+        objects.into_iter().chain(events.clone()).for_each(|object| stub.put(object).unwrap());
+        Self { site, stub, events }
+    }
+
+    async fn ask(node: &Node) {
+        for (id, amount) in [("iauth_old", 5_000), ("iauth_captured", 10_000), ("iauth_lowered", 6_000)] {
+            assert_eq!(node.deliver(&purchase(CARD, id, amount)).await.status, 200);
+        }
+    }
+
+    async fn reconcile(&self, more: &[&str]) -> Ran {
+        let arguments = [&["reconcile", "--since", "24h"], more].concat();
+        Ran::of(&self.site.run(&arguments, &[]).await)
+    }
+
+    /// What the books say, read from a node that runs for that long.
+    async fn books(&self) -> Value {
+        let node = self.site.start().await;
+        let books = books(&node).await;
+        node.stop().await;
+        books
+    }
+}
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn of(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let ran = Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) };
+        assert!(!ran.out.contains(KEY) && !ran.err.contains(KEY), "the key is shown");
+        assert!(!ran.err.contains('\u{1b}'), "a bar without a terminal: {}", ran.err);
+        ran
+    }
+
+    #[track_caller]
+    fn expect(&self, code: i32, last_line: &str) {
+        let Self { out, err, .. } = self;
+        assert_eq!((self.code, out.lines().last()), (Some(code), Some(last_line)), "{out}\n{err}");
+    }
+}
+
+/// All that must be equal: each authorization, the card's windows and what belongs to no authorization.
+async fn books(node: &Node) -> Value {
+    let mut books = json!({});
+    for id in AUTHORIZATIONS {
+        let response = node.get(&format!("/v1/authorizations/{id}")).await;
+        let full = if response.status == 200 { response.json() } else { Value::Null };
+        for field in ["status", "approved", "held", "captured", "refunded", "overrun", "transactions"] {
+            books[id][field] = full[field].clone();
+        }
+    }
+    let card = node.card(CARD).await;
+    books["card"] = json!([card["limits"], card["unlinked"]]);
+    books
+}
+
+async fn version(site: &Site) -> Value {
+    let node = site.start().await;
+    let version = node.card(CARD).await["version"].clone();
+    node.stop().await;
+    version
+}
+
+#[tokio::test]
+async fn what_was_missed_is_booked_as_if_the_events_had_come() {
+    let story = Story::begin().await;
+    let ran = story.reconcile(&[]).await;
+    ran.expect(0, "differences: 10; events booked: 8");
+    assert!(
+        ran.err.contains("4 authorizations read") && ran.err.contains("3 transactions read"),
+        "{}",
+        ran.err
+    );
+
+    // Another node hears the events themselves.
+    let other = Site::new(&[]);
+    let node = other.start().await;
+    Story::ask(&node).await;
+    for event in &story.events {
+        assert_eq!(node.deliver(event.to_string().as_bytes()).await.status, 200);
+    }
+    let expected = books(&node).await;
+    assert_eq!(expected["iauth_captured"]["captured"], 12_000);
+    assert_eq!(expected["iauth_old"]["status"], "reversed");
+    assert_eq!(expected["iauth_lowered"]["held"], 3_000);
+    assert_eq!(expected["card"][1].as_array().unwrap().len(), 1);
+    assert_eq!(story.books().await, expected);
+}
+
+#[tokio::test]
+async fn a_second_run_finds_nothing_and_writes_nothing() {
+    let story = Story::begin().await;
+    story.reconcile(&[]).await.expect(0, "differences: 10; events booked: 8");
+    let (books, version_before) = (story.books().await, version(&story.site).await);
+    story.reconcile(&[]).await.expect(0, "no differences: the books say what Stripe says");
+    assert_eq!(story.books().await, books);
+    assert_eq!(version(&story.site).await, version_before);
+
+    // The events come late: nothing changes either.
+    let node = story.site.start().await;
+    for event in &story.events {
+        assert_eq!(node.deliver(event.to_string().as_bytes()).await.status, 200);
+    }
+    assert_eq!(self::books(&node).await, books);
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_the_differences_and_changes_nothing() {
+    let story = Story::begin().await;
+    let (books, version_before) = (story.books().await, version(&story.site).await);
+    let ran = story.reconcile(&["--dry-run"]).await;
+    ran.expect(1, "differences: 10; nothing was booked");
+    let rows: Vec<Vec<&str>> = ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["authorization", "field", "ours", "stripe's"]);
+    for row in [
+        &["iauth_old", "status", "pending", "reversed"][..],
+        &["iauth_old", "held", "5000", "0"],
+        &["iauth_captured", "ipi_capture", "unknown", "capture", "-12000"],
+        &["iauth_lowered", "held", "6000", "3000"],
+        &["iauth_forced", "authorization", "unknown", "pending", "approved", "4000"],
+        &["none", "ipi_forced", "unknown", "capture", "-1500"],
+    ] {
+        assert!(rows.iter().any(|found| found == row), "{row:?} is not in\n{}", ran.out);
+    }
+    assert_eq!((story.books().await, version(&story.site).await), (books, version_before));
+    story.reconcile(&[]).await.expect(0, "differences: 10; events booked: 8");
+    story.reconcile(&["--dry-run"]).await.expect(0, "no differences: the books say what Stripe says");
+}
+
+#[tokio::test]
+async fn a_running_node_is_told_over_its_own_ports() {
+    let mut story = Story::begin().await;
+    story.site.set("TOLLGATE_ADMIN_TOKEN", "operators-only-0123456789");
+    let mut node = story.site.start().await;
+    node.token = Some("operators-only-0123456789".to_owned());
+    let (webhook, admin) = (node.webhook.to_string(), node.admin.to_string());
+    let here = [("TOLLGATE_LISTEN", webhook.as_str()), ("TOLLGATE_ADMIN_LISTEN", admin.as_str())];
+    let arguments = ["reconcile", "--since", "24h"];
+    let ran = Ran::of(&story.site.run(&arguments, &here).await);
+    ran.expect(0, "differences: 10; events booked: 8");
+    assert_eq!(node.authorization("iauth_captured").await["captured"], 12_000);
+    let verified = r#"tollgate_webhook_requests_total{event="issuing_transaction.created",result="booked"}"#;
+    assert_eq!(node.metric(verified).await.to_string(), "3");
+
+    // Without the way to it, nothing is guessed.
+    let lost = Ran::of(&story.site.run(&arguments, &[]).await);
+    assert_eq!(lost.code, Some(69), "{}", lost.err);
+    assert!(lost.err.contains("TOLLGATE_LISTEN is needed to reach it"), "{}", lost.err);
+    let secret = [here[0], here[1], ("STRIPE_WEBHOOK_SECRET", "whsec_of_another")];
+    story.stub.put(authorization("iauth_new", 100, true, "pending", now())).unwrap();
+    let stranger = Ran::of(&story.site.run(&arguments, &secret).await);
+    assert!(stranger.code == Some(69) && stranger.err.contains("(bad_signature)"), "{}", stranger.err);
+}
+
+#[tokio::test]
+async fn a_correction_takes_the_place_of_what_is_booked() {
+    let story = Story::begin().await;
+    story.reconcile(&[]).await.expect(0, "differences: 10; events booked: 8");
+    story.stub.put(transaction("ipi_forced", None, -1_800)).unwrap();
+    story.reconcile(&[]).await.expect(0, "differences: 1; events booked: 1");
+    assert_eq!(
+        story.books().await["card"][1],
+        json!([{"id": "ipi_forced", "type": "capture", "amount": -1_800}])
+    );
+}
+
+#[tokio::test]
+async fn one_card_alone_is_read() {
+    let story = Story::begin().await;
+    story
+        .reconcile(&["--card", "ic_other"])
+        .await
+        .expect(0, "no differences: the books say what Stripe says");
+    story.reconcile(&["--card", CARD]).await.expect(0, "differences: 10; events booked: 8");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_told_and_the_rest_is_booked() {
+    let story = Story::begin().await;
+    let mut odd = authorization("iauth_odd", 100, true, "pending", now());
+    odd["status"] = json!("elsewhere");
+    story.stub.put(odd).unwrap();
+    let ran = story.reconcile(&[]).await;
+    ran.expect(1, "differences: 10; events booked: 8");
+    assert!(
+        ran.err.contains("iauth_odd cannot be booked: expected a known `data.object.status`"),
+        "{}",
+        ran.err
+    );
+}
+
+#[tokio::test]
+async fn what_stops_a_run_says_what_to_do() {
+    let mut story = Story::begin().await;
+    story.site.set("STRIPE_API_KEY", "sk_test_wrong");
+    let ran = story.reconcile(&[]).await;
+    assert_eq!(ran.code, Some(69), "{}", ran.err);
+    assert!(ran.err.contains("Stripe refused the API key (401)") && !ran.err.contains("sk_test_wrong"));
+    story.site.unset("STRIPE_API_KEY");
+    let ran = story.reconcile(&[]).await;
+    assert!(ran.code == Some(78) && ran.err.contains("expected STRIPE_API_KEY"), "{}", ran.err);
+}
