@@ -34,10 +34,6 @@ use crate::{
     server::{Batches, Journal, Process},
 };
 
-/// The allocator of the node: the bare server shall not pay more for its memory than the node does.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The node, as it was built with this benchmark.
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 /// How many connections the generator keeps open.
@@ -116,7 +112,7 @@ impl Subject {
         Sample {
             cpu_us: cpu.as_secs_f64() * 1e6 / events.len() as f64,
             rate: events.len() as f64 / load.took.as_secs_f64(),
-            generator_share: load.generator_cpu.as_secs_f64() / load.took.as_secs_f64(),
+            generator_share: 1.0 - load.idle.as_secs_f64() / load.took.as_secs_f64(),
         }
     }
 }

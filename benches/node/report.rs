@@ -69,7 +69,7 @@ pub(crate) fn setup(writer: &Writer, cards: usize, connections: usize) {
     };
     println!("commit      {}", output("git", &["describe", "--always", "--dirty"]));
     println!("build       {build}, {}", output("rustc", &["--version"]));
-    println!("allocator   mimalloc, in both servers");
+    println!("allocator   mimalloc in the node, the system's in the bare server");
     println!("cpu         {}", first_line("/proc/cpuinfo", "model name"));
     println!("kernel      {}", first_line("/proc/sys/kernel/osrelease", ""));
     println!("threads     {pinning}");

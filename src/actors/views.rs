@@ -185,7 +185,8 @@ impl Directory {
             amount: record.hold(),
             since: record.since(),
         });
-        let holds = holds.collect();
+        let mut holds: Vec<HoldView> = holds.collect();
+        holds.sort_by(|a, b| (a.since, a.authorization.as_str()).cmp(&(b.since, b.authorization.as_str())));
         let unlinked = card.unlinked.iter().map(|(id, one)| (id.clone(), one.transaction.clone())).collect();
         let mut recent = decisions(&shared.load(&account, Reach::Last(RECENT_ENTRIES)).await?, None)?;
         recent.reverse();

@@ -1,6 +1,11 @@
 //! The ids that Stripe gives to things. Opaque text: compared, never taken apart.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use super::request::Question;
 
@@ -17,10 +22,7 @@ macro_rules! id {
             /// Takes `text` as an id if it can be one: 1 to 255 visible ASCII characters.
             #[must_use]
             pub fn new(text: &str) -> Option<Self> {
-                let usable = !text.is_empty()
-                    && text.len() <= ID_BYTES_MAX
-                    && text.bytes().all(|byte| byte.is_ascii_graphic());
-                usable.then(|| Self(text.into()))
+                is_usable(text).then(|| Self(text.into()))
             }
 
             /// The id as Stripe wrote it.
@@ -59,10 +61,6 @@ id! {
     CardholderId
 }
 id! {
-    /// An authorization, the same through all its increments: `iauth_…`.
-    AuthorizationId
-}
-id! {
     /// One event that Stripe sent: `evt_…`. A repeated delivery carries the same id.
     EventId
 }
@@ -85,6 +83,52 @@ id! {
     Account
 }
 
+/// An authorization, the same through all its increments: `iauth_…`.
+///
+/// Equal texts are equal ids; their order is that of a hash, which is the same everywhere and says nothing. With each
+/// question a card's books look for an id among many: the hashes lie side by side, the texts all over the memory.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AuthorizationId {
+    hash: u64,
+    text: Arc<str>,
+}
+
+impl AuthorizationId {
+    /// Takes `text` as an id if it can be one: 1 to 255 visible ASCII characters.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        is_usable(text).then(|| Self { hash: fnv(FNV_EMPTY, text.bytes()), text: text.into() })
+    }
+
+    /// The id as Stripe wrote it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Hash for AuthorizationId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl fmt::Display for AuthorizationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for AuthorizationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn is_usable(text: &str) -> bool {
+    !text.is_empty() && text.len() <= ID_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 impl From<&CardId> for Account {
     fn from(card: &CardId) -> Self {
         Self(Arc::clone(&card.0))
@@ -93,7 +137,7 @@ impl From<&CardId> for Account {
 
 impl From<&AuthorizationId> for Account {
     fn from(authorization: &AuthorizationId) -> Self {
-        Self(Arc::clone(&authorization.0))
+        Self(Arc::clone(&authorization.text))
     }
 }
 
@@ -106,9 +150,9 @@ impl DecisionId {
     /// The decision on this question about this authorization: FNV-1a over both, mixed once more.
     #[must_use]
     pub fn of(authorization: &AuthorizationId, question: Question) -> Self {
-        let text = authorization.as_str().bytes();
         let numbers = question.history_entries.to_le_bytes().into_iter().chain(question.amount.to_le_bytes());
-        Self(hash(text.chain([0]).chain(numbers)))
+        // On from the hash of the text.
+        Self(mixed(fnv(authorization.hash, [0].into_iter().chain(numbers))))
     }
 
     /// Reads what [`fmt::Display`] wrote: `dec_` and 16 lower-case hexadecimal digits.
@@ -122,9 +166,17 @@ impl DecisionId {
 
 /// The same number for the same bytes, on every node and in every build: FNV-1a, mixed once more.
 pub(super) fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    mixed(fnv(FNV_EMPTY, bytes))
+}
+
+const FNV_EMPTY: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, on from the hash of what came before.
+fn fnv(before: u64, bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(before, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+const fn mixed(hash: u64) -> u64 {
     let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^ (mixed >> 29)
 }

@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// Changes when the tables or the hash of an authorization change: an index of another format is made again.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// So many entries (as a power of two) share one part of the table of authorizations. A part is small enough that a
 /// batch of insertions meets each of its pages several times, whatever the age of the journal.
-const PART_BITS: u32 = 20;
+const PART_BITS: u32 = 18;
 
 const TABLES: &str = "
     CREATE TABLE about (journal TEXT NOT NULL, format INTEGER NOT NULL) STRICT;
@@ -166,7 +166,7 @@ impl Lookup {
     }
 
     /// The indexed entries that may speak of the authorization with this hash, oldest first. One small search for
-    /// each part: a hundred of them for a hundred million entries.
+    /// each part: four hundred of them for a hundred million entries.
     pub(super) fn lsns(&self, hash: i64) -> rusqlite::Result<Vec<u64>> {
         let last: Option<i64> = self
             .connection
