@@ -56,6 +56,8 @@ pub(crate) struct Scale {
     cards: usize,
     open_loop: Duration,
     memory_cards: usize,
+    /// How long a node's memory must not have fallen.
+    memory_settles: Duration,
     parts: Vec<String>,
     /// Another build of the node, measured in the same rounds.
     other: Option<String>,
@@ -207,12 +209,12 @@ fn memory(scale: &Scale, writer: &mut Writer) {
         let warm = writer.write(scale.memory_cards, Cards::Many(CONNECTIONS));
         check("warm-up", &generator::run(process.webhook, &warm, CONNECTIONS, Pace::AsFastAsAnswered), &warm);
     }
-    let before = process.settled_memory();
+    let before = process.settled_memory(scale.memory_settles);
     for _ in 0..PURCHASES {
         let events = writer.write(scale.memory_cards, Cards::EachOnce(scale.memory_cards));
         let load = generator::run(process.webhook, &events, CONNECTIONS, Pace::AsFastAsAnswered);
         check("cards", &load, &events);
     }
-    let after = process.settled_memory();
+    let after = process.settled_memory(scale.memory_settles);
     report::memory(before, after, scale.memory_cards, PURCHASES);
 }

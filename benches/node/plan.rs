@@ -55,6 +55,7 @@ fn full() -> Scale {
         cards: 10_000,
         open_loop: Duration::from_secs(4),
         memory_cards: 20_000,
+        memory_settles: Duration::from_secs(13),
         parts: Vec::new(),
         other: None,
     }
@@ -68,6 +69,7 @@ fn tiny() -> Scale {
         cards: 50,
         open_loop: Duration::from_millis(200),
         memory_cards: 64,
+        memory_settles: Duration::ZERO,
         parts: Vec::new(),
         other: None,
     }

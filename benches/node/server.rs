@@ -113,17 +113,18 @@ impl Process {
         }
     }
 
-    /// Resident bytes, when they have stopped falling: the journal indexes, and the allocator gives back.
-    pub(crate) fn settled_memory(&self) -> u64 {
+    /// Resident bytes, when they have stopped falling: the journal indexes, cards that nobody asks about let go of their
+    /// actors after ten seconds, and the allocator gives back.
+    pub(crate) fn settled_memory(&self, same_for: Duration) -> u64 {
         const LOOK_EVERY: Duration = Duration::from_secs(1);
-        const SAME_FOR: u32 = 4;
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let (mut lowest, mut same) = (u64::MAX, 0);
-        while same < SAME_FOR && Instant::now() < deadline {
-            let now = self.resident_bytes();
-            same = if now >= lowest { same + 1 } else { 0 };
-            lowest = lowest.min(now);
+        let start = Instant::now();
+        let (mut lowest, mut since) = (self.resident_bytes(), start);
+        while since.elapsed() < same_for && start.elapsed() < 5 * same_for {
             thread::sleep(LOOK_EVERY);
+            let now = self.resident_bytes();
+            if now < lowest {
+                (lowest, since) = (now, Instant::now());
+            }
         }
         lowest
     }
