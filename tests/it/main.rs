@@ -27,7 +27,11 @@ mod lifecycle;
 #[cfg(test)]
 mod deliveries;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod process;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod node;
 #[cfg(test)]

@@ -4,23 +4,21 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
-    thread,
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{sync::watch, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     client::{Client, Response, request},
     deliveries::{SECRET, signed},
+    log::Log,
 };
 
 /// Nothing here takes this long: a test that waits in vain fails instead of hanging.
@@ -291,44 +289,4 @@ impl Node {
 /// The result of `work`, which must not take for ever.
 pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not in time: {what}"))
-}
-
-/// The lines of a process's standard error, as they come.
-struct Log {
-    lines: Arc<Mutex<Vec<String>>>,
-    /// How many there are; closed at the end.
-    count: watch::Receiver<usize>,
-}
-
-impl Log {
-    fn of(stderr: impl Read + Send + 'static) -> Self {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (told, count) = watch::channel(0);
-        let written = Arc::clone(&lines);
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines() {
-                let Ok(line) = line else { break };
-                let mut lines = written.lock().unwrap();
-                lines.push(line);
-                told.send_replace(lines.len());
-            }
-        });
-        Self { lines, count }
-    }
-
-    /// The line at this place, or nothing if the log ends before.
-    async fn line(&self, place: usize) -> Option<String> {
-        // An error is the end; the lines before it count.
-        let _ = self.count.clone().wait_for(|count| *count > place).await;
-        self.lines.lock().unwrap().get(place).cloned()
-    }
-
-    async fn end(&self) {
-        let mut count = self.count.clone();
-        while count.changed().await.is_ok() {}
-    }
-
-    fn text(&self) -> String {
-        self.lines.lock().unwrap().join("\n")
-    }
 }
