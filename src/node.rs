@@ -12,13 +12,15 @@ use tokio::{
 use crate::{
     actors::{Directory, Parts},
     clock,
-    cluster::Cluster,
+    cluster::{Cluster, Membership},
     config::{LoadError, PolicySource, PolicyWatch, Reload, Settings, poke_on_hangup},
     domain::Policy,
     http::{self, Admin, Drain, Guard, Readiness, Unguarded, Webhook},
-    journal::{self, Committer, CommitterSettings, Fatal, Journal, Observer, OpenError},
+    journal::{self, Committer, CommitterSettings, Fatal, Journal, Location, Observer, OpenError},
     metrics::{self, Bound, Listener, Metrics},
 };
+
+pub use crate::cluster::NotJoined;
 
 /// A running node. Dropped, it stops without order; see [`Node::stop`].
 pub struct Node {
@@ -27,7 +29,9 @@ pub struct Node {
     readiness: Readiness,
     drain: Drain,
     drain_delay: Duration,
-    listeners: [JoinHandle<()>; 2],
+    listeners: Vec<JoinHandle<()>>,
+    /// None for a cluster of one.
+    membership: Option<Membership>,
     directory: Directory,
     journal: Arc<dyn Journal>,
     background: Vec<JoinHandle<()>>,
@@ -42,6 +46,9 @@ pub enum NotStarted {
     /// The policy file cannot be used.
     #[error(transparent)]
     Policy(#[from] LoadError),
+    /// The cluster does not take this node.
+    #[error(transparent)]
+    Cluster(#[from] NotJoined),
     /// Others could read the books.
     #[error(transparent)]
     Unguarded(#[from] Unguarded),
@@ -82,6 +89,10 @@ impl Node {
         let webhook_listener = listen("TOLLGATE_LISTEN", settings.http.listen).await?;
         let admin_listener = listen("TOLLGATE_ADMIN_LISTEN", settings.http.admin_listen).await?;
         let (webhook, admin) = (webhook_listener.local_addr()?, admin_listener.local_addr()?);
+        let peer_listener = match &settings.cluster.peers {
+            Some(peers) => Some(listen("TOLLGATE_PEER_LISTEN", peers.listen).await?),
+            None => None,
+        };
 
         let mut background = Vec::new();
         tell_capacities(&settings, &metrics);
@@ -104,21 +115,37 @@ impl Node {
         if settings.http.livemode.is_none() {
             settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;
         }
-        let cluster = Cluster::of_one(directory.clone(), &settings.node_id);
+        let (cluster, membership) =
+            join(&settings, directory.clone(), peer_listener.as_ref(), Arc::clone(&metrics)).await?;
         let (drain, stop) = Drain::new();
         let verifier = settings.stripe.verifier();
         let service =
             Webhook::new(cluster.clone(), verifier, Arc::clone(&metrics), &settings.http, &settings.stripe);
         let (bounds, admin_bounds) = (settings.http.bounds, settings.http.admin_bounds());
         let operators = Admin::new(cluster, guard, readiness.clone(), Arc::clone(&metrics));
+        let mut listeners = Vec::new();
+        if let Some(peer_listener) = peer_listener {
+            let (peers, told) = (service.for_peers(), Arc::clone(&metrics));
+            listeners.push(tokio::spawn(http::run_h2c(peer_listener, peers, bounds, told, stop.clone())));
+        }
         let told = Arc::clone(&metrics);
-        let listeners = [
+        listeners.extend([
             tokio::spawn(http::run(webhook_listener, Listener::Webhook, service, bounds, told, stop.clone())),
             tokio::spawn(http::run(admin_listener, Listener::Admin, operators, admin_bounds, metrics, stop)),
-        ];
+        ]);
         readiness.ready();
-        let drain_delay = settings.drain_delay;
-        Ok(Self { webhook, admin, readiness, drain, drain_delay, listeners, directory, journal, background })
+        Ok(Self {
+            webhook,
+            admin,
+            readiness,
+            drain,
+            drain_delay: settings.drain_delay,
+            listeners,
+            membership,
+            directory,
+            journal,
+            background,
+        })
     }
 
     /// Where the webhook is served.
@@ -160,6 +187,9 @@ impl Node {
             "draining: not ready any more, still answering"
         );
         tokio::time::sleep(self.drain_delay).await;
+        if let Some(membership) = self.membership {
+            membership.leave().await;
+        }
         self.drain.stop();
         for listener in self.listeners {
             // A listener's task that has failed has nothing in flight any more.
@@ -172,6 +202,26 @@ impl Node {
         self.journal.close().await;
         tracing::info!("everything answered is in the journal; good-bye");
     }
+}
+
+/// Joins the nodes that share the journal, if this is to be one of several.
+async fn join(
+    settings: &Settings,
+    directory: Directory,
+    listener: Option<&TcpListener>,
+    metrics: Arc<Metrics>,
+) -> Result<(Cluster, Option<Membership>), NotStarted> {
+    let (Some(peers), Some(listener), Location::Postgres(database)) =
+        (&settings.cluster.peers, listener, &settings.journal.location)
+    else {
+        return Ok((Cluster::of_one(directory, &settings.cluster, metrics), None));
+    };
+    let address = match &peers.address {
+        Some(address) => address.clone(),
+        None => listener.local_addr()?.to_string(),
+    };
+    let joined = Cluster::join(directory, &settings.cluster, address, database.clone(), metrics).await?;
+    Ok((joined.0, Some(joined.1)))
 }
 
 async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, NotStarted> {

@@ -60,7 +60,7 @@ pub(super) struct Ask {
     pub(super) arrival: Arrival,
     pub(super) route_us: u32,
     pub(super) queued_at: Instant,
-    pub(super) reply: oneshot::Sender<Result<Answer, Cause>>,
+    pub(super) reply: Reply,
 }
 
 /// An observation on its way.
@@ -241,9 +241,12 @@ impl Desk {
         self.leaving = None;
         let started = clock::instant();
         if ask.reply.is_closed() || started >= ask.arrival.deadline {
-            return Reply::Answer(ask.reply).give_up(Cause::Deadline);
+            return ask.reply.give_up(Cause::Deadline);
         }
         if let Some(answered) = self.card.answer_to(&ask.request) {
+            if looked == Looked::Not && self.may_be_voided_elsewhere(&ask.request) {
+                return self.look_up(Work::Ask(ask));
+            }
             self.shared.metrics.decisions.repeats.increment(1);
             let answer = answered.answer;
             return self.repeat(answer, *ask);
@@ -269,13 +272,21 @@ impl Desk {
         stages.get(Stage::Route).record(seconds(route_us));
         stages.get(Stage::Queue).record(seconds(decision.stages.queue_us));
         stages.get(Stage::Decide).record(seconds(decision.stages.decide_us));
-        self.record(Event::Decided(Box::new(Decided { request, decision })), Some(Reply::Answer(reply)));
+        self.record(Event::Decided(Box::new(Decided { request, decision })), Some(reply));
+    }
+
+    /// Whether another node may have stood in for an answer that these books have: nothing is appended for a repeated
+    /// question, so that nothing else would tell. What is still on its way from here will be told.
+    fn may_be_voided_elsewhere(&self, request: &AuthorizationRequest) -> bool {
+        let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
+        let is_unreleased =
+            in_flight.into_iter().chain([&self.next]).any(|batch| batch.place_of(request).is_some());
+        self.shared.settings.is_journal_shared && !is_unreleased
     }
 
     /// Answers a question that was answered before: at once if that answer is durable, else together with it.
     fn repeat(&mut self, answer: Answer, ask: Ask) {
         let Ask { request, reply, .. } = ask;
-        let reply = Reply::Answer(reply);
         if answer.source == Source::StandIn {
             // It left without being durable the first time.
             return reply.tell(answer);

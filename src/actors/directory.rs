@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     Arrival, Cause, NotBooked, Settings, StandIn,
+    batch::Reply,
     books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
     lease::{Lease, Occupant, Place, Slot},
@@ -65,6 +66,7 @@ pub(super) struct Shared {
     pub(super) unconfirmed: Unconfirmed,
     pub(super) slots: DashMap<Account, Slot>,
     pub(super) failures: DashMap<Account, Failures>,
+    pub(super) conflicts: AtomicU64,
     incarnations: AtomicU64,
     resident: AtomicUsize,
     in_flight: AtomicUsize,
@@ -96,6 +98,7 @@ impl Directory {
             metrics,
             slots: DashMap::new(),
             failures: DashMap::new(),
+            conflicts: AtomicU64::new(0),
             incarnations: AtomicU64::new(0),
             resident: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
@@ -108,26 +111,51 @@ impl Directory {
 
     /// Decides a request, or answers it by stand-in. The answer is there by the deadline of `arrival`.
     pub async fn ask(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
-        let shared = &self.shared;
         let request = Arc::new(request);
+        match self.decide(&request, arrival, Reply::Answer).await {
+            Ok(answer) => answer,
+            Err(cause) => self.shared.stand_in(&request, cause),
+        }
+    }
+
+    /// Decides a request that another node was asked, by the deadline of `arrival`. Standing in is left to that node:
+    /// of two that did, one would void what the other had answered.
+    ///
+    /// # Errors
+    /// Why there is no decision. One that turns durable later is found in the journal.
+    pub async fn ask_for_peer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+    ) -> Result<Answer, Cause> {
+        self.decide(&Arc::new(request), arrival, Reply::Peer).await
+    }
+
+    /// Answers without the books what the owner of the card cannot decide.
+    pub fn stand_in(&self, request: AuthorizationRequest, cause: Cause) -> Answer {
+        self.shared.stand_in(&Arc::new(request), cause)
+    }
+
+    async fn decide(
+        &self,
+        request: &Arc<AuthorizationRequest>,
+        arrival: Arrival,
+        asker: impl FnOnce(oneshot::Sender<Result<Answer, Cause>>) -> Reply,
+    ) -> Result<Answer, Cause> {
+        let shared = &self.shared;
         let routed_from = clock::instant();
         let Some(_permit) = Permit::take(shared) else {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
-            return shared.stand_in(&request, Cause::Overload);
+            return Err(Cause::Overload);
         };
         let (reply, answer) = oneshot::channel();
         let message = |queued_at: Instant| {
             let route_us = micros(queued_at.duration_since(routed_from));
-            let request = Arc::clone(&request);
+            let (request, reply) = (Arc::clone(request), asker(reply));
             Message::Ask(Box::new(Ask { request, arrival, route_us, queued_at, reply }))
         };
-        if let Err(cause) = shared.send(&request.account(), Bound::CardQueue, message) {
-            return shared.stand_in(&request, cause);
-        }
-        match within(arrival.deadline, answer).await {
-            Ok(answer) => answer,
-            Err(cause) => shared.stand_in(&request, cause),
-        }
+        shared.send(&request.account(), Bound::CardQueue, message)?;
+        within(arrival.deadline, answer).await
     }
 
     /// Books what Stripe says.
@@ -151,6 +179,12 @@ impl Directory {
     #[must_use]
     pub fn mirrors_stripe_controls(&self) -> bool {
         self.shared.policy.borrow().mirrors_stripe_controls()
+    }
+
+    /// How many appends have lost their place to another writer.
+    #[must_use]
+    pub fn conflicts(&self) -> u64 {
+        self.shared.conflicts.load(Ordering::Relaxed)
     }
 
     /// Cards in memory.

@@ -41,6 +41,9 @@ pub trait Books: Send + Sync + 'static {
 
     /// `GET /v1/unconfirmed`.
     fn unconfirmed(&self) -> Vec<u8>;
+
+    /// `GET /v1/node`.
+    fn node(&self) -> Vec<u8>;
 }
 
 /// The books cannot be read now.
@@ -87,6 +90,7 @@ impl<B: Books> Admin<B> {
                 None => (Ok(None), "authorization"),
             },
             None if question == "unconfirmed" => return json(StatusCode::OK, self.books.unconfirmed()),
+            None if question == "node" => return json(StatusCode::OK, self.books.node()),
             _ => return unknown_path(),
         };
         match found {
@@ -130,7 +134,7 @@ impl<B: Books> Respond for Admin<B> {
 
 fn unknown_path() -> Reply {
     let message = "nothing is served here; there are /livez, /readyz, /metrics, /v1/cards/{id}, \
-                   /v1/authorizations/{id} and /v1/unconfirmed";
+                   /v1/authorizations/{id}, /v1/unconfirmed and /v1/node";
     error(StatusCode::NOT_FOUND, "not_found", message)
 }
 

@@ -57,6 +57,15 @@ pub enum Location {
 }
 
 impl Location {
+    /// Whether several nodes may write to it at the same time.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        match self {
+            Self::Postgres(_) => true,
+            Self::Sqlite(_) | Self::Memory => false,
+        }
+    }
+
     /// Whether another process may find what this one has written.
     #[must_use]
     pub const fn outlives_its_process(&self) -> bool {

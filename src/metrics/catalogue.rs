@@ -1,8 +1,8 @@
 //! Every metric, declared once: name, type, unit, labels, meaning, and what good looks like.
 
 use super::label::{
-    Agrees, Bound, Cut, Done, JournalFailure, Label, Listener, Passivation, Reload, Route, STRIPE_REASONS,
-    SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
+    Agrees, Bound, Cut, Done, Forward, JournalFailure, Label, Listener, Passivation, Reload, Route,
+    STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 
 /// One metric with all its series.
@@ -165,6 +165,10 @@ families! {
         "answers to authorization requests, repeated ones included, by how they went to Stripe", "`fallback`: 0";
     STAGE_DURATION = Histogram Seconds "tollgate_stage_duration_seconds" ["stage": here::<Stage>()]
         "each part of a request's walk", "`commit` is the longest, a few milliseconds";
+    FORWARDS = Counter Count "tollgate_forwards_total" ["result": here::<Forward>()]
+        "requests that were forwarded to the node that owns the card; what it did not answer was decided here", "`answered` only, but for a moment when a node goes";
+    MEMBERS = Gauge Count "tollgate_members" []
+        "nodes that this one believes to be alive, itself included", "the number of nodes that you run, and the same on every node";
     REPEATS = Counter Count "tollgate_repeated_questions_total" []
         "questions that were answered before and got the same answer again", "few";
     STRIPE_OUTCOMES = Counter Count "tollgate_stripe_outcomes_total" ["reason": Values::Here(STRIPE_REASONS), "agrees": here::<Agrees>()]

@@ -19,10 +19,10 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("demo", &["cli", "config", "node", "stripe", "domain", "log", "clock"]),
     ("cli", &["config", "node", "stripe", "domain", "log", "clock"]),
     ("node", &["config", "http", "cluster", "actors", "journal", "domain", "metrics", "clock"]),
-    ("config", &["http", "stripe", "actors", "journal", "domain", "log"]),
+    ("config", &["http", "stripe", "cluster", "actors", "journal", "domain", "log"]),
     ("http", &["stripe", "cluster", "domain", "metrics", "log", "clock"]),
     ("stripe", &["domain", "clock"]),
-    ("cluster", &["actors", "domain"]),
+    ("cluster", &["actors", "domain", "metrics", "clock"]),
     ("actors", &["journal", "domain", "metrics", "clock"]),
     ("journal", &["domain", "clock"]),
     ("domain", &[]),
@@ -32,13 +32,13 @@ const ROOMS: [(&str, &[&str]); 15] = [
 ];
 
 /// Libraries that decide how a room works, and the rooms that may name them.
-const LIBRARIES: [(&str, &[&str]); 14] = [
+const LIBRARIES: [(&str, &[&str]); 15] = [
     ("clap", &["cli", "main"]),
     ("serde_saphyr", &["config"]),
     ("schemars", &["config"]),
-    ("hyper", &["demo", "reconcile", "http", "stripe"]),
-    ("hyper_util", &["demo", "reconcile", "http", "stripe"]),
-    ("http_body_util", &["demo", "reconcile", "http", "stripe"]),
+    ("hyper", &["demo", "reconcile", "http", "cluster", "stripe"]),
+    ("hyper_util", &["demo", "reconcile", "http", "cluster", "stripe"]),
+    ("http_body_util", &["demo", "reconcile", "http", "cluster", "stripe"]),
     ("hyper_rustls", &["stripe"]),
     ("rustls", &["stripe"]),
     ("indicatif", &["reconcile"]),
@@ -46,6 +46,7 @@ const LIBRARIES: [(&str, &[&str]); 14] = [
     ("ractor", &["actors"]),
     ("dashmap", &["actors"]),
     ("rusqlite", &["journal"]),
+    ("tokio_postgres", &["cluster"]),
     ("metrics_exporter_prometheus", &["metrics"]),
 ];
 

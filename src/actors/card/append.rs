@@ -1,7 +1,7 @@
 //! The append: what a card has decided goes to the committer, one append at a time; when it is durable, the replies
 //! are let out.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{Cause, Desk, InFlight, seconds};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         micros,
     },
     clock,
-    domain::{AuthorizationRequest, Decided, Event, Source},
+    domain::{Answer, AuthorizationRequest, Decided, Event, Source},
     journal::{Append, EntryId, Head, Outcome, record},
     metrics::{JournalFailure, Stage},
 };
@@ -105,6 +105,7 @@ impl Desk {
                 }
             }
             Outcome::Conflict | Outcome::Unknown => {
+                self.shared.conflicts.fetch_add(1, Ordering::Relaxed);
                 self.shared.metrics.journal.conflicts.increment(1);
                 self.in_flight = Some(in_flight);
                 self.reconcile(id);
@@ -126,14 +127,15 @@ impl Desk {
         let mut told: Vec<Option<bool>> = vec![None; events.len()];
         for waiting in waiting {
             let is_told = match (waiting.reply, events.get(waiting.event).and_then(decided_in)) {
-                (Reply::Answer(reply), Some(decided)) => {
-                    let current = self.card.answer_to(&decided.request).map(|answered| answered.answer);
-                    let own = || decided.decision.answer(decided.request.is_amount_controllable);
-                    reply.send(Ok(current.unwrap_or_else(own))).is_ok()
+                (Reply::Answer(reply), Some(decided)) => reply.send(Ok(self.current(decided))).is_ok(),
+                // It may have stopped waiting, and then finds this in the journal: no reason to void it.
+                (Reply::Peer(reply), Some(decided)) => {
+                    let _ = reply.send(Ok(self.current(decided)));
+                    true
                 }
                 (Reply::Booked(reply), _) => reply.send(Ok(())).is_ok(),
                 (Reply::StoodIn(_), _) => true,
-                (reply @ Reply::Answer(_), None) => {
+                (reply @ (Reply::Answer(_) | Reply::Peer(_)), None) => {
                     reply.give_up(Cause::Journal);
                     false
                 }
@@ -152,6 +154,12 @@ impl Desk {
                 (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_), _) => {}
             }
         }
+    }
+
+    /// The answer to this question as the books have it now.
+    fn current(&self, decided: &Decided) -> Answer {
+        let current = self.card.answer_to(&decided.request).map(|answered| answered.answer);
+        current.unwrap_or_else(|| decided.decision.answer(decided.request.is_amount_controllable))
     }
 
     /// Books the stand-in's answer in place of a decision that came too late.

@@ -200,11 +200,40 @@ fn an_admin_port_that_others_can_reach_needs_a_token() {
 }
 
 #[test]
-fn cluster_settings_are_known_and_refused() {
-    check(
-        &[("TOLLGATE_PEER_LISTEN", "0.0.0.0:1"), ("TOLLGATE_PEER_ADDRESS", "h:1")],
-        &["needs the PostgreSQL journal, which this build does not have yet"; 2],
+fn a_cluster_needs_names_addresses_and_a_database() {
+    let [journal, listen] =
+        [("TOLLGATE_JOURNAL", "postgres://db/tollgate"), ("TOLLGATE_PEER_LISTEN", "10.0.0.5:4243")];
+    let [name, anywhere] = [("TOLLGATE_NODE_ID", "node-a"), ("TOLLGATE_PEER_LISTEN", "0.0.0.0:4243")];
+    let address = ("TOLLGATE_PEER_ADDRESS", "tollgate-a.internal:4243");
+    let settings = load(&[journal, name, anywhere, address]).unwrap().settings;
+    let peers = settings.cluster.peers.unwrap();
+    assert_eq!((peers.listen.port(), peers.address.as_deref()), (4_243, Some(address.1)));
+    assert_eq!(
+        (settings.cluster.node_id.as_str(), settings.cluster.forward_within.as_millis()),
+        ("node-a", 300)
     );
+    assert!(settings.actors.is_journal_shared);
+    let settings = load(&[journal, name, listen]).unwrap().settings;
+    assert_eq!(settings.cluster.peers.unwrap().address, None);
+    assert_eq!(
+        load(&[journal]).unwrap().settings.cluster.peers,
+        None,
+        "one node on PostgreSQL is no cluster"
+    );
+
+    check(&[name, listen], &["share a PostgreSQL journal, and sqlite:./data/tollgate.db is of one node"]);
+    check(&[journal, listen], &["needs a TOLLGATE_NODE_ID of its own"]);
+    check(&[journal, name, anywhere], &["set TOLLGATE_PEER_ADDRESS to its own address"]);
+    check(&[journal, name, address], &["without TOLLGATE_PEER_LISTEN"]);
+    check(
+        &[name, ("TOLLGATE_PEER_LISTEN", "here"), ("TOLLGATE_PEER_ADDRESS", "tollgate-a")],
+        &[
+            "TOLLGATE_PEER_LISTEN=here: expected an IP address",
+            "TOLLGATE_PEER_ADDRESS=tollgate-a",
+            "PostgreSQL",
+        ],
+    );
+    check(&[("TOLLGATE_FORWARD_WITHIN", "5s")], &["TOLLGATE_FORWARD_WITHIN=5s"]);
 }
 
 #[test]

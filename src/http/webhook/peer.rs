@@ -1,0 +1,80 @@
+//! What other nodes bring: Stripe's requests as they came, verified here once more, answered to the node and not to
+//! Stripe. Nothing is forwarded from here: there is at most one hop.
+
+use std::{sync::Arc, time::Duration};
+
+use hyper::{
+    HeaderMap, Request, StatusCode,
+    body::Incoming,
+    header::{HeaderName, HeaderValue},
+};
+
+use super::{
+    Desk,
+    door::{Admitted, Door},
+};
+use crate::{
+    clock::{self, Instant, timeout},
+    cluster::{Cause, HOP, NotBooked, PeerReply, WITHIN_MS},
+    http::{
+        reply::{error, json},
+        server::{Reply, Respond},
+    },
+    stripe::Incoming as Delivery,
+};
+
+/// Answers other nodes.
+pub struct PeerDoor<D> {
+    desk: D,
+    door: Arc<Door>,
+    /// However long the other node would wait.
+    within_max: Duration,
+}
+
+impl<D: Desk> PeerDoor<D> {
+    pub(super) const fn new(desk: D, door: Arc<Door>, within_max: Duration) -> Self {
+        Self { desk, door, within_max }
+    }
+
+    async fn reply(&self, request: Request<Incoming>, received: Instant, within: Duration) -> Reply {
+        let admitted = self.door.admit(request, received, within, self.desk.reading()).await;
+        let Admitted { delivery, arrival, .. } = match admitted {
+            Ok(admitted) => admitted,
+            Err(ending) => return ending.reply,
+        };
+        let reply = match delivery {
+            Delivery::Request(request) => match self.desk.answer_peer(*request, arrival).await {
+                Ok(answer) => PeerReply::Answer(answer),
+                Err(cause) => PeerReply::Undecided(cause),
+            },
+            Delivery::Observation(observation) => match self.desk.book_peer(*observation, arrival).await {
+                Ok(()) => PeerReply::Booked,
+                Err(NotBooked(cause)) => PeerReply::Undecided(cause),
+            },
+            // No node forwards what is not about a card; a version that does finds that it is not booked.
+            Delivery::Acknowledged { .. } => PeerReply::Undecided(Cause::Journal),
+        };
+        json(StatusCode::OK, reply.encode())
+    }
+}
+
+impl<D: Desk> Respond for PeerDoor<D> {
+    async fn respond(&self, request: Request<Incoming>) -> Reply {
+        let received = clock::instant();
+        let Some(within) = within(request.headers()) else {
+            let message = "expected a request that another node forwards, found none; Stripe and load balancers are \
+                           answered at TOLLGATE_LISTEN";
+            return error(StatusCode::BAD_REQUEST, "not_forwarded", message);
+        };
+        let within = within.min(self.within_max);
+        let replied = timeout(within, self.reply(request, received, within)).await;
+        replied.unwrap_or_else(|_| json(StatusCode::OK, PeerReply::Undecided(Cause::Deadline).encode()))
+    }
+}
+
+/// How long the node that forwards waits, if it is one.
+fn within(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(HeaderName::from_static(HOP))?;
+    let text = headers.get(HeaderName::from_static(WITHIN_MS)).map(HeaderValue::to_str)?.ok()?;
+    text.parse().ok().map(Duration::from_millis)
+}
