@@ -72,12 +72,9 @@ pub(super) fn log_filter(text: &str) -> Option<Filter> {
     text.parse().ok()
 }
 
-/// `sqlite:./data/tollgate.db` or `memory:`; other journals come with later builds.
+/// `sqlite:./data/tollgate.db`, `memory:` or `postgres://…`.
 pub(super) fn journal(text: &str) -> Option<Location> {
-    match text.parse().ok()? {
-        known @ (Location::Sqlite(_) | Location::Memory) => Some(known),
-        Location::Postgres(_) => None,
-    }
+    text.parse().ok()
 }
 
 /// `decline`, `approve:5000`, or one of them by cause: `overload=decline,deadline=approve:2000`. A cause is named once.

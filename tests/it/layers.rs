@@ -32,7 +32,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
 ];
 
 /// Libraries that decide how a room works, and the rooms that may name them.
-const LIBRARIES: [(&str, &[&str]); 14] = [
+const LIBRARIES: [(&str, &[&str]); 17] = [
     ("clap", &["cli", "main"]),
     ("serde_saphyr", &["config"]),
     ("schemars", &["config"]),
@@ -40,7 +40,10 @@ const LIBRARIES: [(&str, &[&str]); 14] = [
     ("hyper_util", &["demo", "reconcile", "http", "stripe"]),
     ("http_body_util", &["demo", "reconcile", "http", "stripe"]),
     ("hyper_rustls", &["stripe"]),
-    ("rustls", &["stripe"]),
+    ("rustls", &["stripe", "journal"]),
+    ("tokio_postgres", &["journal"]),
+    ("tokio_postgres_rustls", &["journal"]),
+    ("webpki_roots", &["journal"]),
     ("indicatif", &["reconcile"]),
     ("simd_json", &["stripe"]),
     ("ractor", &["actors"]),
