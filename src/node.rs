@@ -97,10 +97,12 @@ impl Node {
         let mut background = Vec::new();
         tell_capacities(&settings, &metrics);
         let readiness = Readiness::starting(Arc::clone(&metrics));
-        let journal = open_journal(settings.journal.clone()).await?;
+        let journal = journal::open(&settings.journal).await?;
         let policy = policy(settings.policy_source.clone(), &metrics, &mut background).await?;
-        let committer_settings =
-            CommitterSettings { batch_max: settings.journal.batch_max, ..CommitterSettings::default() };
+        let committer_settings = CommitterSettings {
+            batch_max: settings.journal.batch_max,
+            batches_in_flight_max: settings.journal.location.batches_in_flight_max(),
+        };
         let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(&metrics)));
         let parts = Parts {
             committer: Committer::new(Arc::clone(&journal), committer_settings, told),
@@ -220,18 +222,12 @@ async fn join(
         Some(address) => address.clone(),
         None => listener.local_addr()?.to_string(),
     };
-    let joined = Cluster::join(directory, &settings.cluster, address, database.clone(), metrics).await?;
+    let joined = Cluster::join(directory, &settings.cluster, address, database, metrics).await?;
     Ok((joined.0, Some(joined.1)))
 }
 
 async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, NotStarted> {
     TcpListener::bind(address).await.map_err(|cause| NotStarted::Listen { name, address, cause })
-}
-
-/// Opening reads and checks files: not on a thread that others need.
-async fn open_journal(settings: journal::Settings) -> Result<Arc<dyn Journal>, NotStarted> {
-    let opened = tokio::task::spawn_blocking(move || journal::open(&settings)).await;
-    Ok(opened.map_err(io::Error::other)??)
 }
 
 /// The policy in force, and the task that looks for a new one.

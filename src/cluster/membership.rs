@@ -8,11 +8,11 @@ use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
 };
-use tokio_postgres::Client;
 
 use super::view::{Member, View};
 use crate::{
     clock::{self, Instant, sleep, timeout},
+    journal::postgres::{Address, Session},
     metrics::Metrics,
 };
 
@@ -28,33 +28,25 @@ const BEAT_WITHIN: Duration = Duration::from_secs(1);
 /// How long a starting node waits for an earlier run of the same name to be dead: after a kill its row lives on.
 const CLAIM_WITHIN: Duration = Duration::from_secs(4);
 
-/// A heartbeat is worth nothing after a crash: it does not wait for the disk, nor for a standby.
-const TABLE: &str = "
-SET synchronous_commit = off;
-CREATE TABLE IF NOT EXISTS member (
-    node text PRIMARY KEY,
-    incarnation bigint NOT NULL,
-    address text NOT NULL,
-    version text NOT NULL,
-    beat_at timestamptz NOT NULL
-)";
+/// A heartbeat is worth nothing after a crash: it waits for no disk, and for no standby.
+const SETTINGS: &str = "SET synchronous_commit = off; SET statement_timeout = '1s'";
 
 /// Takes the name, or keeps it. No row: another run of this name is alive.
 const CLAIM: &str = "
-INSERT INTO member AS known (node, incarnation, address, version, beat_at)
+INSERT INTO tollgate.member AS known (node, incarnation, address, version, beat_at)
 VALUES ($1, $2, $3, $4, clock_timestamp())
 ON CONFLICT (node) DO UPDATE SET incarnation = excluded.incarnation, address = excluded.address,
     version = excluded.version, beat_at = excluded.beat_at
 WHERE known.incarnation = excluded.incarnation OR known.beat_at < clock_timestamp() - interval '2 seconds'";
 
 const LIVING: &str = "
-SELECT node, incarnation, address, version FROM member
+SELECT node, incarnation, address, version FROM tollgate.member
 WHERE beat_at >= clock_timestamp() - interval '2 seconds'";
 
-const LEAVE: &str = "DELETE FROM member WHERE node = $1 AND incarnation = $2";
+const LEAVE: &str = "DELETE FROM tollgate.member WHERE node = $1 AND incarnation = $2";
 
 /// What has not beaten for a day is not shown to anybody who looks into the table.
-const FORGET: &str = "DELETE FROM member WHERE beat_at < clock_timestamp() - interval '1 day'";
+const FORGET: &str = "DELETE FROM tollgate.member WHERE beat_at < clock_timestamp() - interval '1 day'";
 
 /// Why a node did not become a member.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +78,7 @@ pub struct Membership {
 
 impl Membership {
     pub(super) async fn join(
-        database: String,
+        database: &str,
         here: Member,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, watch::Receiver<Arc<View>>), NotJoined> {
@@ -113,11 +105,10 @@ enum Missed {
 
 /// What says that this node is there.
 struct Heart {
-    /// The journal's database. Never shown: there may be a password in it.
-    database: String,
+    database: Address,
     here: Member,
     /// A connection of its own: a heartbeat does not wait behind a batch.
-    client: Option<Client>,
+    session: Option<Session>,
     view: watch::Sender<Arc<View>>,
     heard: Instant,
     metrics: Arc<Metrics>,
@@ -127,13 +118,14 @@ struct Heart {
 impl Heart {
     /// Becomes a member, once no earlier run of the same name is alive.
     async fn join(
-        database: String,
+        database: &str,
         here: Member,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, watch::Receiver<Arc<View>>), NotJoined> {
+        let database = Address::new(database).map_err(|misfit| NotJoined::Unreachable(misfit.to_string()))?;
         let (view, seen) = watch::channel(Arc::default());
         let heard = clock::instant();
-        let mut heart = Self { database, here, client: None, view, heard, metrics, is_missing: false };
+        let mut heart = Self { database, here, session: None, view, heard, metrics, is_missing: false };
         let give_up_at = heard.checked_add(CLAIM_WITHIN).unwrap_or(heard);
         loop {
             let missed = match heart.beat().await {
@@ -180,7 +172,7 @@ impl Heart {
             }
             Err(missed) => {
                 if matches!(missed, Missed::Lost(_)) {
-                    self.client = None;
+                    self.session = None;
                 }
                 Err(missed)
             }
@@ -188,15 +180,11 @@ impl Heart {
     }
 
     async fn exchange(&mut self) -> Result<Vec<Member>, Missed> {
-        if self.client.as_ref().is_none_or(Client::is_closed) {
-            let (client, c) =
-                tokio_postgres::connect(&self.database, tokio_postgres::NoTls).await.map_err(lost)?;
-            tokio::spawn(c);
-            client.batch_execute(TABLE).await.map_err(lost)?;
-            client.execute(FORGET, &[]).await.map_err(lost)?;
-            self.client = Some(client);
-        }
-        let Some(client) = &self.client else { return Err(Missed::Lost("no connection".to_owned())) };
+        let session = match self.session.take_if(|session| !session.client().is_closed()) {
+            Some(session) => session,
+            None => self.connect().await?,
+        };
+        let client = self.session.insert(session).client();
         let Member { node, incarnation, address, version } = &self.here;
         let claimed = client.execute(CLAIM, &[node, incarnation, address, version]).await.map_err(lost)?;
         let living = client.query(LIVING, &[]).await.map_err(lost)?;
@@ -217,6 +205,13 @@ impl Heart {
             return Err(Missed::NameInUse { address: other.map(|other| other.address).unwrap_or_default() });
         }
         Ok(members)
+    }
+
+    async fn connect(&self) -> Result<Session, Missed> {
+        let session = self.database.connect().await.map_err(|misfit| Missed::Lost(misfit.to_string()))?;
+        session.client().batch_execute(SETTINGS).await.map_err(lost)?;
+        session.client().execute(FORGET, &[]).await.map_err(lost)?;
+        Ok(session)
     }
 
     /// To the others this node is dead by now, or another has its name: so it is to itself. What it is asked goes to
@@ -241,10 +236,10 @@ impl Heart {
 
     async fn leave(mut self) {
         self.step_back();
-        if let Some(client) = &self.client {
+        if let Some(session) = &self.session {
             let (node, incarnation) = (&self.here.node, &self.here.incarnation);
             // Otherwise the others find out in two seconds.
-            let _ = timeout(BEAT_WITHIN, client.execute(LEAVE, &[node, incarnation])).await;
+            let _ = timeout(BEAT_WITHIN, session.client().execute(LEAVE, &[node, incarnation])).await;
         }
     }
 

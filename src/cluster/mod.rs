@@ -100,7 +100,7 @@ impl Cluster {
         here: Directory,
         settings: &Settings,
         address: String,
-        database: String,
+        database: &str,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Membership), NotJoined> {
         let member = Member {

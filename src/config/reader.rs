@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, io};
 
 use super::{
-    problem::Problem,
+    problem::{Problem, without_password},
     setting::{Default, Kind, Setting},
     table::{SETTINGS, find},
     values,
@@ -132,7 +132,11 @@ impl<'a> Reader<'a> {
         if value.is_none() {
             self.problems.push(Problem::invalid(setting, &text));
         }
-        let shown = if setting.is_secret { EffectiveValue::Redacted } else { EffectiveValue::Text(text) };
+        let shown = if setting.is_secret {
+            EffectiveValue::Redacted
+        } else {
+            EffectiveValue::Text(without_password(&text))
+        };
         self.effective.push(Effective { setting, value: shown, source });
         value
     }

@@ -344,10 +344,12 @@ pub static SETTINGS: [Setting; 46] = [
     setting(
         Section::Journal,
         "TOLLGATE_JOURNAL",
-        Kind::Text("`sqlite:` with the path of a file, or `memory:` (`postgres:` is not in this build yet)"),
+        Kind::Text(
+            "`sqlite:` with the path of a file, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `memory:`",
+        ),
         "sqlite:./data/tollgate.db",
         "sqlite:/var/lib/tollgate/tollgate.db",
-        "Where decisions are kept. `memory:` forgets everything at exit.",
+        "Where decisions are kept. `memory:` forgets everything at exit. A database may be reached over TLS: `?sslmode=require`, and `sslrootcert=` with the PEM file of its authority where that is no public one.",
     ),
     setting(
         Section::Journal,

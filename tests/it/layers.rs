@@ -22,7 +22,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("config", &["http", "stripe", "cluster", "actors", "journal", "domain", "log"]),
     ("http", &["stripe", "cluster", "domain", "metrics", "log", "clock"]),
     ("stripe", &["domain", "clock"]),
-    ("cluster", &["actors", "domain", "metrics", "clock"]),
+    ("cluster", &["actors", "journal", "domain", "metrics", "clock"]),
     ("actors", &["journal", "domain", "metrics", "clock"]),
     ("journal", &["domain", "clock"]),
     ("domain", &[]),
@@ -32,7 +32,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
 ];
 
 /// Libraries that decide how a room works, and the rooms that may name them.
-const LIBRARIES: [(&str, &[&str]); 15] = [
+const LIBRARIES: [(&str, &[&str]); 17] = [
     ("clap", &["cli", "main"]),
     ("serde_saphyr", &["config"]),
     ("schemars", &["config"]),
@@ -40,13 +40,15 @@ const LIBRARIES: [(&str, &[&str]); 15] = [
     ("hyper_util", &["demo", "reconcile", "http", "cluster", "stripe"]),
     ("http_body_util", &["demo", "reconcile", "http", "cluster", "stripe"]),
     ("hyper_rustls", &["stripe"]),
-    ("rustls", &["stripe"]),
+    ("rustls", &["stripe", "journal"]),
+    ("tokio_postgres", &["cluster", "journal"]),
+    ("tokio_postgres_rustls", &["journal"]),
+    ("webpki_roots", &["journal"]),
     ("indicatif", &["reconcile"]),
     ("simd_json", &["stripe"]),
     ("ractor", &["actors"]),
     ("dashmap", &["actors"]),
     ("rusqlite", &["journal"]),
-    ("tokio_postgres", &["cluster"]),
     ("metrics_exporter_prometheus", &["metrics"]),
 ];
 

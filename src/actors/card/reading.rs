@@ -173,7 +173,9 @@ impl Desk {
         match result {
             Ok(recalled) => {
                 let given = match (&work, &recalled) {
-                    (Work::Ask(ask), Some(recalled)) if self.card.authorizations.contains_key(&recalled.id) => {
+                    (Work::Ask(ask), Some(recalled))
+                        if self.card.authorizations.contains_key(&recalled.id) =>
+                    {
                         recalled.authorization.answer_to(&ask.request)
                     }
                     (Work::Ask(_) | Work::Book(_), _) => None,

@@ -80,7 +80,7 @@ fn all_problems_come_at_once_each_with_value_expectation_and_example() {
         &[
             ("TOLLGATE_ANSWER_WITHIN", "5s"),
             ("TOLLGATE_IN_FLIGHT_MAX", "many"),
-            ("TOLLGATE_JOURNAL", "postgres://me:secret@db/x"),
+            ("TOLLGATE_JOURNAL", "postgres://me:secret@db:port/x"),
             ("TOLLGATE_LISTN", "127.0.0.1:1"),
             ("TOLLGATE_STAND_IN", "approve"),
             ("TOLLGATE_SOMETHING_ELSE", "1"),
@@ -89,7 +89,7 @@ fn all_problems_come_at_once_each_with_value_expectation_and_example() {
             "TOLLGATE_ANSWER_WITHIN=5s: expected a time from 1ms to 1s 900ms with its unit (ms, s, m, h), for example `1500ms`",
             "TOLLGATE_STAND_IN=approve: expected `decline`, or `approve:`",
             "TOLLGATE_IN_FLIGHT_MAX=many: expected a whole number from 1 to 1000000",
-            "TOLLGATE_JOURNAL=postgres://(not shown)@db/x: expected `sqlite:` with",
+            "TOLLGATE_JOURNAL=postgres://(not shown)@db:port/x: expected `sqlite:` with",
             "TOLLGATE_LISTN: there is no such setting; did you mean TOLLGATE_LISTEN?",
             "TOLLGATE_SOMETHING_ELSE: there is no such setting",
         ],
