@@ -26,6 +26,7 @@ pub use crate::cluster::NotJoined;
 pub struct Node {
     webhook: SocketAddr,
     admin: SocketAddr,
+    peers: Option<SocketAddr>,
     readiness: Readiness,
     drain: Drain,
     drain_delay: Duration,
@@ -94,6 +95,8 @@ impl Node {
             None => None,
         };
 
+        let peers = peer_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+
         let mut background = Vec::new();
         tell_capacities(&settings, &metrics);
         let readiness = Readiness::starting(Arc::clone(&metrics));
@@ -139,6 +142,7 @@ impl Node {
         Ok(Self {
             webhook,
             admin,
+            peers,
             readiness,
             drain,
             drain_delay: settings.drain_delay,
@@ -160,6 +164,12 @@ impl Node {
     #[must_use]
     pub const fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where other nodes are served, if there may be any.
+    #[must_use]
+    pub const fn peers(&self) -> Option<SocketAddr> {
+        self.peers
     }
 
     /// Serves until `stop` is done, then ends in order: readiness goes off, traffic goes elsewhere, what is in flight

@@ -62,6 +62,7 @@ async fn serve(settings: Settings, err: &mut dyn Write) -> io::Result<Verdict> {
     tracing::info!(
         webhook = %format_args!("http://{}/webhook", node.webhook()),
         admin = %format_args!("http://{}", node.admin()),
+        peers = node.peers().map(tracing::field::display),
         "ready"
     );
     let stop = async move {

@@ -35,6 +35,8 @@ mod postgres;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod stripe_api;
 #[cfg(test)]
 mod answering;

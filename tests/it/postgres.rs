@@ -218,15 +218,19 @@ impl Drop for Server {
 
 /// Whether there is a server to be started; where there is none, a loud word about what is skipped.
 fn is_installed() -> bool {
-    let is_installed = binaries().is_some();
+    is_installed_or_said(binaries().is_some(), "PostgreSQL", "postgresql")
+}
+
+/// Whether it is there; where it is not, a loud word about what is skipped.
+pub(crate) fn is_installed_or_said(is_installed: bool, name: &str, package: &str) -> bool {
     if !is_installed {
-        let how = "install it (on Debian: apt-get install postgresql), or put its programs on the PATH";
+        let how = format!("install it (on Debian: apt-get install {package})");
         #[allow(clippy::disallowed_methods, reason = "a test has no configuration but this")]
         let is_required = env::var_os("TEST_SERVERS_REQUIRED").is_some();
-        assert!(!is_required, "PostgreSQL is not installed, and TEST_SERVERS_REQUIRED is set: {how}");
+        assert!(!is_required, "{name} is not installed, and TEST_SERVERS_REQUIRED is set: {how}");
         // Past the test harness, which keeps what a passing test prints to itself.
         let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: PostgreSQL is not installed: {how}");
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is not installed: {how}");
     }
     is_installed
 }

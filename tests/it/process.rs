@@ -112,7 +112,8 @@ impl Site {
             let url = ready[name].as_str().unwrap().strip_prefix("http://").unwrap();
             url.trim_end_matches("/webhook").parse().unwrap()
         };
-        Node { webhook: address("webhook"), admin: address("admin"), token: None, process }
+        let peers = ready["peers"].as_str().map(|address| address.parse().unwrap());
+        Node { webhook: address("webhook"), admin: address("admin"), peers, token: None, process }
     }
 
     /// Runs a command in the site to its end, with more settings.
@@ -203,6 +204,8 @@ impl Drop for Process {
 pub(crate) struct Node {
     pub(crate) webhook: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// Where other nodes are answered, if there may be any.
+    pub(crate) peers: Option<SocketAddr>,
     /// What is sent to the admin API as its bearer token.
     pub(crate) token: Option<String>,
     pub(crate) process: Process,
