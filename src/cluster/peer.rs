@@ -78,7 +78,7 @@ impl Peer {
 
     /// How many of its connections are open.
     pub(super) fn links(&self) -> usize {
-        self.links.iter().filter(|link| link.sender().is_some()).count()
+        self.links.iter().filter(|link| link.is_open()).count()
     }
 
     /// How many forwarded requests it has answered, and how many it has not.
@@ -137,6 +137,11 @@ impl Drop for Peer {
 }
 
 impl Link {
+    fn is_open(&self) -> bool {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sender.as_ref().is_some_and(|sender| !sender.is_closed())
+    }
+
     fn sender(&self) -> Option<SendRequest<Full<Bytes>>> {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sender.as_ref().filter(|sender| !sender.is_closed()).cloned()

@@ -20,9 +20,14 @@ impl Placement {
     /// The place of the owner among the nodes, in the order in which they were named. Nothing where there is no node.
     #[must_use]
     pub fn owner(&self, account: &str) -> Option<usize> {
+        self.owner_among(account, |_| true)
+    }
+
+    /// The place of the one that owns the account where only some nodes count: so all agree who is next, too.
+    pub fn owner_among(&self, account: &str, counts: impl Fn(usize) -> bool) -> Option<usize> {
         let key = hash_of(account);
-        let scores = self.seeds.iter().enumerate().map(|(place, seed)| (score(key ^ seed), place));
-        scores.max().map(|(_, place)| place)
+        let seeds = self.seeds.iter().enumerate().filter(|(place, _)| counts(*place));
+        seeds.map(|(place, seed)| (score(key ^ seed), place)).max().map(|(_, place)| place)
     }
 
     /// The part of all accounts that each node owns: counted on a sample, to within about one in a hundred.

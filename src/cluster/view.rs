@@ -33,6 +33,12 @@ pub(super) struct Known {
     pub(super) peer: Option<Arc<Peer>>,
 }
 
+impl Known {
+    fn is_reachable(&self) -> bool {
+        self.peer.as_ref().is_none_or(|peer| peer.links() > 0)
+    }
+}
+
 impl View {
     /// The view of these members, in the order of their names. Connections to those that `before` knew are kept.
     pub(super) fn of(mut members: Vec<Member>, here: &Member, before: &Self) -> Self {
@@ -54,10 +60,15 @@ impl View {
         known.unwrap_or_else(|| Arc::new(Peer::new(&member.address)))
     }
 
-    /// The member that owns an account; nothing where there is no member.
+    /// The member that owns an account; nothing where there is no member. One that cannot be reached owns nothing: its
+    /// heir is the same for all who have lost it, long before its heartbeat is missed.
     pub(super) fn owner(&self, account: &Account) -> Option<&Known> {
-        let owner = self.placement.owner(account.as_str())?;
-        self.members.get(owner)
+        let owner = self.members.get(self.placement.owner(account.as_str())?)?;
+        if owner.is_reachable() {
+            return Some(owner);
+        }
+        let is_reachable = |place| self.members.get(place).is_some_and(Known::is_reachable);
+        self.members.get(self.placement.owner_among(account.as_str(), is_reachable)?)
     }
 
     /// Whether these are the members already.

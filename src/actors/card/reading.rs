@@ -86,7 +86,10 @@ impl Desk {
                 self.owe(owed);
                 self.activated(Done::Failed);
                 self.shared.metrics.journal.errors.get(JournalFailure::Load).increment(1);
-                self.lease.fail();
+                // A journal that is away says nothing of the card, which is to be asked as soon as it is back.
+                if !matches!(cause, NotFolded::Unavailable(_)) {
+                    self.lease.fail();
+                }
                 self.phase = Phase::Unread;
                 self.leave();
             }
