@@ -293,6 +293,12 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
+/// A setting of a test, or its default.
+#[allow(clippy::disallowed_methods, reason = "a test has no configuration but this")]
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
 /// The lines of a process's standard error, as they come.
 struct Log {
     lines: Arc<Mutex<Vec<String>>>,
