@@ -15,12 +15,12 @@ use tokio::sync::watch;
 
 pub use crate::actors::{
     Arrival, AuthorizationView, CardView, Cause, DecisionView, EntryView, HoldView, LimitView, NotBooked,
-    UnconfirmedView,
+    TimedAnswer, UnconfirmedView,
 };
 use crate::{
     actors::Directory,
     clock,
-    domain::{Account, Answer, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
+    domain::{Account, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
     metrics::{Forward, Metrics, Route},
 };
 pub use membership::{BEAT_EVERY, DEAD_AFTER, Membership, NotJoined};
@@ -132,11 +132,13 @@ impl Cluster {
         request: AuthorizationRequest,
         arrival: Arrival,
         sealed: Sealed,
-    ) -> (Answer, Route) {
+    ) -> (TimedAnswer, Route) {
         match self.ask_owner(&request.account(), arrival, sealed).await {
-            Some(PeerReply::Answer(answer)) => (answer, Route::Forwarded),
+            Some(PeerReply::Answer(answer)) => (answer.into(), Route::Forwarded),
             Some(PeerReply::Undecided(cause)) => (self.here.stand_in(request, cause), Route::Forwarded),
-            Some(PeerReply::Booked) | None => (self.here.ask(request, arrival).await, Route::Local),
+            Some(PeerReply::Booked | PeerReply::WrongAccount) | None => {
+                (self.here.ask(request, arrival).await, Route::Local)
+            }
         }
     }
 
@@ -150,9 +152,10 @@ impl Cluster {
         arrival: Arrival,
         sealed: Sealed,
     ) -> Result<(), NotBooked> {
-        match self.ask_owner(&Account::from(&observation.card), arrival, sealed).await {
+        match self.ask_owner(&observation.subject.account(), arrival, sealed).await {
             Some(PeerReply::Booked) => Ok(()),
-            Some(PeerReply::Undecided(cause)) => Err(NotBooked(cause)),
+            Some(PeerReply::Undecided(cause)) => Err(cause.into()),
+            Some(PeerReply::WrongAccount) => Err(NotBooked::WrongAccount),
             Some(PeerReply::Answer(_)) | None => self.here.book(observation, arrival).await,
         }
     }
@@ -165,7 +168,7 @@ impl Cluster {
         &self,
         request: AuthorizationRequest,
         arrival: Arrival,
-    ) -> Result<Answer, Cause> {
+    ) -> Result<TimedAnswer, Cause> {
         self.here.ask_for_peer(request, arrival).await
     }
 
@@ -197,7 +200,7 @@ impl Cluster {
         let deadline = now.checked_add(shared.forward_within.min(left)).unwrap_or(now);
         let reply = owner.ask(&shared.hop, sealed, deadline).await;
         let result = match reply {
-            Ok(PeerReply::Answer(_) | PeerReply::Booked) => Forward::Answered,
+            Ok(PeerReply::Answer(_) | PeerReply::Booked | PeerReply::WrongAccount) => Forward::Answered,
             Ok(PeerReply::Undecided(_)) => Forward::Undecided,
             Err(result) => result,
         };

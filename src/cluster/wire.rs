@@ -22,6 +22,8 @@ pub enum PeerReply {
     Answer(Answer),
     /// What Stripe said is in the books.
     Booked,
+    /// It would be booked with another account's money, and never is.
+    WrongAccount,
     /// Nothing came of it here; standing in is for the node that was asked.
     Undecided(Cause),
 }
@@ -31,6 +33,7 @@ pub enum PeerReply {
 enum Reply {
     Answer(AnswerBody),
     Booked,
+    WrongAccount,
     Undecided(String),
 }
 
@@ -60,6 +63,7 @@ impl PeerReply {
                 by: answer.by.as_str().to_owned(),
             }),
             Self::Booked => Reply::Booked,
+            Self::WrongAccount => Reply::WrongAccount,
             Self::Undecided(cause) => Reply::Undecided(cause.as_str().to_owned()),
         };
         // Text and numbers always have a JSON form.
@@ -80,6 +84,7 @@ impl PeerReply {
                 by: AnswerBy::new(&body.by)?,
             })),
             Reply::Booked => Some(Self::Booked),
+            Reply::WrongAccount => Some(Self::WrongAccount),
             Reply::Undecided(cause) => {
                 Cause::ALL.into_iter().find(|known| known.as_str() == cause).map(Self::Undecided)
             }
@@ -104,7 +109,8 @@ mod tests {
         };
         let plain = Answer { amount: None, by: AnswerBy::Direct, source: Source::StandIn, ..answer };
         let undecided = Cause::ALL.map(PeerReply::Undecided);
-        let replies = [PeerReply::Answer(answer), PeerReply::Answer(plain), PeerReply::Booked];
+        let replies =
+            [PeerReply::Answer(answer), PeerReply::Answer(plain), PeerReply::Booked, PeerReply::WrongAccount];
         for reply in replies.into_iter().chain(undecided) {
             assert_eq!(PeerReply::decode(&reply.encode()), Some(reply));
         }

@@ -5,6 +5,9 @@ mod socket;
 mod server;
 mod h2c;
 mod reply;
+mod body;
+mod trace;
+mod slow;
 mod webhook;
 mod admin;
 mod books;
@@ -22,6 +25,7 @@ pub use admin::{Admin, Books, Guard, Readiness, Token, Unguarded, Unreadable};
 pub use h2c::run_h2c;
 pub use reply::Rfc3339;
 pub use server::{Bounds, Drain, Reply, Respond, Stop, run};
+pub use slow::Slow;
 pub use vocabulary::vocabulary;
 pub use webhook::{Desk, PeerDoor, Webhook};
 

@@ -1,7 +1,6 @@
 //! `POST /webhook`: from raw bytes to a reply. Verified before anything is read, read before anything is asked; who
 //! decides, and by what, is behind the [`Desk`].
 
-mod body;
 mod courier;
 mod door;
 mod mode;
@@ -19,11 +18,13 @@ use super::{
     Settings,
     reply::{With as _, error, json},
     server::{Reply, Respond},
+    slow::{Slow, SlowDecision, StageTimes},
+    trace::TraceParent,
 };
 use crate::{
     clock::{self, Instant},
-    cluster::{Arrival, Cause, Cluster, NotBooked, Sealed},
-    domain::{Answer, AuthorizationRequest, Observation, Outcome, Timestamp, Violation},
+    cluster::{Arrival, Cause, Cluster, NotBooked, Sealed, TimedAnswer},
+    domain::{AuthorizationRequest, Observation, Outcome, Timestamp, Violation},
     log::Seldom,
     metrics::{Metrics, Route, Stage, WebhookResult},
     stripe::{self, Incoming as Delivery, Kind, RECEIVED_BODY, Reading, Unbooked, Verifier},
@@ -42,7 +43,7 @@ pub trait Desk: Send + Sync + 'static {
         request: AuthorizationRequest,
         arrival: Arrival,
         sealed: Sealed,
-    ) -> impl Future<Output = (Answer, Route)> + Send;
+    ) -> impl Future<Output = (TimedAnswer, Route)> + Send;
 
     /// Books what Stripe says happened. Returns when it is durable.
     fn book(
@@ -57,7 +58,7 @@ pub trait Desk: Send + Sync + 'static {
         &self,
         request: AuthorizationRequest,
         arrival: Arrival,
-    ) -> impl Future<Output = Result<Answer, Cause>> + Send;
+    ) -> impl Future<Output = Result<TimedAnswer, Cause>> + Send;
 
     /// Books what another node was told.
     fn book_peer(
@@ -76,7 +77,7 @@ impl Desk for Cluster {
         request: AuthorizationRequest,
         arrival: Arrival,
         sealed: Sealed,
-    ) -> (Answer, Route) {
+    ) -> (TimedAnswer, Route) {
         Self::answer(self, request, arrival, sealed).await
     }
 
@@ -89,7 +90,11 @@ impl Desk for Cluster {
         Self::book(self, observation, arrival, sealed).await
     }
 
-    async fn answer_peer(&self, request: AuthorizationRequest, arrival: Arrival) -> Result<Answer, Cause> {
+    async fn answer_peer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+    ) -> Result<TimedAnswer, Cause> {
         Self::answer_peer(self, request, arrival).await
     }
 
@@ -112,6 +117,7 @@ pub struct Webhook<D> {
     metrics: Arc<Metrics>,
     answer_within: Duration,
     courier: Courier,
+    slow: Arc<Slow>,
 }
 
 impl<D: Desk> Respond for Webhook<D> {
@@ -125,11 +131,12 @@ impl<D: Desk> Respond for Webhook<D> {
 }
 
 impl<D: Desk> Webhook<D> {
-    /// A webhook that believes what `verifier` does and asks `desk`.
+    /// A webhook that believes what `verifier` does, asks `desk`, and tells `metrics` and `slow`.
     pub fn new(
         desk: D,
         verifier: Verifier,
         metrics: Arc<Metrics>,
+        slow: Arc<Slow>,
         settings: &Settings,
         stripe: &stripe::Settings,
     ) -> Self {
@@ -141,7 +148,7 @@ impl<D: Desk> Webhook<D> {
             mode: Mode::new(settings.livemode),
             odd: Seldom::default(),
         });
-        Self { desk, door, metrics, answer_within: settings.answer_within, courier }
+        Self { desk, door, metrics, answer_within: settings.answer_within, courier, slow }
     }
 
     /// The same desk behind the same door, for other nodes.
@@ -168,19 +175,28 @@ impl<D: Desk> Webhook<D> {
     }
 
     async fn answer(&self, request: AuthorizationRequest, arrival: Arrival, sealed: Sealed) -> Ending {
+        let trace = TraceParent::of(&sealed.headers);
         if let Some(violation) = violation(&request) {
             self.violated(&request, violation);
         }
+        let at = request.received_at;
         let (event, authorization) = (request.event.clone(), request.authorization.clone());
         let (card, account) = (request.card.clone(), request.connected_account.clone());
-        let (answer, route) = self.desk.answer(request, arrival, sealed).await;
+        let (timed, route) = self.desk.answer(request, arrival, sealed).await;
+        let answer = timed.answer;
         let answered = clock::instant();
         let reply = self.courier.reply(&answer, &authorization, account.as_ref(), arrival.deadline).await;
         let replied = clock::instant();
         let taken = replied.saturating_duration_since(arrival.received);
+        let respond = replied.saturating_duration_since(answered);
         let decisions = &self.metrics.decisions;
-        decisions.stages.get(Stage::Respond).record(replied.saturating_duration_since(answered));
+        decisions.stages.get(Stage::Respond).record(respond);
         decisions.duration.get([answer.outcome.as_str(), route.as_str()]).record(taken);
+        let stages = stage_times(&timed, arrival, respond);
+        let ids = (&event, &authorization, card.as_ref());
+        self.slow.tell(micros(taken), replied, || {
+            SlowDecision::new(&timed, ids, at, (micros(taken), stages), trace)
+        });
         macro_rules! tell {
             ($level:ident) => {
                 tracing::$level!(
@@ -195,6 +211,14 @@ impl<D: Desk> Webhook<D> {
                     answer_by = answer.by.as_str(),
                     route = route.as_str(),
                     taken_us = micros(taken),
+                    verify_us = stages.verify,
+                    parse_us = stages.parse,
+                    route_us = stages.route,
+                    queue_us = stages.queue,
+                    decide_us = stages.decide,
+                    commit_us = stages.commit,
+                    respond_us = stages.respond,
+                    trace_id = trace.map(tracing::field::display),
                     "answered"
                 )
             };
@@ -226,14 +250,19 @@ impl<D: Desk> Webhook<D> {
         arrival: Arrival,
         sealed: Sealed,
     ) -> Ending {
-        let (id, card) = (observation.event.clone(), observation.card.clone());
+        let trace_id = TraceParent::of(&sealed.headers).map(tracing::field::display);
+        let (id, subject) = (observation.event.clone(), observation.subject.clone());
         match self.desk.book(observation, arrival, sealed).await {
             Ok(()) => {
-                tracing::debug!(event = %id, %card, kind = event, "booked");
+                tracing::debug!(event = %id, %subject, kind = event, trace_id, "booked");
                 Ending { event, result: WebhookResult::Booked, reply: json(StatusCode::OK, RECEIVED_BODY) }
             }
-            Err(not_booked) => {
-                tracing::warn!(event = %id, %card, kind = event, "not booked; Stripe delivers it again");
+            Err(wrong @ NotBooked::WrongAccount) => {
+                let reply = error(StatusCode::BAD_REQUEST, "wrong_account", &wrong.to_string());
+                Ending { event, result: WebhookResult::WrongAccount, reply }
+            }
+            Err(not_booked @ NotBooked::Now(_)) => {
+                tracing::warn!(event = %id, %subject, kind = event, trace_id, "not booked; Stripe delivers it again");
                 let reply = error(StatusCode::SERVICE_UNAVAILABLE, "not_booked", &not_booked.to_string())
                     .with(RETRY_AFTER, RETRY_AFTER_SECONDS);
                 Ending { event, result: WebhookResult::NotBooked, reply }
@@ -261,6 +290,19 @@ impl<D: Desk> Webhook<D> {
 /// How a request breaks the contract, if it does.
 fn violation(request: &AuthorizationRequest) -> Option<Violation> {
     request.asked.err().or(if request.card.is_none() { Some(Violation::NoCard) } else { None })
+}
+
+/// How long each part of the walk took. Where no decision was taken now, only the parts on this side of it are known.
+fn stage_times(timed: &TimedAnswer, arrival: Arrival, respond: Duration) -> StageTimes {
+    StageTimes {
+        verify: arrival.verify_us,
+        parse: arrival.parse_us,
+        route: timed.stages.route_us,
+        queue: timed.stages.queue_us,
+        decide: timed.stages.decide_us,
+        commit: timed.commit_us,
+        respond: micros(respond),
+    }
 }
 
 /// Counts a request as long as it is being answered, also when its client goes away.

@@ -24,14 +24,14 @@ use tokio::{
 };
 use tollgate::{
     clock,
-    cluster::{Arrival, Cause, NotBooked, Sealed},
+    cluster::{Arrival, Cause, NotBooked, Sealed, TimedAnswer},
     domain::{
         Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, DecisionId, Observation, Outcome,
         Reason, Source,
     },
     http::{
-        Admin, Books, Desk, Drain, Guard, Readiness, Settings, Token, Unreadable, Webhook, run, run_h2c,
-        vocabulary,
+        Admin, Books, Desk, Drain, Guard, Readiness, Settings, Slow, Token, Unreadable, Webhook, run,
+        run_h2c, vocabulary,
     },
     metrics::{Listener, Metrics, Route},
     stripe::{self, Reading, Secret, sign},
@@ -103,7 +103,12 @@ impl Stub {
 }
 
 impl Desk for Stub {
-    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival, _: Sealed) -> (Answer, Route) {
+    async fn answer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+        _: Sealed,
+    ) -> (TimedAnswer, Route) {
         (self.decide(request, arrival).await, Route::Local)
     }
 
@@ -111,7 +116,11 @@ impl Desk for Stub {
         self.write(observation)
     }
 
-    async fn answer_peer(&self, request: AuthorizationRequest, arrival: Arrival) -> Result<Answer, Cause> {
+    async fn answer_peer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+    ) -> Result<TimedAnswer, Cause> {
         Ok(self.decide(request, arrival).await)
     }
 
@@ -125,16 +134,17 @@ impl Desk for Stub {
 }
 
 impl Stub {
-    async fn decide(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
+    async fn decide(&self, request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
         self.0.asked.lock().unwrap().push((request, arrival));
         self.0.came.add_permits(1);
         self.0.open.subscribe().wait_for(|open| *open).await.unwrap();
-        *self.0.answer.lock().unwrap()
+        let answer = *self.0.answer.lock().unwrap();
+        answer.into()
     }
 
     fn write(&self, observation: Observation) -> Result<(), NotBooked> {
         if self.0.refuses_to_book.load(Ordering::SeqCst) {
-            return Err(NotBooked(Cause::Journal));
+            return Err(NotBooked::Now(Cause::Journal));
         }
         self.0.booked.lock().unwrap().push(observation);
         Ok(())
@@ -201,15 +211,17 @@ impl Room {
         let metrics = Arc::new(Metrics::new(&vocabulary()));
         let desk = Stub::new();
         let stripe = stripe::Settings::new(vec![Secret::new(SECRET).unwrap()]);
-        let webhook = Webhook::new(desk.clone(), stripe.verifier(), Arc::clone(&metrics), &settings, &stripe);
+        let slow = Arc::new(Slow::default());
+        let told = || Arc::clone(&metrics);
+        let webhook =
+            Webhook::new(desk.clone(), stripe.verifier(), told(), Arc::clone(&slow), &settings, &stripe);
         let guard = Guard::new(admin_address, settings.admin_token.clone()).unwrap();
         let readiness = Readiness::starting(Arc::clone(&metrics));
-        let admin = Admin::new(OneCard, guard, readiness.clone(), Arc::clone(&metrics));
+        let admin = Admin::new(OneCard, guard, readiness.clone(), told(), slow);
         let (drain, stop) = Drain::new();
         let [webhook_socket, admin_socket, peer_socket] = listeners().await;
         let [webhook_address, admin_address, peers] =
             [&webhook_socket, &admin_socket, &peer_socket].map(|socket| socket.local_addr().unwrap());
-        let told = || Arc::clone(&metrics);
         let serving = vec![
             tokio::spawn(run_h2c(peer_socket, webhook.for_peers(), settings.bounds, told(), stop.clone())),
             tokio::spawn(run(

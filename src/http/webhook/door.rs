@@ -9,15 +9,13 @@ use hyper::{
     header::{ALLOW, HeaderValue},
 };
 
-use super::{
-    body::{self, Unusable},
-    mode::Mode,
-};
+use super::mode::Mode;
 use crate::{
     clock::{self, Instant},
     cluster::{Arrival, Sealed},
     domain::Timestamp,
     http::{
+        body::{self, Unusable},
         reply::{With as _, error},
         server::Reply,
         vocabulary::UNREAD,

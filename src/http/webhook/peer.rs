@@ -44,12 +44,13 @@ impl<D: Desk> PeerDoor<D> {
         };
         let reply = match delivery {
             Delivery::Request(request) => match self.desk.answer_peer(*request, arrival).await {
-                Ok(answer) => PeerReply::Answer(answer),
+                Ok(timed) => PeerReply::Answer(timed.answer),
                 Err(cause) => PeerReply::Undecided(cause),
             },
             Delivery::Observation(observation) => match self.desk.book_peer(*observation, arrival).await {
                 Ok(()) => PeerReply::Booked,
-                Err(NotBooked(cause)) => PeerReply::Undecided(cause),
+                Err(NotBooked::Now(cause)) => PeerReply::Undecided(cause),
+                Err(NotBooked::WrongAccount) => PeerReply::WrongAccount,
             },
             // No node forwards what is not about a card; a version that does finds that it is not booked.
             Delivery::Acknowledged { .. } => PeerReply::Undecided(Cause::Journal),

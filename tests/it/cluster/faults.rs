@@ -28,7 +28,8 @@ const USUAL: Duration = Duration::from_millis(250);
 /// How long after the start of this time the last answer in it came that was long in coming, or the stand-in's.
 fn back_to_normal(account: &Account, time: &Range<clock::Instant>) -> Duration {
     let asked = account.asked();
-    let odd = asked.values().filter(|one| time.contains(&one.sent) && (one.took > USUAL || one.is_stand_in()));
+    let odd =
+        asked.values().filter(|one| time.contains(&one.sent) && (one.took > USUAL || one.is_stand_in()));
     odd.map(|one| one.sent.duration_since(time.start) + one.took).max().unwrap_or_default()
 }
 
