@@ -177,11 +177,11 @@ impl Server {
 
     /// The address of its first database, as `TOLLGATE_JOURNAL` takes it.
     pub(crate) fn url(&self) -> String {
-        self.url_at(self.port)
+        Self::url_at(self.port)
     }
 
     /// The same database by way of another port: that of a proxy.
-    pub(crate) fn url_at(&self, port: u16) -> String {
+    pub(crate) fn url_at(port: u16) -> String {
         format!("postgres://{USER}@127.0.0.1:{port}/postgres")
     }
 
