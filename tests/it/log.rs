@@ -1,4 +1,4 @@
-//! What a process that a test started writes to its standard error, line by line.
+//! What a process that a test started writes, line by line.
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-/// The lines of a process's standard error, as they come.
+/// The lines that a process writes, as they come.
 pub(crate) struct Log {
     lines: Arc<Mutex<Vec<String>>>,
     /// How many there are; closed at the end.
@@ -16,12 +16,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn of(stderr: impl Read + Send + 'static) -> Self {
+    pub(crate) fn of(output: impl Read + Send + 'static) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (told, count) = watch::channel(0);
         let written = Arc::clone(&lines);
         thread::spawn(move || {
-            for line in BufReader::new(stderr).lines() {
+            for line in BufReader::new(output).lines() {
                 let Ok(line) = line else { break };
                 let mut lines = written.lock().unwrap();
                 lines.push(line);

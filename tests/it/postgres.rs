@@ -170,6 +170,23 @@ impl Server {
         child.wait().unwrap();
     }
 
+    /// CPU time of all its processes, the ended ones too, in clock ticks of a hundredth of a second.
+    #[allow(dead_code, reason = "for benches")]
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let main = self.running.as_ref().expect("it does not run").child.id().to_string();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let ticks = processes.filter_map(|process| {
+            let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+            // Behind the name, which may have anything in it: state, parent … utime, stime, and those of the ended.
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            let is_main = process.file_name().to_str() == Some(&main);
+            let counted = &fields[11..if is_main { 15 } else { 13 }];
+            let ticks: u64 = counted.iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+            (is_main || fields[1] == main).then_some(ticks)
+        });
+        ticks.sum()
+    }
+
     /// Where it listens.
     pub(crate) const fn port(&self) -> u16 {
         self.port
@@ -177,11 +194,11 @@ impl Server {
 
     /// The address of its first database, as `TOLLGATE_JOURNAL` takes it.
     pub(crate) fn url(&self) -> String {
-        self.url_at(self.port)
+        Self::url_at(self.port)
     }
 
     /// The same database by way of another port: that of a proxy.
-    pub(crate) fn url_at(&self, port: u16) -> String {
+    pub(crate) fn url_at(port: u16) -> String {
         format!("postgres://{USER}@127.0.0.1:{port}/postgres")
     }
 

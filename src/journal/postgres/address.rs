@@ -15,8 +15,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::Misfit;
 
-/// How long a server may take to be reached.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a server may take to be reached, and to let us in.
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// After so long without a sign of life the other machine is asked for one,
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// so often,
@@ -76,11 +76,6 @@ impl Address {
 
     pub(super) fn tls(&self) -> MakeRustlsConnect {
         self.tls.clone()
-    }
-
-    /// How long a whole connection may take.
-    pub(super) const fn connect_within(&self) -> Duration {
-        CONNECT_WITHIN
     }
 }
 

@@ -10,12 +10,13 @@ use tokio_postgres::{
     Error, Row,
     error::{Severity, SqlState},
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     misfit::told,
-    pool::{Lease, Line, NotTaken, Pool},
+    pool::{Lease, NotTaken, Pool},
     timestamp,
+    way::Line,
 };
 use crate::{
     domain::{AuthorizationId, Timestamp},
@@ -44,7 +45,7 @@ pub(super) async fn append(pool: Arc<Pool>, vitals: Arc<Vitals>, batch: Arc<[App
             Ok(lease) => write(lease, &rows).await,
             Err(NotTaken::Closed) => vec![vitals.refusal(); rows.len()],
             Err(NotTaken::Unreachable(_)) => {
-                warn!(entries = rows.len(), "the journal's database is away: appends are rejected");
+                debug!(entries = rows.len(), "the journal's database is away: appends are rejected");
                 vec![vitals.refusal(); rows.len()]
             }
         };

@@ -2,9 +2,9 @@
 //! part has a file.
 //!
 //! ```text
-//! append ──▶ append ──▶ pool ──▶ session ──▶ tollgate.entry      one statement a batch, one batch a connection
-//!                                        └─▶ tollgate.mention    which entries speak of an authorization
-//! load, find, scan ──▶ read ──▶ pool ──▶ session                 connections of their own
+//! append ──────────▶ append ──▶ pool ──▶ way ──▶ tollgate.entry     one statement a batch, one batch a connection
+//!                                             └▶ tollgate.mention   which entries speak of an authorization
+//! load, find, scan ──▶ read ──▶ pool ──▶ way ──▶ both               connections of their own
 //! ```
 //!
 //! Who shares the database for something else connects to it by [`Address`] too.
@@ -14,6 +14,7 @@ mod misfit;
 mod session;
 mod schema;
 mod statements;
+mod way;
 mod pool;
 mod append;
 mod read;
@@ -31,7 +32,7 @@ use crate::{
     domain::{Account, AuthorizationId, Timestamp},
 };
 pub use {address::Address, misfit::Misfit, session::Session};
-use {pool::Pool, read::Reading};
+use {pool::Pool, read::Reading, way::Way};
 
 /// How many batches may be on their way at once: a connection each.
 pub const BATCHES_IN_FLIGHT_MAX: u32 = 4;
@@ -60,8 +61,9 @@ impl Postgres {
         let uuid = schema::prepare(&mut session).await.map_err(unfit)?;
         info!(journal = %address, "the journal is open");
         let vitals = Arc::new(Vitals::new());
-        let pool = |places| Pool::new(address.clone(), uuid.clone(), Arc::clone(&vitals), places);
-        Ok(Self { appends: pool(BATCHES_IN_FLIGHT_MAX), readings: pool(READINGS_MAX), vitals })
+        let way = Arc::new(Way::new(address, uuid, Arc::clone(&vitals)));
+        let appends = Pool::new(Arc::clone(&way), BATCHES_IN_FLIGHT_MAX);
+        Ok(Self { appends, readings: Pool::new(way, READINGS_MAX), vitals })
     }
 
     fn read(&self, reading: Reading) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {

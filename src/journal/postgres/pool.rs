@@ -1,4 +1,4 @@
-//! A few connections for one purpose: lent, given back, and made again with patience where they were lost.
+//! A few connections for one purpose: lent, and given back. How they are made is elsewhere.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -6,48 +6,15 @@ use std::{
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::{info, warn};
 
-use super::{Address, Misfit, Session, schema, statements::Statements};
-use crate::{
-    clock::{self, Instant},
-    journal::vitals::Vitals,
-};
-
-/// How long to wait after a connection that could not be made; the wait doubles with each.
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
-/// The longest such wait.
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+use super::way::{Line, Way};
 
 /// Connections to one journal, at most so many.
 pub(super) struct Pool {
-    address: Address,
-    /// The id of the journal that is expected there.
-    uuid: String,
-    vitals: Arc<Vitals>,
+    way: Arc<Way>,
     places: Arc<Semaphore>,
     places_max: u32,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    idle: Vec<Line>,
-    /// Why the last connection could not be made, and when to try again.
-    trouble: Option<Trouble>,
-}
-
-#[derive(Clone)]
-struct Trouble {
-    cause: String,
-    pause: Duration,
-    retry_at: Instant,
-}
-
-/// A connection with its prepared questions.
-pub(super) struct Line {
-    pub(super) session: Session,
-    pub(super) statements: Statements,
+    idle: Mutex<Vec<Line>>,
 }
 
 /// A connection that is lent to one user. Dropped, it is closed: only who knows that its last question was answered
@@ -68,18 +35,18 @@ pub(super) enum NotTaken {
 }
 
 impl Pool {
-    pub(super) fn new(address: Address, uuid: String, vitals: Arc<Vitals>, places_max: u32) -> Arc<Self> {
+    pub(super) fn new(way: Arc<Way>, places_max: u32) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(usize::try_from(places_max).unwrap_or(1)));
-        Arc::new(Self { address, uuid, vitals, places, places_max, state: Mutex::default() })
+        Arc::new(Self { way, places, places_max, idle: Mutex::default() })
     }
 
     /// Lends a connection: an idle one, or a new one. Waits for its turn, but not longer than `patience` for a database
     /// that is away.
     pub(super) async fn take(self: &Arc<Self>, patience: Duration) -> Result<Lease, NotTaken> {
         let permit = Arc::clone(&self.places).acquire_owned().await.map_err(|_| NotTaken::Closed)?;
-        let line = match self.idle() {
+        let line = match self.unbroken() {
             Some(line) => line,
-            None => self.connect(patience).await.map_err(NotTaken::Unreachable)?,
+            None => self.way.connect(patience).await.map_err(NotTaken::Unreachable)?,
         };
         Ok(Lease { line, pool: Arc::clone(self), permit })
     }
@@ -88,77 +55,25 @@ impl Pool {
     pub(super) async fn close(&self) {
         // An error means that it is closed already.
         let all = self.places.acquire_many(self.places_max).await;
-        self.places.close();
+        self.shut();
         drop(all);
-        self.state().idle.clear();
     }
 
     /// Lends nothing more, from now on.
     pub(super) fn shut(&self) {
         self.places.close();
+        self.idle().clear();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, Vec<Line>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection that was not lost meanwhile.
-    fn idle(&self) -> Option<Line> {
-        let mut state = self.state();
-        state.idle.retain(|line| !line.session.client().is_closed());
-        state.idle.pop()
-    }
-
-    async fn connect(&self, patience: Duration) -> Result<Line, String> {
-        let give_up_at = clock::instant().checked_add(patience);
-        loop {
-            let trouble = self.state().trouble.clone();
-            if let Some(Trouble { cause, retry_at, .. }) = trouble {
-                if give_up_at.is_some_and(|give_up_at| retry_at > give_up_at) {
-                    return Err(cause);
-                }
-                clock::sleep_until(retry_at).await;
-            }
-            match self.try_connect().await {
-                Ok(line) => {
-                    if self.state().trouble.take().is_some() {
-                        info!(database = %self.address, "the journal's database is back");
-                    }
-                    return Ok(line);
-                }
-                Err(Misfit::Another) => {
-                    let cause = format!("{} {}", self.address, Misfit::Another);
-                    self.vitals.die(cause.clone());
-                    return Err(cause);
-                }
-                Err(cause) => self.note(&cause),
-            }
-        }
-    }
-
-    async fn try_connect(&self) -> Result<Line, Misfit> {
-        let session = self.address.connect().await?;
-        let found = schema::identity(&session).await?;
-        if found.is_none_or(|(uuid, _)| uuid != self.uuid) {
-            return Err(Misfit::Another);
-        }
-        let statements = Statements::prepare(&session).await.map_err(|cause| Misfit::of(&cause))?;
-        Ok(Line { session, statements })
-    }
-
-    /// Remembers why there is no connection, for those who want one. It is logged once, not for each try.
-    fn note(&self, misfit: &Misfit) {
-        let cause = misfit.to_string();
-        let mut state = self.state();
-        let (is_news, pause) = match &state.trouble {
-            None => (true, PAUSE_FIRST),
-            Some(trouble) => (trouble.cause != cause, trouble.pause.saturating_mul(2).min(PAUSE_MAX)),
-        };
-        let now = clock::instant();
-        if is_news {
-            warn!(database = %self.address, "the journal's database {cause}");
-        }
-        state.trouble = Some(Trouble { cause, pause, retry_at: now.checked_add(pause).unwrap_or(now) });
+    /// An idle connection that was not lost meanwhile.
+    fn unbroken(&self) -> Option<Line> {
+        let mut idle = self.idle();
+        idle.retain(|line| !line.session.client().is_closed());
+        idle.pop()
     }
 }
 
@@ -166,8 +81,8 @@ impl Lease {
     /// Lets others use the connection.
     pub(super) fn give_back(self) {
         let Self { line, pool, permit } = self;
-        if !line.session.client().is_closed() {
-            pool.state().idle.push(line);
+        if !line.session.client().is_closed() && !pool.places.is_closed() {
+            pool.idle().push(line);
         }
         drop(permit);
     }

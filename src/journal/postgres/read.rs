@@ -9,8 +9,9 @@ use tokio_postgres::{Error, Row, Statement, types::ToSql};
 
 use super::{
     misfit::told,
-    pool::{Line, NotTaken, Pool},
+    pool::{NotTaken, Pool},
     timestamp,
+    way::Line,
 };
 use crate::{
     clock,

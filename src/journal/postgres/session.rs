@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{AsyncMessage, Client, Connection, Error, error::Severity};
 use tracing::{debug, warn};
 
-use super::{Address, Misfit, misfit::told};
+use super::{Address, Misfit, address::CONNECT_WITHIN, misfit::told};
 use crate::clock;
 
 /// The first version that all of the SQL here works on.
@@ -55,8 +55,8 @@ impl Address {
             session.check().await?;
             Ok(session)
         };
-        let late = || Misfit::Unreachable(format!("no answer within {:?}", self.connect_within()));
-        clock::timeout(self.connect_within(), connect).await.unwrap_or_else(|_| Err(late()))
+        let late = || Misfit::Unreachable(format!("no answer within {CONNECT_WITHIN:?}"));
+        clock::timeout(CONNECT_WITHIN, connect).await.unwrap_or_else(|_| Err(late()))
     }
 }
 

@@ -21,6 +21,7 @@ mod random;
 mod sqlite_reopening;
 mod sqlite_faults;
 mod sqlite_crash;
+mod postgres;
 
 use std::{path::Path, sync::Arc};
 
