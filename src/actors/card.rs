@@ -463,7 +463,12 @@ impl Desk {
         let is_unreleased =
             in_flight.into_iter().chain([&self.next]).any(|batch| batch.place_of(request).is_some());
         let is_free = match self.card.answer_to(request) {
-            Some(answered) => answered.answer.source != Source::StandIn && is_unreleased,
+            // Made since this request came in, and not for this node to tell: it was made for this request, by another
+            // node whose answer never got here.
+            Some(answered) => {
+                let is_lost = self.shared.settings.is_journal_shared && answered.at >= request.received_at;
+                answered.answer.source != Source::StandIn && (is_unreleased || is_lost)
+            }
             None => true,
         };
         if is_free {

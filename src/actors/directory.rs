@@ -197,6 +197,12 @@ impl Directory {
         self.shared.policy.borrow().mirrors_stripe_controls()
     }
 
+    /// How many requests may be inside the node.
+    #[must_use]
+    pub fn in_flight_max(&self) -> usize {
+        self.shared.settings.in_flight_max
+    }
+
     /// How many appends have lost their place to another writer.
     #[must_use]
     pub fn conflicts(&self) -> u64 {

@@ -11,7 +11,7 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use hyper::header::HeaderValue;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use crate::actors::{
     Arrival, AuthorizationView, CardView, Cause, DecisionView, EntryView, HoldView, LimitView, NotBooked,
@@ -21,7 +21,7 @@ use crate::{
     actors::Directory,
     clock,
     domain::{Account, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
-    metrics::{Forward, Metrics, Route},
+    metrics::{Forward, Metrics, Route, Shed},
 };
 pub use membership::{BEAT_EVERY, DEAD_AFTER, Membership, NotJoined};
 use peer::Peer;
@@ -30,7 +30,7 @@ pub use placement::Placement;
 pub use settings::{Peers, Settings};
 pub use view::Member;
 use view::View;
-pub use wire::{HOP, PeerReply, WITHIN_MS};
+pub use wire::{HOP, PeerReply, RECEIVED_AT_US, WITHIN_MS};
 
 /// The nodes that share a journal, as this node sees them. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ struct Shared {
     /// What a forwarded request says of where it comes from.
     hop: HeaderValue,
     forward_within: Duration,
+    /// As many requests may be with other nodes as may be inside this one.
+    places: Semaphore,
     view: watch::Receiver<Arc<View>>,
     metrics: Arc<Metrics>,
 }
@@ -122,7 +124,8 @@ impl Cluster {
         let (node_id, forward_within) = (settings.node_id.clone(), settings.forward_within);
         // A node's name is letters, digits and a few signs: always a header's value.
         let hop = HeaderValue::from_str(&node_id).unwrap_or(HeaderValue::from_static("node"));
-        let shared = Shared { node_id, hop, forward_within, view, metrics };
+        let places = Semaphore::new(here.in_flight_max().min(Semaphore::MAX_PERMITS));
+        let shared = Shared { node_id, hop, forward_within, places, view, metrics };
         Self { here, shared: Arc::new(shared) }
     }
 
@@ -194,6 +197,10 @@ impl Cluster {
 
     async fn forward(&self, owner: &Peer, arrival: Arrival, sealed: Sealed) -> Option<PeerReply> {
         let shared = &self.shared;
+        let Ok(_place) = shared.places.try_acquire() else {
+            shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
+            return Some(PeerReply::Undecided(Cause::Overload));
+        };
         let now = clock::instant();
         // Half of the time that is left stays for deciding here.
         let left = arrival.deadline.saturating_duration_since(now) / 2;

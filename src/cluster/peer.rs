@@ -19,9 +19,10 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{net::TcpStream, task::JoinHandle};
 
-use super::wire::{HOP, PeerReply, WITHIN_MS};
+use super::wire::{HOP, PeerReply, RECEIVED_AT_US, WITHIN_MS};
 use crate::{
     clock::{self, Instant, sleep, timeout, timeout_at},
+    domain::Timestamp,
     metrics::Forward,
 };
 
@@ -49,6 +50,8 @@ pub struct Sealed {
     pub headers: HeaderMap,
     /// The name of the one with the signature.
     pub signature: &'static str,
+    /// When it was received.
+    pub received_at: Timestamp,
     /// Its body, byte for byte.
     pub body: Bytes,
 }
@@ -163,6 +166,7 @@ fn request(from: &HeaderValue, sealed: Sealed, deadline: Instant) -> Request<Ful
         headers.append(HeaderName::from_static(sealed.signature), line.clone());
     }
     headers.insert(HOP, from.clone());
+    headers.insert(RECEIVED_AT_US, HeaderValue::from(sealed.received_at.as_micros()));
     headers.insert(WITHIN_MS, HeaderValue::from(u64::try_from(within).unwrap_or(u64::MAX)));
     request
 }

@@ -15,6 +15,10 @@ pub const HOP: &str = "tollgate-hop";
 /// How long the node that forwards waits for the answer, in milliseconds.
 pub const WITHIN_MS: &str = "tollgate-within-ms";
 
+/// When the node that forwards received the request, in microseconds after 1970 by its clock: the owner decides windows by
+/// this time, so that a decision and what is answered in its place are known to be about one and the same delivery.
+pub const RECEIVED_AT_US: &str = "tollgate-received-at-us";
+
 /// What an owner says to the node that has forwarded a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PeerReply {

@@ -161,7 +161,8 @@ impl<D: Desk> Webhook<D> {
     }
 
     async fn ending(&self, request: Request<Incoming>, received: Instant) -> Ending {
-        let admitted = self.door.admit(request, received, self.answer_within, self.desk.reading()).await;
+        let admitted =
+            self.door.admit(request, received, self.answer_within, None, self.desk.reading()).await;
         let Admitted { delivery, arrival, received_at, sealed } = match admitted {
             Ok(admitted) => admitted,
             Err(ending) => return ending,

@@ -53,15 +53,18 @@ pub(super) struct Ending {
 }
 
 impl Door {
-    /// Reads a request that was received just now, and has to be answered `within` so long.
+    /// Reads a request that was received just now, and has to be answered `within` so long. The time that counts for its
+    /// windows may be one that another node has read, `asked_at`.
     pub(super) async fn admit(
         &self,
         request: Request<Incoming>,
         received: Instant,
         within: Duration,
+        asked_at: Option<Timestamp>,
         reading: Reading,
     ) -> Result<Admitted, Ending> {
-        let received_at = clock::now();
+        let now = clock::now();
+        let received_at = asked_at.unwrap_or(now);
         if let Some(ending) = self.misdirected(&request) {
             return Err(ending);
         }
@@ -70,7 +73,7 @@ impl Door {
         let body = gathered.map_err(|unusable| self.unusable(unusable))?;
         self.metrics.webhook.body_bytes.record(f64::from(u32::try_from(body.len()).unwrap_or(u32::MAX)));
         let gathered = clock::instant();
-        if let Some(ending) = self.unbelieved(&head.headers, &body, received_at) {
+        if let Some(ending) = self.unbelieved(&head.headers, &body, now) {
             return Err(ending);
         }
         let verified = clock::instant();
@@ -89,7 +92,7 @@ impl Door {
         if let Some(ending) = self.misplaced(&delivery, received_at) {
             return Err(ending);
         }
-        let sealed = Sealed { headers: head.headers, signature: SIGNATURE_HEADER, body };
+        let sealed = Sealed { headers: head.headers, signature: SIGNATURE_HEADER, received_at, body };
         Ok(Admitted { delivery, arrival, received_at, sealed })
     }
 

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     clock::{self, Instant, timeout},
-    cluster::{Cause, HOP, NotBooked, PeerReply, WITHIN_MS},
+    cluster::{Cause, HOP, NotBooked, PeerReply, RECEIVED_AT_US, WITHIN_MS},
+    domain::Timestamp,
     http::{
         reply::{error, json},
         server::{Reply, Respond},
@@ -37,7 +38,8 @@ impl<D: Desk> PeerDoor<D> {
     }
 
     async fn reply(&self, request: Request<Incoming>, received: Instant, within: Duration) -> Reply {
-        let admitted = self.door.admit(request, received, within, self.desk.reading()).await;
+        let asked_at = asked_at(request.headers(), clock::now());
+        let admitted = self.door.admit(request, received, within, asked_at, self.desk.reading()).await;
         let Admitted { delivery, arrival, .. } = match admitted {
             Ok(admitted) => admitted,
             Err(ending) => return ending.reply,
@@ -71,6 +73,18 @@ impl<D: Desk> Respond for PeerDoor<D> {
         let replied = timeout(within, self.reply(request, received, within)).await;
         replied.unwrap_or_else(|_| json(StatusCode::OK, PeerReply::Undecided(Cause::Deadline).encode()))
     }
+}
+
+/// How far the clock of another node may be from this one's for its time to be taken.
+const CLOCKS_APART_MAX: Duration = Duration::from_mins(1);
+
+/// When the node that forwards received the request. It moves windows, so that a time which no node's clock should have
+/// is not believed.
+fn asked_at(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
+    let text = headers.get(HeaderName::from_static(RECEIVED_AT_US)).map(HeaderValue::to_str)?.ok()?;
+    let asked_at = Timestamp::from_micros(text.parse().ok()?);
+    let apart = now.since(asked_at).max(asked_at.since(now));
+    (apart <= CLOCKS_APART_MAX).then_some(asked_at)
 }
 
 /// How long the node that forwards waits, if it is one.

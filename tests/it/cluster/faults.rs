@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     deliveries::{Verdict, purchase},
-    postgres::{Stop, is_installed_or_said},
+    postgres::{Server, Stop, is_installed_or_said},
     process::within,
 };
 
@@ -114,7 +114,7 @@ async fn a_node_that_is_cut_off_from_the_database_asks_the_others() {
     let Some(mut cluster) = Cluster::prepare(3, &SETTINGS).await else { return };
     let way = Proxy::open().await;
     way.lead_to(([127, 0, 0, 1], cluster.server.port()).into());
-    cluster.sites[1].set("TOLLGATE_JOURNAL", &cluster.server.url_at(way.address.port()));
+    cluster.sites[1].set("TOLLGATE_JOURNAL", &Server::url_at(way.address.port()));
     for n in 0..3 {
         cluster.start_node(n).await;
     }
