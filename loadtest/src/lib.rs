@@ -6,5 +6,10 @@
 
 pub mod scenario;
 pub mod record;
+pub mod population;
+pub mod authorization;
+pub mod story;
+pub mod events;
+pub mod signature;
 pub mod stripe_api;
 pub mod clock;
