@@ -11,5 +11,7 @@ pub mod authorization;
 pub mod story;
 pub mod events;
 pub mod signature;
+pub mod audit;
+pub mod admin;
 pub mod stripe_api;
 pub mod clock;
