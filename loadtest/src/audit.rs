@@ -180,6 +180,17 @@ impl Auditor {
         self.calm(purchase.card.number);
     }
 
+    /// A question could not leave after all: no node has heard of it.
+    pub fn not_asked(&mut self, question: Question, card: u64) {
+        if let Some(card) = self.cards.get_mut(&card) {
+            card.asked.remove(&question);
+            card.record(question.authorization).facts.take_decision(question.index);
+            if question.index == 0 {
+                card.open.remove(&question.authorization);
+            }
+        }
+    }
+
     /// Stripe gives a question up: a node may or may not have decided it. Stripe's own word settles it.
     pub fn given_up(&mut self, question: Question, card: u64) {
         if let Some(card) = self.cards.get_mut(&card) {
@@ -188,8 +199,8 @@ impl Auditor {
         }
     }
 
-    /// An event about an authorization leaves for the first time.
-    pub fn told(&mut self, event: u64, is_update: bool, authorization: &Authorization, now_us: u64) {
+    /// Stripe makes an event about an authorization. It has not left yet.
+    pub fn told(&mut self, event: u64, is_update: bool, authorization: &Authorization) {
         let what = What::Snapshot(Snapshot {
             is_terminal: authorization.status != Status::Pending,
             history: authorization.history.len(),
@@ -197,32 +208,34 @@ impl Auditor {
             is_update,
             amount: if authorization.approved { authorization.amount } else { 0 },
         });
-        self.leaves(event, authorization.purchase.card.number, authorization.number, what, now_us);
+        self.add(event, authorization.purchase.card.number, authorization.number, what);
     }
 
-    /// An event about a capture or refund leaves for the first time.
-    pub fn told_transaction(
-        &mut self,
-        event: u64,
-        authorization: &Authorization,
-        transaction: &Transaction,
-        now_us: u64,
-    ) {
+    /// Stripe makes an event about a capture or refund. It has not left yet.
+    pub fn told_transaction(&mut self, event: u64, authorization: &Authorization, transaction: &Transaction) {
         let what = What::Transaction {
             captured: if transaction.is_refund { 0 } else { transaction.amount.saturating_neg() },
             refunded: if transaction.is_refund { transaction.amount } else { 0 },
         };
         let card = authorization.purchase.card.number;
         if transaction.is_linked {
-            self.leaves(event, card, authorization.number, what, now_us);
+            self.add(event, card, authorization.number, what);
         } else {
             // It stands for itself, and is at its end when it is known.
             let own = UNLINKED | transaction.number;
-            self.leaves(event, card, own, what, now_us);
+            self.add(event, card, own, what);
             if let Some(record) = self.cards.get_mut(&card).and_then(|card| card.open.get_mut(&own)) {
                 let position = record.facts.position();
                 record.end = Some((position, Status::Closed, false));
             }
+        }
+    }
+
+    /// An event leaves, for the first time or again.
+    pub fn left(&mut self, event: u64, now_us: u64) {
+        let Some((card, authorization)) = self.on_their_way.get(&event) else { return };
+        if let Some(card) = self.cards.get_mut(card) {
+            card.record(*authorization).facts.left(event, now_us);
         }
     }
 
@@ -257,10 +270,10 @@ impl Auditor {
         self.findings.found(Kind::ForgeryAnswered, format!("signature {what}: answered {body}"));
     }
 
-    fn leaves(&mut self, event: u64, card: u64, authorization: u64, what: What, now_us: u64) {
+    fn add(&mut self, event: u64, card: u64, authorization: u64, what: What) {
         self.on_their_way.insert(event, (card, authorization));
         let card = self.cards.entry(card).or_default();
-        let fact = Fact { what, sent_us: now_us, known_us: None, event: Some(event) };
+        let fact = Fact { what, sent_us: u64::MAX, known_us: None, event: Some(event) };
         card.record(authorization).facts.add(fact);
     }
 

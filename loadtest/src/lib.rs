@@ -12,6 +12,7 @@ pub mod story;
 pub mod events;
 pub mod signature;
 pub mod audit;
+pub mod generator;
 pub mod admin;
 pub mod stripe_api;
 pub mod clock;

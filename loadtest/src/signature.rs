@@ -26,6 +26,18 @@ impl Forgery {
     /// Each of them.
     pub const ALL: [Self; 5] =
         [Self::OtherSecret, Self::OtherBody, Self::Stale, Self::OldSchemeOnly, Self::Missing];
+
+    /// What is wrong with it, in words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OtherSecret => "made with another secret",
+            Self::OtherBody => "made for another body",
+            Self::Stale => "made an hour ago",
+            Self::OldSchemeOnly => "of the scheme v0 only",
+            Self::Missing => "missing",
+        }
+    }
 }
 
 impl Signer {

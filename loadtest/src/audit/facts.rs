@@ -39,7 +39,7 @@ impl Position {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Fact {
     pub(super) what: What,
-    /// When it left.
+    /// When it left; at the end of time where it has not.
     pub(super) sent_us: u64,
     /// When the node had certainly heard it.
     pub(super) known_us: Option<u64>,
@@ -84,6 +84,13 @@ impl Facts {
 
     pub(super) fn take_decision(&mut self, place: usize) {
         self.0.retain(|fact| !matches!(fact.what, What::Decision { index, .. } if index == place));
+    }
+
+    /// The event with this number leaves.
+    pub(super) fn left(&mut self, number: u64, now_us: u64) {
+        for fact in self.0.iter_mut().filter(|fact| fact.event == Some(number)) {
+            fact.sent_us = fact.sent_us.min(now_us);
+        }
     }
 
     /// The event with this number was acknowledged. Questions without an answer that it covers are settled by it.

@@ -82,9 +82,10 @@ impl Story {
         let transactions = books.transactions.len();
         change(books);
         match books.transactions.get(transactions) {
-            Some(transaction) => self.auditor.told_transaction(self.events, books, transaction, now_us),
-            None => self.auditor.told(self.events, true, books, now_us),
+            Some(transaction) => self.auditor.told_transaction(self.events, books, transaction),
+            None => self.auditor.told(self.events, true, books),
         }
+        self.auditor.left(self.events, now_us);
         self.events
     }
 
