@@ -248,6 +248,17 @@ pub enum Act {
     Terminate,
 }
 
+impl Act {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Terminate => "terminate",
+        }
+    }
+}
+
 /// What must come of a run. Violations fail it in any case.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

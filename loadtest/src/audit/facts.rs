@@ -57,9 +57,8 @@ pub(super) enum What {
     Transaction { captured: i64, refunded: i64 },
 }
 
-/// The fields stand in the order in which two snapshots are compared: the one with more progress holds. Of
-/// two that are equal in that, the later event holds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// An authorization at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Snapshot {
     pub(super) is_terminal: bool,
     pub(super) history: usize,
@@ -67,6 +66,13 @@ pub(super) struct Snapshot {
     pub(super) is_update: bool,
     /// Approved in total.
     pub(super) amount: i64,
+}
+
+impl Snapshot {
+    /// The one with more progress holds, whichever comes first; of two with the same, the later event.
+    const fn progress(&self) -> (bool, usize, usize, bool) {
+        (self.is_terminal, self.history, self.transactions, self.is_update)
+    }
 }
 
 /// All facts about one authorization.
@@ -154,7 +160,14 @@ fn position<'a>(facts: impl Iterator<Item = &'a Fact> + Clone) -> Position {
     let (mut captured, mut refunded) = (0_i64, 0_i64);
     for fact in facts.clone() {
         match fact.what {
-            What::Snapshot(snapshot) => latest = latest.max(Some((snapshot, fact.event))),
+            What::Snapshot(snapshot) => {
+                let is_later = latest.is_none_or(|(known, event)| {
+                    (known.progress(), event) < (snapshot.progress(), fact.event)
+                });
+                if is_later {
+                    latest = Some((snapshot, fact.event));
+                }
+            }
             What::Transaction { captured: taken, refunded: back } => {
                 captured = captured.saturating_add(taken);
                 refunded = refunded.saturating_add(back);
