@@ -104,7 +104,7 @@ struct Card {
 struct Record {
     facts: Facts,
     is_quiet: bool,
-    answers: Vec<(usize, Box<[u8]>, Acknowledged)>,
+    answers: Vec<(usize, Box<[u8]>, Option<Acknowledged>)>,
     was_late: bool,
     /// Set at its end.
     end: Option<(Position, Status, bool)>,
@@ -165,6 +165,8 @@ impl Auditor {
             granted: answer.granted,
             at_us: now_us,
         };
+        // What was answered without the books may never get into them.
+        let acknowledged = (!answer.is_stand_in).then_some(acknowledged);
         record.answers.push((question.index, answer.body.into(), acknowledged));
         // A duplicate may be answered after Stripe has given the question itself up.
         let Some(sent_us) = sent_us else { return };
@@ -284,6 +286,7 @@ impl Auditor {
         let (own, others) = card.used(judgement);
         let full = purchase.held_for(asked);
         let granted = answer.granted.unwrap_or(0);
+        let cash = purchase.cashback.filter(|_| question.index == 0).unwrap_or(1);
         let tell = |what: &str| {
             let reason = answer.reason.unwrap_or("none given");
             format!(
@@ -298,9 +301,8 @@ impl Auditor {
                 .filter_map(|(limit, used)| limit.map(|limit| (limit, used)))
         };
         if answer.granted.is_some() {
-            let least = purchase.cashback.unwrap_or(1);
             let in_range =
-                if purchase.is_controllable { (least..=full).contains(&granted) } else { granted == full };
+                if purchase.is_controllable { (cash..=full).contains(&granted) } else { granted == full };
             if !in_range {
                 self.findings.found(Kind::WrongAmount, tell("that is not what may be approved"));
             }
@@ -322,7 +324,7 @@ impl Auditor {
         };
         let least = match (purchase.is_controllable, purchase.merchant.is_fuel_dispenser()) {
             (true, true) => asked,
-            (true, false) => purchase.cashback.unwrap_or(1),
+            (true, false) => cash,
             (false, _) => full,
         };
         let (surely, perhaps) = (room(own.high, others.high), room(own.low, others.low));
@@ -360,7 +362,7 @@ impl Auditor {
                     status,
                     approved,
                     was_late: record.was_late,
-                    acknowledged: record.answers.into_iter().map(|(.., one)| one).collect(),
+                    acknowledged: record.answers.into_iter().filter_map(|(.., one)| one).collect(),
                 });
             }
             false

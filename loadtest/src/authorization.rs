@@ -17,7 +17,7 @@ pub struct Purchase {
     pub amount: i64,
     /// Whether less may be approved.
     pub is_controllable: bool,
-    /// Paid out in cash: not less than this may be approved.
+    /// Paid out in cash with the first request: not less than this may be approved for it.
     pub cashback: Option<i64>,
     /// `authorization_method`.
     pub method: &'static str,

@@ -138,6 +138,8 @@ impl Writer {
                 Subject::Request(asked) => {
                     let asking = |slot: &str, out: &mut Vec<u8>| match slot {
                         "asked" => number(out, asked),
+                        // The cash was paid out at first, or not at all.
+                        "cashback" if !authorization.history.is_empty() => text(out, "null"),
                         "asked_merchant_amount" => number(out, purchase.at_merchant(asked)),
                         _ => self.fill_purchase(slot, out, scene),
                     };

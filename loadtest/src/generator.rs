@@ -2,6 +2,7 @@
 //! auditor see all of it. One thread, one loop: what is due is done, then it waits for sockets or for what is due next.
 
 mod alarm;
+pub mod api;
 mod deliveries;
 mod measures;
 mod pacer;
@@ -18,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use api::Api;
 use deliveries::Event;
 use measures::Measures;
 use pacer::Pacer;
@@ -33,9 +35,6 @@ use crate::{
     scenario::Scenario,
     signature::Signer,
 };
-
-/// How long after the last question all stories may take to end.
-const DRAIN: Duration = Duration::from_secs(30);
 
 /// Where a node takes webhooks.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,6 +95,8 @@ pub struct Played {
     pub hlog: Vec<u8>,
     /// The auditor.
     pub auditor: Auditor,
+    /// Events that were never delivered: only Stripe's API knows what they tell.
+    pub lost: Vec<u64>,
     measures: Measures,
 }
 
@@ -126,6 +127,8 @@ struct Exchange {
     what: What,
     due_us: u64,
     left_us: u64,
+    /// The node that it went to.
+    target: usize,
 }
 
 enum What {
@@ -140,6 +143,7 @@ struct Play<'a> {
     targets: &'a [Target],
     secrets: &'a Secrets,
     writer: &'a Writer,
+    api: Option<&'a Api>,
     clock: Clock,
     population: Population,
     pool: Pool<Exchange>,
@@ -147,6 +151,8 @@ struct Play<'a> {
     tales: HashMap<u64, Tale>,
     repeats: HashMap<u64, Asking>,
     events: HashMap<u64, Event>,
+    /// Those that Stripe never delivers.
+    lost: Vec<u64>,
     auditor: Auditor,
     measures: Measures,
     told: Deliveries,
@@ -167,6 +173,7 @@ pub fn play(
     targets: &[Target],
     secrets: &Secrets,
     writer: &Writer,
+    api: Option<&Api>,
     clock: Clock,
     mut tell: impl FnMut(&Progress),
 ) -> io::Result<Played> {
@@ -177,6 +184,7 @@ pub fn play(
         targets,
         secrets,
         writer,
+        api,
         clock,
         population: Population::new(scenario.cards, &scenario.questions),
         pool: Pool::new(&addresses, scenario.connections)?,
@@ -184,6 +192,7 @@ pub fn play(
         tales: HashMap::new(),
         repeats: HashMap::new(),
         events: HashMap::new(),
+        lost: Vec::new(),
         auditor: Auditor::new(scenario.limits),
         measures: Measures::new(pacer.stages()),
         told: Deliveries::default(),
@@ -195,6 +204,7 @@ pub fn play(
         turn_of: 0,
     };
     let asked_us = clock::us(Duration::from_secs_f64(scenario.duration_s));
+    let drained_us = asked_us.saturating_add(clock::us(Duration::from_secs_f64(scenario.drain_s)));
     let mut own = OwnCost::new(&pacer);
     let mut told_s = 0;
     loop {
@@ -210,7 +220,7 @@ pub fn play(
             tell(&play.progress(now_us, second));
         }
         let is_over = pacer.next().is_none() && play.tales.is_empty() && play.events.is_empty();
-        let is_drained = now_us > asked_us.saturating_add(clock::us(DRAIN));
+        let is_drained = now_us > drained_us;
         if (is_over && now_us >= asked_us) || is_drained {
             break;
         }
@@ -247,9 +257,9 @@ impl Play<'_> {
 
     /// Something ended by itself.
     fn finish(&mut self, done: pool::Done<Exchange>) {
-        let Exchange { what, due_us, left_us } = done.tag;
+        let Exchange { what, due_us, left_us, target } = done.tag;
         match what {
-            What::Ask(asking) => self.answered(asking, due_us, left_us, done.result),
+            What::Ask(asking) => self.answered(asking, due_us, left_us, target, done.result),
             What::Deliver(event) => {
                 let is_taken = done.result.is_ok_and(|reply| (200..300).contains(&reply.status));
                 self.delivered(event, due_us, is_taken);
@@ -278,15 +288,22 @@ impl Play<'_> {
         self.heap.push(Reverse((us, due)));
     }
 
-    /// Sends a body to the next node in turn; gives the exchange back where no connection is free.
+    /// Sends a body to the next node in turn, but the one that failed; gives the exchange back where no connection is
+    /// free.
     fn send(
         &mut self,
-        exchange: Exchange,
+        mut exchange: Exchange,
+        failed_at: Option<usize>,
         signature: Option<&str>,
         body: &[u8],
         give_up_us: u64,
     ) -> Result<(), Exchange> {
-        self.turn_of = self.turn_of.saturating_add(1).checked_rem(self.targets.len()).unwrap_or_default();
+        let next = |turn: usize| turn.saturating_add(1).checked_rem(self.targets.len()).unwrap_or_default();
+        self.turn_of = next(self.turn_of);
+        if failed_at == Some(self.turn_of) {
+            self.turn_of = next(self.turn_of);
+        }
+        exchange.target = self.turn_of;
         let Some(target) = self.targets.get(self.turn_of) else { return Err(exchange) };
         let ticket =
             self.pool.send(self.turn_of, exchange, |out| write_request(out, target, signature, body))?;
@@ -329,6 +346,7 @@ impl Play<'_> {
                 .measures
                 .hlog(&format!("scenario {}, seed {}", self.scenario.name, self.scenario.seed))?,
             auditor: self.auditor,
+            lost: self.lost,
             measures: self.measures,
         })
     }
@@ -387,3 +405,6 @@ fn write_request(out: &mut Vec<u8>, target: &Target, signature: Option<&str>, bo
 
 /// A body that several requests share.
 type Body = Rc<[u8]>;
+
+#[cfg(test)]
+mod tests;

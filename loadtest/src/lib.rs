@@ -6,7 +6,7 @@
 //! [`setup`]; [`screen`] shows it to people. What is played are [`story`]s of [`authorization`]s with cards of a
 //! [`population`], told in [`events`] with a [`signature`]. The [`audit`] judges the answers, and reads the books over
 //! the [`admin`] API. [`clock`] is the one place that reads the time. [`stripe_api`] is for tests that need Stripe's API
-//! without its webhooks.
+//! without its webhooks, [`liar`] for tests of the audit.
 
 pub mod run;
 pub mod scenario;
@@ -24,4 +24,5 @@ pub mod signature;
 pub mod audit;
 pub mod admin;
 pub mod stripe_api;
+pub mod liar;
 pub mod clock;

@@ -31,8 +31,8 @@ const NOT_RUN: u8 = 2;
     that of other events), and TOLLGATE_ADMIN_TOKEN the token of the admin API."
 )]
 struct Arguments {
-    /// smoke, steady, spike, ramp, saturation, hot-card, cold-cards, duplicates, bad-signatures, lifecycle, node-kill,
-    /// rolling-restart, or the path of a .toml file
+    /// smoke, steady, spike, ramp, saturation, hot-card, cold-cards, duplicates, bad-signatures, lifecycle,
+    /// over-the-api, node-kill, rolling-restart, or the path of a .toml file
     #[arg(default_value = "smoke")]
     scenario: String,
     /// Where nodes take webhooks, such as http://127.0.0.1:4242/webhook

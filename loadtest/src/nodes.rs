@@ -66,6 +66,7 @@ impl Nodes {
         directory: &Path,
         secrets: &str,
         limits: &Limits,
+        more: &[(&str, String)],
     ) -> Result<Self, NotStarted> {
         let journal = journal(count)?;
         let prepare = || -> io::Result<PathBuf> {
@@ -93,6 +94,7 @@ impl Nodes {
         ] {
             settings.extend(limit.map(|limit| (name.to_owned(), limit.to_string())));
         }
+        settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let binary = binary.canonicalize().unwrap_or_else(|_| binary.to_owned());
         let mut nodes = Self { binary, directory, settings, nodes: Vec::new() };
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -125,6 +127,27 @@ impl Nodes {
         self.nodes.iter().map(|node| node.admin)
     }
 
+    /// Lets the first node catch up with what Stripe's API knows.
+    ///
+    /// # Errors
+    /// It cannot: in the program's own words.
+    pub fn reconcile(&self) -> Result<(), String> {
+        let Some(node) = self.nodes.first() else { return Ok(()) };
+        let output = self
+            .command(node)
+            .args(["reconcile", "--since", "24h"])
+            .output()
+            .map_err(|cause| format!("cannot run {}: {cause}", self.binary.display()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = [output.stdout, output.stderr].concat();
+        Err(format!(
+            "expected `tollgate reconcile` to book everything, found {}",
+            String::from_utf8_lossy(&said)
+        ))
+    }
+
     /// Ends a node, and returns when it has ended.
     pub fn end(&mut self, number: usize, act: Act) {
         let Some(child) = self.nodes.get_mut(number).and_then(|node| node.child.as_mut()) else { return };
@@ -148,25 +171,36 @@ impl Nodes {
     /// It does not come up.
     pub fn launch(&mut self, number: usize) -> Result<(), NotStarted> {
         let log = self.directory.join(format!("node-{number}.log"));
+        let Some(node) = self.nodes.get(number) else { return Ok(()) };
+        let mut child = self
+            .command(node)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|cause| NotStarted::Program(self.binary.clone(), cause))?;
+        let ready = child.stderr.take().map(|stderr| watch(stderr, &log));
         let Some(node) = self.nodes.get_mut(number) else { return Ok(()) };
-        let mut child = Command::new(&self.binary)
+        node.child = Some(child);
+        let not_ready = || NotStarted::NotReady(number, log.clone());
+        let ready = ready.and_then(|ready| ready.recv_timeout(PATIENCE).ok()).ok_or_else(not_ready)?;
+        (node.webhook, node.admin) = ready;
+        Ok(())
+    }
+}
+
+impl Nodes {
+    /// The program with the settings of a node, and nothing else from outside.
+    fn command(&self, node: &Node) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .envs(&self.settings)
             .env("TOLLGATE_LISTEN", node.webhook.to_string())
             .env("TOLLGATE_ADMIN_LISTEN", node.admin.to_string())
             .current_dir(&self.directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|cause| NotStarted::Program(self.binary.clone(), cause))?;
-        let ready = child.stderr.take().map(|stderr| watch(stderr, &log));
-        node.child = Some(child);
-        let not_ready = || NotStarted::NotReady(number, log.clone());
-        let ready = ready.and_then(|ready| ready.recv_timeout(PATIENCE).ok()).ok_or_else(not_ready)?;
-        (node.webhook, node.admin) = ready;
-        Ok(())
+            .stdin(Stdio::null());
+        command
     }
 }
 
@@ -235,7 +269,7 @@ mod tests {
         let limits = Limits { daily: Some(1), ..Limits::default() };
         let start = |count, binary: &str| {
             let at = directory.path().join("nodes");
-            Nodes::start(count, Path::new(binary), &at, "whsec_1", &limits).err().unwrap().to_string()
+            Nodes::start(count, Path::new(binary), &at, "whsec_1", &limits, &[]).err().unwrap().to_string()
         };
         assert!(start(1, "/nowhere/tollgate").starts_with("cannot start /nowhere/tollgate: "));
         assert!(start(2, "/nowhere/tollgate").starts_with("expected --local 1, found --local 2"));

@@ -14,7 +14,11 @@ use crate::{
     admin::Admin,
     clock::{self, Clock},
     events::Writer,
-    generator::{Played, Progress, Secrets, Target, play},
+    generator::{
+        Played, Progress, Secrets, Target,
+        api::{Api, KEY},
+        play,
+    },
     nodes::{Nodes, NotStarted},
     record::{self, FORMAT, Mark, Outcomes, Record, Run, Verdict},
     scenario::{Act, Disturbance, Scenario},
@@ -99,6 +103,13 @@ struct Site {
 /// It could not be run to its end; what is in the record then does not matter.
 pub fn run(options: &Options, mut tell: impl FnMut(&Progress)) -> Result<Record, Failure> {
     options.scenario.check().map_err(Failure::Scenario)?;
+    if options.scenario.limits.daily.is_some()
+        && meets_midnight(clock::unix_seconds(), options.scenario.duration_s)
+    {
+        let what = "expected a run with a daily limit to end before midnight (UTC), where the limit begins anew; found one \
+                    that would not: start it after midnight, or use another limit";
+        return Err(Failure::Scenario(what.to_owned()));
+    }
     let mut record = Record {
         format: FORMAT,
         verdict: Verdict::default(),
@@ -127,10 +138,12 @@ fn run_once(
     tell: &mut impl FnMut(&Progress),
 ) -> Result<(Run, Vec<u8>), Failure> {
     let scenario = &options.scenario;
+    let api = if scenario.stripe.needs_api() { Some(Api::start()?) } else { None };
     let (nodes, site, run_id) = match &options.against {
         Against::Local { count, binary } => {
             let directory = options.directory.join("nodes");
-            let nodes = Nodes::start(*count, binary, &directory, LOCAL_SECRET, &scenario.limits)?;
+            let more = settings(scenario, api.as_ref());
+            let nodes = Nodes::start(*count, binary, &directory, LOCAL_SECRET, &scenario.limits, &more)?;
             record.setup.is_local = true;
             nodes.journal().clone_into(&mut record.setup.journal);
             record.setup.file_system = setup::look(&directory).file_system;
@@ -148,8 +161,9 @@ fn run_once(
             (None, site, u64::try_from(clock::unix_seconds()).unwrap_or_default())
         }
     };
-    if nodes.is_none() && !scenario.disturbances.is_empty() {
-        let what = "expected --local for a scenario that ends nodes: those of --target are not ours to end";
+    if nodes.is_none() && (api.is_some() || !scenario.disturbances.is_empty()) {
+        let what = "expected --local for a scenario that ends nodes or plays Stripe's API: those of --target are not ours to \
+                    end, and talk to Stripe itself";
         return Err(Failure::Scenario(what.to_owned()));
     }
     record.setup.targets =
@@ -172,7 +186,7 @@ fn run_once(
             let until = disturbed_until;
             nodes.as_mut().map_or(Ok(Vec::new()), |nodes| disturb(scenario, nodes, clock, &until))
         });
-        let played = play(scenario, &site.targets, &site.secrets, &writer, clock, tell);
+        let played = play(scenario, &site.targets, &site.secrets, &writer, api.as_ref(), clock, tell);
         drop(stop_disturbing);
         let marks = disturbing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         drop(stop_watching);
@@ -181,7 +195,24 @@ fn run_once(
     });
     let mut played = played?;
     let hlog = std::mem::take(&mut played.hlog);
+    if let Some(nodes) = nodes.as_ref().filter(|_| !played.lost.is_empty()) {
+        nodes.reconcile().map_err(Failure::Books)?;
+        for event in std::mem::take(&mut played.lost) {
+            played.auditor.acknowledged(event, clock.now_us());
+        }
+    }
     Ok((finish(scenario, &site, &writer, played, watched, marks?)?, hlog))
+}
+
+/// What nodes need to know of Stripe's API.
+fn settings(scenario: &Scenario, api: Option<&Api>) -> Vec<(&'static str, String)> {
+    let Some(api) = api else { return Vec::new() };
+    let answer_by = if scenario.stripe.answers_over_api { "api" } else { "direct" };
+    vec![
+        ("TOLLGATE_ANSWER_BY", answer_by.to_owned()),
+        ("STRIPE_API_KEY", KEY.to_owned()),
+        ("STRIPE_API_BASE", api.base_url()),
+    ]
 }
 
 /// Ends nodes and starts them again, as the scenario has it, until the other side of `stop` is dropped. What was done,
@@ -282,6 +313,14 @@ fn verdict(record: &Record) -> Verdict {
     verdict
 }
 
+/// Whether a run that starts now, with what it takes to end, would go over midnight.
+fn meets_midnight(now: i64, duration_s: f64) -> bool {
+    const DAY_S: i64 = 86_400;
+    const END_S: f64 = 120.0;
+    let since = i32::try_from(now.rem_euclid(DAY_S)).unwrap_or_default();
+    f64::from(since) + duration_s + END_S > 86_400.0
+}
+
 /// The objectives that a run has missed, in words.
 fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
     let objectives = &scenario.objectives;
@@ -332,10 +371,11 @@ fn warnings(run: &Run) -> Vec<String> {
     let mut warnings = Vec::new();
     let generator = &run.generator;
     if generator.busy > BUSY_MAX {
-        let busy = generator.busy * 100.0;
         warnings.push(format!(
-            "the generator was busy {busy:.0} in 100 of the time: it is part of what limits this run; use fewer questions a \
-             second, or another machine for it"
+            "the generator was busy {:.0} in 100 of the time, with {:.2} cores: it, or whatever else runs on its machine, \
+             limits this run; use fewer questions a second, or another machine for it",
+            generator.busy * 100.0,
+            generator.cpu
         ));
     }
     if generator.lateness.p99_us > LATENESS_MAX_US {
@@ -377,4 +417,18 @@ fn signers(secrets: &str) -> Secrets {
     let questions = each.next().unwrap_or_default();
     let events = each.next().unwrap_or(questions);
     Secrets { questions: Signer::new(questions), events: Signer::new(events) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_meets_midnight_if_it_does_not_end_well_before() {
+        for (now, duration_s, meets) in
+            [(0, 60.0, false), (86_000, 60.0, false), (86_300, 60.0, true), (86_399, 1.0, true)]
+        {
+            assert_eq!(meets_midnight(1_790_000_000 / 86_400 * 86_400 + now, duration_s), meets, "{now}");
+        }
+    }
 }

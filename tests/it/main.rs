@@ -37,6 +37,8 @@ mod answering;
 #[cfg(test)]
 mod reconcile;
 #[cfg(test)]
+mod loadtest;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod tidy;

@@ -37,7 +37,15 @@ impl Play<'_> {
             }
             Subject::Request(_) => return,
         }
+        if let Some(api) = self.api {
+            api.tells(&body);
+        }
+        self.told.events = self.told.events.saturating_add(1);
         let stripe = &self.scenario.stripe;
+        if tale.story.random().f64() < stripe.lost_events {
+            self.lost.push(event);
+            return;
+        }
         let step_us = stripe.step_ms.saturating_mul(1_000).max(1);
         let random = tale.story.random();
         let mut wait_us = random.u64(1_000..20_000);
@@ -55,7 +63,6 @@ impl Play<'_> {
         }
         let copies = if twice { 2 } else { 1 };
         self.events.insert(event, Event { body: body.into(), copies, failures: 0, is_acknowledged: false });
-        self.told.events = self.told.events.saturating_add(1);
     }
 
     /// An event leaves.
@@ -65,8 +72,8 @@ impl Play<'_> {
         let body = Body::clone(&known.body);
         let signature = self.secrets.events.header(clock::unix_seconds(), &body);
         let left_us = self.clock.now_us();
-        let exchange = Exchange { what: What::Deliver(event), due_us, left_us };
-        if self.send(exchange, Some(&signature), &body, left_us.saturating_add(PATIENCE_US)).is_err() {
+        let exchange = Exchange { what: What::Deliver(event), due_us, left_us, target: 0 };
+        if self.send(exchange, None, Some(&signature), &body, left_us.saturating_add(PATIENCE_US)).is_err() {
             return self.later(left_us.saturating_add(NO_CONNECTION_WAIT_US), Due::Deliver(event));
         }
         self.auditor.left(event, left_us);

@@ -4,15 +4,16 @@ use std::rc::Rc;
 
 use super::{
     Body, Due, Exchange, Play, What,
+    api::OverApi,
     measures::Ending,
     pool::Broken,
-    reply::{Decision, Reply},
+    reply::{Decision, Metadata, Reply},
 };
 use crate::{
     audit::{Answer, Question},
     authorization::Purchase,
     clock,
-    events::Subject,
+    events::{Id, Subject},
     signature::Forgery,
     story::{Opening, Story, Turn, Verdict},
 };
@@ -36,7 +37,8 @@ pub(super) struct Asking {
     asked: i64,
     stage: usize,
     is_repeat: bool,
-    is_retry: bool,
+    /// The node to which the connection broke, where it is asked again.
+    failed_at: Option<usize>,
     body: Body,
 }
 
@@ -107,15 +109,16 @@ impl Play<'_> {
         asking: Asking,
         due_us: u64,
         left_us: u64,
+        target: usize,
         result: Result<Reply, Broken>,
     ) {
         let now_us = self.clock.now_us();
         let reply = match result {
             Ok(reply) => reply,
-            Err(_) if self.scenario.stripe.retry && !asking.is_retry && !asking.is_repeat => {
+            Err(_) if self.scenario.stripe.retry && asking.failed_at.is_none() && !asking.is_repeat => {
                 let retried = &mut self.measures.outcomes.retried;
                 *retried = retried.saturating_add(1);
-                let again = Asking { is_retry: true, ..asking };
+                let again = Asking { failed_at: Some(target), ..asking };
                 if let Err(asking) = self.send_question(again, due_us, left_us) {
                     self.unanswered(asking, due_us, Ending::Failed);
                 }
@@ -123,10 +126,19 @@ impl Play<'_> {
             }
             Err(_) => return self.unanswered(asking, due_us, Ending::Failed),
         };
-        let Some(decision) = reply.decision() else {
+        let number = asking.question.authorization;
+        let over_api = self
+            .api
+            .filter(|_| self.scenario.stripe.answers_over_api)
+            .and_then(|api| api.answer(&self.writer.id(Id::Authorization, number), asking.question.index));
+        // Where both are given, the answer over the API counts.
+        let decision = match &over_api {
+            Some(over_api) => Some(Decision::from(over_api)),
+            None => reply.decision(),
+        };
+        let Some(decision) = decision else {
             return self.unanswered(asking, due_us, Ending::Invalid);
         };
-        let number = asking.question.authorization;
         let Some(tale) = self.tales.get_mut(&number) else { return };
         let purchase = tale.story.authorization.purchase;
         let answer = answer(&decision, &purchase, asking.asked, &reply.body);
@@ -174,8 +186,11 @@ impl Play<'_> {
         let subject = Subject::Request(asked);
         let body = self.writer.event(self.event_count, subject, authorization, clock::unix_seconds());
         let question = Question { authorization: number, index: authorization.history.len() };
-        let asking = Asking { question, asked, stage, is_repeat: false, is_retry: false, body: body.into() };
+        let asking = Asking { question, asked, stage, is_repeat: false, failed_at: None, body: body.into() };
         tale.asking = tale.asking.saturating_add(1);
+        if let Some(api) = self.api.filter(|_| self.scenario.stripe.answers_over_api) {
+            api.asks(&asking.body);
+        }
         let is_repeated = tale.story.random().f64() < self.scenario.stripe.duplicated_questions;
         self.measures.offered(stage, due_us);
         let now_us = self.clock.now_us();
@@ -226,10 +241,11 @@ impl Play<'_> {
             self.auditor.asked(question, &tale.story.authorization.purchase, asked, left_us);
         }
         let give_up_us = since_us.saturating_add(self.scenario.stripe.deadline_ms.saturating_mul(1_000));
-        let exchange = Exchange { what: What::Ask(asking), due_us, left_us: since_us };
-        match self.send(exchange, Some(&signature), &body, give_up_us) {
+        let failed_at = asking.failed_at;
+        let exchange = Exchange { what: What::Ask(asking), due_us, left_us: since_us, target: 0 };
+        match self.send(exchange, failed_at, Some(&signature), &body, give_up_us) {
             Err(Exchange { what: What::Ask(asking), .. }) => {
-                if !asking.is_repeat && !asking.is_retry {
+                if !asking.is_repeat && asking.failed_at.is_none() {
                     let card = self.tales.get(&question.authorization);
                     let card = card.map(|tale| tale.story.authorization.purchase.card.number);
                     self.auditor.not_asked(question, card.unwrap_or_default());
@@ -254,7 +270,8 @@ impl Play<'_> {
         let left_us = self.clock.now_us();
         let give_up_us = left_us.saturating_add(self.scenario.stripe.deadline_ms.saturating_mul(1_000));
         // With every connection in use, there is one attack less.
-        let _ = self.send(Exchange { what, due_us, left_us }, signature.as_deref(), &body, give_up_us);
+        let exchange = Exchange { what, due_us, left_us, target: 0 };
+        let _ = self.send(exchange, None, signature.as_deref(), &body, give_up_us);
     }
 
     /// Stripe has decided: its books change, and an event tells it.
@@ -287,6 +304,19 @@ impl Play<'_> {
             && let Some(tale) = self.tales.remove(&number)
         {
             self.auditor.ended(&tale.story.authorization);
+        }
+    }
+}
+
+impl<'a> From<&'a OverApi> for Decision<'a> {
+    fn from(over_api: &'a OverApi) -> Self {
+        Self {
+            approved: over_api.approved,
+            amount: over_api.amount,
+            metadata: Metadata {
+                tollgate_decision: over_api.decision.as_deref(),
+                tollgate_reason: over_api.reason.as_deref(),
+            },
         }
     }
 }
