@@ -7,6 +7,7 @@ mod card;
 mod cardholders;
 mod directory;
 mod lease;
+mod places;
 mod sweep;
 mod stand_in;
 mod unconfirmed;
