@@ -67,6 +67,8 @@ label! {
         Malformed = "malformed",
         /// A test event at a live node, or the other way round.
         WrongMode = "wrong_mode",
+        /// An event of another connected account than its card's.
+        WrongAccount = "wrong_account",
         /// A body over its limit.
         TooLarge = "too_large",
         /// The body did not arrive in time.
@@ -227,6 +229,36 @@ label! {
         Loaded = "loaded",
         /// It has mistakes; the old policy stays.
         Refused = "refused",
+    }
+}
+
+label! {
+    /// What a limit measures.
+    LimitMeasure {
+        /// Money.
+        Amount = "amount",
+        /// Approvals.
+        Count = "count",
+    }
+}
+
+label! {
+    /// The window of a limit, without the length of a rolling one.
+    LimitWindow {
+        /// One authorization with all its increments.
+        PerAuthorization = "per_authorization",
+        /// A day.
+        Daily = "daily",
+        /// A week.
+        Weekly = "weekly",
+        /// A month.
+        Monthly = "monthly",
+        /// A year.
+        Yearly = "yearly",
+        /// The life of the card.
+        AllTime = "all_time",
+        /// Of any length.
+        Rolling = "rolling",
     }
 }
 
