@@ -33,6 +33,8 @@ mod node;
 #[cfg(test)]
 mod stripe_api;
 #[cfg(test)]
+mod stripe_tls;
+#[cfg(test)]
 mod answering;
 #[cfg(test)]
 mod reconcile;
