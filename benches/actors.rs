@@ -145,7 +145,7 @@ fn directory(journal: Arc<dyn Journal>, settings: Settings) -> Directory {
 }
 
 async fn ask(directory: &Directory, request: AuthorizationRequest) {
-    let answer = directory.ask(request, arrival()).await;
+    let answer = directory.ask(request, arrival()).await.answer;
     assert_eq!(answer.outcome, Answered::Approved, "{answer:?}");
 }
 

@@ -15,7 +15,7 @@ use crate::{
     cluster::Cluster,
     config::{LoadError, PolicySource, PolicyWatch, Reload, Settings, poke_on_hangup},
     domain::Policy,
-    http::{self, Admin, Drain, Guard, Readiness, Unguarded, Webhook},
+    http::{self, Admin, Drain, Guard, Readiness, Slow, Unguarded, Webhook},
     journal::{self, Committer, CommitterSettings, Fatal, Journal, Observer, OpenError},
     metrics::{self, Bound, Listener, Metrics},
 };
@@ -100,6 +100,7 @@ impl Node {
         let directory = Directory::new(settings.actors.clone(), parts);
         background.push(tokio::spawn(directory.clone().sweep()));
         background.push(tokio::spawn(directory.clone().look_back()));
+        background.push(tokio::spawn(tell_delays(Arc::clone(&metrics))));
 
         if settings.http.livemode.is_none() {
             settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;
@@ -107,10 +108,17 @@ impl Node {
         let cluster = Cluster::of_one(directory.clone(), &settings.node_id);
         let (drain, stop) = Drain::new();
         let verifier = settings.stripe.verifier();
-        let service =
-            Webhook::new(cluster.clone(), verifier, Arc::clone(&metrics), &settings.http, &settings.stripe);
+        let slow = Arc::new(Slow::default());
+        let service = Webhook::new(
+            cluster.clone(),
+            verifier,
+            Arc::clone(&metrics),
+            Arc::clone(&slow),
+            &settings.http,
+            &settings.stripe,
+        );
         let (bounds, admin_bounds) = (settings.http.bounds, settings.http.admin_bounds());
-        let operators = Admin::new(cluster, guard, readiness.clone(), Arc::clone(&metrics));
+        let operators = Admin::new(cluster, guard, readiness.clone(), Arc::clone(&metrics), slow);
         let told = Arc::clone(&metrics);
         let listeners = [
             tokio::spawn(http::run(webhook_listener, Listener::Webhook, service, bounds, told, stop.clone())),
@@ -216,6 +224,7 @@ async fn policy(
 /// Tells the bounds in force, so that use can be seen against them.
 fn tell_capacities(settings: &Settings, metrics: &Metrics) {
     let (http, actors) = (&settings.http, &settings.actors);
+    metrics.node.answer_within.set(http.answer_within.as_secs_f64());
     for (bound, capacity) in [
         (Bound::BodyBytes, http.body_bytes_max),
         (Bound::HeaderBytes, http.bounds.header_bytes_max),
@@ -227,6 +236,16 @@ fn tell_capacities(settings: &Settings, metrics: &Metrics) {
         (Bound::JournalBatch, settings.journal.batch_max),
     ] {
         metrics.node.capacity.get(bound).set(f64::from(u32::try_from(capacity).unwrap_or(u32::MAX)));
+    }
+}
+
+/// Looks how late timers fire: as late as any task that is ready and waits for a worker.
+async fn tell_delays(metrics: Arc<Metrics>) {
+    const EVERY: Duration = Duration::from_millis(100);
+    loop {
+        let asleep = clock::instant();
+        clock::sleep(EVERY).await;
+        metrics.node.wake_delay.record(clock::instant().duration_since(asleep).saturating_sub(EVERY));
     }
 }
 

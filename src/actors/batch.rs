@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{Cause, NotBooked, directory::Backlog};
+use super::{Cause, NotBooked, TimedAnswer, directory::Backlog};
 use crate::domain::{Answer, AuthorizationRequest, Decided, Event};
 
 /// Events that go down together, in order.
@@ -21,7 +21,7 @@ pub(super) struct Waiting {
 
 /// How they are told.
 pub(super) enum Reply {
-    Answer(oneshot::Sender<Result<Answer, Cause>>),
+    Answer(oneshot::Sender<Result<TimedAnswer, Cause>>),
     Booked(oneshot::Sender<Result<(), NotBooked>>),
     /// Stripe has its answer; the place among those that are not in the books yet is free when this goes.
     StoodIn(Backlog),
@@ -98,7 +98,7 @@ impl Reply {
     /// Gives an answer that is durable already.
     pub(super) fn tell(self, answer: Answer) {
         match self {
-            Self::Answer(reply) => drop(reply.send(Ok(answer))),
+            Self::Answer(reply) => drop(reply.send(Ok(answer.into()))),
             Self::Booked(reply) => drop(reply.send(Ok(()))),
             Self::StoodIn(place) => drop(place),
         }

@@ -15,7 +15,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::{
-    Arrival, Cause, NotBooked,
+    Arrival, Cause, NotBooked, TimedAnswer,
     batch::{Batch, Reply},
     books::{Folded, NotFolded},
     directory::{Backlog, Shared},
@@ -68,7 +68,7 @@ pub(super) struct Ask {
     pub(super) route_us: u32,
     pub(super) queued_at: Instant,
     pub(super) hops: u8,
-    pub(super) reply: oneshot::Sender<Result<Answer, Cause>>,
+    pub(super) reply: oneshot::Sender<Result<TimedAnswer, Cause>>,
 }
 
 /// An observation on its way.
@@ -378,6 +378,8 @@ impl Desk {
         {
             return self.look_up(Work::Book(book));
         }
+        let spoken_of = spoken_of.map(|(id, _)| id.clone());
+        let overrun = spoken_of.as_ref().map(|id| self.overrun_of(id));
         let Book { observation, reply, .. } = *book;
         let told = match &observation.fact {
             Fact::Authorization(seen) => Some((seen.id.clone(), self.told_of(&seen.id).count())),
@@ -387,6 +389,13 @@ impl Desk {
         if let Some((id, before)) = told {
             self.compare(&id, before);
         }
+        if spoken_of.is_some_and(|id| Some(self.overrun_of(&id)) > overrun) {
+            self.shared.metrics.decisions.overruns.increment(1);
+        }
+    }
+
+    fn overrun_of(&self, id: &AuthorizationId) -> i64 {
+        self.card.authorizations.get(id).map_or(0, Authorization::overrun)
     }
 
     /// Counts what Stripe did with our answers, as far as it is new; a disagreement is worth a line.

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Arrival, Cause, NotBooked, Settings, StandIn,
+    Arrival, Cause, NotBooked, Settings, StandIn, TimedAnswer,
     books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
     cardholders::Cardholders,
@@ -27,9 +27,12 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    domain::{Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Policy, Subject},
+    domain::{
+        Account, Answer, AuthorizationRequest, Decided, Decision, Interval, LimitCheck, Measure, Observation,
+        Outcome, Policy, Reason, Subject,
+    },
     journal::{Committer, Entry, Journal, Reach, Unavailable},
-    metrics::{Metrics, Shed},
+    metrics::{LimitMeasure, LimitWindow, Metrics, Shed},
 };
 
 /// A card that could not be used so often within [`FAILURES_WITHIN`] is answered by stand-in for the rest of it.
@@ -110,17 +113,17 @@ impl Directory {
     }
 
     /// Decides a request, or answers it by stand-in. The answer is there by the deadline of `arrival`.
-    pub async fn ask(&self, mut request: AuthorizationRequest, arrival: Arrival) -> Answer {
+    pub async fn ask(&self, mut request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
         let shared = &self.shared;
         let routed_from = clock::instant();
         let Some(_permit) = Permit::take(shared) else {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
-            return shared.stand_in(&Arc::new(request), Cause::Overload);
+            return shared.stand_in(&Arc::new(request), Cause::Overload).into();
         };
         let known = shared.consult_cardholder(&mut request, arrival.deadline).await;
         let request = Arc::new(request);
         if let Err(cause) = known {
-            return shared.stand_in(&request, cause);
+            return shared.stand_in(&request, cause).into();
         }
         let (reply, answer) = oneshot::channel();
         let message = |queued_at: Instant| {
@@ -129,11 +132,11 @@ impl Directory {
             Message::Ask(Box::new(Ask { request, arrival, route_us, queued_at, hops: 0, reply }))
         };
         if let Err(cause) = shared.send(&request.account(), Bound::CardQueue, message) {
-            return shared.stand_in(&request, cause);
+            return shared.stand_in(&request, cause).into();
         }
         match within(arrival.deadline, answer).await {
             Ok(answer) => answer,
-            Err(cause) => shared.stand_in(&request, cause),
+            Err(cause) => shared.stand_in(&request, cause).into(),
         }
     }
 
@@ -362,6 +365,12 @@ impl Shared {
     pub(super) fn told(&self, decision: &Decision) {
         let words = [decision.outcome.as_str(), decision.reason.as_str(), decision.source.as_str()];
         self.metrics.decisions.made.get(words).increment(1);
+        if decision.outcome == Outcome::Declined
+            && matches!(decision.reason, Reason::SpendingLimit | Reason::VelocityLimit)
+            && let Some(limit) = decision.limits.iter().find(|limit| limit.after > limit.max)
+        {
+            self.metrics.decisions.limits.get(labels(limit)).increment(1);
+        }
     }
 
     fn is_failing(&self, account: &Account, now: Instant) -> bool {
@@ -394,6 +403,24 @@ impl Shared {
     pub(super) fn milliseconds(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// The words of a limit in metrics.
+const fn labels(limit: &LimitCheck) -> (LimitMeasure, LimitWindow) {
+    let measure = match limit.measure {
+        Measure::Amount(_) => LimitMeasure::Amount,
+        Measure::Count => LimitMeasure::Count,
+    };
+    let window = match limit.interval {
+        Interval::PerAuthorization => LimitWindow::PerAuthorization,
+        Interval::Daily => LimitWindow::Daily,
+        Interval::Weekly => LimitWindow::Weekly,
+        Interval::Monthly => LimitWindow::Monthly,
+        Interval::Yearly => LimitWindow::Yearly,
+        Interval::AllTime => LimitWindow::AllTime,
+        Interval::Rolling(_) => LimitWindow::Rolling,
+    };
+    (measure, window)
 }
 
 /// A request's place among those inside the node.

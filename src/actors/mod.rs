@@ -14,7 +14,10 @@ mod views;
 
 use std::time::Duration;
 
-use crate::{clock::Instant, domain::Answering};
+use crate::{
+    clock::Instant,
+    domain::{Answer, Answering, Stages},
+};
 
 pub use directory::{Directory, Parts};
 pub use stand_in::{Cause, StandIn, StandInRule};
@@ -77,6 +80,23 @@ pub struct Arrival {
     pub verify_us: u32,
     /// Reading the event, in microseconds.
     pub parse_us: u32,
+}
+
+/// An answer, and how long it took to come about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimedAnswer {
+    /// What goes back to Stripe.
+    pub answer: Answer,
+    /// The stages up to the decision; all zero where none was taken now: a repeated answer, or the stand-in's.
+    pub stages: Stages,
+    /// Becoming durable, in microseconds; zero where it did not have to.
+    pub commit_us: u32,
+}
+
+impl From<Answer> for TimedAnswer {
+    fn from(answer: Answer) -> Self {
+        Self { answer, stages: Stages::default(), commit_us: 0 }
+    }
 }
 
 /// Why an observation was not booked.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 pub use crate::actors::{
     Arrival, AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView, NotBooked,
-    UnconfirmedView,
+    TimedAnswer, UnconfirmedView,
 };
 use crate::{
     actors::Directory,
-    domain::{Answer, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
+    domain::{AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
 };
 
 /// The nodes that share a journal, as this node sees them. Cheap to clone.
@@ -33,7 +33,7 @@ impl Cluster {
     }
 
     /// The answer to a request, by the deadline of its arrival.
-    pub async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
+    pub async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
         self.here.ask(request, arrival).await
     }
 

@@ -4,6 +4,9 @@
 mod socket;
 mod server;
 mod reply;
+mod body;
+mod trace;
+mod slow;
 mod webhook;
 mod admin;
 mod books;
@@ -19,6 +22,7 @@ use hyper::header::HeaderValue;
 pub use admin::{Admin, Books, Guard, Readiness, Token, Unguarded, Unreadable};
 pub use reply::Rfc3339;
 pub use server::{Bounds, Drain, Reply, Respond, Stop, run};
+pub use slow::Slow;
 pub use vocabulary::vocabulary;
 pub use webhook::{Desk, Webhook};
 

@@ -1,7 +1,6 @@
 //! `POST /webhook`: from raw bytes to a reply. Verified before anything is read, read before anything is asked; who
 //! decides, and by what, is behind the [`Desk`].
 
-mod body;
 mod courier;
 mod mode;
 
@@ -15,28 +14,34 @@ use hyper::{
 
 use super::{
     Settings,
+    body::{self, Unusable},
     reply::{With as _, error, json},
     server::{Reply, Respond},
+    slow::{Slow, SlowDecision, StageTimes},
+    trace::TraceParent,
     vocabulary::UNREAD,
 };
 use crate::{
     clock::{self, Instant},
-    cluster::{Arrival, Cluster, NotBooked},
-    domain::{Answer, AuthorizationRequest, Observation, Outcome, Timestamp, Violation},
+    cluster::{Arrival, Cluster, NotBooked, TimedAnswer},
+    domain::{AuthorizationRequest, Observation, Outcome, Timestamp, Violation},
     log::Seldom,
     metrics::{Metrics, Route, SecretSlot, Stage, WebhookResult},
     stripe::{
         self, Incoming as Delivery, Kind, RECEIVED_BODY, Reading, SIGNATURE_HEADER, Unbooked, Verifier,
     },
 };
-use body::Unusable;
 use courier::Courier;
 use mode::Mode;
 
 /// Where questions are brought, and what happened.
 pub trait Desk: Send + Sync + 'static {
     /// Answers a question before its deadline, whatever happens.
-    fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> impl Future<Output = Answer> + Send;
+    fn answer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+    ) -> impl Future<Output = TimedAnswer> + Send;
 
     /// Books what Stripe says happened. Returns when it is durable.
     fn book(
@@ -50,7 +55,7 @@ pub trait Desk: Send + Sync + 'static {
 }
 
 impl Desk for Cluster {
-    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
+    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
         Self::answer(self, request, arrival).await
     }
 
@@ -78,6 +83,7 @@ pub struct Webhook<D> {
     body_bytes_max: usize,
     mode: Mode,
     courier: Courier,
+    slow: Arc<Slow>,
     odd: Seldom,
 }
 
@@ -99,11 +105,12 @@ impl<D: Desk> Respond for Webhook<D> {
 }
 
 impl<D: Desk> Webhook<D> {
-    /// A webhook that believes what `verifier` does and asks `desk`.
+    /// A webhook that believes what `verifier` does, asks `desk`, and tells `metrics` and `slow`.
     pub fn new(
         desk: D,
         verifier: Verifier,
         metrics: Arc<Metrics>,
+        slow: Arc<Slow>,
         settings: &Settings,
         stripe: &stripe::Settings,
     ) -> Self {
@@ -116,6 +123,7 @@ impl<D: Desk> Webhook<D> {
             body_bytes_max: settings.body_bytes_max,
             mode: Mode::new(settings.livemode),
             courier,
+            slow,
             odd: Seldom::default(),
         }
     }
@@ -140,6 +148,7 @@ impl<D: Desk> Webhook<D> {
             Ok(delivery) => delivery,
             Err(malformed) => return self.malformed(malformed, received_at),
         };
+        let trace = TraceParent::of(&head.headers);
         // What waits for its answer from here on does so without the bytes.
         drop((head, body));
         let parsed = clock::instant();
@@ -157,8 +166,8 @@ impl<D: Desk> Webhook<D> {
             return ending;
         }
         match delivery {
-            Delivery::Request(request) => self.answer(*request, arrival).await,
-            Delivery::Observation(observation) => self.book(event, *observation, arrival).await,
+            Delivery::Request(request) => self.answer(*request, arrival, trace).await,
+            Delivery::Observation(observation) => self.book(event, *observation, arrival, trace).await,
             Delivery::Acknowledged { kind, cause, .. } => self.acknowledge(kind, cause, received_at),
         }
     }
@@ -257,20 +266,33 @@ impl<D: Desk> Webhook<D> {
         Ending { event: UNREAD, result: WebhookResult::Malformed, reply }
     }
 
-    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> Ending {
+    async fn answer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+        trace: Option<TraceParent>,
+    ) -> Ending {
         if let Some(violation) = violation(&request) {
             self.violated(&request, violation);
         }
+        let at = request.received_at;
         let (event, authorization) = (request.event.clone(), request.authorization.clone());
         let (card, account) = (request.card.clone(), request.connected_account.clone());
-        let answer = self.desk.answer(request, arrival).await;
+        let timed = self.desk.answer(request, arrival).await;
+        let answer = timed.answer;
         let answered = clock::instant();
         let reply = self.courier.reply(&answer, &authorization, account.as_ref(), arrival.deadline).await;
         let replied = clock::instant();
         let taken = replied.saturating_duration_since(arrival.received);
+        let respond = replied.saturating_duration_since(answered);
         let decisions = &self.metrics.decisions;
-        decisions.stages.get(Stage::Respond).record(replied.saturating_duration_since(answered));
+        decisions.stages.get(Stage::Respond).record(respond);
         decisions.duration.get([answer.outcome.as_str(), Route::Local.as_str()]).record(taken);
+        let stages = stage_times(&timed, arrival, respond);
+        let ids = (&event, &authorization, card.as_ref());
+        self.slow.tell(micros(taken), replied, || {
+            SlowDecision::new(&timed, ids, at, (micros(taken), stages), trace)
+        });
         macro_rules! tell {
             ($level:ident) => {
                 tracing::$level!(
@@ -284,6 +306,14 @@ impl<D: Desk> Webhook<D> {
                     amount = answer.amount,
                     answer_by = answer.by.as_str(),
                     taken_us = micros(taken),
+                    verify_us = stages.verify,
+                    parse_us = stages.parse,
+                    route_us = stages.route,
+                    queue_us = stages.queue,
+                    decide_us = stages.decide,
+                    commit_us = stages.commit,
+                    respond_us = stages.respond,
+                    trace_id = trace.map(tracing::field::display),
                     "answered"
                 )
             };
@@ -308,11 +338,18 @@ impl<D: Desk> Webhook<D> {
         }
     }
 
-    async fn book(&self, event: &'static str, observation: Observation, arrival: Arrival) -> Ending {
+    async fn book(
+        &self,
+        event: &'static str,
+        observation: Observation,
+        arrival: Arrival,
+        trace: Option<TraceParent>,
+    ) -> Ending {
+        let trace_id = trace.map(tracing::field::display);
         let (id, subject) = (observation.event.clone(), observation.subject.clone());
         match self.desk.book(observation, arrival).await {
             Ok(()) => {
-                tracing::debug!(event = %id, %subject, kind = event, "booked");
+                tracing::debug!(event = %id, %subject, kind = event, trace_id, "booked");
                 Ending { event, result: WebhookResult::Booked, reply: json(StatusCode::OK, RECEIVED_BODY) }
             }
             Err(wrong @ NotBooked::WrongAccount) => {
@@ -320,7 +357,7 @@ impl<D: Desk> Webhook<D> {
                 Ending { event, result: WebhookResult::WrongAccount, reply }
             }
             Err(not_booked @ NotBooked::Now(_)) => {
-                tracing::warn!(event = %id, %subject, kind = event, "not booked; Stripe delivers it again");
+                tracing::warn!(event = %id, %subject, kind = event, trace_id, "not booked; Stripe delivers it again");
                 let reply = error(StatusCode::SERVICE_UNAVAILABLE, "not_booked", &not_booked.to_string())
                     .with(RETRY_AFTER, RETRY_AFTER_SECONDS);
                 Ending { event, result: WebhookResult::NotBooked, reply }
@@ -348,6 +385,19 @@ impl<D: Desk> Webhook<D> {
 /// How a request breaks the contract, if it does.
 fn violation(request: &AuthorizationRequest) -> Option<Violation> {
     request.asked.err().or(if request.card.is_none() { Some(Violation::NoCard) } else { None })
+}
+
+/// How long each part of the walk took. Where no decision was taken now, only the parts on this side of it are known.
+fn stage_times(timed: &TimedAnswer, arrival: Arrival, respond: Duration) -> StageTimes {
+    StageTimes {
+        verify: arrival.verify_us,
+        parse: arrival.parse_us,
+        route: timed.stages.route_us,
+        queue: timed.stages.queue_us,
+        decide: timed.stages.decide_us,
+        commit: timed.commit_us,
+        respond: micros(respond),
+    }
 }
 
 fn micros(span: Duration) -> u32 {

@@ -233,6 +233,36 @@ label! {
 }
 
 label! {
+    /// What a limit measures.
+    LimitMeasure {
+        /// Money.
+        Amount = "amount",
+        /// Approvals.
+        Count = "count",
+    }
+}
+
+label! {
+    /// The window of a limit, without the length of a rolling one.
+    LimitWindow {
+        /// One authorization with all its increments.
+        PerAuthorization = "per_authorization",
+        /// A day.
+        Daily = "daily",
+        /// A week.
+        Weekly = "weekly",
+        /// A month.
+        Monthly = "monthly",
+        /// A year.
+        Yearly = "yearly",
+        /// The life of the card.
+        AllTime = "all_time",
+        /// Of any length.
+        Rolling = "rolling",
+    }
+}
+
+label! {
     /// A bound that the node holds itself to.
     Bound {
         /// Bytes of a webhook body.

@@ -29,6 +29,8 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
         decisions: resolver.decisions(),
         cards: Cards {
             resident: resolver.single(&family::CARDS_RESIDENT),
+            actors: resolver.single(&family::CARD_ACTORS),
+            queue_longest: resolver.single(&family::QUEUE_LONGEST),
             activations: resolver.series(&family::ACTIVATIONS),
             activation_duration: resolver.single(&family::ACTIVATION_DURATION),
             passivations: resolver.series(&family::PASSIVATIONS),
@@ -46,7 +48,12 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             loaded: resolver.single(&family::POLICY_LOADED),
             version: Mutex::new(None),
         },
-        node: Node { ready: resolver.single(&family::READY), capacity: resolver.series(&family::CAPACITY) },
+        node: Node {
+            ready: resolver.single(&family::READY),
+            capacity: resolver.series(&family::CAPACITY),
+            answer_within: resolver.single(&family::ANSWER_WITHIN),
+            wake_delay: resolver.single(&family::TOKIO_LATE),
+        },
         exporter: resolver.recorder.handle(),
         histograms: resolver.histograms.into_inner(),
     }
@@ -69,7 +76,6 @@ impl Resolver<'_> {
             malformed: self.worded(&family::MALFORMED),
             violations: self.worded(&family::VIOLATIONS_TOTAL),
             in_flight: self.single(&family::IN_FLIGHT),
-            events_booked: self.worded(&family::EVENTS_BOOKED),
             unbooked: self.worded(&family::UNBOOKED),
         }
     }
@@ -77,12 +83,14 @@ impl Resolver<'_> {
     fn decisions(&self) -> Decisions {
         Decisions {
             made: self.worded(&family::DECISIONS),
+            limits: self.series(&family::LIMIT_DECLINES),
             duration: self.worded(&family::DECISION_DURATION),
             answers: self.series(&family::ANSWERS),
             stages: self.series(&family::STAGE_DURATION),
             repeats: self.single(&family::REPEATS),
             stripe_outcomes: self.worded(&family::STRIPE_OUTCOMES),
             unconfirmed: self.single(&family::UNCONFIRMED),
+            overruns: self.single(&family::OVERRUNS),
             shed: self.series(&family::SHED),
         }
     }

@@ -49,7 +49,7 @@ impl House {
     }
 
     async fn ask(&self, name: &str, amount: i64) -> Answer {
-        self.directory.ask(question("one", name, amount), arrival(SOON)).await
+        self.directory.ask(question("one", name, amount), arrival(SOON)).await.answer
     }
 
     /// What the books say is used of the first limit.
@@ -70,7 +70,7 @@ async fn ask_at_once(house: &House, asked: usize, amount: i64) -> Vec<Answer> {
         let directory = house.directory.clone();
         answers.spawn(async move {
             let request = question("one", &format!("{name:04}"), amount);
-            (name, directory.ask(request, arrival(SOON)).await)
+            (name, directory.ask(request, arrival(SOON)).await.answer)
         });
     }
     let mut answers = answers.join_all().await;
@@ -139,7 +139,7 @@ async fn a_card_at_rest_keeps_its_books_and_is_exact_when_it_is_woken() {
             let directory = house.directory.clone();
             asked.spawn(async move {
                 let request = question("one", &format!("{round}-{name}"), 1_000);
-                directory.ask(request, arrival(SOON)).await
+                directory.ask(request, arrival(SOON)).await.answer
             });
         }
         answers.extend(asked.join_all().await);
@@ -196,7 +196,7 @@ async fn the_limit_is_exact_while_cards_come_and_go_and_other_nodes_interfere() 
                 let directory = house.directory.clone();
                 asked.spawn(async move {
                     let request = question("one", &format!("{round}-{name}"), 1_000);
-                    directory.ask(request, arrival(SOON)).await
+                    directory.ask(request, arrival(SOON)).await.answer
                 });
             }
             answers.extend(asked.join_all().await);
@@ -223,19 +223,19 @@ async fn questions_ride_together_and_are_answered_when_their_own_entry_is_durabl
     let gate = house.journal.hold_next();
     let first = tokio::spawn({
         let directory = house.directory.clone();
-        async move { directory.ask(question("one", "a", 1_000), arrival(SOON)).await }
+        async move { directory.ask(question("one", "a", 1_000), arrival(SOON)).await.answer }
     });
     gate.arrived().await;
     let behind = house.journal.hold_next();
     let mut later = JoinSet::new();
     for name in ["b", "c"] {
         let directory = house.directory.clone();
-        later.spawn(async move { directory.ask(question("one", name, 1_000), arrival(SOON)).await });
+        later.spawn(async move { directory.ask(question("one", name, 1_000), arrival(SOON)).await.answer });
     }
     // A duplicate of a question that is decided and not durable waits with it.
     let duplicate = tokio::spawn({
         let directory = house.directory.clone();
-        async move { directory.ask(question("one", "a", 1_000), arrival(SOON)).await }
+        async move { directory.ask(question("one", "a", 1_000), arrival(SOON)).await.answer }
     });
     assert!(!first.is_finished());
     gate.open();
@@ -256,7 +256,9 @@ async fn an_entry_that_turns_durable_after_the_stand_in_answered_is_void() {
     let gate = house.journal.hold_next();
     let late = tokio::spawn({
         let directory = house.directory.clone();
-        async move { directory.ask(question("one", "late", 1_000), arrival(Duration::from_millis(30))).await }
+        async move {
+            directory.ask(question("one", "late", 1_000), arrival(Duration::from_millis(30))).await.answer
+        }
     });
     gate.arrived().await;
     let late = late.await.unwrap();
@@ -279,7 +281,9 @@ async fn a_stand_in_approval_is_booked_and_counts() {
     let gate = house.journal.hold_next();
     let late = tokio::spawn({
         let directory = house.directory.clone();
-        async move { directory.ask(question("one", "late", 4_000), arrival(Duration::from_millis(30))).await }
+        async move {
+            directory.ask(question("one", "late", 4_000), arrival(Duration::from_millis(30))).await.answer
+        }
     });
     gate.arrived().await;
     let late = late.await.unwrap();
@@ -345,7 +349,7 @@ async fn answers_stay_the_same_long_after_they_were_let_go() {
         for name in 0..64 {
             let directory = house.directory.clone();
             let request = question("one", &format!("{round}-{name}"), 200);
-            asked.spawn(async move { directory.ask(request, arrival(SOON)).await });
+            asked.spawn(async move { directory.ask(request, arrival(SOON)).await.answer });
         }
         assert_eq!(approved(&asked.join_all().await), 0);
         for entry in 0..4 {
@@ -376,12 +380,12 @@ async fn a_stand_ins_answer_about_an_authorization_that_was_let_go_is_booked_wit
         async move { directory.ask(question("one", "held", 100), arrival(SOON)).await }
     });
     gate.arrived().await;
-    let late = house.directory.ask(increment.clone(), arrival(Duration::from_millis(30))).await;
+    let late = house.directory.ask(increment.clone(), arrival(Duration::from_millis(30))).await.answer;
     assert_eq!((late.outcome, late.source), (Outcome::Approved, Source::StandIn));
     gate.open();
-    assert_eq!(held.await.unwrap().outcome, Outcome::Approved);
+    assert_eq!(held.await.unwrap().answer.outcome, Outcome::Approved);
     assert_eq!(
-        house.directory.ask(increment, arrival(SOON)).await,
+        house.directory.ask(increment, arrival(SOON)).await.answer,
         late,
         "the same question, the same answer"
     );
@@ -411,7 +415,7 @@ async fn cards_over_the_bound_leave_the_longest_unused_first() {
     let mut seen = BTreeSet::new();
     for name in 0..4 {
         let request = question(&format!("card-{name}"), &format!("{name}"), 100);
-        house.directory.ask(request, arrival(SOON)).await;
+        house.directory.ask(request, arrival(SOON)).await.answer;
         seen.insert(house.directory.resident());
     }
     assert!(seen.last().is_some_and(|most| *most <= 5), "{seen:?}");

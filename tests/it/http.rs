@@ -23,13 +23,14 @@ use tokio::{
 };
 use tollgate::{
     clock,
-    cluster::{Arrival, NotBooked},
+    cluster::{Arrival, NotBooked, TimedAnswer},
     domain::{
         Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, DecisionId, Observation, Outcome,
         Reason, Source,
     },
     http::{
-        Admin, Books, Desk, Drain, Guard, Readiness, Settings, Token, Unreadable, Webhook, run, vocabulary,
+        Admin, Books, Desk, Drain, Guard, Readiness, Settings, Slow, Token, Unreadable, Webhook, run,
+        vocabulary,
     },
     metrics::{Listener, Metrics},
     stripe::{self, Reading, Secret, sign},
@@ -97,11 +98,12 @@ impl Stub {
 }
 
 impl Desk for Stub {
-    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
+    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
         self.0.asked.lock().unwrap().push((request, arrival));
         self.0.came.add_permits(1);
         self.0.open.subscribe().wait_for(|open| *open).await.unwrap();
-        *self.0.answer.lock().unwrap()
+        let answer = *self.0.answer.lock().unwrap();
+        answer.into()
     }
 
     async fn book(&self, observation: Observation, _arrival: Arrival) -> Result<(), NotBooked> {
@@ -172,14 +174,16 @@ impl Room {
         let metrics = Arc::new(Metrics::new(&vocabulary()));
         let desk = Stub::new();
         let stripe = stripe::Settings::new(vec![Secret::new(SECRET).unwrap()]);
-        let webhook = Webhook::new(desk.clone(), stripe.verifier(), Arc::clone(&metrics), &settings, &stripe);
+        let slow = Arc::new(Slow::default());
+        let told = || Arc::clone(&metrics);
+        let webhook =
+            Webhook::new(desk.clone(), stripe.verifier(), told(), Arc::clone(&slow), &settings, &stripe);
         let guard = Guard::new(admin_address, settings.admin_token.clone()).unwrap();
         let readiness = Readiness::starting(Arc::clone(&metrics));
-        let admin = Admin::new(OneCard, guard, readiness.clone(), Arc::clone(&metrics));
+        let admin = Admin::new(OneCard, guard, readiness.clone(), told(), slow);
         let (drain, stop) = Drain::new();
         let [webhook_socket, admin_socket] = listeners().await;
         let addresses = [webhook_socket.local_addr().unwrap(), admin_socket.local_addr().unwrap()];
-        let told = || Arc::clone(&metrics);
         let serving = vec![
             tokio::spawn(run(
                 webhook_socket,

@@ -39,6 +39,10 @@ mod answering;
 #[cfg(test)]
 mod reconcile;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
+mod dashboards;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod tidy;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Cause, Desk, InFlight, seconds};
 use crate::{
     actors::{
+        TimedAnswer,
         batch::{Batch, Reply, decided_in},
         card::Message,
         micros,
@@ -99,7 +100,7 @@ impl Desk {
                 }
                 let took = micros(clock::instant().duration_since(in_flight.since));
                 self.shared.metrics.decisions.stages.get(Stage::Commit).record(seconds(took));
-                self.release(in_flight.batch);
+                self.release(in_flight.batch, took);
                 if self.leaving.is_some() {
                     self.leave();
                 }
@@ -121,7 +122,7 @@ impl Desk {
 
     /// Lets the replies out that waited for these events. A question whose every asker has been answered by the
     /// stand-in meanwhile is booked as that: Stripe has the stand-in's answer, so the books void ours.
-    pub(super) fn release(&mut self, batch: Batch) {
+    pub(super) fn release(&mut self, batch: Batch, commit_us: u32) {
         let Batch { events, waiting } = batch;
         let mut told: Vec<Option<bool>> = vec![None; events.len()];
         for waiting in waiting {
@@ -129,7 +130,8 @@ impl Desk {
                 (Reply::Answer(reply), Some(decided)) => {
                     let current = self.card.answer_to(&decided.request).map(|answered| answered.answer);
                     let own = || decided.decision.answer(decided.request.is_amount_controllable);
-                    reply.send(Ok(current.unwrap_or_else(own))).is_ok()
+                    let (answer, stages) = (current.unwrap_or_else(own), decided.decision.stages);
+                    reply.send(Ok(TimedAnswer { answer, stages, commit_us })).is_ok()
                 }
                 (Reply::Booked(reply), _) => reply.send(Ok(())).is_ok(),
                 (Reply::StoodIn(_), _) => true,

@@ -8,6 +8,7 @@ use crate::{
     actors::{
         batch::Batch,
         books::{self, Folded, NotFolded},
+        micros,
     },
     clock,
     domain::{Answer, Decided, Event, Fact, Recalled, decide, limits_in_force},
@@ -223,7 +224,8 @@ impl Desk {
                 let mut unanswered = Batch::default();
                 if is_written {
                     self.conflicts = 0;
-                    self.release(in_flight.batch);
+                    let took = micros(clock::instant().duration_since(in_flight.since));
+                    self.release(in_flight.batch, took);
                 } else {
                     self.conflicts = self.conflicts.saturating_add(1);
                     unanswered.extend(in_flight.batch);

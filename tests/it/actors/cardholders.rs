@@ -40,7 +40,7 @@ fn of(account: Option<&str>) -> Option<ConnectedAccountId> {
 }
 
 async fn asks(house: &House, request: AuthorizationRequest) -> Answer {
-    house.directory.ask(request, arrival(SOON)).await
+    house.directory.ask(request, arrival(SOON)).await.answer
 }
 
 #[tokio::test]

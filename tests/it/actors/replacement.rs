@@ -60,7 +60,7 @@ fn captured(on: &str, name: &str, amount: i64) -> Observation {
 
 impl House {
     async fn asks(&self, request: AuthorizationRequest) -> Answer {
-        self.directory.ask(request, arrival(SOON)).await
+        self.directory.ask(request, arrival(SOON)).await.answer
     }
 
     async fn books(&self, observation: Observation) {

@@ -14,7 +14,7 @@
     reason = "a test that is wrong shall stop"
 )]
 
-mod child;
+pub(crate) mod child;
 mod conformance;
 mod committer;
 mod random;
