@@ -20,7 +20,7 @@ const WAITING: &str = concat!("sle", "ep(");
 
 #[test]
 fn a_file_fits_the_mind() {
-    for file in files(&root("src"), "rs") {
+    for file in ["src", "loadtest/src"].into_iter().flat_map(|directory| files(&root(directory), "rs")) {
         let text = fs::read_to_string(&file).unwrap();
         // The tests of a file are about what that file says that it is about.
         if file.ends_with("tests.rs") {
@@ -34,7 +34,7 @@ fn a_file_fits_the_mind() {
 
 #[test]
 fn nothing_is_left_undone() {
-    for directory in ["src", "tests", "benches"] {
+    for directory in ["src", "tests", "benches", "loadtest/src"] {
         for file in files(&root(directory), "rs") {
             let text = fs::read_to_string(&file).unwrap();
             for undone in UNDONE {
@@ -55,7 +55,7 @@ fn nothing_is_left_undone() {
 
 #[test]
 fn lines_end_where_they_end() {
-    let texts = ["src", "tests", "benches", "docs"].into_iter().flat_map(|directory| {
+    let texts = ["src", "tests", "benches", "docs", "loadtest"].into_iter().flat_map(|directory| {
         ["rs", "md", "yaml"].into_iter().flat_map(move |ending| files(&root(directory), ending))
     });
     for file in texts.chain(pages()) {
@@ -144,7 +144,7 @@ fn comments_and_text_are_no_code() {
 
 /// The pages that people read.
 fn pages() -> Vec<PathBuf> {
-    let mut pages = files(&root("docs"), "md");
+    let mut pages = [files(&root("docs"), "md"), files(&root("loadtest"), "md")].concat();
     let top = fs::read_dir(root("")).unwrap().map(|entry| entry.unwrap().path());
     pages.extend(top.filter(|path| path.extension().is_some_and(|ending| ending == "md")));
     pages
