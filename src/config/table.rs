@@ -91,6 +91,14 @@ pub static SETTINGS: [Setting; 46] = [
         "http://127.0.0.1:12111",
         "Where Stripe's API is.",
     ),
+    optional(
+        Section::Stripe,
+        "STRIPE_API_CA",
+        Kind::Text("the path of a PEM file with certificates"),
+        "the authorities that browsers trust",
+        "/etc/ssl/proxy-ca.pem",
+        "The certificate authorities that Stripe's API is believed by, in place of the built-in ones: for a proxy that opens what goes out.",
+    ),
     setting(
         Section::Stripe,
         "TOLLGATE_API_CALLS_PER_SECOND",
