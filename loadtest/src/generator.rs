@@ -278,7 +278,7 @@ impl Play<'_> {
     /// Something was waited for in vain.
     fn gave_up(&mut self, exchange: Exchange) {
         match exchange.what {
-            What::Ask(asking) => self.unanswered(asking, exchange.due_us, measures::Ending::Late),
+            What::Ask(asking) => self.unanswered(&asking, exchange.due_us, measures::Ending::Late),
             What::Deliver(event) => self.delivered(event, exchange.due_us, false),
             What::Forged(_) => {}
         }
