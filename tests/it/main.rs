@@ -7,6 +7,8 @@ mod answering;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod dashboards;
@@ -27,9 +29,13 @@ mod lifecycle;
 #[cfg(test)]
 mod loadtest;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod node;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
@@ -44,5 +50,7 @@ mod stripe_differential;
 mod stripe_events;
 #[cfg(test)]
 mod stripe_fixtures;
+#[cfg(test)]
+mod stripe_tls;
 #[cfg(test)]
 mod tidy;
