@@ -62,11 +62,10 @@ impl Admin {
 
     fn exchange(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {
         let Some(connection) = &mut self.connection else { return Err(io::ErrorKind::NotConnected.into()) };
-        let mut request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n", self.address);
-        if let Some(token) = &self.token {
-            request.push_str(&format!("authorization: Bearer {token}\r\n"));
-        }
-        request.push_str("\r\n");
+        let token = self.token.as_ref();
+        let credentials =
+            token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n{credentials}\r\n", self.address);
         connection.get_mut().write_all(request.as_bytes())?;
         let mut line = || -> io::Result<String> {
             let mut line = String::new();

@@ -164,7 +164,7 @@ impl Writer {
                 if authorization.approved && authorization.status == Status::Pending {
                     self.balance_transaction.write(out, |slot, out| match slot {
                         "hold_transaction" => {
-                            self.write_id(out, Id::BalanceTransaction, authorization.number)
+                            self.write_id(out, Id::BalanceTransaction, authorization.number);
                         }
                         "hold_amount" => number(out, authorization.amount.saturating_neg()),
                         _ => self.fill(slot, out, scene),

@@ -1,5 +1,6 @@
 //! A proxy between Stripe and a node that breaks one promise on purpose: the proof that the auditor can fail a run. For
 //! tests; an honest load test has nothing to do with it.
+#![allow(clippy::indexing_slicing, reason = "a JSON value that lacks a name gives null for it")]
 
 use std::{
     collections::HashSet,
@@ -165,8 +166,8 @@ impl Scheme {
         let mut said: Value = serde_json::from_slice(&body).unwrap_or_default();
         let is_first = lock(&self.answered).insert(question);
         match self.lie {
-            Lie::Approves => said["approved"] = true.into(),
-            Lie::Declines => said = json!({"approved": false, "metadata": said["metadata"]}),
+            Lie::Approves => said = json!({"approved": true}),
+            Lie::Declines => said = json!({"approved": false}),
             Lie::Doubles
                 if said["approved"] == true
                     && object["pending_request"]["is_amount_controllable"] == true =>

@@ -35,7 +35,7 @@ struct Arguments {
     /// over-the-api, node-kill, rolling-restart, or the path of a .toml file
     #[arg(default_value = "smoke")]
     scenario: String,
-    /// Where nodes take webhooks, such as http://127.0.0.1:4242/webhook
+    /// Where nodes take webhooks; at /webhook, if no path is given
     #[arg(long, value_name = "URL", num_args = 1.., conflicts_with = "local")]
     target: Vec<String>,
     /// Where they have their admin APIs, to compare the books at the end
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     match ran {
         Ok(record) => {
             let place = options.directory.join("record.json");
-            let _ = write!(io::stdout(), "{}record: {}\n", result(&record), place.display());
+            let _ = writeln!(io::stdout(), "{}record: {}", result(&record), place.display());
             ExitCode::from(if record.verdict.passed { PASSED } else { FAILED })
         }
         Err(cause) => refuse(&cause.to_string()),

@@ -19,14 +19,14 @@ use serde_json::Value;
 use crate::scenario::{Act, Limits};
 
 /// How long a node may take to come up, and to end in order.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Nodes on this machine, with a journal of their own.
 pub struct Nodes {
     binary: PathBuf,
     directory: PathBuf,
     settings: BTreeMap<String, String>,
-    nodes: Vec<Node>,
+    each: Vec<Node>,
 }
 
 /// A node's process, and where it answers, which stays the same when it is started again.
@@ -96,10 +96,10 @@ impl Nodes {
         }
         settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let binary = binary.canonicalize().unwrap_or_else(|_| binary.to_owned());
-        let mut nodes = Self { binary, directory, settings, nodes: Vec::new() };
+        let mut nodes = Self { binary, directory, settings, each: Vec::new() };
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         for number in 0..count {
-            nodes.nodes.push(Node { child: None, webhook: anywhere, admin: anywhere });
+            nodes.each.push(Node { child: None, webhook: anywhere, admin: anywhere });
             nodes.launch(number)?;
         }
         Ok(nodes)
@@ -114,17 +114,17 @@ impl Nodes {
     /// How many.
     #[must_use]
     pub const fn count(&self) -> usize {
-        self.nodes.len()
+        self.each.len()
     }
 
     /// Where each takes webhooks.
     pub fn webhooks(&self) -> impl Iterator<Item = SocketAddr> {
-        self.nodes.iter().map(|node| node.webhook)
+        self.each.iter().map(|node| node.webhook)
     }
 
     /// Where each has its admin API.
     pub fn admins(&self) -> impl Iterator<Item = SocketAddr> {
-        self.nodes.iter().map(|node| node.admin)
+        self.each.iter().map(|node| node.admin)
     }
 
     /// Lets the first node catch up with what Stripe's API knows.
@@ -132,7 +132,7 @@ impl Nodes {
     /// # Errors
     /// It cannot: in the program's own words.
     pub fn reconcile(&self) -> Result<(), String> {
-        let Some(node) = self.nodes.first() else { return Ok(()) };
+        let Some(node) = self.each.first() else { return Ok(()) };
         let output = self
             .command(node)
             .args(["reconcile", "--since", "24h"])
@@ -150,7 +150,7 @@ impl Nodes {
 
     /// Ends a node, and returns when it has ended.
     pub fn end(&mut self, number: usize, act: Act) {
-        let Some(child) = self.nodes.get_mut(number).and_then(|node| node.child.as_mut()) else { return };
+        let Some(child) = self.each.get_mut(number).and_then(|node| node.child.as_mut()) else { return };
         match act {
             Act::Kill => {
                 let _ = child.kill();
@@ -160,7 +160,7 @@ impl Nodes {
             }
         }
         let _ = child.wait();
-        if let Some(node) = self.nodes.get_mut(number) {
+        if let Some(node) = self.each.get_mut(number) {
             node.child = None;
         }
     }
@@ -171,7 +171,7 @@ impl Nodes {
     /// It does not come up.
     pub fn launch(&mut self, number: usize) -> Result<(), NotStarted> {
         let log = self.directory.join(format!("node-{number}.log"));
-        let Some(node) = self.nodes.get(number) else { return Ok(()) };
+        let Some(node) = self.each.get(number) else { return Ok(()) };
         let mut child = self
             .command(node)
             .stdout(Stdio::null())
@@ -179,7 +179,7 @@ impl Nodes {
             .spawn()
             .map_err(|cause| NotStarted::Program(self.binary.clone(), cause))?;
         let ready = child.stderr.take().map(|stderr| watch(stderr, &log));
-        let Some(node) = self.nodes.get_mut(number) else { return Ok(()) };
+        let Some(node) = self.each.get_mut(number) else { return Ok(()) };
         node.child = Some(child);
         let not_ready = || NotStarted::NotReady(number, log.clone());
         let ready = ready.and_then(|ready| ready.recv_timeout(PATIENCE).ok()).ok_or_else(not_ready)?;
@@ -206,7 +206,7 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        for number in 0..self.nodes.len() {
+        for number in 0..self.each.len() {
             self.end(number, Act::Kill);
         }
     }

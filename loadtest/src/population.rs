@@ -158,7 +158,8 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         let mut uses = vec![0; 100];
         for story in 0..10_000 {
-            uses[usize::try_from(population.card(story, &mut random).number).unwrap()] += 1;
+            let card = usize::try_from(population.card(story, &mut random).number).unwrap();
+            uses[card] = 1_u32.saturating_add(uses[card]);
         }
         uses
     }

@@ -20,21 +20,15 @@ use crate::{
         play,
     },
     nodes::{Nodes, NotStarted},
-    record::{self, FORMAT, Mark, Outcomes, Record, Run, Verdict},
+    record::{self, FORMAT, Mark, Record, Run, Verdict},
     scenario::{Act, Disturbance, Scenario},
     setup,
     signature::Signer,
-    watch,
+    verdict, watch,
 };
 
 /// The secret of nodes that are started here.
 const LOCAL_SECRET: &str = "whsec_of_a_load_test_on_this_machine";
-
-/// A generator that is busy for more than this share of the time is what is measured.
-const BUSY_MAX: f64 = 0.8;
-
-/// A generator whose questions leave later than this, 1 in 100 of them, adds too much of its own to the times.
-const LATENESS_MAX_US: u64 = 2_000;
 
 /// What to run, and against what.
 pub struct Options {
@@ -125,7 +119,7 @@ pub fn run(options: &Options, mut tell: impl FnMut(&Progress)) -> Result<Record,
         record.runs.push(run);
         log = hlog;
     }
-    record.verdict = verdict(&record);
+    record.verdict = verdict::of(&record.scenario, &record.setup, &record.runs);
     fs::write(options.directory.join("latency.hlog"), log)?;
     let json = serde_json::to_vec_pretty(&record).map_err(io::Error::other)?;
     fs::write(options.directory.join("record.json"), json)?;
@@ -227,9 +221,9 @@ fn disturb(
     planned.sort_by(|one, other| one.at.total_cmp(&other.at));
     let mut marks = Vec::new();
     let mut mark = |what: &str, node: usize| {
-        let at_us = clock.now_us();
-        let at_s = Duration::from_micros(at_us).as_secs_f64();
-        marks.push((at_us, Mark { at_s, what: what.to_owned(), node, normal_after_s: None }));
+        let now_us = clock.now_us();
+        let at_s = Duration::from_micros(now_us).as_secs_f64();
+        marks.push((now_us, Mark { at_s, what: what.to_owned(), node, normal_after_s: None }));
     };
     for disturbance in planned {
         let node = disturbance.node.checked_rem(nodes.count()).unwrap_or_default();
@@ -292,110 +286,12 @@ fn finish(
     })
 }
 
-fn verdict(record: &Record) -> Verdict {
-    let sum = |of: fn(&Run) -> u64| record.runs.iter().map(of).fold(0, u64::saturating_add);
-    let decisions = sum(|run| run.audit.decisions);
-    let violations = sum(|run| run.audit.violations.values().copied().fold(0, u64::saturating_add));
-    let mut verdict = Verdict {
-        summary: format!("{violations} violations in {decisions} decisions"),
-        decisions,
-        violations,
-        ..Verdict::default()
-    };
-    for run in &record.runs {
-        verdict.missed.extend(missed(&record.scenario, run));
-        verdict.warnings.extend(warnings(run));
-    }
-    if record.setup.build == "debug" {
-        verdict.warnings.push("this is a debug build: its times say nothing".to_owned());
-    }
-    verdict.passed = violations == 0 && verdict.missed.is_empty();
-    verdict
-}
-
 /// Whether a run that starts now, with what it takes to end, would go over midnight.
 fn meets_midnight(now: i64, duration_s: f64) -> bool {
     const DAY_S: i64 = 86_400;
     const END_S: f64 = 120.0;
     let since = i32::try_from(now.rem_euclid(DAY_S)).unwrap_or_default();
     f64::from(since) + duration_s + END_S > 86_400.0
-}
-
-/// The objectives that a run has missed, in words.
-fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
-    let objectives = &scenario.objectives;
-    let Outcomes { offered, invalid, late, failed, dropped, stand_in, .. } = run.outcomes;
-    let mut missed = Vec::new();
-    let unanswered = [invalid, late, failed, dropped].into_iter().fold(0, u64::saturating_add);
-    let share = share(unanswered, offered);
-    if share > objectives.unanswered_max {
-        missed.push(format!(
-            "expected at most {} of the questions without a valid answer in time, found {share:.5}: {dropped} dropped, \
-             {late} late, {failed} failed, {invalid} invalid of {offered}",
-            objectives.unanswered_max
-        ));
-    }
-    let stand_in_share = self::share(stand_in, offered);
-    if stand_in_share > objectives.stand_in_max {
-        missed.push(format!(
-            "expected at most {} of the questions answered without the books, found {stand_in_share:.5}",
-            objectives.stand_in_max
-        ));
-    }
-    let p99_ms = Duration::from_micros(run.latency.p99_us).as_secs_f64() * 1e3;
-    if let Some(most) = objectives.p99_ms.filter(|most| p99_ms > *most) {
-        missed.push(format!("expected 99 in 100 questions answered within {most} ms, found {p99_ms:.1} ms"));
-    }
-    let normal = run.marks.iter().filter_map(|mark| Some((mark, mark.normal_after_s?)));
-    for (mark, after_s) in normal {
-        if let Some(most) = objectives.normal_within_s.filter(|most| after_s > *most) {
-            missed.push(format!(
-                "expected everything to be answered again {most} s after the {} of node {} at {:.1} s, found {after_s:.1} s",
-                mark.what, mark.node, mark.at_s
-            ));
-        }
-    }
-    if run.deliveries.undelivered > 0 {
-        missed.push(format!(
-            "expected every event acknowledged, found {} that are not",
-            run.deliveries.undelivered
-        ));
-    }
-    if run.audit.decisions == 0 {
-        missed.push("expected decisions, found none".to_owned());
-    }
-    missed
-}
-
-fn warnings(run: &Run) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let generator = &run.generator;
-    if generator.busy > BUSY_MAX {
-        warnings.push(format!(
-            "the generator was busy {:.0} in 100 of the time, with {:.2} cores: it, or whatever else runs on its machine, \
-             limits this run; use fewer questions a second, or another machine for it",
-            generator.busy * 100.0,
-            generator.cpu
-        ));
-    }
-    if generator.lateness.p99_us > LATENESS_MAX_US {
-        let late_ms = Duration::from_micros(generator.lateness.p99_us).as_secs_f64() * 1e3;
-        warnings.push(format!(
-            "1 in 100 questions left the generator {late_ms:.1} ms late or more: that much of the times is its own"
-        ));
-    }
-    if run.audit.cards_compared.is_none() {
-        warnings.push(
-            "the books at the end were not compared: name the nodes' admin APIs with --admin".to_owned(),
-        );
-    }
-    warnings.extend(run.audit.notes.iter().cloned());
-    warnings
-}
-
-#[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 impl Site {

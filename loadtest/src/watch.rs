@@ -17,6 +17,7 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Looks until the other side of `stop` is dropped, and once more then.
+#[must_use]
 pub fn watch(admins: &[SocketAddr], token: Option<&str>, clock: Clock, stop: &Receiver<()>) -> Vec<Node> {
     let mut nodes: Vec<(Admin, Node)> = admins
         .iter()

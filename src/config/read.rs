@@ -16,7 +16,7 @@ use crate::{
     log,
     stripe::{
         self, ApiVersion, Secret,
-        api::{self, ApiKey, BaseUrl},
+        api::{self, ApiKey, BaseUrl, Roots},
     },
 };
 
@@ -29,7 +29,7 @@ pub struct Loaded {
     pub effective: Vec<Effective>,
 }
 
-/// Reads all settings from pairs of name and value, such as the environment's. Secrets in files are read with
+/// Reads all settings from pairs of name and value, such as the environment's. Files are read with
 /// `read_file`. An empty value counts as not set.
 ///
 /// # Errors
@@ -80,6 +80,7 @@ fn stripe(reader: &mut Reader) -> Option<stripe::Settings> {
     let api_version = reader.required("STRIPE_API_VERSION", ApiVersion::new);
     let key = reader.optional("STRIPE_API_KEY", ApiKey::new);
     let base = reader.required("STRIPE_API_BASE", BaseUrl::new);
+    let roots = reader.file("STRIPE_API_CA", Roots::new);
     let requests_per_second_max = reader.required("TOLLGATE_API_CALLS_PER_SECOND", values::count);
     let tolerance = reader.required("TOLLGATE_SIGNATURE_TOLERANCE", values::span);
     let metadata = reader.required("TOLLGATE_REPLY_METADATA", values::switch);
@@ -92,6 +93,7 @@ fn stripe(reader: &mut Reader) -> Option<stripe::Settings> {
     let requests_per_second_max = u32::try_from(requests_per_second_max?).unwrap_or(u32::MAX);
     let api = key.map(|key| api::Settings {
         base,
+        roots,
         version: api_version.clone(),
         requests_per_second_max,
         ..api::Settings::new(key)

@@ -58,7 +58,7 @@ const NO_LIMIT: &str = "no such limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 46] = [
+pub static SETTINGS: [Setting; 47] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -90,6 +90,14 @@ pub static SETTINGS: [Setting; 46] = [
         "https://api.stripe.com",
         "http://127.0.0.1:12111",
         "Where Stripe's API is.",
+    ),
+    optional(
+        Section::Stripe,
+        "STRIPE_API_CA",
+        Kind::Text("the path of a PEM file with certificates"),
+        "the authorities that browsers trust",
+        "/etc/ssl/proxy-ca.pem",
+        "The certificate authorities that Stripe's API is believed by, in place of the built-in ones: for a proxy that opens what goes out.",
     ),
     setting(
         Section::Stripe,

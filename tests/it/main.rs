@@ -51,4 +51,6 @@ mod stripe_events;
 #[cfg(test)]
 mod stripe_fixtures;
 #[cfg(test)]
+mod stripe_tls;
+#[cfg(test)]
 mod tidy;

@@ -8,7 +8,10 @@ use std::{
     env, fs,
     io::Write as _,
     net::TcpListener,
-    os::unix::{fs::chown, process::CommandExt as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -108,6 +111,17 @@ impl Server {
         let path = self.data().join("postgresql.conf");
         let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
         writeln!(file, "{settings}").unwrap();
+    }
+
+    /// Writes a file into its data directory, for nobody else to read. Gives the path.
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.data().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        if geteuid().is_root() {
+            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        path
     }
 
     /// Lets the running server read its settings again.

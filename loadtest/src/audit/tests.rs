@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
+
 use super::*;
 use crate::population::{Card as Plastic, FUEL_DISPENSER};
 

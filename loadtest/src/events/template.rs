@@ -15,14 +15,14 @@ impl Template {
         let compact = without_space(json);
         let mut parts = Vec::new();
         let mut pieces = compact.split('$');
-        let mut text = pieces.next().unwrap_or_default().to_owned();
+        let mut text = pieces.next().unwrap_or_default();
         for piece in pieces {
             let end = piece.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(piece.len());
             let (slot, rest) = piece.split_at(end);
-            parts.push(Part { text, slot: Some(slot.to_owned()) });
-            text = rest.to_owned();
+            parts.push(Part { text: text.to_owned(), slot: Some(slot.to_owned()) });
+            text = rest;
         }
-        parts.push(Part { text, slot: None });
+        parts.push(Part { text: text.to_owned(), slot: None });
         Self(parts)
     }
 

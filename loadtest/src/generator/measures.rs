@@ -257,8 +257,9 @@ impl Measures {
     /// From `from_us` on, how long it took until the last question that was not answered had ended, up to `to_us`.
     pub(super) fn normal_after_us(&self, from_us: u64, to_us: u64) -> u64 {
         let tenths = tenth_of(from_us)..=tenth_of(to_us);
-        let bad = self.tenths_bad.iter().enumerate().filter(|(place, bad)| **bad && tenths.contains(place));
-        bad.last().map_or(0, |(place, _)| {
+        let tenths_bad = self.tenths_bad.iter().enumerate();
+        let mut bad = tenths_bad.filter(|(place, bad)| **bad && tenths.contains(place));
+        bad.next_back().map_or(0, |(place, _)| {
             let end_us = u64::try_from(place).unwrap_or(u64::MAX).saturating_add(1).saturating_mul(TENTH_US);
             end_us.saturating_sub(from_us)
         })

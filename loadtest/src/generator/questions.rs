@@ -120,11 +120,11 @@ impl Play<'_> {
                 *retried = retried.saturating_add(1);
                 let again = Asking { failed_at: Some(target), ..asking };
                 if let Err(asking) = self.send_question(again, due_us, left_us) {
-                    self.unanswered(asking, due_us, Ending::Failed);
+                    self.unanswered(&asking, due_us, Ending::Failed);
                 }
                 return;
             }
-            Err(_) => return self.unanswered(asking, due_us, Ending::Failed),
+            Err(_) => return self.unanswered(&asking, due_us, Ending::Failed),
         };
         let number = asking.question.authorization;
         let over_api = self
@@ -137,7 +137,7 @@ impl Play<'_> {
             None => reply.decision(),
         };
         let Some(decision) = decision else {
-            return self.unanswered(asking, due_us, Ending::Invalid);
+            return self.unanswered(&asking, due_us, Ending::Invalid);
         };
         let Some(tale) = self.tales.get_mut(&number) else { return };
         let purchase = tale.story.authorization.purchase;
@@ -160,7 +160,7 @@ impl Play<'_> {
     }
 
     /// A question has no valid answer in time: Stripe decides by itself.
-    pub(super) fn unanswered(&mut self, asking: Asking, due_us: u64, ending: Ending) {
+    pub(super) fn unanswered(&mut self, asking: &Asking, due_us: u64, ending: Ending) {
         let number = asking.question.authorization;
         if asking.is_repeat {
             return self.asked_no_more(number);
@@ -170,7 +170,7 @@ impl Play<'_> {
         if let Some(tale) = self.tales.get(&number) {
             self.auditor.given_up(asking.question, tale.story.authorization.purchase.card.number);
         }
-        self.decided(&asking, self.by_default(ending), now_us);
+        self.decided(asking, self.by_default(ending), now_us);
     }
 
     fn by_default(&self, ending: Ending) -> Verdict {

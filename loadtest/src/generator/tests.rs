@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,

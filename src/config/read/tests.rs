@@ -13,6 +13,7 @@ fn load(pairs: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
     let files = |path: &str| match path {
         "/run/secrets/token" => Ok("a-token\n".to_owned()),
         "/run/secrets/stripe" => Ok("whsec_a\nwhsec_b\n".to_owned()),
+        "/etc/ssl/proxy-ca.pem" => Ok(include_str!("../../../tests/fixtures/authority.pem").to_owned()),
         "/run/secrets/empty" => Ok("\n".to_owned()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
@@ -187,6 +188,11 @@ fn a_bad_secret_is_refused_without_being_shown() {
         &["TOLLGATE_ADMIN_TOKEN_FILE=(not shown): the file cannot"],
     );
     check(&[("TOLLGATE_ADMIN_TOKEN_FILE", "/run/secrets/empty")], &["it is empty"]);
+    check(
+        &[("STRIPE_API_CA", "/run/secrets/empty")],
+        &["STRIPE_API_CA=/run/secrets/empty: expected the path of a PEM"],
+    );
+    check(&[("STRIPE_API_CA", "/nowhere")], &["STRIPE_API_CA=/nowhere: the file cannot"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The journal in PostgreSQL against real servers: started, killed, cut off, replicated.
 
 mod opening;
+mod encryption;
 mod fencing;
 mod faults;
 mod proxy;
