@@ -138,6 +138,7 @@ impl Directory {
     }
 
     /// Answers without the books what the owner of the card cannot decide.
+    #[must_use]
     pub fn stand_in(&self, request: AuthorizationRequest, cause: Cause) -> TimedAnswer {
         self.shared.stand_in(&Arc::new(request), cause).into()
     }

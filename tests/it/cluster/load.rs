@@ -224,7 +224,7 @@ impl Account {
         let late: Vec<Duration> = late.map(|one| one.took).collect();
         assert!(late.is_empty(), "answers came after their deadline: {late:?}");
         within("the stand-in's answers are booked", async {
-            while !self.is_booked(cluster, &asked) {
+            while !Self::is_booked(cluster, &asked) {
                 tokio::task::yield_now().await;
             }
         })
@@ -235,7 +235,7 @@ impl Account {
 
     /// Whether every answer is in the journal, as it was given. A decision is there before it is told; what the stand-in
     /// said, as soon as that can be.
-    fn is_booked(&self, cluster: &Cluster, asked: &BTreeMap<String, Asked>) -> bool {
+    fn is_booked(cluster: &Cluster, asked: &BTreeMap<String, Asked>) -> bool {
         let rows = "SELECT \"authorization\", decision, outcome, reason FROM tollgate.decisions ORDER BY lsn";
         let journal = cluster.server.sql(rows);
         let mut booked: BTreeMap<&str, Vec<[&str; 3]>> = BTreeMap::new();
@@ -272,7 +272,8 @@ impl Account {
             assert_eq!(again.body, asked.reply, "{authorization}");
         }
         // What was given up may be asked again too, and is then decided once.
-        for (authorization, body) in self.given_up.lock().unwrap().iter() {
+        let given_up = self.given_up.lock().unwrap().clone();
+        for (authorization, body) in &given_up {
             let verdicts = [0, 1].map(|n| n % nodes);
             let first = clients[verdicts[0]].exchange(signed(body)).await.body;
             assert_eq!(first, clients[verdicts[1]].exchange(signed(body)).await.body, "{authorization}");
