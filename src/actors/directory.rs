@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     Arrival, Cause, NotBooked, Settings, StandIn, TimedAnswer,
-    batch::Reply,
+    batch::{Released, Reply},
     books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
     cardholders::Cardholders,
@@ -145,7 +145,7 @@ impl Directory {
         &self,
         mut request: AuthorizationRequest,
         arrival: Arrival,
-        asker: impl FnOnce(oneshot::Sender<Result<TimedAnswer, Cause>>) -> Reply,
+        asker: impl FnOnce(oneshot::Sender<Result<Released, Cause>>) -> Reply,
     ) -> Result<TimedAnswer, (Arc<AuthorizationRequest>, Cause)> {
         let shared = &self.shared;
         let routed_from = clock::instant();
@@ -167,7 +167,11 @@ impl Directory {
         if let Err(cause) = shared.send(&request.account(), Bound::CardQueue, message) {
             return Err((request, cause));
         }
-        within(arrival.deadline, answer).await.map_err(|cause| (request, cause))
+        match within(arrival.deadline, answer).await {
+            Ok(Released::Now(answer)) => Ok(answer),
+            Ok(Released::Soon(answer)) => answer.await.map_err(|_| (request, Cause::Journal)),
+            Err(cause) => Err((request, cause)),
+        }
     }
 
     /// Books what Stripe says.
@@ -355,8 +359,13 @@ impl Shared {
         Ok(self.journal.load(account, reach).await?)
     }
 
-    /// Answers without the books, and lets the books know. An approval that the books could not count is none.
+    /// Answers without the books, and lets the books know. An approval that the books could not count is none; a question
+    /// that was answered a while ago gets that answer.
     fn stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, cause: Cause) -> Answer {
+        if let Some(answer) = self.unconfirmed.answer_to(request) {
+            self.metrics.decisions.repeats.increment(1);
+            return answer;
+        }
         let mut decision = self.stand_in_decision(request, cause);
         let is_on_its_way = self.book_stand_in(request, &decision);
         if !is_on_its_way {
