@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn at(slow: &Slow, minutes: u64) -> Instant {
-        slow.started + Duration::from_mins(minutes)
+        slow.started.checked_add(Duration::from_mins(minutes)).unwrap()
     }
 
     fn listed(slow: &Slow, minutes: u64) -> Vec<u32> {

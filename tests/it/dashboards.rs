@@ -25,7 +25,7 @@ fn panels(board: &Value) -> &Vec<Value> {
 fn nothing_asks_for_what_nobody_has() {
     let words = vocabulary();
     let boards = boards();
-    let of_panels = boards.iter().flat_map(|board| board.panels()).flat_map(Panel::queries);
+    let of_panels = boards.iter().flat_map(tollgate_dashboards::Board::panels).flat_map(Panel::queries);
     let of_rules =
         records().into_iter().map(|record| record.query).chain(alerts().into_iter().map(|alert| alert.query));
     let queries: Vec<String> = of_panels.chain(of_rules).collect();

@@ -13,3 +13,4 @@ mod settings;
 mod policy;
 mod privacy;
 mod bounds;
+mod observing;
