@@ -25,7 +25,7 @@ use tollgate::{
     domain::{
         Account, AuthorizationId, AuthorizationRequest, CardId, Category, Currency, EventId, Fact, Interval,
         Limit, Measure, Merchant, Money, Observation, Outcome as Answered, Overrides, Policy, PolicyVersion,
-        Timestamp, TransactionId, TransactionKind, TransactionSeen, Window, Zone,
+        Subject, Timestamp, TransactionId, TransactionKind, TransactionSeen, Window, Zone,
     },
     journal::{
         Append, Committer, CommitterSettings, Entry, Fatal, Journal, Memory, Outcome, Pending, Reach,
@@ -54,6 +54,9 @@ fn question(card: usize, at: Timestamp) -> AuthorizationRequest {
         authorization: authorization(number),
         card: CardId::new(&card_id(card)),
         card_currency: Some(Currency::USD),
+        replacement_for: None,
+        cardholder: None,
+        is_paused: false,
         group: None,
         received_at: at,
         created: at,
@@ -91,7 +94,8 @@ fn capture(request: &AuthorizationRequest) -> Observation {
         received_at: request.received_at,
         livemode: false,
         connected_account: None,
-        card: request.card.clone().unwrap(),
+        subject: Subject::Card(request.card.clone().unwrap()),
+        replacement_for: None,
         fact: Fact::Transaction(Box::new(TransactionSeen {
             id: TransactionId::new(&format!("ipi_1PgbTKB7WZ01zgkW{number:08}")).unwrap(),
             is_update: false,

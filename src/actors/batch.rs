@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{Cause, TimedAnswer, directory::Backlog};
+use super::{Cause, NotBooked, TimedAnswer, directory::Backlog};
 use crate::domain::{Answer, AuthorizationRequest, Decided, Event};
 
 /// Events that go down together, in order.
@@ -22,7 +22,7 @@ pub(super) struct Waiting {
 /// How they are told.
 pub(super) enum Reply {
     Answer(oneshot::Sender<Result<TimedAnswer, Cause>>),
-    Booked(oneshot::Sender<Result<(), Cause>>),
+    Booked(oneshot::Sender<Result<(), NotBooked>>),
     /// Stripe has its answer; the place among those that are not in the books yet is free when this goes.
     StoodIn(Backlog),
 }
@@ -49,6 +49,18 @@ impl Batch {
     /// Lets another wait for the event at `place`.
     pub(super) fn join(&mut self, place: usize, reply: Reply) {
         self.waiting.push(Waiting { event: place, reply });
+    }
+
+    /// The events in order, each with those who wait for it.
+    pub(super) fn into_events(self) -> impl Iterator<Item = (Event, Vec<Reply>)> {
+        let mut replies: Vec<Vec<Reply>> = Vec::with_capacity(self.events.len());
+        replies.resize_with(self.events.len(), Vec::new);
+        for waiting in self.waiting {
+            if let Some(place) = replies.get_mut(waiting.event) {
+                place.push(waiting.reply);
+            }
+        }
+        self.events.into_iter().zip(replies)
     }
 
     /// Adds all of `later` behind this.
@@ -96,7 +108,7 @@ impl Reply {
         // Whoever has stopped waiting has answered for itself.
         match self {
             Self::Answer(reply) => drop(reply.send(Err(cause))),
-            Self::Booked(reply) => drop(reply.send(Err(cause))),
+            Self::Booked(reply) => drop(reply.send(Err(cause.into()))),
             Self::StoodIn(place) => drop(place),
         }
     }
@@ -106,7 +118,11 @@ impl Reply {
 pub(super) fn decided_in(event: &Event) -> Option<&Decided> {
     match event {
         Event::Decided(decided) | Event::StoodIn(decided) => Some(decided),
-        Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_) => None,
+        Event::Observed(_)
+        | Event::Recalled(_)
+        | Event::Joined(_)
+        | Event::Carried(_)
+        | Event::Snapshot(_) => None,
     }
 }
 

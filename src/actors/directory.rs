@@ -20,6 +20,7 @@ use super::{
     Arrival, Cause, NotBooked, Settings, StandIn, TimedAnswer,
     books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
+    cardholders::Cardholders,
     lease::{Lease, Occupant, Place, Slot},
     micros,
     unconfirmed::Unconfirmed,
@@ -28,7 +29,7 @@ use crate::{
     clock::{self, Instant},
     domain::{
         Account, Answer, AuthorizationRequest, Decided, Decision, Interval, LimitCheck, Measure, Observation,
-        Outcome, Policy, Reason,
+        Outcome, Policy, Reason, Subject,
     },
     journal::{Committer, Entry, Journal, Reach, Unavailable},
     metrics::{LimitMeasure, LimitWindow, Metrics, Shed},
@@ -66,6 +67,7 @@ pub(super) struct Shared {
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) unconfirmed: Unconfirmed,
+    pub(super) cardholders: Cardholders,
     pub(super) slots: DashMap<Account, Slot>,
     pub(super) failures: DashMap<Account, Failures>,
     incarnations: AtomicU64,
@@ -92,6 +94,7 @@ impl Directory {
         let shared = Shared {
             loads: Semaphore::new(settings.loads_max.clamp(1, Semaphore::MAX_PERMITS)),
             unconfirmed: Unconfirmed::new(settings.unconfirmed_max),
+            cardholders: Cardholders::new(settings.cards_resident_max),
             settings,
             journal,
             committer,
@@ -110,19 +113,23 @@ impl Directory {
     }
 
     /// Decides a request, or answers it by stand-in. The answer is there by the deadline of `arrival`.
-    pub async fn ask(&self, request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
+    pub async fn ask(&self, mut request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
         let shared = &self.shared;
-        let request = Arc::new(request);
         let routed_from = clock::instant();
         let Some(_permit) = Permit::take(shared) else {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
-            return shared.stand_in(&request, Cause::Overload).into();
+            return shared.stand_in(&Arc::new(request), Cause::Overload).into();
         };
+        let known = shared.consult_cardholder(&mut request, arrival.deadline).await;
+        let request = Arc::new(request);
+        if let Err(cause) = known {
+            return shared.stand_in(&request, cause).into();
+        }
         let (reply, answer) = oneshot::channel();
         let message = |queued_at: Instant| {
             let route_us = micros(queued_at.duration_since(routed_from));
             let request = Arc::clone(&request);
-            Message::Ask(Box::new(Ask { request, arrival, route_us, queued_at, reply }))
+            Message::Ask(Box::new(Ask { request, arrival, route_us, queued_at, hops: 0, reply }))
         };
         if let Err(cause) = shared.send(&request.account(), Bound::CardQueue, message) {
             return shared.stand_in(&request, cause).into();
@@ -141,13 +148,17 @@ impl Directory {
         let shared = &self.shared;
         let Some(_permit) = Permit::take(shared) else {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
-            return Err(NotBooked(Cause::Overload));
+            return Err(NotBooked::Now(Cause::Overload));
         };
         let (reply, booked) = oneshot::channel();
-        let account = Account::from(&observation.card);
-        let message = |_| Message::Book(Box::new(Book { observation, reply }));
-        shared.send(&account, Bound::CardQueue, message).map_err(NotBooked)?;
-        within(arrival.deadline, booked).await.map_err(NotBooked)
+        let subject = observation.subject.clone();
+        let message = |_| Message::Book(Box::new(Book { observation, hops: 0, reply }));
+        shared.send(&subject.account(), Bound::CardQueue, message)?;
+        within(arrival.deadline, booked).await?;
+        if let Subject::Cardholder(cardholder) = &subject {
+            shared.cardholders.changed(cardholder);
+        }
+        Ok(())
     }
 
     /// Whether any card's policy mirrors the cards' own `spending_controls`, so that they have to be read.
@@ -181,7 +192,7 @@ impl Directory {
 
 /// What bounds a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Bound {
+pub(super) enum Bound {
     /// The places at one card.
     CardQueue,
     /// None of its own: the sender has one.
@@ -197,14 +208,24 @@ impl Shared {
         message: impl FnOnce(Instant) -> Message,
     ) -> Result<(), Cause> {
         let now = clock::instant();
+        let actor = self.reach(account, bound, now)?;
+        // An actor that ended between the look-up and here drops the message: the asker sees its reply dropped.
+        drop(actor.cast(message(now)));
+        Ok(())
+    }
+
+    /// Finds the card's actor, waking it if need be, and takes a place at it for one message.
+    pub(super) fn reach(
+        self: &Arc<Self>,
+        account: &Account,
+        bound: Bound,
+        now: Instant,
+    ) -> Result<ActorRef<Message>, Cause> {
         let working = match self.slots.get(account.as_str()) {
             Some(slot) => slot.actor().map(|actor| self.enter(actor, &slot, bound, now)),
             None => None,
         };
-        let actor = working.unwrap_or_else(|| self.activate(account, bound, now))?;
-        // An actor that ended between the look-up and here drops the message: the asker sees its reply dropped.
-        drop(actor.cast(message(now)));
-        Ok(())
+        working.unwrap_or_else(|| self.activate(account, bound, now))
     }
 
     /// Takes a place at a card. Called while the slot cannot go away.
@@ -313,7 +334,7 @@ impl Shared {
     fn book_stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, decision: &Decision) -> bool {
         let Some(backlog) = Backlog::take(self) else { return false };
         let decided = Decided { request: Arc::clone(request), decision: decision.clone() };
-        let message = |_| Message::StoodIn(Box::new(StoodIn { decided, backlog }));
+        let message = |_| Message::StoodIn(Box::new(StoodIn { decided, hops: 0, backlog: Some(backlog) }));
         self.send(&request.account(), Bound::Sender, message).is_ok()
     }
 
@@ -439,15 +460,18 @@ impl Drop for Backlog {
 }
 
 /// Waits for a reply until the deadline.
-async fn within<T>(deadline: Instant, mut reply: oneshot::Receiver<Result<T, Cause>>) -> Result<T, Cause> {
+async fn within<T, E: From<Cause>>(
+    deadline: Instant,
+    mut reply: oneshot::Receiver<Result<T, E>>,
+) -> Result<T, E> {
     match timeout_at(deadline, &mut reply).await {
         // The actor ended without a word.
-        Ok(Err(_)) => Err(Cause::Journal),
+        Ok(Err(_)) => Err(Cause::Journal.into()),
         Ok(Ok(replied)) => replied,
         Err(_) => {
             // From here on a reply no longer reaches us, and its sender knows. One may have come just before.
             reply.close();
-            reply.try_recv().unwrap_or(Err(Cause::Deadline))
+            reply.try_recv().unwrap_or_else(|_| Err(Cause::Deadline.into()))
         }
     }
 }

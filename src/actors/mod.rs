@@ -4,6 +4,7 @@
 mod batch;
 mod books;
 mod card;
+mod cardholders;
 mod directory;
 mod lease;
 mod sweep;
@@ -98,10 +99,22 @@ impl From<Answer> for TimedAnswer {
     }
 }
 
-/// An observation that could not be booked now. Stripe delivers it again.
+/// Why an observation was not booked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the event could not be booked now: {}", .0.as_str())]
-pub struct NotBooked(pub Cause);
+pub enum NotBooked {
+    /// Not now; Stripe delivers it again.
+    #[error("the event could not be booked now: {}", .0.as_str())]
+    Now(Cause),
+    /// Never: it would be booked with another account's money.
+    #[error("expected events of the connected account that the card belongs to, found another's (`account`)")]
+    WrongAccount,
+}
+
+impl From<Cause> for NotBooked {
+    fn from(cause: Cause) -> Self {
+        Self::Now(cause)
+    }
+}
 
 /// Whole microseconds of a span, as far as they fit.
 fn micros(span: Duration) -> u32 {

@@ -72,6 +72,7 @@ impl Directory {
         let overdue =
             shared.unconfirmed.count_since_before(clock::now().minus(shared.settings.unconfirmed_after));
         shared.metrics.decisions.unconfirmed.set(f64::from(u32::try_from(overdue).unwrap_or(u32::MAX)));
+        shared.cardholders.sweep(now);
         shared.failures.retain(|_, failures| now.duration_since(failures.since) < FAILURES_WITHIN);
     }
 

@@ -78,8 +78,8 @@ id! {
     ConnectedAccountId
 }
 id! {
-    /// What one stream of journal entries belongs to: a card, or, where a broken request names none, the
-    /// authorization.
+    /// What one stream of journal entries belongs to: a card, a cardholder, or, where a request cannot be booked with
+    /// its card, the authorization.
     Account
 }
 
@@ -132,6 +132,12 @@ fn is_usable(text: &str) -> bool {
 impl From<&CardId> for Account {
     fn from(card: &CardId) -> Self {
         Self(Arc::clone(&card.0))
+    }
+}
+
+impl From<&CardholderId> for Account {
+    fn from(cardholder: &CardholderId) -> Self {
+        Self(Arc::clone(&cardholder.0))
     }
 }
 

@@ -51,6 +51,9 @@ fn body(shape: &impl Serialize) -> Vec<u8> {
 #[derive(Serialize)]
 struct CardBody {
     card: String,
+    /// The card that it replaces, whose books it shares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replacement_for: Option<String>,
     version: u64,
     owner: String,
     currency: Option<String>,
@@ -193,11 +196,10 @@ struct UnconfirmedBody {
 
 impl UnconfirmedBody {
     fn new(view: &UnconfirmedView, now: Timestamp) -> Self {
-        let is_card = view.account.as_str() != view.authorization.as_str();
         Self {
             decision: view.decision.to_string(),
             authorization: view.authorization.to_string(),
-            card: is_card.then(|| view.account.to_string()),
+            card: view.card.as_ref().map(ToString::to_string),
             at: Rfc3339(view.at),
             waiting_seconds: now.since(view.at).as_secs(),
         }
@@ -219,6 +221,7 @@ impl CardBody {
     fn new(view: &CardView, owner: &str) -> Self {
         Self {
             card: view.card.to_string(),
+            replacement_for: view.replacement_for.as_ref().map(ToString::to_string),
             version: view.version,
             owner: owner.to_owned(),
             currency: view.currency.map(|currency| currency.to_string()),
@@ -331,10 +334,12 @@ impl From<&EntryView> for EntryBody {
                         amount: Some(seen.amount),
                         ..bare
                     },
-                    Fact::Card(_) | Fact::Other(_) => Self { kind: "other", event, ..bare },
+                    Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => {
+                        Self { kind: "other", event, ..bare }
+                    }
                 }
             }
-            Event::Recalled(_) | Event::Snapshot(_) => bare,
+            Event::Recalled(_) | Event::Joined(_) | Event::Carried(_) | Event::Snapshot(_) => bare,
         }
     }
 }

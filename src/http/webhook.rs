@@ -346,14 +346,18 @@ impl<D: Desk> Webhook<D> {
         trace: Option<TraceParent>,
     ) -> Ending {
         let trace_id = trace.map(tracing::field::display);
-        let (id, card) = (observation.event.clone(), observation.card.clone());
+        let (id, subject) = (observation.event.clone(), observation.subject.clone());
         match self.desk.book(observation, arrival).await {
             Ok(()) => {
-                tracing::debug!(event = %id, %card, kind = event, trace_id, "booked");
+                tracing::debug!(event = %id, %subject, kind = event, trace_id, "booked");
                 Ending { event, result: WebhookResult::Booked, reply: json(StatusCode::OK, RECEIVED_BODY) }
             }
-            Err(not_booked) => {
-                tracing::warn!(event = %id, %card, kind = event, trace_id, "not booked; Stripe delivers it again");
+            Err(wrong @ NotBooked::WrongAccount) => {
+                let reply = error(StatusCode::BAD_REQUEST, "wrong_account", &wrong.to_string());
+                Ending { event, result: WebhookResult::WrongAccount, reply }
+            }
+            Err(not_booked @ NotBooked::Now(_)) => {
+                tracing::warn!(event = %id, %subject, kind = event, trace_id, "not booked; Stripe delivers it again");
                 let reply = error(StatusCode::SERVICE_UNAVAILABLE, "not_booked", &not_booked.to_string())
                     .with(RETRY_AFTER, RETRY_AFTER_SECONDS);
                 Ending { event, result: WebhookResult::NotBooked, reply }

@@ -67,6 +67,8 @@ label! {
         Malformed = "malformed",
         /// A test event at a live node, or the other way round.
         WrongMode = "wrong_mode",
+        /// An event of another connected account than its card's.
+        WrongAccount = "wrong_account",
         /// A body over its limit.
         TooLarge = "too_large",
         /// The body did not arrive in time.

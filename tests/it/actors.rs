@@ -1,12 +1,15 @@
 //! Cards in memory: exact under concurrency, durable before known, one answer to one question, in time.
 
+mod cardholders;
+mod replacement;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 use tollgate::{
     actors::{Directory, Parts, Settings, StandIn, StandInRule},
     clock,
-    domain::{Account, Answer, Outcome, Policy, Reason, Source},
+    domain::{Account, Answer, AuthorizationRequest, EventId, Outcome, Policy, Reason, Source},
     journal::{Committer, CommitterSettings, Entry, Fault, Faulty, Journal, Memory, Odds, Reach, Script},
     metrics::Metrics,
 };
@@ -359,6 +362,37 @@ async fn answers_stay_the_same_long_after_they_were_let_go() {
     house.ask("behind-it", 200).await;
     let again = house.journal.scan(0, 10_000).await.unwrap();
     assert!(again.iter().any(|entry| entry.body.contains("recalled")), "it was looked up in the journal");
+}
+
+#[tokio::test]
+async fn a_stand_ins_answer_about_an_authorization_that_was_let_go_is_booked_with_it() {
+    let stand_in = StandIn { deadline: StandInRule::Approve { amount_max: 5_000 }, ..StandIn::default() };
+    let house = House::new(Settings { stand_in, ..roomy() }, &[("daily", 1_000)], Script::default());
+    // Declines settle at once; far more of them than are kept.
+    for entry in 0..1_200 {
+        house.ask(&format!("{entry:04}"), 2_000).await;
+    }
+    let event = EventId::new("evt_increment").unwrap();
+    let increment = AuthorizationRequest { event, history_entries: 1, ..question("one", "0000", 300) };
+    let gate = house.journal.hold_next();
+    let held = tokio::spawn({
+        let directory = house.directory.clone();
+        async move { directory.ask(question("one", "held", 100), arrival(SOON)).await }
+    });
+    gate.arrived().await;
+    let late = house.directory.ask(increment.clone(), arrival(Duration::from_millis(30))).await.answer;
+    assert_eq!((late.outcome, late.source), (Outcome::Approved, Source::StandIn));
+    gate.open();
+    assert_eq!(held.await.unwrap().answer.outcome, Outcome::Approved);
+    assert_eq!(
+        house.directory.ask(increment, arrival(SOON)).await.answer,
+        late,
+        "the same question, the same answer"
+    );
+    assert_eq!(house.used().await, 400);
+    let view =
+        house.directory.authorization(&question("one", "0000", 0).authorization).await.unwrap().unwrap();
+    assert_eq!((view.decisions.len(), view.record.hold()), (2, 300));
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ impl Desk for Stub {
 
     async fn book(&self, observation: Observation, _arrival: Arrival) -> Result<(), NotBooked> {
         if self.0.refuses_to_book.load(Ordering::SeqCst) {
-            return Err(NotBooked(tollgate::actors::Cause::Journal));
+            return Err(NotBooked::Now(tollgate::actors::Cause::Journal));
         }
         self.0.booked.lock().unwrap().push(observation);
         Ok(())

@@ -14,3 +14,4 @@ mod policy;
 mod privacy;
 mod bounds;
 mod observing;
+mod standing;

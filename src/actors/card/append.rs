@@ -47,7 +47,7 @@ impl Desk {
         let has_snapshot = matches!(batch.events.last(), Some(Event::Snapshot(_)));
         let mut authorizations = Vec::with_capacity(batch.events.len());
         for event in &batch.events {
-            authorizations.extend(record::authorization_of(event).cloned());
+            authorizations.extend(record::authorizations_of(event).into_iter().cloned());
         }
         let id = EntryId::new(fastrand::u64(1..));
         let append = Append {
@@ -144,15 +144,27 @@ impl Desk {
                 *place = Some(place.unwrap_or(false) || is_told);
             }
         }
+        let mut has_joined = false;
         for (event, told) in events.into_iter().zip(told) {
             match (event, told) {
                 (Event::Decided(decided), Some(false)) => self.void(decided.request),
                 (Event::Decided(decided), _) => {
                     self.shared.told(&decided.decision);
-                    self.shared.unconfirmed.answered(&self.account, &decided);
+                    self.shared.unconfirmed.answered(&decided);
                 }
-                (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_), _) => {}
+                (Event::Joined(_), _) => has_joined = true,
+                (
+                    Event::StoodIn(_)
+                    | Event::Observed(_)
+                    | Event::Recalled(_)
+                    | Event::Carried(_)
+                    | Event::Snapshot(_),
+                    _,
+                ) => {}
             }
+        }
+        if has_joined {
+            self.joined();
         }
     }
 
@@ -160,7 +172,8 @@ impl Desk {
     pub(super) fn void(&mut self, request: Arc<AuthorizationRequest>) {
         let is_stood_in =
             self.card.answer_to(&request).is_some_and(|answered| answered.answer.source == Source::StandIn);
-        if !is_stood_in {
+        // In books that the card has joined meanwhile it stands until Stripe's own word.
+        if !is_stood_in && self.card.joined.is_none() {
             let decision = self.shared.stand_in_decision(&request, Cause::Deadline);
             self.record(Event::StoodIn(Box::new(Decided { request, decision })), None);
         }

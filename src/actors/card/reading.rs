@@ -3,10 +3,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Cause, Desk, Looked, Message, Phase, StoodIn, Work};
+use super::{Cause, Desk, Looked, Message, Phase, Work};
 use crate::{
     actors::{
-        batch::{Batch, Reply},
+        batch::Batch,
         books::{self, Folded, NotFolded},
         micros,
     },
@@ -52,6 +52,7 @@ impl Desk {
             Ok(folded) => {
                 self.activated(Done::Ok);
                 self.take(*folded);
+                self.stay();
                 let mut waiting = VecDeque::from(waiting);
                 while let Some(message) = waiting.pop_front() {
                     self.handle(message);
@@ -62,26 +63,9 @@ impl Desk {
             }
             Err(cause) => {
                 tracing::error!(account = %self.account, %cause, "the books of a card cannot be read");
-                let mut owed = Batch::default();
-                for message in waiting {
-                    self.lease.leave_queue();
-                    match message {
-                        Message::Ask(ask) => Reply::Answer(ask.reply).give_up(Cause::Journal),
-                        Message::Book(book) => Reply::Booked(book.reply).give_up(Cause::Journal),
-                        Message::StoodIn(stood_in) => {
-                            let StoodIn { decided, backlog } = *stood_in;
-                            owed.push(Event::StoodIn(Box::new(decided)), Some(Reply::StoodIn(backlog)));
-                        }
-                        Message::Loaded(_)
-                        | Message::Found(..)
-                        | Message::Committed(..)
-                        | Message::Reconciled(..)
-                        | Message::Rest
-                        | Message::BookOwed
-                        | Message::Passivate(_) => {}
-                    }
-                }
-                self.owe(owed);
+                self.turn_away(waiting);
+                let joining = self.joining.take().unwrap_or_default();
+                self.turn_away(joining);
                 self.activated(Done::Failed);
                 self.shared.metrics.journal.errors.get(JournalFailure::Load).increment(1);
                 self.lease.fail();
@@ -106,7 +90,13 @@ impl Desk {
         self.events_since_snapshot = events_since_snapshot;
         self.snapshot_size = snapshot_size;
         self.policy = None;
+        if self.card.joined.is_some() {
+            for (event, replies) in std::mem::take(&mut self.owed).into_events() {
+                self.gone_elsewhere(event, replies);
+            }
+        }
         self.apply_owed();
+        self.joined();
     }
 
     /// Puts off a question until the whole history has been folded.
@@ -149,8 +139,9 @@ impl Desk {
             Work::Book(book) => match &book.observation.fact {
                 Fact::Authorization(seen) => Some(seen.id.clone()),
                 Fact::Transaction(seen) => seen.authorization.clone(),
-                Fact::Card(_) | Fact::Other(_) => None,
+                Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
             },
+            Work::StoodIn(stood_in) => Some(stood_in.decided.request.authorization.clone()),
         };
         let Some(id) = id else { return };
         self.lease.join_queue();
@@ -175,21 +166,24 @@ impl Desk {
                 {
                     self.record(Event::Recalled(recalled), None);
                 }
-                match (work, &mut self.phase) {
-                    (Work::Ask(ask), Phase::Ready) => self.ask(ask, Looked::Up),
-                    (Work::Book(book), Phase::Ready) => self.book(book, Looked::Up),
-                    // The books are being read anew, and may know it then.
-                    (Work::Ask(ask), _) => self.handle(Message::Ask(ask)),
-                    (Work::Book(book), _) => self.handle(Message::Book(book)),
+                // Books that are being read anew may know it then, and others where the card has joined them.
+                let is_here = matches!(self.phase, Phase::Ready) && self.card.joined.is_none();
+                match work {
+                    Work::Ask(ask) if is_here => self.ask(ask, Looked::Up),
+                    Work::Book(book) if is_here => self.book(book, Looked::Up),
+                    Work::StoodIn(stood_in) if is_here => self.stood_in(stood_in, Looked::Up),
+                    Work::Ask(ask) => self.handle(Message::Ask(ask)),
+                    Work::Book(book) => self.handle(Message::Book(book)),
+                    Work::StoodIn(stood_in) => self.handle(Message::StoodIn(stood_in)),
                 }
             }
             Err(cause) => {
                 tracing::error!(account = %self.account, %cause, "the journal cannot be asked for an authorization");
-                self.lease.leave_queue();
-                match work {
-                    Work::Ask(ask) => Reply::Answer(ask.reply).give_up(Cause::Journal),
-                    Work::Book(book) => Reply::Booked(book.reply).give_up(Cause::Journal),
-                }
+                self.turn_away(vec![match work {
+                    Work::Ask(ask) => Message::Ask(ask),
+                    Work::Book(book) => Message::Book(book),
+                    Work::StoodIn(stood_in) => Message::StoodIn(stood_in),
+                }]);
             }
         }
     }
@@ -255,15 +249,11 @@ impl Desk {
 
     /// Decides unanswered questions on the new state, in the order they arrived; facts stay what they are.
     pub(super) fn decide_again(&mut self, batch: Batch) {
-        let Batch { events, waiting } = batch;
-        let mut replies: Vec<Vec<Reply>> = Vec::with_capacity(events.len());
-        replies.resize_with(events.len(), Vec::new);
-        for waiting in waiting {
-            if let Some(place) = replies.get_mut(waiting.event) {
-                place.push(waiting.reply);
+        for (event, replies) in batch.into_events() {
+            if self.card.joined.is_some() {
+                self.gone_elsewhere(event, replies);
+                continue;
             }
-        }
-        for (event, replies) in events.into_iter().zip(replies) {
             let event = match event {
                 Event::Decided(decided) => match self.decided_again(*decided) {
                     Ok(event) => event,
@@ -280,7 +270,11 @@ impl Desk {
                         continue;
                     }
                 },
-                fact @ (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_)) => fact,
+                fact @ (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Carried(_)) => {
+                    fact
+                }
+                // Another node may have booked purchases here meanwhile.
+                Event::Joined(joined) => Event::Joined(self.step_to(joined.card)),
                 Event::Snapshot(_) => continue,
             };
             let place = self.next.events.len();

@@ -18,18 +18,12 @@ use tokio::{sync::Notify, task::JoinSet};
 use crate::{
     client::{Client, Response},
     deliveries::{Verdict, capture, purchase, signed},
-    process::{Node, Site, within},
+    process::{Node, Site, setting, within},
 };
 
 const CARDS: usize = 12;
 const CONNECTIONS: usize = 6;
 const LIMIT: i64 = 20_000;
-
-/// A setting of this test, or its default.
-#[allow(clippy::disallowed_methods, reason = "a test has no configuration but this")]
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().unwrap())
-}
 
 #[tokio::test]
 async fn whatever_was_acknowledged_outlives_every_crash() {
