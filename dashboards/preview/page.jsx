@@ -88,7 +88,7 @@ function Numbers({ panel, width, height }) {
       renderValue={({ value, width, height, count }) => (
         <BigValue
           theme={theme} value={value.display} sparkline={value.sparkline} width={width} height={height} count={count}
-          colorMode={colorMode} graphMode={graphMode} justifyMode={justifyMode} textMode={textMode} wideLayout
+          colorMode={colorMode} graphMode={graphMode} justifyMode={justifyMode} textMode={textMode} text={panel.options.text} wideLayout
         />
       )}
     />
@@ -107,7 +107,7 @@ function Bars({ panel, width, height }) {
         <BarGauge
           theme={theme} value={value.display} display={value.view?.getFieldDisplayProcessor(value.colIndex)} field={{ ...value.field, min: 0, max }}
           width={width} height={height} orientation={orientation} displayMode={displayMode} showUnfilled valueDisplayMode="color"
-          namePlacement="auto"
+          namePlacement="auto" text={panel.options.text}
         />
       )}
     />

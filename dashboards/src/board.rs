@@ -174,7 +174,7 @@ impl Panel {
                 "stat",
                 json!({
                     "reduceOptions": last, "colorMode": "value", "graphMode": "area", "justifyMode": "auto",
-                    "orientation": "auto", "textMode": "auto", "wideLayout": true,
+                    "orientation": "auto", "textMode": "auto", "wideLayout": true, "text": {"valueSize": 32},
                     "showPercentChange": false, "percentChangeColorMode": "standard",
                 }),
             ),
@@ -183,7 +183,7 @@ impl Panel {
                 json!({
                     "reduceOptions": last, "displayMode": "basic", "orientation": "horizontal", "valueMode": "color",
                     "namePlacement": "auto", "showUnfilled": true, "sizing": "auto", "minVizWidth": 8,
-                    "minVizHeight": 16, "maxVizHeight": 40,
+                    "minVizHeight": 16, "maxVizHeight": 32, "text": {"titleSize": 14, "valueSize": 16},
                     "legend": {"showLegend": false, "displayMode": "hidden", "placement": "bottom", "calcs": []},
                 }),
             ),

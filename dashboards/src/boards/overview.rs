@@ -162,7 +162,7 @@ fn latency() -> Panel {
         ],
     )
     .logarithmic()
-    .colours(&[("deadline", "orange"), ("Stripe waits", "red")])
+    .colours(&[("deadline", "purple"), ("Stripe waits", "red")])
 }
 
 fn outcomes() -> Panel {

@@ -223,5 +223,4 @@ fn files() -> Panel {
         ],
         &[("max by (instance) (process_open_fds{@})", "{{instance}}")],
     )
-    .wide(24)
 }
