@@ -7,6 +7,7 @@ mod reply;
 mod body;
 mod trace;
 mod slow;
+mod spans;
 mod webhook;
 mod admin;
 mod books;
@@ -23,6 +24,7 @@ pub use admin::{Admin, Books, Guard, Readiness, Token, Unguarded, Unreadable};
 pub use reply::Rfc3339;
 pub use server::{Bounds, Drain, Reply, Respond, Stop, run};
 pub use slow::Slow;
+pub use spans::{Collector, Spans};
 pub use vocabulary::vocabulary;
 pub use webhook::{Desk, Webhook};
 
@@ -43,6 +45,8 @@ pub struct Settings {
     pub livemode: Option<bool>,
     /// What connections to the webhook are held to.
     pub bounds: Bounds,
+    /// Where decisions go as spans of their traces, if anywhere.
+    pub collector: Option<Collector>,
 }
 
 impl Settings {
@@ -73,6 +77,7 @@ impl Default for Settings {
             body_bytes_max: 256 * 1024,
             livemode: None,
             bounds: Bounds::default(),
+            collector: None,
         }
     }
 }

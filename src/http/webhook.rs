@@ -17,7 +17,8 @@ use super::{
     body::{self, Unusable},
     reply::{With as _, error, json},
     server::{Reply, Respond},
-    slow::{Slow, SlowDecision, StageTimes},
+    slow::{DecisionTimes, Slow, StageTimes},
+    spans::Spans,
     trace::TraceParent,
     vocabulary::UNREAD,
 };
@@ -84,6 +85,7 @@ pub struct Webhook<D> {
     mode: Mode,
     courier: Courier,
     slow: Arc<Slow>,
+    spans: Option<Spans>,
     odd: Seldom,
 }
 
@@ -105,12 +107,13 @@ impl<D: Desk> Respond for Webhook<D> {
 }
 
 impl<D: Desk> Webhook<D> {
-    /// A webhook that believes what `verifier` does, asks `desk`, and tells `metrics` and `slow`.
+    /// A webhook that believes what `verifier` does, asks `desk`, and tells `metrics`, `slow` and `spans`.
     pub fn new(
         desk: D,
         verifier: Verifier,
         metrics: Arc<Metrics>,
         slow: Arc<Slow>,
+        spans: Option<Spans>,
         settings: &Settings,
         stripe: &stripe::Settings,
     ) -> Self {
@@ -124,6 +127,7 @@ impl<D: Desk> Webhook<D> {
             mode: Mode::new(settings.livemode),
             courier,
             slow,
+            spans,
             odd: Seldom::default(),
         }
     }
@@ -290,9 +294,11 @@ impl<D: Desk> Webhook<D> {
         decisions.duration.get([answer.outcome.as_str(), Route::Local.as_str()]).record(taken);
         let stages = stage_times(&timed, arrival, respond);
         let ids = (&event, &authorization, card.as_ref());
-        self.slow.tell(micros(taken), replied, || {
-            SlowDecision::new(&timed, ids, at, (micros(taken), stages), trace)
-        });
+        let written = || DecisionTimes::new(&timed, ids, at, (micros(taken), stages), trace);
+        self.slow.tell(micros(taken), replied, written);
+        if let (Some(spans), Some(trace)) = (&self.spans, trace) {
+            spans.tell(trace, written);
+        }
         macro_rules! tell {
             ($level:ident) => {
                 tracing::$level!(

@@ -22,7 +22,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 pub use catalogue::{FAMILIES, Family, Kind, Unit, Values};
 pub use histogram::Histogram;
 pub use label::{
-    Agrees, Bound, Cut, Done, JournalFailure, Label, Labels, LimitMeasure, LimitWindow, Listener,
+    Agrees, Bound, Cut, Done, Export, JournalFailure, Label, Labels, LimitMeasure, LimitWindow, Listener,
     Passivation, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 pub use page::{markdown, overview};
@@ -161,6 +161,8 @@ pub struct Node {
     pub capacity: Series<Bound, Gauge>,
     /// `tollgate_answer_within_seconds`
     pub answer_within: Gauge,
+    /// `tollgate_trace_spans_total`
+    pub spans: Series<Export, Counter>,
     /// `tokio_wake_delay_seconds`
     pub wake_delay: Histogram,
 }
