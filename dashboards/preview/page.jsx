@@ -2,7 +2,7 @@
 import React from 'react';
 import { createRoot } from 'react-dom/client';
 import {
-  FieldType, ThemeContext, createTheme, dateTime, getDisplayProcessor, getFieldDisplayValues, standardTransformers,
+  FieldType, ThemeContext, createTheme, dateTime, getDisplayProcessor, getDisplayValueAlignmentFactors, getFieldDisplayValues, standardTransformers,
   standardTransformersRegistry, toDataFrame, transformDataFrame,
 } from '@grafana/data';
 import { BarGauge, BigValue, GlobalStyles, PanelChrome, Table, TimeSeries, VizRepeater } from '@grafana/ui';
@@ -103,8 +103,10 @@ function Bars({ panel, width, height }) {
     <VizRepeater
       getValues={() => values} source={values} renderCounter={0} width={width} height={height} orientation={orientation}
       minVizHeight={minVizHeight} maxVizHeight={maxVizHeight} itemSpacing={6}
-      renderValue={({ value, width, height }) => (
+      getAlignmentFactors={() => getDisplayValueAlignmentFactors(values)}
+      renderValue={({ value, width, height, alignmentFactors }) => (
         <BarGauge
+          alignmentFactors={alignmentFactors}
           theme={theme} value={value.display} display={value.view?.getFieldDisplayProcessor(value.colIndex)} field={{ ...value.field, min: 0, max }}
           width={width} height={height} orientation={orientation} displayMode={displayMode} showUnfilled valueDisplayMode="color"
           namePlacement="auto" text={panel.options.text}

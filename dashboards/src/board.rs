@@ -183,7 +183,7 @@ impl Panel {
                 json!({
                     "reduceOptions": last, "displayMode": "basic", "orientation": "horizontal", "valueMode": "color",
                     "namePlacement": "auto", "showUnfilled": true, "sizing": "auto", "minVizWidth": 8,
-                    "minVizHeight": 16, "maxVizHeight": 32, "text": {"titleSize": 14, "valueSize": 16},
+                    "minVizHeight": 16, "maxVizHeight": 32, "text": {"valueSize": 16},
                     "legend": {"showLegend": false, "displayMode": "hidden", "placement": "bottom", "calcs": []},
                 }),
             ),

@@ -117,7 +117,8 @@ fn every_runbook_that_is_named_is_there() {
 
 #[test]
 fn every_rule_has_its_story() {
-    let stories = read("dashboards/prometheus/alerts.test.yml");
+    let stories =
+        ["alerts", "burn"].map(|name| read(&format!("dashboards/prometheus/{name}.test.yml"))).concat();
     for alert in alerts() {
         let (name, severity) = (alert.name, alert.severity);
         let fires = stories.lines().any(|line| {
