@@ -22,6 +22,8 @@ pub(super) struct Waiting {
 /// How they are told.
 pub(super) enum Reply {
     Answer(oneshot::Sender<Result<TimedAnswer, Cause>>),
+    /// Another node, for the sake of an asker of its own. What it answers without us it books itself.
+    Peer(oneshot::Sender<Result<TimedAnswer, Cause>>),
     Booked(oneshot::Sender<Result<(), NotBooked>>),
     /// Stripe has its answer; the place among those that are not in the books yet is free when this goes.
     StoodIn(Backlog),
@@ -95,10 +97,19 @@ impl Batch {
 }
 
 impl Reply {
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Answer(reply) | Self::Peer(reply) => reply.is_closed(),
+            Self::Booked(reply) => reply.is_closed(),
+            Self::StoodIn(_) => false,
+        }
+    }
+
     /// Gives an answer that is durable already.
     pub(super) fn tell(self, answer: Answer) {
         match self {
-            Self::Answer(reply) => drop(reply.send(Ok(answer.into()))),
+            Self::Answer(reply) | Self::Peer(reply) => drop(reply.send(Ok(answer.into()))),
             Self::Booked(reply) => drop(reply.send(Ok(()))),
             Self::StoodIn(place) => drop(place),
         }
@@ -107,7 +118,7 @@ impl Reply {
     pub(super) fn give_up(self, cause: Cause) {
         // Whoever has stopped waiting has answered for itself.
         match self {
-            Self::Answer(reply) => drop(reply.send(Err(cause))),
+            Self::Answer(reply) | Self::Peer(reply) => drop(reply.send(Err(cause))),
             Self::Booked(reply) => drop(reply.send(Err(cause.into()))),
             Self::StoodIn(place) => drop(place),
         }

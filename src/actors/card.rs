@@ -15,7 +15,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::{
-    Arrival, Cause, NotBooked, TimedAnswer,
+    Arrival, Cause, NotBooked,
     batch::{Batch, Reply},
     books::{Folded, NotFolded},
     directory::{Backlog, Shared},
@@ -68,7 +68,7 @@ pub(super) struct Ask {
     pub(super) route_us: u32,
     pub(super) queued_at: Instant,
     pub(super) hops: u8,
-    pub(super) reply: oneshot::Sender<Result<TimedAnswer, Cause>>,
+    pub(super) reply: Reply,
 }
 
 /// An observation on its way.
@@ -285,12 +285,15 @@ impl Desk {
         self.leaving = None;
         let started = clock::instant();
         if ask.reply.is_closed() || started >= ask.arrival.deadline {
-            return Reply::Answer(ask.reply).give_up(Cause::Deadline);
+            return ask.reply.give_up(Cause::Deadline);
         }
         if !self.is_of_account(ask.request.connected_account.as_ref()) {
             return self.ask_elsewhere(ask);
         }
         if let Some(answered) = self.card.answer_to(&ask.request) {
+            if looked == Looked::Not && self.may_be_voided_elsewhere(&ask.request) {
+                return self.look_up(Work::Ask(ask));
+            }
             self.shared.metrics.decisions.repeats.increment(1);
             let answer = answered.answer;
             return self.repeat(answer, *ask);
@@ -316,13 +319,21 @@ impl Desk {
         stages.get(Stage::Route).record(seconds(route_us));
         stages.get(Stage::Queue).record(seconds(decision.stages.queue_us));
         stages.get(Stage::Decide).record(seconds(decision.stages.decide_us));
-        self.record(Event::Decided(Box::new(Decided { request, decision })), Some(Reply::Answer(reply)));
+        self.record(Event::Decided(Box::new(Decided { request, decision })), Some(reply));
+    }
+
+    /// Whether another node may have stood in for an answer that these books have: nothing is appended for a repeated
+    /// question, so that nothing else would tell. What is still on its way from here will be told.
+    fn may_be_voided_elsewhere(&self, request: &AuthorizationRequest) -> bool {
+        let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
+        let is_unreleased =
+            in_flight.into_iter().chain([&self.next]).any(|batch| batch.place_of(request).is_some());
+        self.shared.settings.is_journal_shared && !is_unreleased
     }
 
     /// Answers a question that was answered before: at once if that answer is durable, else together with it.
     fn repeat(&mut self, answer: Answer, ask: Ask) {
         let Ask { request, reply, .. } = ask;
-        let reply = Reply::Answer(reply);
         if answer.source == Source::StandIn {
             // It left without being durable the first time.
             return reply.tell(answer);
@@ -452,7 +463,12 @@ impl Desk {
         let is_unreleased =
             in_flight.into_iter().chain([&self.next]).any(|batch| batch.place_of(request).is_some());
         let is_free = match self.card.answer_to(request) {
-            Some(answered) => answered.answer.source != Source::StandIn && is_unreleased,
+            // Made since this request came in, and not for this node to tell: it was made for this request, by another
+            // node whose answer never got here.
+            Some(answered) => {
+                let is_lost = self.shared.settings.is_journal_shared && answered.at >= request.received_at;
+                answered.answer.source != Source::StandIn && (is_unreleased || is_lost)
+            }
             None => true,
         };
         if is_free {

@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     Arrival, Cause, NotBooked, Settings, StandIn, TimedAnswer,
+    batch::Reply,
     books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
     cardholders::Cardholders,
@@ -27,12 +28,9 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    domain::{
-        Account, Answer, AuthorizationRequest, Decided, Decision, Interval, LimitCheck, Measure, Observation,
-        Outcome, Policy, Reason, Subject,
-    },
+    domain::{Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Policy, Subject},
     journal::{Committer, Entry, Journal, Reach, Unavailable},
-    metrics::{LimitMeasure, LimitWindow, Metrics, Shed},
+    metrics::{Metrics, Shed},
 };
 
 /// A card that could not be used so often within [`FAILURES_WITHIN`] is answered by stand-in for the rest of it.
@@ -70,6 +68,7 @@ pub(super) struct Shared {
     pub(super) cardholders: Cardholders,
     pub(super) slots: DashMap<Account, Slot>,
     pub(super) failures: DashMap<Account, Failures>,
+    pub(super) conflicts: AtomicU64,
     incarnations: AtomicU64,
     resident: AtomicUsize,
     in_flight: AtomicUsize,
@@ -102,6 +101,7 @@ impl Directory {
             metrics,
             slots: DashMap::new(),
             failures: DashMap::new(),
+            conflicts: AtomicU64::new(0),
             incarnations: AtomicU64::new(0),
             resident: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
@@ -113,31 +113,58 @@ impl Directory {
     }
 
     /// Decides a request, or answers it by stand-in. The answer is there by the deadline of `arrival`.
-    pub async fn ask(&self, mut request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
+    pub async fn ask(&self, request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
+        match self.decide(request, arrival, Reply::Answer).await {
+            Ok(answer) => answer,
+            Err((request, cause)) => self.shared.stand_in(&request, cause).into(),
+        }
+    }
+
+    /// Decides a request that another node was asked, by the deadline of `arrival`. Standing in is left to that node:
+    /// of two that did, one would void what the other had answered.
+    ///
+    /// # Errors
+    /// Why there is no decision. One that turns durable later is found in the journal.
+    pub async fn ask_for_peer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+    ) -> Result<TimedAnswer, Cause> {
+        self.decide(request, arrival, Reply::Peer).await.map_err(|(_, cause)| cause)
+    }
+
+    /// Answers without the books what the owner of the card cannot decide.
+    pub fn stand_in(&self, request: AuthorizationRequest, cause: Cause) -> TimedAnswer {
+        self.shared.stand_in(&Arc::new(request), cause).into()
+    }
+
+    async fn decide(
+        &self,
+        mut request: AuthorizationRequest,
+        arrival: Arrival,
+        asker: impl FnOnce(oneshot::Sender<Result<TimedAnswer, Cause>>) -> Reply,
+    ) -> Result<TimedAnswer, (Arc<AuthorizationRequest>, Cause)> {
         let shared = &self.shared;
         let routed_from = clock::instant();
         let Some(_permit) = Permit::take(shared) else {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
-            return shared.stand_in(&Arc::new(request), Cause::Overload).into();
+            return Err((Arc::new(request), Cause::Overload));
         };
         let known = shared.consult_cardholder(&mut request, arrival.deadline).await;
         let request = Arc::new(request);
         if let Err(cause) = known {
-            return shared.stand_in(&request, cause).into();
+            return Err((request, cause));
         }
         let (reply, answer) = oneshot::channel();
         let message = |queued_at: Instant| {
             let route_us = micros(queued_at.duration_since(routed_from));
-            let request = Arc::clone(&request);
+            let (request, reply) = (Arc::clone(&request), asker(reply));
             Message::Ask(Box::new(Ask { request, arrival, route_us, queued_at, hops: 0, reply }))
         };
         if let Err(cause) = shared.send(&request.account(), Bound::CardQueue, message) {
-            return shared.stand_in(&request, cause).into();
+            return Err((request, cause));
         }
-        match within(arrival.deadline, answer).await {
-            Ok(answer) => answer,
-            Err(cause) => shared.stand_in(&request, cause).into(),
-        }
+        within(arrival.deadline, answer).await.map_err(|cause| (request, cause))
     }
 
     /// Books what Stripe says.
@@ -165,6 +192,18 @@ impl Directory {
     #[must_use]
     pub fn mirrors_stripe_controls(&self) -> bool {
         self.shared.policy.borrow().mirrors_stripe_controls()
+    }
+
+    /// How many requests may be inside the node.
+    #[must_use]
+    pub fn in_flight_max(&self) -> usize {
+        self.shared.settings.in_flight_max
+    }
+
+    /// How many appends have lost their place to another writer.
+    #[must_use]
+    pub fn conflicts(&self) -> u64 {
+        self.shared.conflicts.load(Ordering::Relaxed)
     }
 
     /// Cards in memory.
@@ -361,18 +400,6 @@ impl Shared {
         Decision { answer_by, ..decision }
     }
 
-    /// Counts a decision: one for each question.
-    pub(super) fn told(&self, decision: &Decision) {
-        let words = [decision.outcome.as_str(), decision.reason.as_str(), decision.source.as_str()];
-        self.metrics.decisions.made.get(words).increment(1);
-        if decision.outcome == Outcome::Declined
-            && matches!(decision.reason, Reason::SpendingLimit | Reason::VelocityLimit)
-            && let Some(limit) = decision.limits.iter().find(|limit| limit.after > limit.max)
-        {
-            self.metrics.decisions.limits.get(labels(limit)).increment(1);
-        }
-    }
-
     fn is_failing(&self, account: &Account, now: Instant) -> bool {
         self.failures.get(account).is_some_and(|failures| {
             failures.count >= FAILURES_MAX && now.duration_since(failures.since) < FAILURES_WITHIN
@@ -403,24 +430,6 @@ impl Shared {
     pub(super) fn milliseconds(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// The words of a limit in metrics.
-const fn labels(limit: &LimitCheck) -> (LimitMeasure, LimitWindow) {
-    let measure = match limit.measure {
-        Measure::Amount(_) => LimitMeasure::Amount,
-        Measure::Count => LimitMeasure::Count,
-    };
-    let window = match limit.interval {
-        Interval::PerAuthorization => LimitWindow::PerAuthorization,
-        Interval::Daily => LimitWindow::Daily,
-        Interval::Weekly => LimitWindow::Weekly,
-        Interval::Monthly => LimitWindow::Monthly,
-        Interval::Yearly => LimitWindow::Yearly,
-        Interval::AllTime => LimitWindow::AllTime,
-        Interval::Rolling(_) => LimitWindow::Rolling,
-    };
-    (measure, window)
 }
 
 /// A request's place among those inside the node.

@@ -8,6 +8,7 @@ mod cardholders;
 mod directory;
 mod lease;
 mod sweep;
+mod tally;
 mod stand_in;
 mod unconfirmed;
 mod views;
@@ -29,6 +30,8 @@ pub use views::{AuthorizationView, CardView, DecisionView, EntryView, HoldView, 
 pub struct Settings {
     /// Requests inside the node.
     pub in_flight_max: usize,
+    /// Whether other nodes write to the same journal, so that books in memory may be older than what is in it.
+    pub is_journal_shared: bool,
     /// Requests waiting at one card.
     pub card_queue_max: usize,
     /// A card that was not asked for so long leaves memory.
@@ -56,6 +59,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             in_flight_max: 10_000,
+            is_journal_shared: false,
             card_queue_max: 64,
             card_idle_after: Duration::from_mins(5),
             card_rests_after: CARD_RESTS_AFTER,

@@ -170,9 +170,10 @@ impl DecisionId {
     }
 }
 
-/// The same number for the same bytes, on every node and in every build: FNV-1a, mixed once more.
-pub(super) fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
-    mixed(fnv(FNV_EMPTY, bytes))
+/// The same number for the same text, on every node and in every build: FNV-1a, mixed once more.
+#[must_use]
+pub fn hash_of(text: &str) -> u64 {
+    mixed(fnv(FNV_EMPTY, text.bytes()))
 }
 
 const FNV_EMPTY: u64 = 0xcbf2_9ce4_8422_2325;

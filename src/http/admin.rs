@@ -45,6 +45,9 @@ pub trait Books: Send + Sync + 'static {
 
     /// `GET /v1/unconfirmed`.
     fn unconfirmed(&self) -> Vec<u8>;
+
+    /// `GET /v1/node`.
+    fn node(&self) -> Vec<u8>;
 }
 
 /// The books cannot be read now.
@@ -92,6 +95,7 @@ impl<B: Books> Admin<B> {
                 None => (Ok(None), "authorization"),
             },
             None if question == "unconfirmed" => return json(StatusCode::OK, self.books.unconfirmed()),
+            None if question == "node" => return json(StatusCode::OK, self.books.node()),
             None if question == "slow" => {
                 let slowest = serde_json::json!({"slow": self.slow.list(clock::instant())});
                 return json(StatusCode::OK, slowest.to_string());
@@ -181,7 +185,7 @@ fn log_filter() -> Reply {
 
 fn unknown_path() -> Reply {
     let message = "nothing is served here; there are /livez, /readyz, /metrics, /v1/cards/{id}, \
-                   /v1/authorizations/{id}, /v1/unconfirmed, /v1/slow and /v1/log";
+                   /v1/authorizations/{id}, /v1/unconfirmed, /v1/node, /v1/slow and /v1/log";
     error(StatusCode::NOT_FOUND, "not_found", message)
 }
 

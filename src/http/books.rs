@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     admin::{Books, Unreadable},
+    members::NodeBody,
     reply::Rfc3339,
 };
 use crate::{
@@ -21,12 +22,16 @@ use crate::{
 impl Books for Cluster {
     async fn card(&self, card: CardId) -> Result<Option<Vec<u8>>, Unreadable> {
         let view = Self::card(self, &card, clock::now()).await.map_err(unreadable)?;
-        Ok(view.map(|view| body(&CardBody::new(&view, self.owner(&card)))))
+        Ok(view.map(|view| body(&CardBody::new(&view, &self.owner(&card)))))
     }
 
     async fn authorization(&self, authorization: AuthorizationId) -> Result<Option<Vec<u8>>, Unreadable> {
         let view = Self::authorization(self, &authorization).await.map_err(unreadable)?;
         Ok(view.map(|view| body(&AuthorizationBody::from(&view))))
+    }
+
+    fn node(&self) -> Vec<u8> {
+        body(&NodeBody::from(&Self::node(self)))
     }
 
     fn unconfirmed(&self) -> Vec<u8> {

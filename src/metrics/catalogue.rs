@@ -2,7 +2,7 @@
 //! for people is not here.
 
 use super::label::{
-    Agrees, Bound, Cut, Done, Export, JournalFailure, Label, LimitMeasure, LimitWindow, Listener,
+    Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, Label, LimitMeasure, LimitWindow, Listener,
     Passivation, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 
@@ -237,6 +237,12 @@ families! {
             "appends that another writer was faster than", "0 on one node; few in a cluster, when cards change their owner";
         JOURNAL_UNKNOWN = Counter Count "tollgate_journal_unknown_total" []
             "appends whose fate was unclear, and which were repeated", "0";
+    }
+    "The cluster" {
+        FORWARDS = Counter Count "tollgate_forwards_total" ["result": here::<Forward>()]
+            "requests that were forwarded to the node that owns the card; what it did not answer was decided here", "`answered` only, but for a moment when a node goes";
+        MEMBERS = Gauge Count "tollgate_members" []
+            "nodes that this one believes to be alive, itself included; 0 for a node that is alone by its settings", "the number of nodes that you run, and the same on every node";
     }
     "Policy and node" {
         POLICY_RELOADS = Counter Count "tollgate_policy_reloads_total" ["result": here::<Reload>()]

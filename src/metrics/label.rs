@@ -113,6 +113,24 @@ label! {
 }
 
 label! {
+    /// What became of a request that was forwarded to the card's owner.
+    Forward {
+        /// The owner has answered it.
+        Answered = "answered",
+        /// The owner could not decide it in time.
+        Undecided = "undecided",
+        /// There is no connection to the owner.
+        Unreachable = "unreachable",
+        /// The connection broke before the answer came.
+        Broken = "broken",
+        /// The owner took too long.
+        Late = "late",
+        /// The owner did not take it, such as for another signing secret, or does not speak this version's words.
+        Refused = "refused",
+    }
+}
+
+label! {
     /// How an answer went to Stripe.
     Way {
         /// With the reply to the webhook.
@@ -165,6 +183,8 @@ label! {
         Webhook = "webhook",
         /// The operators'.
         Admin = "admin",
+        /// Other nodes'.
+        Peer = "peer",
     }
 }
 

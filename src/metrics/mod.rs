@@ -22,8 +22,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 pub use catalogue::{FAMILIES, Family, Kind, Unit, Values};
 pub use histogram::Histogram;
 pub use label::{
-    Agrees, Bound, Cut, Done, Export, JournalFailure, Label, Labels, LimitMeasure, LimitWindow, Listener,
-    Passivation, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
+    Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, Label, Labels, LimitMeasure, LimitWindow,
+    Listener, Passivation, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way,
+    WebhookResult,
 };
 pub use page::{markdown, overview};
 pub use series::{Series, Worded};
@@ -36,6 +37,8 @@ pub struct Metrics {
     pub sockets: Sockets,
     /// Questions and their answers.
     pub decisions: Decisions,
+    /// The nodes that share a journal.
+    pub cluster: Cluster,
     /// Cards in memory.
     pub cards: Cards,
     /// Making entries durable.
@@ -110,6 +113,14 @@ pub struct Decisions {
     pub overruns: Counter,
     /// `tollgate_requests_shed_total`
     pub shed: Series<Shed, Counter>,
+}
+
+/// The nodes that share a journal.
+pub struct Cluster {
+    /// `tollgate_forwards_total`
+    pub forwards: Series<Forward, Counter>,
+    /// `tollgate_members`
+    pub members: Gauge,
 }
 
 /// Cards in memory.

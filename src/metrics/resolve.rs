@@ -6,8 +6,8 @@ use metrics::{Counter, Gauge, Key, KeyName, Label as Pair, Level, Metadata, Reco
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::{
-    Cards, Decisions, Exported, Family, Histogram, Journal, Kind, Metrics, Node, Policy, Sockets, Webhook,
-    catalogue as family,
+    Cards, Cluster, Decisions, Exported, Family, Histogram, Journal, Kind, Metrics, Node, Policy, Sockets,
+    Webhook, catalogue as family,
     label::{Labels, Vocabulary},
     series::{Series, Worded},
 };
@@ -27,6 +27,10 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             accept_errors: resolver.series(&family::ACCEPT_ERRORS),
         },
         decisions: resolver.decisions(),
+        cluster: Cluster {
+            forwards: resolver.series(&family::FORWARDS),
+            members: resolver.single(&family::MEMBERS),
+        },
         cards: Cards {
             resident: resolver.single(&family::CARDS_RESIDENT),
             actors: resolver.single(&family::CARD_ACTORS),

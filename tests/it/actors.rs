@@ -1,6 +1,7 @@
 //! Cards in memory: exact under concurrency, durable before known, one answer to one question, in time.
 
 mod cardholders;
+mod peers;
 mod replacement;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

@@ -15,3 +15,4 @@ mod privacy;
 mod bounds;
 mod observing;
 mod standing;
+mod postgres;

@@ -4,23 +4,21 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
-    thread,
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{sync::watch, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     client::{Client, Response, request},
     deliveries::{SECRET, signed},
+    log::Log,
 };
 
 /// Nothing here takes this long: a test that waits in vain fails instead of hanging.
@@ -124,7 +122,8 @@ impl Site {
             let url = ready[name].as_str().unwrap().strip_prefix("http://").unwrap();
             url.trim_end_matches("/webhook").parse().unwrap()
         };
-        Node { webhook: address("webhook"), admin: address("admin"), token: None, process }
+        let peers = ready["peers"].as_str().map(|address| address.parse().unwrap());
+        Node { webhook: address("webhook"), admin: address("admin"), peers, token: None, process }
     }
 
     /// Runs a command in the site to its end, with more settings.
@@ -221,6 +220,8 @@ impl Drop for Process {
 pub(crate) struct Node {
     pub(crate) webhook: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// Where other nodes are answered, if there may be any.
+    pub(crate) peers: Option<SocketAddr>,
     /// What is sent to the admin API as its bearer token.
     pub(crate) token: Option<String>,
     pub(crate) process: Process,
@@ -313,44 +314,4 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
 #[allow(clippy::disallowed_methods, reason = "a test has no configuration but this")]
 pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
-}
-
-/// The lines that a process writes, as they come.
-struct Log {
-    lines: Arc<Mutex<Vec<String>>>,
-    /// How many there are; closed at the end.
-    count: watch::Receiver<usize>,
-}
-
-impl Log {
-    fn of(output: impl Read + Send + 'static) -> Self {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (told, count) = watch::channel(0);
-        let written = Arc::clone(&lines);
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines() {
-                let Ok(line) = line else { break };
-                let mut lines = written.lock().unwrap();
-                lines.push(line);
-                told.send_replace(lines.len());
-            }
-        });
-        Self { lines, count }
-    }
-
-    /// The line at this place, or nothing if the log ends before.
-    async fn line(&self, place: usize) -> Option<String> {
-        // An error is the end; the lines before it count.
-        let _ = self.count.clone().wait_for(|count| *count > place).await;
-        self.lines.lock().unwrap().get(place).cloned()
-    }
-
-    async fn end(&self) {
-        let mut count = self.count.clone();
-        while count.changed().await.is_ok() {}
-    }
-
-    fn text(&self) -> String {
-        self.lines.lock().unwrap().join("\n")
-    }
 }

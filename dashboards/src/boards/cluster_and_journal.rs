@@ -17,7 +17,7 @@ pub(super) fn board() -> Board {
         rows: vec![
             ("The journal", vec![commits(), commit_time(), batches(), written(), trouble()]),
             ("Cards in memory", vec![resident(), passivations(), activations(), queue()]),
-            ("Nodes", vec![readiness(), routes()]),
+            ("Nodes", vec![readiness(), members(), routes(), forwards()]),
         ],
     }
 }
@@ -191,6 +191,34 @@ fn readiness() -> Panel {
             "See the runbook TollgateNotReady.",
         ],
         &[("max by (instance) (tollgate_ready{@})", "{{instance}}")],
+    )
+}
+
+fn members() -> Panel {
+    Panel::new(
+        Lines,
+        "Members",
+        "none",
+        [
+            "How many live nodes each node sees in the journal's database, itself included.",
+            "The same on every node: all that you run.",
+            "A node that sees fewer is cut off from the database, or about to be taken for dead by the others.",
+        ],
+        &[("max by (instance) (tollgate_members{@})", "{{instance}}")],
+    )
+}
+
+fn forwards() -> Panel {
+    Panel::new(
+        Lines,
+        "Forwards",
+        "reqps",
+        [
+            "Requests that were brought to their card's owner, by what became of them.",
+            "Answered by the owner, all but a few.",
+            "Others are decided where they arrived, and cost more: the owner is slow or gone, or the network between is.",
+        ],
+        &[(&rates_by("result", "tollgate_forwards_total{@}"), "{{result}}")],
     )
 }
 

@@ -1,7 +1,7 @@
 //! The append: what a card has decided goes to the committer, one append at a time; when it is durable, the replies
 //! are let out.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{Cause, Desk, InFlight, seconds};
 use crate::{
@@ -106,6 +106,7 @@ impl Desk {
                 }
             }
             Outcome::Conflict | Outcome::Unknown => {
+                self.shared.conflicts.fetch_add(1, Ordering::Relaxed);
                 self.shared.metrics.journal.conflicts.increment(1);
                 self.in_flight = Some(in_flight);
                 self.reconcile(id);
@@ -128,14 +129,16 @@ impl Desk {
         for waiting in waiting {
             let is_told = match (waiting.reply, events.get(waiting.event).and_then(decided_in)) {
                 (Reply::Answer(reply), Some(decided)) => {
-                    let current = self.card.answer_to(&decided.request).map(|answered| answered.answer);
-                    let own = || decided.decision.answer(decided.request.is_amount_controllable);
-                    let (answer, stages) = (current.unwrap_or_else(own), decided.decision.stages);
-                    reply.send(Ok(TimedAnswer { answer, stages, commit_us })).is_ok()
+                    reply.send(Ok(self.current(decided, commit_us))).is_ok()
+                }
+                // It may have stopped waiting, and then finds this in the journal: no reason to void it.
+                (Reply::Peer(reply), Some(decided)) => {
+                    let _ = reply.send(Ok(self.current(decided, commit_us)));
+                    true
                 }
                 (Reply::Booked(reply), _) => reply.send(Ok(())).is_ok(),
                 (Reply::StoodIn(_), _) => true,
-                (reply @ Reply::Answer(_), None) => {
+                (reply @ (Reply::Answer(_) | Reply::Peer(_)), None) => {
                     reply.give_up(Cause::Journal);
                     false
                 }
@@ -166,6 +169,14 @@ impl Desk {
         if has_joined {
             self.joined();
         }
+    }
+
+    /// The answer to this question as the books have it now.
+    fn current(&self, decided: &Decided, commit_us: u32) -> TimedAnswer {
+        let current = self.card.answer_to(&decided.request).map(|answered| answered.answer);
+        let own = || decided.decision.answer(decided.request.is_amount_controllable);
+        let (answer, stages) = (current.unwrap_or_else(own), decided.decision.stages);
+        TimedAnswer { answer, stages, commit_us }
     }
 
     /// Books the stand-in's answer in place of a decision that came too late.

@@ -109,7 +109,7 @@ impl Desk {
         let mut owed = Batch::default();
         for message in work {
             match message {
-                Message::Ask(ask) => Reply::Answer(ask.reply).give_up(Cause::Journal),
+                Message::Ask(ask) => ask.reply.give_up(Cause::Journal),
                 Message::Book(book) => Reply::Booked(book.reply).give_up(Cause::Journal),
                 Message::Carry(carry) => Reply::Booked(carry.reply).give_up(Cause::Journal),
                 Message::StoodIn(stood_in) => {
@@ -219,7 +219,7 @@ impl Desk {
         };
         match (reached, message) {
             (Ok(actor), message) => drop(actor.cast(message)),
-            (Err(cause), Message::Ask(ask)) => Reply::Answer(ask.reply).give_up(cause),
+            (Err(cause), Message::Ask(ask)) => ask.reply.give_up(cause),
             (Err(cause), Message::Book(book)) => Reply::Booked(book.reply).give_up(cause),
             (Err(cause), Message::Carry(carry)) => Reply::Booked(carry.reply).give_up(cause),
             (Err(_), _) => {}

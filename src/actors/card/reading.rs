@@ -1,7 +1,7 @@
 //! Reading the journal: the books of a card when it wakes, the whole history where a new limit needs it, one
 //! authorization that was let go, and the chain again when an append has lost its place.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{Cause, Desk, Looked, Message, Phase, Work};
 use crate::{
@@ -10,14 +10,17 @@ use crate::{
         books::{self, Folded, NotFolded},
         micros,
     },
-    clock,
+    clock::{self, timeout},
     domain::{Answer, Decided, Event, Fact, Recalled, decide, limits_in_force},
-    journal::{Entry, EntryId, Reach},
+    journal::{Entry, EntryId, Reach, Unavailable},
     metrics::{Done, JournalFailure},
 };
 
 /// How often an append may lose its place before its requests are given up.
 const CONFLICT_ROUNDS_MAX: u32 = 2;
+
+/// How long the journal may take to tell of one authorization.
+const LOOK_UP_WITHIN: Duration = Duration::from_millis(300);
 
 /// The books after a lost place, and whether the append was written after all.
 pub(in crate::actors) struct Reconciliation {
@@ -68,7 +71,10 @@ impl Desk {
                 self.turn_away(joining);
                 self.activated(Done::Failed);
                 self.shared.metrics.journal.errors.get(JournalFailure::Load).increment(1);
-                self.lease.fail();
+                // A journal that is away says nothing of the card, which is to be asked as soon as it is back.
+                if !matches!(cause, NotFolded::Unavailable(_)) {
+                    self.lease.fail();
+                }
                 self.phase = Phase::Unread;
                 self.leave();
             }
@@ -148,9 +154,10 @@ impl Desk {
         self.lookups = self.lookups.saturating_add(1);
         let (myself, shared) = (self.myself.clone(), Arc::clone(&self.shared));
         tokio::spawn(async move {
-            let found = match shared.journal.find(&id).await {
-                Ok(entries) => books::recall(&id, &entries),
-                Err(unavailable) => Err(unavailable.into()),
+            let found = match timeout(LOOK_UP_WITHIN, shared.journal.find(&id)).await {
+                Ok(Ok(entries)) => books::recall(&id, &entries),
+                Ok(Err(unavailable)) => Err(unavailable.into()),
+                Err(_) => Err(Unavailable("no answer in good time".to_owned()).into()),
             };
             drop(myself.cast(Message::Found(Box::new(work), found.map(|found| found.map(Box::new)))));
         });
@@ -160,6 +167,17 @@ impl Desk {
         self.lookups = self.lookups.saturating_sub(1);
         match result {
             Ok(recalled) => {
+                let given = match (&work, &recalled) {
+                    (Work::Ask(ask), Some(recalled))
+                        if self.card.authorizations.contains_key(&recalled.id) =>
+                    {
+                        recalled.authorization.answer_to(&ask.request)
+                    }
+                    (Work::Ask(_) | Work::Book(_) | Work::StoodIn(_), _) => None,
+                };
+                if let Some(answer) = given.map(|answered| answered.answer) {
+                    return self.repeat_found(answer, work);
+                }
                 if let Some(recalled) = recalled
                     && matches!(self.phase, Phase::Ready)
                     && !self.card.authorizations.contains_key(&recalled.id)
@@ -179,12 +197,29 @@ impl Desk {
             }
             Err(cause) => {
                 tracing::error!(account = %self.account, %cause, "the journal cannot be asked for an authorization");
+                let known = match &work {
+                    Work::Ask(ask) => self.card.answer_to(&ask.request).map(|answered| answered.answer),
+                    Work::Book(_) | Work::StoodIn(_) => None,
+                };
+                if let Some(answer) = known {
+                    return self.repeat_found(answer, work);
+                }
                 self.turn_away(vec![match work {
                     Work::Ask(ask) => Message::Ask(ask),
                     Work::Book(book) => Message::Book(book),
                     Work::StoodIn(stood_in) => Message::StoodIn(stood_in),
                 }]);
             }
+        }
+    }
+
+    /// Gives an answer that is in the journal already, whatever these books have.
+    fn repeat_found(&mut self, answer: Answer, work: Work) {
+        self.lease.leave_queue();
+        self.leaving = None;
+        if let Work::Ask(ask) = work {
+            self.shared.metrics.decisions.repeats.increment(1);
+            ask.reply.tell(answer);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Ask, Desk, Message};
 use crate::{
-    actors::{batch::Reply, directory::Bound},
+    actors::directory::Bound,
     domain::{ConnectedAccountId, Violation},
 };
 
@@ -38,7 +38,7 @@ impl Desk {
         let account = ask.request.account();
         match self.shared.reach(&account, Bound::CardQueue, ask.queued_at) {
             Ok(actor) => drop(actor.cast(Message::Ask(ask))),
-            Err(cause) => Reply::Answer(ask.reply).give_up(cause),
+            Err(cause) => ask.reply.give_up(cause),
         }
     }
 }
