@@ -28,12 +28,9 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    domain::{
-        Account, Answer, AuthorizationRequest, Decided, Decision, Interval, LimitCheck, Measure, Observation,
-        Outcome, Policy, Reason, Subject,
-    },
+    domain::{Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Policy, Subject},
     journal::{Committer, Entry, Journal, Reach, Unavailable},
-    metrics::{LimitMeasure, LimitWindow, Metrics, Shed},
+    metrics::{Metrics, Shed},
 };
 
 /// A card that could not be used so often within [`FAILURES_WITHIN`] is answered by stand-in for the rest of it.
@@ -412,18 +409,6 @@ impl Shared {
         Decision { answer_by, ..decision }
     }
 
-    /// Counts a decision: one for each question.
-    pub(super) fn told(&self, decision: &Decision) {
-        let words = [decision.outcome.as_str(), decision.reason.as_str(), decision.source.as_str()];
-        self.metrics.decisions.made.get(words).increment(1);
-        if decision.outcome == Outcome::Declined
-            && matches!(decision.reason, Reason::SpendingLimit | Reason::VelocityLimit)
-            && let Some(limit) = decision.limits.iter().find(|limit| limit.after > limit.max)
-        {
-            self.metrics.decisions.limits.get(labels(limit)).increment(1);
-        }
-    }
-
     fn is_failing(&self, account: &Account, now: Instant) -> bool {
         self.failures.get(account).is_some_and(|failures| {
             failures.count >= FAILURES_MAX && now.duration_since(failures.since) < FAILURES_WITHIN
@@ -454,24 +439,6 @@ impl Shared {
     pub(super) fn milliseconds(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// The words of a limit in metrics.
-const fn labels(limit: &LimitCheck) -> (LimitMeasure, LimitWindow) {
-    let measure = match limit.measure {
-        Measure::Amount(_) => LimitMeasure::Amount,
-        Measure::Count => LimitMeasure::Count,
-    };
-    let window = match limit.interval {
-        Interval::PerAuthorization => LimitWindow::PerAuthorization,
-        Interval::Daily => LimitWindow::Daily,
-        Interval::Weekly => LimitWindow::Weekly,
-        Interval::Monthly => LimitWindow::Monthly,
-        Interval::Yearly => LimitWindow::Yearly,
-        Interval::AllTime => LimitWindow::AllTime,
-        Interval::Rolling(_) => LimitWindow::Rolling,
-    };
-    (measure, window)
 }
 
 /// A request's place among those inside the node.

@@ -8,6 +8,7 @@ mod cardholders;
 mod directory;
 mod lease;
 mod sweep;
+mod tally;
 mod stand_in;
 mod unconfirmed;
 mod views;
