@@ -34,7 +34,7 @@ fn main() {
         return println!("placement_at_scale: test");
     }
     let scale =
-        if is_test { Scale { nodes: 50, cards: 20_000 } } else { Scale { nodes: 1_000, cards: 4_000_000 } };
+        if is_test { Scale { nodes: 50, cards: 20_000 } } else { Scale { nodes: 1_000, cards: 500_000 } };
     println!("{} nodes, a sample of {} of {ALL_CARDS:e} cards\n", scale.nodes, scale.cards);
     let cards: Vec<String> = (0..scale.cards).map(card).collect();
     let before = owners(&names(scale.nodes), &cards);

@@ -45,7 +45,7 @@ impl Plan {
                 "--seconds" => scale.open_loop = Duration::from_secs(number() as u64),
                 "--memory-cards" => scale.memory_cards = number(),
                 part @ ("cpu" | "hot" | "latency" | "memory" | "cluster") => {
-                    scale.parts.push(part.to_owned())
+                    scale.parts.push(part.to_owned());
                 }
                 // Cargo and test runners have arguments of their own.
                 _ => {}

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{Cause, NotBooked, TimedAnswer, directory::Backlog};
+use super::{Cause, NotBooked, TimedAnswer, places::Backlog};
 use crate::domain::{Answer, AuthorizationRequest, Decided, Event};
 
 /// Events that go down together, in order.

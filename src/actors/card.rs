@@ -18,9 +18,10 @@ use super::{
     Arrival, Cause, NotBooked,
     batch::{Batch, Reply},
     books::{Folded, NotFolded},
-    directory::{Backlog, Shared},
+    directory::Shared,
     lease::Lease,
     micros,
+    places::Backlog,
 };
 use crate::{
     clock::{self, Instant},

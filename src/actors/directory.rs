@@ -24,6 +24,7 @@ use super::{
     cardholders::Cardholders,
     lease::{Lease, Occupant, Place, Slot},
     micros,
+    places::{Backlog, Permit},
     unconfirmed::Unconfirmed,
 };
 use crate::{
@@ -71,11 +72,11 @@ pub(super) struct Shared {
     pub(super) conflicts: AtomicU64,
     incarnations: AtomicU64,
     resident: AtomicUsize,
-    in_flight: AtomicUsize,
+    pub(super) in_flight: AtomicUsize,
     /// Answers given without the books that are on their way into them.
-    unbooked: AtomicUsize,
+    pub(super) unbooked: AtomicUsize,
     /// There are none any more.
-    all_booked: Notify,
+    pub(super) all_booked: Notify,
     loads: Semaphore,
     started: Instant,
 }
@@ -134,6 +135,7 @@ impl Directory {
     }
 
     /// Answers without the books what the owner of the card cannot decide.
+    #[must_use]
     pub fn stand_in(&self, request: AuthorizationRequest, cause: Cause) -> TimedAnswer {
         self.shared.stand_in(&Arc::new(request), cause).into()
     }
@@ -438,42 +440,6 @@ impl Shared {
 
     pub(super) fn milliseconds(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// A request's place among those inside the node.
-struct Permit<'a>(&'a Shared);
-
-impl<'a> Permit<'a> {
-    fn take(shared: &'a Shared) -> Option<Self> {
-        let inside = shared.in_flight.fetch_add(1, Ordering::AcqRel);
-        let permit = Self(shared);
-        (inside < shared.settings.in_flight_max).then_some(permit)
-    }
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A stand-in's answer on its way into the books; there is room for as many as for requests.
-pub(super) struct Backlog(Arc<Shared>);
-
-impl Backlog {
-    fn take(shared: &Arc<Shared>) -> Option<Self> {
-        let waiting = shared.unbooked.fetch_add(1, Ordering::AcqRel);
-        let place = Self(Arc::clone(shared));
-        (waiting < shared.settings.in_flight_max).then_some(place)
-    }
-}
-
-impl Drop for Backlog {
-    fn drop(&mut self) {
-        if self.0.unbooked.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.all_booked.notify_waiters();
-        }
     }
 }
 

@@ -7,6 +7,7 @@ mod card;
 mod cardholders;
 mod directory;
 mod lease;
+mod places;
 mod sweep;
 mod tally;
 mod stand_in;

@@ -84,8 +84,9 @@ async fn serve(settings: Settings, err: &mut dyn Write) -> io::Result<Verdict> {
 const fn verdict(cause: &NotStarted) -> Verdict {
     match cause {
         NotStarted::Journal(_) => Verdict::JournalBroken,
-        NotStarted::Policy(_) | NotStarted::Unguarded(_) => Verdict::BadSettings,
-        NotStarted::Cluster(NotJoined::NameInUse { .. }) => Verdict::BadSettings,
+        NotStarted::Policy(_)
+        | NotStarted::Unguarded(_)
+        | NotStarted::Cluster(NotJoined::NameInUse { .. }) => Verdict::BadSettings,
         NotStarted::Cluster(NotJoined::Unreachable(_))
         | NotStarted::Listen { .. }
         | NotStarted::System(_) => Verdict::Unavailable,

@@ -124,9 +124,10 @@ impl Heart {
     ) -> Result<(Self, watch::Receiver<Arc<View>>), NotJoined> {
         let database = Address::new(database).map_err(|misfit| NotJoined::Unreachable(misfit.to_string()))?;
         let (view, seen) = watch::channel(Arc::default());
-        let heard = clock::instant();
-        let mut heart = Self { database, here, session: None, view, heard, metrics, is_missing: false };
-        let give_up_at = heard.checked_add(CLAIM_WITHIN).unwrap_or(heard);
+        let started = clock::instant();
+        let mut heart =
+            Self { database, here, session: None, view, heard: started, metrics, is_missing: false };
+        let give_up_at = started.checked_add(CLAIM_WITHIN).unwrap_or(started);
         loop {
             let missed = match heart.beat().await {
                 Ok(()) => return Ok((heart, seen)),

@@ -203,7 +203,7 @@ impl Cluster {
         };
         let now = clock::instant();
         // Half of the time that is left stays for deciding here.
-        let left = arrival.deadline.saturating_duration_since(now) / 2;
+        let left = arrival.deadline.saturating_duration_since(now).div_f64(2.0);
         let deadline = now.checked_add(shared.forward_within.min(left)).unwrap_or(now);
         let reply = owner.ask(&shared.hop, sealed, deadline).await;
         let result = match reply {

@@ -113,7 +113,9 @@ mod tests {
     fn cards_are_spread_evenly() {
         for nodes in [2, 3, 7, 50] {
             let mut owned = vec![0; nodes];
-            placed(&names(nodes)).into_iter().for_each(|owner| owned[owner] += 1);
+            for owner in placed(&names(nodes)) {
+                owned[owner] += 1;
+            }
             let part = 1.0 / f64::from(u32::try_from(nodes).unwrap());
             assert!(owned.iter().all(|count| is_near(*count, part)), "{nodes} nodes: {owned:?}");
             let shares = Placement::new(names(nodes).iter().map(String::as_str)).shares();

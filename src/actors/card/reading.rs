@@ -19,8 +19,9 @@ use crate::{
 /// How often an append may lose its place before its requests are given up.
 const CONFLICT_ROUNDS_MAX: u32 = 2;
 
-/// How long the journal may take to tell of one authorization.
-const LOOK_UP_WITHIN: Duration = Duration::from_millis(300);
+/// How long the journal may take to say whether another node has voided an answer that these books have. After that they
+/// are believed.
+const REPEAT_LOOKED_UP_WITHIN: Duration = Duration::from_millis(300);
 
 /// The books after a lost place, and whether the append was written after all.
 pub(in crate::actors) struct Reconciliation {
@@ -153,11 +154,18 @@ impl Desk {
         self.lease.join_queue();
         self.lookups = self.lookups.saturating_add(1);
         let (myself, shared) = (self.myself.clone(), Arc::clone(&self.shared));
+        let is_known = self.known_answer(&work).is_some();
         tokio::spawn(async move {
-            let found = match timeout(LOOK_UP_WITHIN, shared.journal.find(&id)).await {
-                Ok(Ok(entries)) => books::recall(&id, &entries),
-                Ok(Err(unavailable)) => Err(unavailable.into()),
-                Err(_) => Err(Unavailable("no answer in good time".to_owned()).into()),
+            let finding = shared.journal.find(&id);
+            let found = if is_known {
+                let late = |_| Err(Unavailable("no answer in good time".to_owned()));
+                timeout(REPEAT_LOOKED_UP_WITHIN, finding).await.unwrap_or_else(late)
+            } else {
+                finding.await
+            };
+            let found = match found {
+                Ok(entries) => books::recall(&id, &entries),
+                Err(unavailable) => Err(unavailable.into()),
             };
             drop(myself.cast(Message::Found(Box::new(work), found.map(|found| found.map(Box::new)))));
         });
@@ -196,20 +204,25 @@ impl Desk {
                 }
             }
             Err(cause) => {
-                tracing::error!(account = %self.account, %cause, "the journal cannot be asked for an authorization");
-                let known = match &work {
-                    Work::Ask(ask) => self.card.answer_to(&ask.request).map(|answered| answered.answer),
-                    Work::Book(_) | Work::StoodIn(_) => None,
-                };
-                if let Some(answer) = known {
+                if let Some(answer) = self.known_answer(&work) {
+                    tracing::debug!(account = %self.account, %cause, "an answer is repeated from memory");
                     return self.repeat_found(answer, work);
                 }
+                tracing::error!(account = %self.account, %cause, "the journal cannot be asked for an authorization");
                 self.turn_away(vec![match work {
                     Work::Ask(ask) => Message::Ask(ask),
                     Work::Book(book) => Message::Book(book),
                     Work::StoodIn(stood_in) => Message::StoodIn(stood_in),
                 }]);
             }
+        }
+    }
+
+    /// The answer that these books have to a question, where it is one.
+    fn known_answer(&self, work: &Work) -> Option<Answer> {
+        match work {
+            Work::Ask(ask) => self.card.answer_to(&ask.request).map(|answered| answered.answer),
+            Work::Book(_) | Work::StoodIn(_) => None,
         }
     }
 

@@ -91,7 +91,7 @@ async fn a_stand_in_takes_the_place_of_a_decision_that_was_lost_on_its_way_and_o
     for (is_asked_again, expected) in [(false, Source::StandIn), (true, Source::Policy)] {
         let settings = || Settings { is_journal_shared: true, ..roomy() };
         let owner = House::new(settings(), &[("daily", 5_000)], Script::default());
-        let shared: Arc<dyn Journal> = Arc::clone(&owner.journal) as _;
+        let shared: Arc<dyn Journal> = owner.journal.clone();
         let asked = House::on(shared, settings(), &[("daily", 5_000)], Script::default());
         let mut request = question("one", "1", 3_000);
         owner.directory.ask_for_peer(request.clone(), arrival(SOON)).await.unwrap();

@@ -49,8 +49,10 @@ async fn whichever_node_is_asked_the_owner_answers() {
         ));
     }
     assert_eq!(forwards, [(4.0, 3.0, Some(0)), (0.0, 0.0, Some(1)), (5.0, 2.0, Some(0))]);
-    assert_eq!(cluster.metric("tollgate_decisions_total").await, 3.0, "a decision is counted once");
-    assert_eq!(cluster.metric("tollgate_journal_conflicts_total").await, 0.0);
+    for (series, expected) in [("tollgate_decisions_total", 3.0), ("tollgate_journal_conflicts_total", 0.0)] {
+        let sum = cluster.metric(series).await;
+        assert!((sum - expected).abs() < 0.1, "{series}: {sum}, not {expected}");
+    }
 }
 
 #[tokio::test]

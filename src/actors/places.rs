@@ -1,0 +1,42 @@
+//! The places inside a node: for requests, and for answers of the stand-in that are on their way into the books. What is
+//! done in them is not here.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::directory::Shared;
+
+/// A request's place among those inside the node.
+pub(super) struct Permit<'a>(&'a Shared);
+
+impl<'a> Permit<'a> {
+    pub(super) fn take(shared: &'a Shared) -> Option<Self> {
+        let inside = shared.in_flight.fetch_add(1, Ordering::AcqRel);
+        let permit = Self(shared);
+        (inside < shared.settings.in_flight_max).then_some(permit)
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A stand-in's answer on its way into the books; there is room for as many as for requests.
+pub(super) struct Backlog(Arc<Shared>);
+
+impl Backlog {
+    pub(super) fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let waiting = shared.unbooked.fetch_add(1, Ordering::AcqRel);
+        let place = Self(Arc::clone(shared));
+        (waiting < shared.settings.in_flight_max).then_some(place)
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        if self.0.unbooked.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.all_booked.notify_waiters();
+        }
+    }
+}
