@@ -6,5 +6,6 @@
 
 pub mod scenario;
 pub mod record;
+pub mod report;
 pub mod stripe_api;
 pub mod clock;
