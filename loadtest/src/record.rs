@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::Scenario;
+use crate::scenario::{Act, Scenario};
 
 /// The version of this format. It grows when a field changes its meaning or goes away; new fields do not count.
 pub const FORMAT: u32 = 1;
@@ -250,9 +250,17 @@ pub struct Mark {
     pub what: String,
     /// Which node, from 0.
     pub node: usize,
-    /// From here to the first of ten seconds' tenths in which everything that ended was answered in time; none where
-    /// that never came, or where the mark is no kill and no end.
+    /// From here to the end of the last question that was not answered, before the next mark of this kind. None where
+    /// nothing ended here.
     pub normal_after_s: Option<f64>,
+}
+
+impl Mark {
+    /// Whether a node ended here.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        [Act::Kill, Act::Terminate].map(Act::as_str).contains(&&*self.what)
+    }
 }
 
 /// The generator's own side.

@@ -6,7 +6,7 @@ use std::{fs, io, path::Path};
 use serde::{Deserialize, Serialize};
 
 /// The scenarios that come with the load test, by name.
-const BUNDLED: [(&str, &str); 12] = [
+const BUNDLED: [(&str, &str); 13] = [
     ("smoke", include_str!("../scenarios/smoke.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("spike", include_str!("../scenarios/spike.toml")),
@@ -17,6 +17,7 @@ const BUNDLED: [(&str, &str); 12] = [
     ("duplicates", include_str!("../scenarios/duplicates.toml")),
     ("bad-signatures", include_str!("../scenarios/bad-signatures.toml")),
     ("lifecycle", include_str!("../scenarios/lifecycle.toml")),
+    ("over-the-api", include_str!("../scenarios/over-the-api.toml")),
     ("node-kill", include_str!("../scenarios/node-kill.toml")),
     ("rolling-restart", include_str!("../scenarios/rolling-restart.toml")),
 ];
@@ -34,6 +35,9 @@ pub struct Scenario {
     pub rate: f64,
     /// How long all stages take together, in seconds.
     pub duration_s: f64,
+    /// How long after the last question all stories may take to end, in seconds.
+    #[serde(default = "Scenario::default_drain_s")]
+    pub drain_s: f64,
     /// How many different cards there are.
     pub cards: usize,
     /// The seed of everything random.
@@ -109,6 +113,10 @@ pub struct Stripe {
     pub unordered_events: f64,
     /// The share of events that come much later.
     pub late_events: f64,
+    /// The share of events that never come: nodes learn from Stripe's API what they tell, at the end.
+    pub lost_events: f64,
+    /// Whether nodes answer over Stripe's API, its older way.
+    pub answers_over_api: bool,
     /// The mean time from one step in the life of an authorization to its next.
     pub step_ms: u64,
 }
@@ -124,8 +132,18 @@ impl Default for Stripe {
             duplicated_events: 0.02,
             unordered_events: 0.2,
             late_events: 0.01,
+            lost_events: 0.0,
+            answers_over_api: false,
             step_ms: 400,
         }
+    }
+}
+
+impl Stripe {
+    /// Whether Stripe's API has a part in it.
+    #[must_use]
+    pub fn needs_api(&self) -> bool {
+        self.answers_over_api || self.lost_events > 0.0
     }
 }
 
@@ -248,6 +266,17 @@ pub enum Act {
     Terminate,
 }
 
+impl Act {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Terminate => "terminate",
+        }
+    }
+}
+
 /// What must come of a run. Violations fail it in any case.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -330,6 +359,7 @@ impl Scenario {
             "a duration above 0 and up to 86400 seconds",
             &self.duration_s,
         )?;
+        expect((0.0..=3_600.0).contains(&self.drain_s), "a drain of 0 to 3600 seconds", &self.drain_s)?;
         expect((1..=10_000_000).contains(&self.cards), "1 to 10000000 cards", &self.cards)?;
         expect((1..=60_000).contains(&self.connections), "1 to 60000 connections", &self.connections)?;
         expect(
@@ -365,6 +395,7 @@ impl Scenario {
             ("stripe.duplicated_events", stripe.duplicated_events),
             ("stripe.unordered_events", stripe.unordered_events),
             ("stripe.late_events", stripe.late_events),
+            ("stripe.lost_events", stripe.lost_events),
             ("questions.controllable", questions.controllable),
             ("questions.cash_back", questions.cash_back),
             ("questions.fuel", questions.fuel),
@@ -382,6 +413,10 @@ impl Scenario {
 
     const fn default_seed() -> u64 {
         1
+    }
+
+    const fn default_drain_s() -> f64 {
+        30.0
     }
 
     const fn default_connections() -> usize {

@@ -1,11 +1,12 @@
 //! The append: what a card has decided goes to the committer, one append at a time; when it is durable, the replies
 //! are let out.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{Cause, Desk, InFlight, seconds};
 use crate::{
     actors::{
+        TimedAnswer,
         batch::{Batch, Reply, decided_in},
         card::Message,
         micros,
@@ -46,7 +47,7 @@ impl Desk {
         let has_snapshot = matches!(batch.events.last(), Some(Event::Snapshot(_)));
         let mut authorizations = Vec::with_capacity(batch.events.len());
         for event in &batch.events {
-            authorizations.extend(record::authorization_of(event).cloned());
+            authorizations.extend(record::authorizations_of(event).into_iter().cloned());
         }
         let id = EntryId::new(fastrand::u64(1..));
         let append = Append {
@@ -99,12 +100,13 @@ impl Desk {
                 }
                 let took = micros(clock::instant().duration_since(in_flight.since));
                 self.shared.metrics.decisions.stages.get(Stage::Commit).record(seconds(took));
-                self.release(in_flight.batch);
+                self.release(in_flight.batch, took);
                 if self.leaving.is_some() {
                     self.leave();
                 }
             }
             Outcome::Conflict | Outcome::Unknown => {
+                self.shared.conflicts.fetch_add(1, Ordering::Relaxed);
                 self.shared.metrics.journal.conflicts.increment(1);
                 self.in_flight = Some(in_flight);
                 self.reconcile(id);
@@ -121,19 +123,22 @@ impl Desk {
 
     /// Lets the replies out that waited for these events. A question whose every asker has been answered by the
     /// stand-in meanwhile is booked as that: Stripe has the stand-in's answer, so the books void ours.
-    pub(super) fn release(&mut self, batch: Batch) {
+    pub(super) fn release(&mut self, batch: Batch, commit_us: u32) {
         let Batch { events, waiting } = batch;
         let mut told: Vec<Option<bool>> = vec![None; events.len()];
         for waiting in waiting {
             let is_told = match (waiting.reply, events.get(waiting.event).and_then(decided_in)) {
                 (Reply::Answer(reply), Some(decided)) => {
-                    let current = self.card.answer_to(&decided.request).map(|answered| answered.answer);
-                    let own = || decided.decision.answer(decided.request.is_amount_controllable);
-                    reply.send(Ok(current.unwrap_or_else(own))).is_ok()
+                    reply.send(Ok(self.current(decided, commit_us))).is_ok()
+                }
+                // It may have stopped waiting, and then finds this in the journal: no reason to void it.
+                (Reply::Peer(reply), Some(decided)) => {
+                    let _ = reply.send(Ok(self.current(decided, commit_us)));
+                    true
                 }
                 (Reply::Booked(reply), _) => reply.send(Ok(())).is_ok(),
                 (Reply::StoodIn(_), _) => true,
-                (reply @ Reply::Answer(_), None) => {
+                (reply @ (Reply::Answer(_) | Reply::Peer(_)), None) => {
                     reply.give_up(Cause::Journal);
                     false
                 }
@@ -142,23 +147,44 @@ impl Desk {
                 *place = Some(place.unwrap_or(false) || is_told);
             }
         }
+        let mut has_joined = false;
         for (event, told) in events.into_iter().zip(told) {
             match (event, told) {
                 (Event::Decided(decided), Some(false)) => self.void(decided.request),
                 (Event::Decided(decided), _) => {
                     self.shared.told(&decided.decision);
-                    self.shared.unconfirmed.answered(&self.account, &decided);
+                    self.shared.unconfirmed.answered(&decided);
                 }
-                (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_), _) => {}
+                (Event::Joined(_), _) => has_joined = true,
+                (
+                    Event::StoodIn(_)
+                    | Event::Observed(_)
+                    | Event::Recalled(_)
+                    | Event::Carried(_)
+                    | Event::Snapshot(_),
+                    _,
+                ) => {}
             }
         }
+        if has_joined {
+            self.joined();
+        }
+    }
+
+    /// The answer to this question as the books have it now.
+    fn current(&self, decided: &Decided, commit_us: u32) -> TimedAnswer {
+        let current = self.card.answer_to(&decided.request).map(|answered| answered.answer);
+        let own = || decided.decision.answer(decided.request.is_amount_controllable);
+        let (answer, stages) = (current.unwrap_or_else(own), decided.decision.stages);
+        TimedAnswer { answer, stages, commit_us }
     }
 
     /// Books the stand-in's answer in place of a decision that came too late.
     pub(super) fn void(&mut self, request: Arc<AuthorizationRequest>) {
         let is_stood_in =
             self.card.answer_to(&request).is_some_and(|answered| answered.answer.source == Source::StandIn);
-        if !is_stood_in {
+        // In books that the card has joined meanwhile it stands until Stripe's own word.
+        if !is_stood_in && self.card.joined.is_none() {
             let decision = self.shared.stand_in_decision(&request, Cause::Deadline);
             self.record(Event::StoodIn(Box::new(Decided { request, decision })), None);
         }
