@@ -5,7 +5,6 @@ mod latency;
 mod over_time;
 mod plot;
 mod tables;
-mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 

@@ -2,11 +2,11 @@
 
 use maud::{Markup, html};
 
-use super::{
-    plot::{Axis, Plot, Size},
+use super::plot::{Axis, Plot, Size};
+use crate::{
+    record::{Latency, Run, Stage},
     words::{self, Spread, float},
 };
-use crate::record::{Latency, Run, Stage};
 
 /// The least share of what was offered that a stage must have answered in time to count as held.
 const HELD_SHARE: f64 = 0.99;

@@ -8,9 +8,11 @@ use maud::{Markup, html};
 use super::{
     latency::{promises, time_ticks},
     plot::{Axis, Plot, Size, round_step},
+};
+use crate::{
+    record::{Node, Run, Sample, Second, heat_row_end_us},
     words::{self, Spread, float},
 };
-use crate::record::{Node, Run, Sample, Second, heat_row_end_us};
 
 /// More columns than this are told apart by nobody: several seconds share one.
 const COLUMNS_MAX: usize = 240;

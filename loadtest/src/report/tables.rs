@@ -3,11 +3,11 @@
 
 use maud::{Markup, html};
 
-use super::{
-    over_time::{batch_entries, cpu_us_per_answer},
+use super::over_time::{batch_entries, cpu_us_per_answer};
+use crate::{
+    record::{Audit, Latency, Outcomes, Record, Run, Setup, Verdict},
     words::{self, Spread, float, share},
 };
-use crate::record::{Audit, Latency, Outcomes, Record, Run, Setup, Verdict};
 
 /// The first line, and what else a reader must know before any figure.
 pub(super) fn verdict(record: &Record) -> Markup {

@@ -238,7 +238,7 @@ pub(super) fn record(name: &str, runs: u64) -> Record {
     Record {
         format: FORMAT,
         verdict: Verdict {
-            summary: format!("0 violations in {} decisions", super::words::count(decisions)),
+            summary: format!("0 violations in {} decisions", crate::words::count(decisions)),
             passed: true,
             decisions,
             ..Verdict::default()

@@ -2,27 +2,27 @@
 
 /// A count as a place on an axis. Above 2^53 it is rounded, which no plot shows.
 #[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "the one place where it is meant")]
-pub(super) fn float(count: u64) -> f64 {
+pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
 
 /// A share of a whole; nothing of nothing is 0.
-pub(super) fn share(part: u64, whole: u64) -> f64 {
+pub(crate) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { float(part) / float(whole) }
 }
 
 /// `12,345`.
-pub(super) fn count(count: u64) -> String {
+pub(crate) fn count(count: u64) -> String {
     grouped(&count.to_string())
 }
 
 /// A count that went through a median: `12,345`.
-pub(super) fn whole(count: f64) -> String {
+pub(crate) fn whole(count: f64) -> String {
     grouped(&format!("{count:.0}"))
 }
 
 /// A number a second: `12,345`, or `7.5` where it is small.
-pub(super) fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
         0.0 => "0".to_owned(),
         small if small < 9.95 => format!("{small:.1}"),
@@ -31,7 +31,7 @@ pub(super) fn rate(per_second: f64) -> String {
 }
 
 /// `850 µs`, `1.24 ms`, `2.00 s`: three digits at most are told.
-pub(super) fn time(us: f64) -> String {
+pub(crate) fn time(us: f64) -> String {
     match us {
         micros if micros < 999.5 => format!("{micros:.0} µs"),
         millis if millis < 999_500.0 => format!("{} ms", three_digits(millis / 1e3)),
@@ -40,7 +40,7 @@ pub(super) fn time(us: f64) -> String {
 }
 
 /// A time for an axis, where it is round: `50 µs`, `5 ms`, `1 s`.
-pub(super) fn round_time(us: f64) -> String {
+pub(crate) fn round_time(us: f64) -> String {
     match us {
         micros if micros < 1e3 => format!("{micros} µs"),
         millis if millis < 1e6 => format!("{} ms", millis / 1e3),
@@ -49,7 +49,7 @@ pub(super) fn round_time(us: f64) -> String {
 }
 
 /// A share of 1. What is not all is never told as all, and what is not nothing never as nothing.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     match share {
         none if none <= 0.0 => "0 %".to_owned(),
         all if all >= 1.0 => "100 %".to_owned(),
@@ -61,7 +61,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// `1.50 GiB`, `23.4 MiB`.
-pub(super) fn bytes(bytes: f64) -> String {
+pub(crate) fn bytes(bytes: f64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut rest = bytes;
     let mut units = UNITS.into_iter().peekable();
@@ -79,7 +79,7 @@ pub(super) fn bytes(bytes: f64) -> String {
 }
 
 /// `1.24`, `12.4`, `124`.
-pub(super) fn three_digits(value: f64) -> String {
+pub(crate) fn three_digits(value: f64) -> String {
     match value {
         ones if ones < 9.995 => format!("{ones:.2}"),
         tens if tens < 99.95 => format!("{tens:.1}"),
@@ -89,15 +89,15 @@ pub(super) fn three_digits(value: f64) -> String {
 
 /// A median with the extremes around it.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Spread {
-    pub(super) median: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
 }
 
 impl Spread {
     /// None of no values. The median of an even number of values is the upper one: a value that was measured.
-    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         Some(Self { median: *values.get(values.len() / 2)?, min: *values.first()?, max: *values.last()? })
