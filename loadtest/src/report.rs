@@ -49,7 +49,10 @@ fn page(record: &Record) -> Markup {
                         pre { @for command in &record.commands { (command) "\n" } }
                     }
                 }
-                footer { "Latencies count from the time at which a question should have left, not from when it did." }
+                footer {
+                    "Latencies count from the time at which a question should have left, not from when it did. CPU an answer is \
+                    that of the nodes, with what they did for other events."
+                }
             }
         }
     }
