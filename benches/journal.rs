@@ -225,11 +225,14 @@ fn through_committer(
 
 fn report(_: &mut Criterion) {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // A filter names criterion's benches; `table` names none of them, and leaves this alone.
-    if arguments.iter().any(|argument| !argument.starts_with('-') && argument != "table") {
-        return;
-    }
     let scale = if is_measured() { 1 } else { 200 };
+    // A filter names criterion's benches; `table` and `server` name none of them, and leave this alone.
+    let asked: Vec<&str> = arguments.iter().map(String::as_str).filter(|one| !one.starts_with('-')).collect();
+    match asked[..] {
+        [] | ["table"] => {}
+        ["server"] => return report_postgres(scale),
+        _ => return,
+    }
     report_opening(200_000 / scale);
     println!(
         "{:<28} {:>10} {:>9} {:>10} {:>28}",
@@ -296,8 +299,8 @@ fn report_postgres(scale: usize) {
     );
     let mut cards = 0;
     for (in_flight, waiting) in [(1, 16), (1, 256), (2, 256), (4, 16), (4, 64), (4, 256), (4, 1024)] {
-        server.sql("TRUNCATE tollgate.entry, tollgate.mention");
         let (journal, entries) = (open(), 40_000 / scale);
+        server.sql("TRUNCATE tollgate.entry, tollgate.mention");
         let (started, before, server_before) = (clock::instant(), cpu(), server.cpu_ticks());
         let (commits, times) = through_committer(&runtime, Arc::clone(&journal), in_flight, waiting, entries);
         let (wall, own) = (started.elapsed().as_secs_f64(), cpu().saturating_sub(before).as_secs_f64());

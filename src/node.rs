@@ -15,7 +15,7 @@ use crate::{
     cluster::{Cluster, Membership},
     config::{LoadError, PolicySource, PolicyWatch, Reload, Settings, poke_on_hangup},
     domain::Policy,
-    http::{self, Admin, Drain, Guard, Readiness, Slow, Unguarded, Webhook},
+    http::{self, Admin, Drain, Guard, Readiness, Slow, Spans, Unguarded, Webhook},
     journal::{self, Committer, CommitterSettings, Fatal, Journal, Location, Observer, OpenError},
     metrics::{self, Bound, Listener, Metrics},
 };
@@ -126,11 +126,17 @@ impl Node {
         let (drain, stop) = Drain::new();
         let verifier = settings.stripe.verifier();
         let slow = Arc::new(Slow::default());
+        let spans = settings.http.collector.clone().map(|collector| {
+            let (spans, exporter) = Spans::to(collector, &settings.cluster.node_id, &metrics);
+            background.push(tokio::spawn(exporter.run()));
+            spans
+        });
         let service = Webhook::new(
             cluster.clone(),
             verifier,
             Arc::clone(&metrics),
             Arc::clone(&slow),
+            spans,
             &settings.http,
             &settings.stripe,
         );

@@ -22,7 +22,6 @@ mod events;
 mod generator;
 mod server;
 mod cluster;
-mod bare;
 mod report;
 
 use std::time::Duration;
@@ -44,7 +43,7 @@ const GENERATOR_SHARE_MAX: f64 = 0.95;
 
 fn main() {
     match Plan::from_arguments(std::env::args().skip(1)) {
-        Plan::Bare => bare::serve(),
+        Plan::Bare => tollgate_loadtest::bare::serve().unwrap(),
         Plan::List => println!("whole_node: test"),
         Plan::Measure(scale) => measure(&scale),
     }

@@ -38,7 +38,7 @@ async function photograph(page, picture, height) {
   await rm(picture, { force: true });
   const browser = spawn(chromium, [
     '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync', '--allow-file-access-from-files', '--hide-scrollbars', `--user-data-dir=${home}`,
+    '--disable-component-update', '--disable-sync', '--enable-logging=stderr', '--allow-file-access-from-files', '--hide-scrollbars', `--user-data-dir=${home}`,
     `--window-size=${WIDTH},${height}`, '--virtual-time-budget=8000', `--screenshot=${picture}`, `file://${page}`,
   ], { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
@@ -61,6 +61,7 @@ async function photograph(page, picture, height) {
 await mkdir(built, { recursive: true });
 await build({
   entryPoints: [join(here, 'page.jsx')], outfile: join(built, 'page.js'), bundle: true, format: 'iife', platform: 'browser',
+  alias: { 'react-custom-scrollbars-2': join(here, 'scrollbars.js') },
   loader: { '.svg': 'text', '.png': 'dataurl', '.woff2': 'dataurl', '.ttf': 'dataurl' },
   define: { 'process.env.NODE_ENV': '"production"', global: 'window' }, logLevel: 'error',
 });
@@ -70,9 +71,9 @@ for (const name of (await readdir(boards)).filter((name) => name.endsWith('.json
   const answers = Object.fromEntries(await Promise.all(queries.map(async (query) => [query, await ask(query)])));
   const preview = JSON.stringify({ board, answers, range: { from: from * 1000, to: to * 1000 } }).replaceAll('<', '\\u003c');
   const page = join(built, name.replace('.json', '.html'));
-  await writeFile(page, `<!doctype html><meta charset="utf-8"><body><div id="board"></div><script>window.preview = ${preview}</script><script src="page.js"></script>`);
+  await writeFile(page, `<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="page.css"><body><div id="board"></div><script>window.preview = ${preview}</script><script src="page.js"></script>`);
   const bottom = Math.max(...board.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
   const picture = join(boards, name.replace('.json', '.png'));
-  await photograph(page, picture, 48 + bottom * 38 + 100);
+  await photograph(page, picture, 48 + bottom * 38 + 8);
   console.log(picture);
 }

@@ -2,7 +2,7 @@
 import React from 'react';
 import { createRoot } from 'react-dom/client';
 import {
-  FieldType, ThemeContext, createTheme, dateTime, getDisplayProcessor, getFieldDisplayValues, standardTransformers,
+  FieldType, ThemeContext, createTheme, dateTime, getDisplayProcessor, getDisplayValueAlignmentFactors, getFieldDisplayValues, standardTransformers,
   standardTransformersRegistry, toDataFrame, transformDataFrame,
 } from '@grafana/data';
 import { BarGauge, BigValue, GlobalStyles, PanelChrome, Table, TimeSeries, VizRepeater } from '@grafana/ui';
@@ -12,7 +12,7 @@ const theme = createTheme({ colors: { mode: 'dark' } });
 const timeZone = 'utc';
 standardTransformersRegistry.setInit(() =>
   [['merge', standardTransformers.mergeTransformer], ['organize', standardTransformers.organizeFieldsTransformer]].map(
-    ([id, transformation]) => ({ id, name: id, transformation, editor: () => null }),
+    ([id, info]) => ({ id, name: id, transformation: async () => info, editor: () => null }),
   ),
 );
 
@@ -52,7 +52,9 @@ function frames(panel) {
       const value = { name: 'Value', type: FieldType.number, values: one.values.map(([, number]) => number), config: {} };
       const frame = toDataFrame({ refId: target.refId, name, fields: [time, value] });
       frame.fields[1] = configured(frame.fields[1], name, panel);
-      frame.fields[1].state = { seriesIndex: index++, displayName: name };
+      const numbers = one.values.map(([, number]) => number).filter(Number.isFinite);
+      const [min, max] = [Math.min(...numbers), Math.max(...numbers)];
+      frame.fields[1].state = { seriesIndex: index++, displayName: name, range: { min, max, delta: max - min } };
       return frame;
     });
   });
@@ -66,9 +68,11 @@ function numbers(panel, sparkline) {
 }
 
 function Lines({ panel, width, height }) {
+  const drawn = frames(panel);
+  if (drawn.length === 0) return <div style={{ padding: 16 }}>No data</div>;
   return (
     <TimeSeries
-      frames={frames(panel)} width={width} height={height} timeZone={timeZone} legend={panel.options.legend}
+      frames={drawn} width={width} height={height} timeZone={timeZone} legend={panel.options.legend}
       timeRange={{ from: dateTime(range.from), to: dateTime(range.to), raw: {} }} options={panel.options}
     />
   );
@@ -84,7 +88,7 @@ function Numbers({ panel, width, height }) {
       renderValue={({ value, width, height, count }) => (
         <BigValue
           theme={theme} value={value.display} sparkline={value.sparkline} width={width} height={height} count={count}
-          colorMode={colorMode} graphMode={graphMode} justifyMode={justifyMode} textMode={textMode} wideLayout
+          colorMode={colorMode} graphMode={graphMode} justifyMode={justifyMode} textMode={textMode} text={panel.options.text} wideLayout
         />
       )}
     />
@@ -99,11 +103,13 @@ function Bars({ panel, width, height }) {
     <VizRepeater
       getValues={() => values} source={values} renderCounter={0} width={width} height={height} orientation={orientation}
       minVizHeight={minVizHeight} maxVizHeight={maxVizHeight} itemSpacing={6}
-      renderValue={({ value, width, height }) => (
+      getAlignmentFactors={() => getDisplayValueAlignmentFactors(values)}
+      renderValue={({ value, width, height, alignmentFactors }) => (
         <BarGauge
+          alignmentFactors={alignmentFactors}
           theme={theme} value={value.display} display={value.view?.getFieldDisplayProcessor(value.colIndex)} field={{ ...value.field, min: 0, max }}
           width={width} height={height} orientation={orientation} displayMode={displayMode} showUnfilled valueDisplayMode="color"
-          namePlacement="auto"
+          namePlacement="auto" text={panel.options.text}
         />
       )}
     />

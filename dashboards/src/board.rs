@@ -36,6 +36,8 @@ pub struct Panel {
     pub steps: Vec<(Option<f64>, &'static str)>,
     /// Colours of single series, by their legend.
     pub colours: Vec<(&'static str, &'static str)>,
+    /// Whether a step of the axis multiplies by ten, where what is small matters beside what is large.
+    pub is_logarithmic: bool,
 }
 
 /// How a panel is drawn.
@@ -60,6 +62,8 @@ pub struct Target {
     pub query: String,
     /// The name of its series.
     pub legend: &'static str,
+    /// Grafana's name of its unit, where it is not the panel's.
+    pub unit: Option<&'static str>,
 }
 
 impl Panel {
@@ -71,9 +75,29 @@ impl Panel {
         tells: [&'static str; 3],
         targets: &[(&str, &'static str)],
     ) -> Self {
-        let targets = targets.iter().map(|(query, legend)| Target { query: (*query).to_owned(), legend });
+        let target = |(query, legend): &(&str, &'static str)| Target {
+            query: (*query).to_owned(),
+            legend,
+            unit: None,
+        };
+        let targets = targets.iter().map(target).collect();
         let (steps, colours) = (vec![(None, "green")], Vec::new());
-        Self { title, tells, kind, unit, width: 12, targets: targets.collect(), steps, colours }
+        Self { title, tells, kind, unit, width: 12, targets, steps, colours, is_logarithmic: false }
+    }
+
+    /// A table whose columns are queries, each with its heading and unit.
+    pub(crate) fn table(
+        title: &'static str,
+        tells: [&'static str; 3],
+        columns: &[(&str, &'static str, &'static str)],
+    ) -> Self {
+        let column = |(query, legend, unit): &(&str, &'static str, &'static str)| Target {
+            query: (*query).to_owned(),
+            legend,
+            unit: Some(unit),
+        };
+        let targets = columns.iter().map(column).collect();
+        Self { targets, ..Self::new(Kind::Table, title, "none", tells, &[]) }.steps(&[(None, "text")])
     }
 
     pub(crate) fn wide(self, width: u32) -> Self {
@@ -82,6 +106,10 @@ impl Panel {
 
     pub(crate) fn steps(self, steps: &[(Option<f64>, &'static str)]) -> Self {
         Self { steps: steps.to_vec(), ..self }
+    }
+
+    pub(crate) fn logarithmic(self) -> Self {
+        Self { is_logarithmic: true, ..self }
     }
 
     pub(crate) fn colours(self, colours: &[(&'static str, &'static str)]) -> Self {
@@ -101,7 +129,7 @@ impl Panel {
         }
     }
 
-    fn json(&self, id: u32, (x, y): (u32, u32)) -> Value {
+    fn json(&self, id: u32, (x, y): (u32, u32), height: u32) -> Value {
         let [shows, good, otherwise] = self.tells;
         let (kind, options) = self.drawn();
         json!({
@@ -110,7 +138,7 @@ impl Panel {
             "title": self.title,
             "description": format!("{shows}\n\n**Good:** {good}\n\n**If not:** {otherwise}"),
             "datasource": datasource(),
-            "gridPos": {"x": x, "y": y, "w": self.width, "h": self.height()},
+            "gridPos": {"x": x, "y": y, "w": self.width, "h": height},
             "targets": self.targets.iter().zip(REFERENCES).map(|(one, id)| self.target(one, id)).collect::<Vec<_>>(),
             "fieldConfig": {"defaults": self.field(), "overrides": self.overrides()},
             "options": options,
@@ -146,7 +174,7 @@ impl Panel {
                 "stat",
                 json!({
                     "reduceOptions": last, "colorMode": "value", "graphMode": "area", "justifyMode": "auto",
-                    "orientation": "auto", "textMode": "auto", "wideLayout": true,
+                    "orientation": "auto", "textMode": "auto", "wideLayout": true, "text": {"valueSize": 32},
                     "showPercentChange": false, "percentChangeColorMode": "standard",
                 }),
             ),
@@ -155,7 +183,7 @@ impl Panel {
                 json!({
                     "reduceOptions": last, "displayMode": "basic", "orientation": "horizontal", "valueMode": "color",
                     "namePlacement": "auto", "showUnfilled": true, "sizing": "auto", "minVizWidth": 8,
-                    "minVizHeight": 16, "maxVizHeight": 40,
+                    "minVizHeight": 16, "maxVizHeight": 32, "text": {"valueSize": 16},
                     "legend": {"showLegend": false, "displayMode": "hidden", "placement": "bottom", "calcs": []},
                 }),
             ),
@@ -181,25 +209,40 @@ impl Panel {
             let least = least.map(|least| ("min", json!(least)));
             return field.into_iter().chain(least).map(|(key, value)| (key.to_owned(), value)).collect();
         }
-        let (fill, stacking) = if self.kind == Kind::Stacked { (60, "normal") } else { (8, "none") };
+        let (fill, stacking) = if self.kind == Kind::Stacked { (60, "normal") } else { (0, "none") };
+        let scale =
+            if self.is_logarithmic { json!({"type": "log", "log": 10}) } else { json!({"type": "linear"}) };
+        // Where there is nothing but zeros, Grafana would draw an axis up to a hundred.
+        let soft_end = match self.unit {
+            "reqps" | "ops" => Some(0.1),
+            "none" => Some(1.0),
+            _ => None,
+        };
         // A line across the plot where a colour begins.
         let style = if self.steps.len() > 1 { "dashed" } else { "off" };
-        json!({
-            "unit": self.unit,
-            "min": 0,
-            "color": {"mode": "palette-classic"},
-            "thresholds": thresholds,
-            "mappings": [],
-            "custom": {
-                "drawStyle": "line", "lineInterpolation": "linear", "lineWidth": 1, "fillOpacity": fill,
-                "gradientMode": "none", "showPoints": "never", "pointSize": 4, "spanNulls": false,
-                "stacking": {"mode": stacking, "group": "A"},
-                "axisPlacement": "auto", "axisLabel": "", "axisColorMode": "text", "axisBorderShow": false,
-                "axisCenteredZero": false, "scaleDistribution": {"type": "linear"},
-                "thresholdsStyle": {"mode": style}, "insertNulls": false, "barAlignment": 0,
-                "hideFrom": {"legend": false, "tooltip": false, "viz": false},
-            },
-        })
+        let mut custom = json!({
+            "drawStyle": "line", "lineInterpolation": "linear", "lineWidth": 1, "fillOpacity": fill,
+            "gradientMode": "none", "showPoints": "never", "pointSize": 4, "spanNulls": false,
+            "stacking": {"mode": stacking, "group": "A"},
+            "axisPlacement": "auto", "axisLabel": "", "axisColorMode": "text", "axisBorderShow": false,
+            "axisCenteredZero": false, "scaleDistribution": scale,
+            "thresholdsStyle": {"mode": style}, "insertNulls": false, "barAlignment": 0,
+            "hideFrom": {"legend": false, "tooltip": false, "viz": false},
+        });
+        let mut field = json!({
+            "unit": self.unit, "color": {"mode": "palette-classic"}, "thresholds": thresholds, "mappings": [],
+        });
+        if let (Some(custom), Some(end)) = (custom.as_object_mut(), soft_end) {
+            custom.insert("axisSoftMax".to_owned(), json!(end));
+        }
+        if let Some(field) = field.as_object_mut() {
+            field.insert("custom".to_owned(), custom);
+            // A logarithm has no zero.
+            if !self.is_logarithmic {
+                field.insert("min".to_owned(), json!(0));
+            }
+        }
+        field
     }
 
     fn overrides(&self) -> Vec<Value> {
@@ -209,9 +252,8 @@ impl Panel {
                 "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
             })
         });
-        let units = self.columns().filter(|(column, _)| column.ends_with(')')).map(|(column, _)| {
-            let unit = column.rsplit_once('(').map_or("", |(_, unit)| unit.trim_end_matches(')'));
-            json!({"matcher": {"id": "byName", "options": column}, "properties": [{"id": "unit", "value": unit}]})
+        let units = self.targets.iter().filter_map(|target| Some((target.legend, target.unit?))).map(|(legend, unit)| {
+            json!({"matcher": {"id": "byName", "options": legend}, "properties": [{"id": "unit", "value": unit}]})
         });
         colours.chain(units).collect()
     }
@@ -289,7 +331,7 @@ impl Board {
         format!("{board:#}\n")
     }
 
-    /// The panels in their places: each row from left to right, a heading above it.
+    /// The panels in their places: each row from left to right, a heading above it. Neighbours are equally high.
     fn laid_out(&self) -> Vec<Value> {
         let mut laid_out = Vec::new();
         let mut ids = 1_u32..;
@@ -301,20 +343,35 @@ impl Board {
                 "gridPos": {"x": 0, "y": top, "w": COLUMNS, "h": 1},
             }));
             top = top.saturating_add(1);
-            let (mut left, mut tallest) = (0_u32, 0_u32);
-            for panel in panels {
-                if left.saturating_add(panel.width) > COLUMNS {
-                    top = top.saturating_add(tallest);
-                    (left, tallest) = (0, 0);
+            for line in lines(panels) {
+                let height = line.iter().map(Panel::height).max().unwrap_or(0);
+                let mut left = 0_u32;
+                for panel in line {
+                    laid_out.push(panel.json(id(), (left, top), height));
+                    left = left.saturating_add(panel.width);
                 }
-                laid_out.push(panel.json(id(), (left, top)));
-                left = left.saturating_add(panel.width);
-                tallest = tallest.max(panel.height());
+                top = top.saturating_add(height);
             }
-            top = top.saturating_add(tallest);
         }
         laid_out
     }
+}
+
+/// Panels that stand side by side.
+fn lines(mut panels: &[Panel]) -> Vec<&[Panel]> {
+    let mut lines = Vec::new();
+    while !panels.is_empty() {
+        let mut width = 0_u32;
+        let fits = |panel: &&Panel| {
+            width = width.saturating_add(panel.width);
+            width <= COLUMNS
+        };
+        let count = panels.iter().take_while(fits).count().max(1);
+        let (line, rest) = panels.split_at_checked(count).unwrap_or((panels, &[]));
+        lines.push(line);
+        panels = rest;
+    }
+    lines
 }
 
 /// Grafana's own.
@@ -333,7 +390,7 @@ fn variables() -> Value {
     let of_label = |name: &str, label: &str, query: &str| {
         json!({
             "type": "query", "name": name, "label": label, "datasource": datasource(),
-            "query": {"query": query, "refId": name}, "definition": query,
+            "query": {"query": query, "refId": name},
             "refresh": 2, "sort": 1, "regex": "", "hide": 0, "skipUrlSync": false,
             "includeAll": true, "multi": true, "allValue": ".*",
             "current": {"text": ["All"], "value": ["$__all"]}, "options": [],
@@ -343,7 +400,7 @@ fn variables() -> Value {
         {
             "type": "datasource", "name": "datasource", "label": "Prometheus", "query": "prometheus",
             "refresh": 1, "regex": "", "hide": 0, "skipUrlSync": false, "includeAll": false, "multi": false,
-            "current": {}, "options": [],
+            "options": [],
         },
         of_label("job", "Installation", "label_values(tollgate_build_info, job)"),
         of_label("node", "Node", "label_values(tollgate_build_info{job=~\"$job\"}, instance)"),

@@ -16,6 +16,29 @@ pub(crate) fn on_board(query: &str) -> String {
         .replace("[@]", "[$__rate_interval]")
 }
 
+/// The rate of a counter by some of its labels: of those series that counted anything in the time shown, so that a
+/// legend names what happened and not everything that could. Where nothing did, one line at 0 says so.
+#[must_use]
+pub(crate) fn rates_by(labels: &str, counter: &str) -> String {
+    let rate = format!("sum by ({labels}) (rate({counter}[@]))");
+    only_counting(labels, &rate, counter)
+}
+
+/// What was counted in the time shown, most first.
+#[must_use]
+pub(crate) fn counts_by(labels: &str, counter: &str) -> String {
+    let count = format!("sort_desc(round(sum by ({labels}) (increase({counter}[$__range]))))");
+    only_counting(labels, &count, counter)
+}
+
+fn only_counting(labels: &str, query: &str, counter: &str) -> String {
+    let first = labels.split(',').next().unwrap_or(labels);
+    format!(
+        "({query} and on ({labels}) sum by ({labels}) (increase({counter}[$__range] @ end())) > 0) or on () \
+         label_replace(vector(0), \"{first}\", \"none\", \"\", \"\")"
+    )
+}
+
 /// The names and labels in a query that neither the program's catalogue nor the recording rules have, as sentences.
 #[must_use]
 pub fn unknown(query: &str, words: &Vocabulary) -> Vec<String> {

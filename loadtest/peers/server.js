@@ -2,7 +2,7 @@
 // `node server.js stateless` keeps nothing. `node server.js postgres` keeps a daily limit of each card in PostgreSQL,
 // with the card's row locked from reading it to writing it. Both are what a good engineer writes in a day.
 //
-// PORT, STRIPE_WEBHOOK_SECRET, LIMIT (minor units), DATABASE_URL; it says `listening` when it is.
+// PORT (0: a free one), STRIPE_WEBHOOK_SECRET, LIMIT (minor units), DATABASE_URL; it says where it listens when it does.
 
 import express from 'express';
 import pg from 'pg';
@@ -17,7 +17,7 @@ async function stateless(authorization) {
 }
 
 async function keptInPostgres() {
-  const pool = new pg.Pool({connectionString: process.env.DATABASE_URL, max: 20});
+  const pool = new pg.Pool({connectionString: process.env.DATABASE_URL, max: 20, idleTimeoutMillis: 0});
   await pool.query(`
     CREATE TABLE IF NOT EXISTS card (id text, day date, spent bigint NOT NULL, PRIMARY KEY (id, day));
     CREATE TABLE IF NOT EXISTS decision (event text PRIMARY KEY, card text NOT NULL, amount bigint NOT NULL,
@@ -81,5 +81,7 @@ app.post('/webhook', express.raw({type: 'application/json'}), async (request, re
   reply.set('Stripe-Version', '2022-08-01').json({approved});
 });
 
-const server = app.listen(Number(process.env.PORT ?? 4300), '127.0.0.1', () => console.log('listening'));
+const server = app.listen(Number(process.env.PORT ?? 4300), '127.0.0.1', () => {
+  console.error(`listening on http://127.0.0.1:${server.address().port}`);
+});
 process.on('SIGTERM', () => server.close(() => process.exit(0)));

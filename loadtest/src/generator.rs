@@ -9,6 +9,7 @@ mod pacer;
 mod pool;
 mod questions;
 mod reply;
+pub mod saturate;
 
 use std::{
     cmp::Reverse,

@@ -3,14 +3,17 @@
 //!
 //! The rooms in reading order. [`run`] is a whole load test: it starts [`nodes`] or finds them, lets the [`generator`]
 //! play a [`scenario`] while it [`watch`]es them, and puts what came of it into a [`record`], with the machine's
-//! [`setup`] and a verdict; [`screen`] shows it to people. What is played are [`story`]s of [`authorization`]s with cards of a
-//! [`population`], told in [`events`] with a [`signature`]. The [`audit`] judges the answers, and reads the books over
-//! the [`admin`] API. [`clock`] is the one place that reads the time. [`stripe_api`] is for tests that need Stripe's API
-//! without its webhooks, [`liar`] for tests of the audit.
+//! [`setup`] and a verdict; [`report`] and [`screen`] show it to people. What is played are [`story`]s of
+//! [`authorization`]s with cards of a [`population`], told in [`events`] with a [`signature`]. The [`audit`] judges the
+//! answers, and reads the books over the [`admin`] API. [`compare`] asks other servers the same: a [`corpus`] of
+//! questions goes to each, and to a [`bare`] one. [`clock`] is the one place that reads the time. [`stripe_api`] is for
+//! tests that need Stripe's API without its webhooks, [`liar`] for tests of the audit.
 
 pub mod run;
 pub mod scenario;
 pub mod record;
+pub mod report;
+mod words;
 mod verdict;
 pub mod screen;
 pub mod setup;
@@ -22,6 +25,9 @@ pub mod authorization;
 pub mod story;
 pub mod events;
 pub mod signature;
+pub mod corpus;
+pub mod compare;
+pub mod bare;
 pub mod audit;
 pub mod admin;
 pub mod stripe_api;

@@ -1,4 +1,6 @@
-//! `tollgate-loadtest`: the command line of the load test.
+//! `tollgate-loadtest`: the command line of the load test. What its other commands do is in `also`.
+
+mod also;
 
 use std::{
     env,
@@ -8,7 +10,8 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
+use also::Also;
+use clap::{Args, Parser};
 use tollgate_loadtest::{
     generator::Target,
     run::{Against, Options, run},
@@ -27,10 +30,20 @@ const NOT_RUN: u8 = 2;
 #[derive(Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "With --target, STRIPE_WEBHOOK_SECRET has the signing secret (of questions, and after a comma \
     that of other events), and TOLLGATE_ADMIN_TOKEN the token of the admin API."
 )]
 struct Arguments {
+    #[command(subcommand)]
+    also: Option<Also>,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+/// A load test.
+#[derive(Args)]
+struct RunArguments {
     /// smoke, steady, spike, ramp, saturation, hot-card, cold-cards, duplicates, bad-signatures, lifecycle,
     /// over-the-api, node-kill, rolling-restart, or the path of a .toml file
     #[arg(default_value = "smoke")]
@@ -59,7 +72,7 @@ struct Arguments {
     /// How often to run it
     #[arg(long, default_value_t = 1)]
     repeats: usize,
-    /// Where record.json and latency.hlog go, and the files of nodes that are started here
+    /// Where record.json, report.html and latency.hlog go, and the files of nodes that are started here
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
     /// The program of nodes that are started here [default: the tollgate beside this program]
@@ -71,7 +84,11 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let options = match options(Arguments::parse()) {
+    let arguments = Arguments::parse();
+    if let Some(also) = &arguments.also {
+        return also::run(also).map_or_else(|cause| refuse(&cause), |()| ExitCode::from(PASSED));
+    }
+    let options = match options(arguments.run) {
         Ok(options) => options,
         Err(cause) => return refuse(&cause),
     };
@@ -80,8 +97,10 @@ fn main() -> ExitCode {
     screen.done();
     match ran {
         Ok(record) => {
-            let place = options.directory.join("record.json");
-            let _ = writeln!(io::stdout(), "{}record: {}", result(&record), place.display());
+            let [record_at, report_at] =
+                ["record.json", "report.html"].map(|name| options.directory.join(name));
+            let (record_at, report_at) = (record_at.display(), report_at.display());
+            let _ = writeln!(io::stdout(), "{}record: {record_at}\nreport: {report_at}", result(&record));
             ExitCode::from(if record.verdict.passed { PASSED } else { FAILED })
         }
         Err(cause) => refuse(&cause.to_string()),
@@ -94,7 +113,7 @@ fn refuse(cause: &str) -> ExitCode {
 }
 
 /// What the command line asks for, or what is wrong with it.
-fn options(arguments: Arguments) -> Result<Options, String> {
+fn options(arguments: RunArguments) -> Result<Options, String> {
     let command: Vec<String> = env::args().skip(1).collect();
     let mut scenario = Scenario::load(&arguments.scenario).map_err(|cause| cause.to_string())?;
     scenario.rate = arguments.rate.unwrap_or(scenario.rate);
@@ -104,9 +123,10 @@ fn options(arguments: Arguments) -> Result<Options, String> {
     scenario.check()?;
     let directory = arguments.out.unwrap_or_else(|| PathBuf::from("target/loadtest").join(&scenario.name));
     let against = if arguments.target.is_empty() {
-        let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join("tollgate")));
-        let binary = arguments.binary.or(beside).unwrap_or_else(|| PathBuf::from("tollgate"));
-        Against::Local { count: arguments.local.unwrap_or(1), binary }
+        Against::Local {
+            count: arguments.local.unwrap_or(1),
+            binary: arguments.binary.unwrap_or_else(beside),
+        }
     } else {
         let places = |urls: &[String]| -> Result<Vec<Target>, String> {
             urls.iter().map(|url| target(url, arguments.i_own_this_target)).collect()
@@ -122,6 +142,12 @@ fn options(arguments: Arguments) -> Result<Options, String> {
     };
     let command = format!("./loadtest/run.sh {}", command.join(" "));
     Ok(Options { scenario, against, repeats: arguments.repeats, directory, command })
+}
+
+/// The program of a node that was built with this one.
+fn beside() -> PathBuf {
+    let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join("tollgate")));
+    beside.unwrap_or_else(|| PathBuf::from("tollgate"))
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the edge where the environment is read")]

@@ -117,6 +117,11 @@ impl Nodes {
         self.each.len()
     }
 
+    /// The processes of those that run.
+    pub fn processes(&self) -> impl Iterator<Item = u32> {
+        self.each.iter().filter_map(|node| node.child.as_ref().map(Child::id))
+    }
+
     /// Where each takes webhooks.
     pub fn webhooks(&self) -> impl Iterator<Item = SocketAddr> {
         self.each.iter().map(|node| node.webhook)

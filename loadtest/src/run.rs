@@ -21,6 +21,7 @@ use crate::{
     },
     nodes::{Nodes, NotStarted},
     record::{self, FORMAT, Mark, Record, Run, Verdict},
+    report,
     scenario::{Act, Disturbance, Scenario},
     setup,
     signature::Signer,
@@ -38,7 +39,7 @@ pub struct Options {
     pub against: Against,
     /// How often.
     pub repeats: usize,
-    /// Where the record goes, and the nodes' files.
+    /// Where record and report go, and the nodes' files.
     pub directory: PathBuf,
     /// The command that repeats it.
     pub command: String,
@@ -123,6 +124,7 @@ pub fn run(options: &Options, mut tell: impl FnMut(&Progress)) -> Result<Record,
     fs::write(options.directory.join("latency.hlog"), log)?;
     let json = serde_json::to_vec_pretty(&record).map_err(io::Error::other)?;
     fs::write(options.directory.join("record.json"), json)?;
+    fs::write(options.directory.join("report.html"), report::html(&record))?;
     Ok(record)
 }
 

@@ -25,6 +25,12 @@ pub fn look(directory: &Path) -> Setup {
     }
 }
 
+/// Runnable tasks over the last minute: whether the machine does other things. Empty where the system does not say.
+#[must_use]
+pub fn load_average() -> String {
+    read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned()
+}
+
 fn read(file: &str) -> String {
     fs::read_to_string(file).unwrap_or_default()
 }

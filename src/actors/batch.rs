@@ -21,12 +21,19 @@ pub(super) struct Waiting {
 
 /// How they are told.
 pub(super) enum Reply {
-    Answer(oneshot::Sender<Result<TimedAnswer, Cause>>),
+    Answer(oneshot::Sender<Result<Released, Cause>>),
     /// Another node, for the sake of an asker of its own. What it answers without us it books itself.
-    Peer(oneshot::Sender<Result<TimedAnswer, Cause>>),
+    Peer(oneshot::Sender<Result<Released, Cause>>),
     Booked(oneshot::Sender<Result<(), NotBooked>>),
     /// Stripe has its answer; the place among those that are not in the books yet is free when this goes.
     StoodIn(Backlog),
+}
+
+/// What an asker is let go with.
+pub(super) enum Released {
+    Now(TimedAnswer),
+    /// With others of the same question: the answer comes here, whatever the time, as soon as none of them can leave.
+    Soon(oneshot::Receiver<TimedAnswer>),
 }
 
 impl Batch {
@@ -109,7 +116,7 @@ impl Reply {
     /// Gives an answer that is durable already.
     pub(super) fn tell(self, answer: Answer) {
         match self {
-            Self::Answer(reply) | Self::Peer(reply) => drop(reply.send(Ok(answer.into()))),
+            Self::Answer(reply) | Self::Peer(reply) => drop(reply.send(Ok(Released::Now(answer.into())))),
             Self::Booked(reply) => drop(reply.send(Ok(()))),
             Self::StoodIn(place) => drop(place),
         }

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     Arrival, Cause, NotBooked, Settings, StandIn, TimedAnswer,
-    batch::Reply,
+    batch::{Released, Reply},
     books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
     cardholders::Cardholders,
@@ -29,12 +29,9 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    domain::{
-        Account, Answer, AuthorizationRequest, Decided, Decision, Interval, LimitCheck, Measure, Observation,
-        Outcome, Policy, Reason, Subject,
-    },
+    domain::{Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Policy, Subject},
     journal::{Committer, Entry, Journal, Reach, Unavailable},
-    metrics::{LimitMeasure, LimitWindow, Metrics, Shed},
+    metrics::{Metrics, Shed},
 };
 
 /// A card that could not be used so often within [`FAILURES_WITHIN`] is answered by stand-in for the rest of it.
@@ -147,7 +144,7 @@ impl Directory {
         &self,
         mut request: AuthorizationRequest,
         arrival: Arrival,
-        asker: impl FnOnce(oneshot::Sender<Result<TimedAnswer, Cause>>) -> Reply,
+        asker: impl FnOnce(oneshot::Sender<Result<Released, Cause>>) -> Reply,
     ) -> Result<TimedAnswer, (Arc<AuthorizationRequest>, Cause)> {
         let shared = &self.shared;
         let routed_from = clock::instant();
@@ -169,7 +166,11 @@ impl Directory {
         if let Err(cause) = shared.send(&request.account(), Bound::CardQueue, message) {
             return Err((request, cause));
         }
-        within(arrival.deadline, answer).await.map_err(|cause| (request, cause))
+        match within(arrival.deadline, answer).await {
+            Ok(Released::Now(answer)) => Ok(answer),
+            Ok(Released::Soon(answer)) => answer.await.map_err(|_| (request, Cause::Journal)),
+            Err(cause) => Err((request, cause)),
+        }
     }
 
     /// Books what Stripe says.
@@ -357,8 +358,13 @@ impl Shared {
         Ok(self.journal.load(account, reach).await?)
     }
 
-    /// Answers without the books, and lets the books know. An approval that the books could not count is none.
+    /// Answers without the books, and lets the books know. An approval that the books could not count is none; a question
+    /// that was answered a while ago gets that answer.
     fn stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, cause: Cause) -> Answer {
+        if let Some(answer) = self.unconfirmed.answer_to(request) {
+            self.metrics.decisions.repeats.increment(1);
+            return answer;
+        }
         let mut decision = self.stand_in_decision(request, cause);
         let is_on_its_way = self.book_stand_in(request, &decision);
         if !is_on_its_way {
@@ -405,18 +411,6 @@ impl Shared {
         Decision { answer_by, ..decision }
     }
 
-    /// Counts a decision: one for each question.
-    pub(super) fn told(&self, decision: &Decision) {
-        let words = [decision.outcome.as_str(), decision.reason.as_str(), decision.source.as_str()];
-        self.metrics.decisions.made.get(words).increment(1);
-        if decision.outcome == Outcome::Declined
-            && matches!(decision.reason, Reason::SpendingLimit | Reason::VelocityLimit)
-            && let Some(limit) = decision.limits.iter().find(|limit| limit.after > limit.max)
-        {
-            self.metrics.decisions.limits.get(labels(limit)).increment(1);
-        }
-    }
-
     fn is_failing(&self, account: &Account, now: Instant) -> bool {
         self.failures.get(account).is_some_and(|failures| {
             failures.count >= FAILURES_MAX && now.duration_since(failures.since) < FAILURES_WITHIN
@@ -447,24 +441,6 @@ impl Shared {
     pub(super) fn milliseconds(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// The words of a limit in metrics.
-const fn labels(limit: &LimitCheck) -> (LimitMeasure, LimitWindow) {
-    let measure = match limit.measure {
-        Measure::Amount(_) => LimitMeasure::Amount,
-        Measure::Count => LimitMeasure::Count,
-    };
-    let window = match limit.interval {
-        Interval::PerAuthorization => LimitWindow::PerAuthorization,
-        Interval::Daily => LimitWindow::Daily,
-        Interval::Weekly => LimitWindow::Weekly,
-        Interval::Monthly => LimitWindow::Monthly,
-        Interval::Yearly => LimitWindow::Yearly,
-        Interval::AllTime => LimitWindow::AllTime,
-        Interval::Rolling(_) => LimitWindow::Rolling,
-    };
-    (measure, window)
 }
 
 /// Waits for a reply until the deadline.

@@ -9,6 +9,7 @@ mod directory;
 mod lease;
 mod places;
 mod sweep;
+mod tally;
 mod stand_in;
 mod unconfirmed;
 mod views;

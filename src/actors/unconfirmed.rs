@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     clock,
-    domain::{AuthorizationId, CardId, Decided, DecisionId, Event, Fact, Question, Timestamp},
+    domain::{
+        Answer, AuthorizationId, AuthorizationRequest, CardId, Decided, DecisionId, Event, Fact, Question,
+        Timestamp,
+    },
     journal::Journal,
 };
 
@@ -42,9 +45,15 @@ pub struct UnconfirmedView {
     pub at: Timestamp,
 }
 
+/// An answer that waits, and what it was; that is not looked up for those of before the start.
+struct Answered {
+    view: UnconfirmedView,
+    answer: Option<Answer>,
+}
+
 /// The answers that wait, as many as there is room for.
 pub(super) struct Unconfirmed {
-    waiting: DashMap<DecisionId, UnconfirmedView>,
+    waiting: DashMap<DecisionId, Answered>,
     waiting_max: usize,
     /// What was confirmed while the past is still being looked through.
     meanwhile: Mutex<HashSet<DecisionId>>,
@@ -64,9 +73,15 @@ impl Unconfirmed {
     /// An answer left.
     pub(super) fn answered(&self, decided: &Decided) {
         if self.waiting.len() < self.waiting_max {
+            let answer = decided.decision.answer(decided.request.is_amount_controllable);
             let view = view(decided);
-            self.waiting.insert(view.decision, view);
+            self.waiting.insert(view.decision, Answered { view, answer: Some(answer) });
         }
+    }
+
+    /// What this question was answered, as far as it is known without the books.
+    pub(super) fn answer_to(&self, request: &AuthorizationRequest) -> Option<Answer> {
+        self.waiting.get(&DecisionId::of(&request.authorization, request.question()))?.answer
     }
 
     /// Stripe spoke of it.
@@ -79,13 +94,13 @@ impl Unconfirmed {
 
     /// How many wait since before `floor`.
     pub(super) fn count_since_before(&self, floor: Timestamp) -> usize {
-        self.waiting.iter().filter(|one| one.at < floor).count()
+        self.waiting.iter().filter(|one| one.view.at < floor).count()
     }
 
     /// Those that wait since before `floor`, oldest first.
     pub(super) fn since_before(&self, floor: Timestamp) -> Vec<UnconfirmedView> {
-        let waiting = self.waiting.iter().filter(|one| one.at < floor);
-        let mut overdue: Vec<UnconfirmedView> = waiting.map(|one| one.clone()).collect();
+        let waiting = self.waiting.iter().filter(|one| one.view.at < floor);
+        let mut overdue: Vec<UnconfirmedView> = waiting.map(|one| one.view.clone()).collect();
         overdue.sort_unstable_by_key(|one| (one.at, one.decision));
         overdue
     }
@@ -112,7 +127,7 @@ impl Directory {
             Ok(found) => {
                 for (decision, view) in found {
                     if !meanwhile.contains(&decision) && unconfirmed.waiting.len() < unconfirmed.waiting_max {
-                        unconfirmed.waiting.entry(decision).or_insert(view);
+                        unconfirmed.waiting.entry(decision).or_insert(Answered { view, answer: None });
                     }
                 }
             }

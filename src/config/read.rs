@@ -130,6 +130,7 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
     let drain_within = reader.required("TOLLGATE_DRAIN_TIMEOUT", values::span);
     let livemode = reader.optional("TOLLGATE_LIVEMODE", values::switch);
     let admin_listen = reader.required("TOLLGATE_ADMIN_LISTEN", values::address);
+    let collector = reader.optional("TOLLGATE_TRACES_ENDPOINT", http::Collector::new);
     let admin_token_given = reader.is_set("TOLLGATE_ADMIN_TOKEN");
     let admin_token = reader.optional("TOLLGATE_ADMIN_TOKEN", Token::new);
     if let Some(admin) = admin_listen.filter(|admin| !admin.ip().is_loopback() && !admin_token_given) {
@@ -146,6 +147,7 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
         listen: listen?,
         admin_listen: admin_listen?,
         admin_token,
+        collector,
         answer_within: answer_within?,
         body_bytes_max: body_bytes_max?,
         livemode,

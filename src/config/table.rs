@@ -58,7 +58,7 @@ const NO_LIMIT: &str = "no such limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 47] = [
+pub static SETTINGS: [Setting; 48] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -398,6 +398,14 @@ pub static SETTINGS: [Setting; 47] = [
         "`pretty` on a terminal, else `json`",
         "json",
         "How log lines look.",
+    ),
+    optional(
+        Section::Log,
+        "TOLLGATE_TRACES_ENDPOINT",
+        Kind::Text("`http://`, a host and a port, without a path"),
+        "no spans are sent",
+        "http://127.0.0.1:4318",
+        "An OpenTelemetry collector that takes OTLP over HTTP as JSON. It gets a span for each decision whose request has a `traceparent` that is sampled.",
     ),
     setting(
         Section::Log,

@@ -8,6 +8,7 @@ mod reply;
 mod body;
 mod trace;
 mod slow;
+mod spans;
 mod webhook;
 mod admin;
 mod books;
@@ -26,6 +27,7 @@ pub use h2c::run_h2c;
 pub use reply::Rfc3339;
 pub use server::{Bounds, Drain, Reply, Respond, Stop, run};
 pub use slow::Slow;
+pub use spans::{Collector, Spans};
 pub use vocabulary::vocabulary;
 pub use webhook::{Desk, PeerDoor, Webhook};
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub livemode: Option<bool>,
     /// What connections to the webhook are held to.
     pub bounds: Bounds,
+    /// Where decisions go as spans of their traces, if anywhere.
+    pub collector: Option<Collector>,
 }
 
 impl Settings {
@@ -76,6 +80,7 @@ impl Default for Settings {
             body_bytes_max: 256 * 1024,
             livemode: None,
             bounds: Bounds::default(),
+            collector: None,
         }
     }
 }

@@ -39,12 +39,12 @@ pub struct Slow {
 
 struct Spell {
     number: u64,
-    decisions: Vec<(Instant, SlowDecision)>,
+    decisions: Vec<(Instant, DecisionTimes)>,
 }
 
-/// One of them, as it is shown.
+/// A decision as operators see it: what it was, and where its time went.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct SlowDecision {
+pub(super) struct DecisionTimes {
     pub(super) decision: String,
     pub(super) at: Rfc3339,
     pub(super) event: String,
@@ -71,7 +71,7 @@ pub(super) struct StageTimes {
     pub(super) respond: u32,
 }
 
-impl SlowDecision {
+impl DecisionTimes {
     pub(super) fn new(
         timed: &TimedAnswer,
         (event, authorization, card): (&EventId, &AuthorizationId, Option<&CardId>),
@@ -109,7 +109,7 @@ impl Default for Slow {
 
 impl Slow {
     /// Takes a decision in if it is one of the slowest; only then it is written down.
-    pub(super) fn tell(&self, taken_us: u32, now: Instant, write: impl FnOnce() -> SlowDecision) {
+    pub(super) fn tell(&self, taken_us: u32, now: Instant, write: impl FnOnce() -> DecisionTimes) {
         let minutes = now.saturating_duration_since(self.started).as_secs() / 60;
         let number = minutes / SPELL_MINUTES;
         let is_new_spell = number > self.spell.load(Ordering::Relaxed);
@@ -124,7 +124,7 @@ impl Slow {
             }
         }
         let Some(Spell { number, decisions }) = spells.back_mut() else { return };
-        let quickest = |decisions: &[(Instant, SlowDecision)]| {
+        let quickest = |decisions: &[(Instant, DecisionTimes)]| {
             let places = decisions.iter().enumerate();
             places.map(|(place, (_, one))| (one.taken_us, place)).min().unwrap_or((0, 0))
         };
@@ -143,11 +143,11 @@ impl Slow {
     }
 
     /// The slowest of the hour before `now`, slowest first.
-    pub(super) fn list(&self, now: Instant) -> Vec<SlowDecision> {
+    pub(super) fn list(&self, now: Instant) -> Vec<DecisionTimes> {
         let spells = self.spells.lock().unwrap_or_else(PoisonError::into_inner);
         let all = spells.iter().flat_map(|spell| &spell.decisions);
         let late = all.filter(|(at, _)| now.saturating_duration_since(*at) <= WITHIN);
-        let mut slowest: Vec<SlowDecision> = late.map(|(_, decision)| decision.clone()).collect();
+        let mut slowest: Vec<DecisionTimes> = late.map(|(_, decision)| decision.clone()).collect();
         drop(spells);
         slowest.sort_by_key(|decision| std::cmp::Reverse(decision.taken_us));
         slowest.truncate(DECISIONS_MAX);
@@ -159,8 +159,8 @@ impl Slow {
 mod tests {
     use super::*;
 
-    fn decision(taken_us: u32) -> SlowDecision {
-        SlowDecision {
+    fn decision(taken_us: u32) -> DecisionTimes {
+        DecisionTimes {
             decision: "dec_1".into(),
             at: Rfc3339(Timestamp::default()),
             event: "evt_1".into(),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn at(slow: &Slow, minutes: u64) -> Instant {
-        slow.started + Duration::from_mins(minutes)
+        slow.started.checked_add(Duration::from_mins(minutes)).unwrap()
     }
 
     fn listed(slow: &Slow, minutes: u64) -> Vec<u32> {

@@ -12,6 +12,8 @@ const TRACEPARENT: &str = "traceparent";
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct TraceParent {
     trace: u128,
+    parent: u64,
+    is_sampled: bool,
 }
 
 impl TraceParent {
@@ -28,14 +30,24 @@ impl TraceParent {
         let mut parts = text.split('-');
         let version = digits(parts.next()?, 2)?;
         let trace = digits(parts.next()?, 32)?;
-        let parent = digits(parts.next()?, 16)?;
-        digits(parts.next()?, 2)?;
+        let parent = u64::try_from(digits(parts.next()?, 16)?).ok()?;
+        let flags = digits(parts.next()?, 2)?;
         let is_known = match version {
             0 => parts.next().is_none(),
             0xff => false,
             _ => true,
         };
-        (is_known && trace != 0 && parent != 0).then_some(Self { trace })
+        (is_known && trace != 0 && parent != 0).then_some(Self { trace, parent, is_sampled: flags & 1 == 1 })
+    }
+
+    /// Whether whoever began the trace keeps it.
+    pub(super) const fn is_sampled(self) -> bool {
+        self.is_sampled
+    }
+
+    /// The id of the span that the request came out of.
+    pub(super) fn parent(self) -> String {
+        format!("{:016x}", self.parent)
     }
 }
 

@@ -18,7 +18,8 @@ use super::{
     Settings,
     reply::{With as _, error, json},
     server::{Reply, Respond},
-    slow::{Slow, SlowDecision, StageTimes},
+    slow::{DecisionTimes, Slow, StageTimes},
+    spans::Spans,
     trace::TraceParent,
 };
 use crate::{
@@ -118,6 +119,7 @@ pub struct Webhook<D> {
     answer_within: Duration,
     courier: Courier,
     slow: Arc<Slow>,
+    spans: Option<Spans>,
 }
 
 impl<D: Desk> Respond for Webhook<D> {
@@ -131,12 +133,13 @@ impl<D: Desk> Respond for Webhook<D> {
 }
 
 impl<D: Desk> Webhook<D> {
-    /// A webhook that believes what `verifier` does, asks `desk`, and tells `metrics` and `slow`.
+    /// A webhook that believes what `verifier` does, asks `desk`, and tells `metrics`, `slow` and `spans`.
     pub fn new(
         desk: D,
         verifier: Verifier,
         metrics: Arc<Metrics>,
         slow: Arc<Slow>,
+        spans: Option<Spans>,
         settings: &Settings,
         stripe: &stripe::Settings,
     ) -> Self {
@@ -148,7 +151,7 @@ impl<D: Desk> Webhook<D> {
             mode: Mode::new(settings.livemode),
             odd: Seldom::default(),
         });
-        Self { desk, door, metrics, answer_within: settings.answer_within, courier, slow }
+        Self { desk, door, metrics, answer_within: settings.answer_within, courier, slow, spans }
     }
 
     /// The same desk behind the same door, for other nodes.
@@ -195,9 +198,11 @@ impl<D: Desk> Webhook<D> {
         decisions.duration.get([answer.outcome.as_str(), route.as_str()]).record(taken);
         let stages = stage_times(&timed, arrival, respond);
         let ids = (&event, &authorization, card.as_ref());
-        self.slow.tell(micros(taken), replied, || {
-            SlowDecision::new(&timed, ids, at, (micros(taken), stages), trace)
-        });
+        let written = || DecisionTimes::new(&timed, ids, at, (micros(taken), stages), trace);
+        self.slow.tell(micros(taken), replied, written);
+        if let (Some(spans), Some(trace)) = (&self.spans, trace) {
+            spans.tell(trace, written);
+        }
         macro_rules! tell {
             ($level:ident) => {
                 tracing::$level!(

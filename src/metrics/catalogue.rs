@@ -2,7 +2,7 @@
 //! for people is not here.
 
 use super::label::{
-    Agrees, Bound, Cut, Done, Forward, JournalFailure, Label, LimitMeasure, LimitWindow, Listener,
+    Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, Label, LimitMeasure, LimitWindow, Listener,
     Passivation, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 
@@ -255,6 +255,8 @@ families! {
             "the bounds in force, in the unit of their name", "use stays far below";
         READY = Gauge Count "tollgate_ready" []
             "1 while the node wants traffic", "1";
+        SPANS = Counter Count "tollgate_trace_spans_total" ["result": here::<Export>()]
+            "decisions for the collector of `TOLLGATE_TRACES_ENDPOINT`, by what became of them", "`dropped`: 0";
         BUILD_INFO = Gauge Info "tollgate_build_info" ["version": Values::Current]
             "the program", "the same on every node";
     }

@@ -253,6 +253,16 @@ label! {
 }
 
 label! {
+    /// What became of a span.
+    Export {
+        /// The collector has it.
+        Exported = "exported",
+        /// The collector did not take it, or too many were waiting.
+        Dropped = "dropped",
+    }
+}
+
+label! {
     /// What a limit measures.
     LimitMeasure {
         /// Money.

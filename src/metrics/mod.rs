@@ -22,8 +22,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 pub use catalogue::{FAMILIES, Family, Kind, Unit, Values};
 pub use histogram::Histogram;
 pub use label::{
-    Agrees, Bound, Cut, Done, Forward, JournalFailure, Label, Labels, LimitMeasure, LimitWindow, Listener,
-    Passivation, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
+    Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, Label, Labels, LimitMeasure, LimitWindow,
+    Listener, Passivation, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way,
+    WebhookResult,
 };
 pub use page::{markdown, overview};
 pub use series::{Series, Worded};
@@ -171,6 +172,8 @@ pub struct Node {
     pub capacity: Series<Bound, Gauge>,
     /// `tollgate_answer_within_seconds`
     pub answer_within: Gauge,
+    /// `tollgate_trace_spans_total`
+    pub spans: Series<Export, Counter>,
     /// `tokio_wake_delay_seconds`
     pub wake_delay: Histogram,
 }

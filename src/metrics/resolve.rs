@@ -56,6 +56,7 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             ready: resolver.single(&family::READY),
             capacity: resolver.series(&family::CAPACITY),
             answer_within: resolver.single(&family::ANSWER_WITHIN),
+            spans: resolver.series(&family::SPANS),
             wake_delay: resolver.single(&family::TOKIO_LATE),
         },
         exporter: resolver.recorder.handle(),

@@ -329,6 +329,42 @@ async fn a_card_whose_books_cannot_be_read_is_answered_by_the_stand_in_until_the
 }
 
 #[tokio::test]
+async fn askers_of_one_question_get_one_answer_where_one_of_them_is_gone() {
+    let house = House::new(roomy(), &[("daily", 5_000)], Script::default());
+    let gate = house.journal.hold_next();
+    let [gone, waiting] = [(); 2].map(|()| {
+        let directory = house.directory.clone();
+        tokio::spawn(async move { directory.ask(question("one", "asked twice", 700), arrival(SOON)).await })
+    });
+    gate.arrived().await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    gate.open();
+    let told = waiting.await.unwrap().answer;
+    assert_eq!((told.outcome, told.source), (Outcome::Declined, Source::StandIn));
+    assert_eq!(house.ask("asked twice", 700).await, told);
+    assert_eq!(house.used().await, 0);
+}
+
+#[tokio::test]
+async fn a_question_that_was_answered_is_not_stood_in_for() {
+    let settings = Settings { in_flight_max: 1, ..roomy() };
+    let house = House::new(settings, &[("daily", 5_000)], Script::default());
+    let before = house.ask("answered", 700).await;
+    assert_eq!(before.outcome, Outcome::Approved);
+    let gate = house.journal.hold_next();
+    let held = tokio::spawn({
+        let directory = house.directory.clone();
+        async move { directory.ask(question("one", "held", 100), arrival(SOON)).await }
+    });
+    gate.arrived().await;
+    assert_eq!(house.ask("another", 100).await.source, Source::StandIn, "there is no room");
+    assert_eq!(house.ask("answered", 700).await, before);
+    gate.open();
+    assert_eq!(held.await.unwrap().answer.outcome, Outcome::Approved);
+}
+
+#[tokio::test]
 async fn answers_stay_the_same_after_the_card_has_left_memory() {
     let settings = Settings { card_idle_after: Duration::from_millis(2), ..roomy() };
     let house = House::new(settings, &[("daily", 5_000)], Script::default());
@@ -416,7 +452,7 @@ async fn cards_over_the_bound_leave_the_longest_unused_first() {
     let mut seen = BTreeSet::new();
     for name in 0..4 {
         let request = question(&format!("card-{name}"), &format!("{name}"), 100);
-        house.directory.ask(request, arrival(SOON)).await.answer;
+        house.directory.ask(request, arrival(SOON)).await;
         seen.insert(house.directory.resident());
     }
     assert!(seen.last().is_some_and(|most| *most <= 5), "{seen:?}");

@@ -213,8 +213,15 @@ impl Room {
         let stripe = stripe::Settings::new(vec![Secret::new(SECRET).unwrap()]);
         let slow = Arc::new(Slow::default());
         let told = || Arc::clone(&metrics);
-        let webhook =
-            Webhook::new(desk.clone(), stripe.verifier(), told(), Arc::clone(&slow), &settings, &stripe);
+        let webhook = Webhook::new(
+            desk.clone(),
+            stripe.verifier(),
+            told(),
+            Arc::clone(&slow),
+            None,
+            &settings,
+            &stripe,
+        );
         let guard = Guard::new(admin_address, settings.admin_token.clone()).unwrap();
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let admin = Admin::new(OneCard, guard, readiness.clone(), told(), slow);

@@ -13,5 +13,6 @@ mod settings;
 mod policy;
 mod privacy;
 mod bounds;
+mod observing;
 mod standing;
 mod postgres;

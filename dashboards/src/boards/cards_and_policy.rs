@@ -1,9 +1,12 @@
 //! What the policy does to cards, and whether Stripe does as it was told.
 
-use crate::board::{
-    Board,
-    Kind::{Bars, Lines, Number, Stacked, Table},
-    Panel,
+use crate::{
+    board::{
+        Board,
+        Kind::{Bars, Lines, Number, Stacked},
+        Panel,
+    },
+    query::{counts_by, rates_by},
 };
 
 pub(super) fn board() -> Board {
@@ -13,7 +16,7 @@ pub(super) fn board() -> Board {
         description: "Why cards are declined, which limits bind, and whether Stripe does as it was told.",
         rows: vec![
             ("Reasons", vec![reasons(), limits(), declines_by_limit(), stand_ins()]),
-            ("Stripe", vec![agreement(), disagreements(), overruns(), unconfirmed(), repeats()]),
+            ("Stripe", vec![agreement(), overruns(), unconfirmed(), repeats(), disagreements()]),
             ("Events", vec![events(), unbooked(), violations(), malformed()]),
             ("Policy and secrets", vec![policies(), reloads(), secrets(), signatures()]),
         ],
@@ -31,7 +34,10 @@ fn reasons() -> Panel {
             "An explanation of any single decision: GET /v1/authorizations/{id} on the admin port.",
         ],
         &[(
-            "sort_desc(sum by (reason) (increase(tollgate_decisions_total{@, outcome=\"declined\", source=~\"policy|stand_in\"}[$__range])))",
+            &counts_by(
+                "reason",
+                r#"tollgate_decisions_total{@, outcome="declined", source=~"policy|stand_in"}"#,
+            ),
             "{{reason}}",
         )],
     )
@@ -47,10 +53,7 @@ fn limits() -> Panel {
             "The limits that are meant to bind.",
             "A limit that declines far more than yesterday is set wrong, or a card is being drained: GET /v1/cards/{id}.",
         ],
-        &[(
-            "topk(8, sum by (measure, window) (increase(tollgate_limit_declines_total{@}[$__range])))",
-            "{{window}} {{measure}}",
-        )],
+        &[(&counts_by("window, measure", "tollgate_limit_declines_total{@}"), "{{window}} {{measure}}")],
     )
 }
 
@@ -64,7 +67,7 @@ fn declines_by_limit() -> Panel {
             "Steady through the day; calendar limits rise towards the end of their window.",
             "A step follows a change of the policy: compare with its reloads below.",
         ],
-        &[("sum by (measure, window) (rate(tollgate_limit_declines_total{@}[@]))", "{{window}} {{measure}}")],
+        &[(&rates_by("window, measure", "tollgate_limit_declines_total{@}"), "{{window}} {{measure}}")],
     )
 }
 
@@ -78,10 +81,7 @@ fn stand_ins() -> Panel {
             "0.",
             "overload: more than the node takes. deadline: too slow. journal: it cannot be written. See TollgateStandIn.",
         ],
-        &[(
-            "sum by (reason, outcome) (rate(tollgate_decisions_total{@, source=\"stand_in\", reason=~\"stand_in_overload|stand_in_deadline|stand_in_journal\"}[@]))",
-            "{{reason}}, {{outcome}}",
-        )],
+        &[(&rates_by("reason, outcome", "tollgate_decisions_total{@, source=\"stand_in\"}"), "{{reason}}")],
     )
 }
 
@@ -131,7 +131,7 @@ fn repeats() -> Panel {
             "Few.",
             "Many: Stripe gave up waiting for the first answer. Look at the time to answer on the overview.",
         ],
-        &[("sum(increase(tollgate_repeated_questions_total{@}[$__range]))", "repeated")],
+        &[("round(sum(increase(tollgate_repeated_questions_total{@}[$__range])))", "repeated")],
     )
     .wide(6)
     .steps(&[(None, "blue")])
@@ -147,7 +147,7 @@ fn overruns() -> Panel {
             "Few: tips, forced captures, answers of the stand-in.",
             "They count in their limits. GET /v1/cards/{id} shows a card's overrun.",
         ],
-        &[("sum(increase(tollgate_overruns_total{@}[$__range]))", "overruns")],
+        &[("round(sum(increase(tollgate_overruns_total{@}[$__range])))", "overruns")],
     )
     .wide(6)
     .steps(&[(None, "blue")])
@@ -160,13 +160,13 @@ fn disagreements() -> Panel {
         "reqps",
         [
             "Outcomes that are not our answer, and those that we were never asked about, by Stripe's reason.",
-            "Nothing where agrees is false; unasked only where Stripe decides before it asks.",
+            "Nothing otherwise; not asked only where Stripe decides before it asks.",
             "webhook_timeout and webhook_error: our answer did not arrive. Others: Stripe's own checks came first.",
         ],
-        &[(
-            "sum by (reason, agrees) (rate(tollgate_stripe_outcomes_total{@, agrees=~\"false|unasked\"}[@]))",
-            "{{reason}}, agrees={{agrees}}",
-        )],
+        &[
+            (&rates_by("reason", "tollgate_stripe_outcomes_total{@, agrees=\"false\"}"), "{{reason}}, otherwise"),
+            (&rates_by("reason", "tollgate_stripe_outcomes_total{@, agrees=\"unasked\"}"), "{{reason}}, not asked"),
+        ],
     )
     .wide(24)
 }
@@ -181,7 +181,7 @@ fn events() -> Panel {
             "Follows the traffic: about as many .created as approvals.",
             "One type missing: the endpoint is not subscribed to it. tollgate reconcile books what was missed.",
         ],
-        &[("sum by (event) (rate(tollgate_webhook_requests_total{@, result=\"booked\"}[@]))", "{{event}}")],
+        &[(&rates_by("event", "tollgate_webhook_requests_total{@, result=\"booked\"}"), "{{event}}")],
     )
 }
 
@@ -195,7 +195,7 @@ fn unbooked() -> Panel {
             "not_ours only.",
             "See the runbook TollgateEventsLost.",
         ],
-        &[("sum by (cause) (rate(tollgate_unbooked_events_total{@}[@]))", "{{cause}}")],
+        &[(&rates_by("cause", "tollgate_unbooked_events_total{@}"), "{{cause}}")],
     )
 }
 
@@ -209,7 +209,7 @@ fn violations() -> Panel {
             "0.",
             "See the runbook TollgateContractBroken.",
         ],
-        &[("sum by (kind) (rate(tollgate_contract_violations_total{@}[@]))", "{{kind}}")],
+        &[(&rates_by("kind", "tollgate_contract_violations_total{@}"), "{{kind}}")],
     )
 }
 
@@ -223,26 +223,23 @@ fn malformed() -> Panel {
             "0.",
             "Somebody else signs with this secret, or a proxy changes bodies.",
         ],
-        &[("sum by (cause) (rate(tollgate_malformed_events_total{@}[@]))", "{{cause}}")],
+        &[(&rates_by("cause", "tollgate_malformed_events_total{@}"), "{{cause}}")],
     )
 }
 
 fn policies() -> Panel {
-    Panel::new(
-        Table,
+    Panel::table(
         "Policy in force",
-        "none",
         [
             "The version of the policy on each node, and for how long it has been in force.",
             "The same version everywhere, as old as your last change.",
             "See the runbooks TollgatePoliciesDiffer and TollgatePolicyRefused.",
         ],
         &[
-            ("max by (instance, version) (tollgate_policy_info{@})", "in force"),
-            ("max by (instance) (time() - tollgate_policy_loaded_timestamp_seconds{@})", "for (s)"),
+            ("max by (instance, version) (tollgate_policy_info{@})", "in force", "none"),
+            ("max by (instance) (time() - tollgate_policy_loaded_timestamp_seconds{@})", "for", "s"),
         ],
     )
-    .steps(&[(None, "text")])
 }
 
 fn reloads() -> Panel {
@@ -269,7 +266,7 @@ fn secrets() -> Panel {
             "After rolling a secret, the old one's slot falls to 0.",
             "Remove a secret from the setting only when its slot stands still.",
         ],
-        &[("sum by (slot) (rate(tollgate_signature_secrets_used_total{@}[@]))", "slot {{slot}}")],
+        &[(&rates_by("slot", "tollgate_signature_secrets_used_total{@}"), "slot {{slot}}")],
     )
 }
 
@@ -283,6 +280,6 @@ fn signatures() -> Panel {
             "0.",
             "mismatch: a wrong secret. A time out of tolerance: the clock. No header: a stranger. See TollgateSignaturesFail.",
         ],
-        &[("sum by (cause) (rate(tollgate_signature_failures_total{@}[@]))", "{{cause}}")],
+        &[(&rates_by("cause", "tollgate_signature_failures_total{@}"), "{{cause}}")],
     )
 }

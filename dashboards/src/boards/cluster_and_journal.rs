@@ -1,9 +1,12 @@
 //! Where decisions become durable, which cards are in memory, and on which node.
 
-use crate::board::{
-    Board,
-    Kind::{Lines, Number, Stacked},
-    Panel,
+use crate::{
+    board::{
+        Board,
+        Kind::{Lines, Number, Stacked},
+        Panel,
+    },
+    query::rates_by,
 };
 
 pub(super) fn board() -> Board {
@@ -14,7 +17,7 @@ pub(super) fn board() -> Board {
         rows: vec![
             ("The journal", vec![commits(), commit_time(), batches(), written(), trouble()]),
             ("Cards in memory", vec![resident(), passivations(), activations(), queue()]),
-            ("Nodes", vec![readiness(), routes()]),
+            ("Nodes", vec![readiness(), members(), routes(), forwards()]),
         ],
     }
 }
@@ -62,9 +65,9 @@ fn batches() -> Panel {
         "Entries in a commit",
         "none",
         [
-            "How many cards' entries went down together, on average and at most times, and the bound.",
-            "Grows with the load, and stays below the bound.",
-            "At the bound: the disk is too slow for the load, or TOLLGATE_JOURNAL_BATCH_MAX too small.",
+            "How many cards' entries went down together, on average and at most times.",
+            "Grows with the load, and stays below TOLLGATE_JOURNAL_BATCH_MAX.",
+            "At that bound the disk is too slow for the load, or the bound too small.",
         ],
         &[
             (
@@ -72,11 +75,9 @@ fn batches() -> Panel {
                 "mean",
             ),
             ("histogram_quantile(0.99, sum by (le) (rate(tollgate_journal_batch_entries_bucket{@}[@])))", "p99"),
-            ("min(tollgate_capacity{@, bound=\"journal_batch\"})", "bound"),
         ],
     )
     .wide(10)
-    .colours(&[("bound", "red")])
 }
 
 fn written() -> Panel {
@@ -104,7 +105,7 @@ fn trouble() -> Panel {
             "See the runbook TollgateJournalFailing.",
         ],
         &[
-            ("sum by (kind) (rate(tollgate_journal_errors_total{@}[@]))", "{{kind}}"),
+            (&rates_by("kind", "tollgate_journal_errors_total{@}"), "error: {{kind}}"),
             ("sum(rate(tollgate_journal_conflicts_total{@}[@]))", "conflict"),
             ("sum(rate(tollgate_journal_unknown_total{@}[@]))", "unknown"),
         ],
@@ -117,17 +118,15 @@ fn resident() -> Panel {
         "Cards in memory",
         "none",
         [
-            "Cards whose books are in memory, those of them that have an actor, and the bound.",
-            "Below the bound.",
-            "At the bound cards leave before they are idle, and are loaded again: raise TOLLGATE_CARDS_RESIDENT_MAX.",
+            "Cards whose books are in memory, and those of them that have an actor.",
+            "Below TOLLGATE_CARDS_RESIDENT_MAX.",
+            "At that bound cards leave before they are idle, and are loaded again: raise it.",
         ],
         &[
             ("sum(tollgate_cards_resident{@})", "in memory"),
             ("sum(tollgate_card_actors{@})", "with an actor"),
-            ("sum(tollgate_capacity{@, bound=\"cards_resident\"})", "bound"),
         ],
     )
-    .colours(&[("bound", "red")])
 }
 
 fn passivations() -> Panel {
@@ -141,8 +140,8 @@ fn passivations() -> Panel {
             "pressure: too small a bound. failure: an actor failed; the log says why.",
         ],
         &[
-            ("sum by (cause) (rate(tollgate_card_passivations_total{@}[@]))", "left: {{cause}}"),
-            ("sum by (result) (rate(tollgate_card_activations_total{@}[@]))", "loaded: {{result}}"),
+            (&rates_by("cause", "tollgate_card_passivations_total{@}"), "left: {{cause}}"),
+            (&rates_by("result", "tollgate_card_activations_total{@}"), "loaded: {{result}}"),
         ],
     )
 }
@@ -173,16 +172,12 @@ fn queue() -> Panel {
         "Waiting for a card",
         "none",
         [
-            "Requests waiting at the card where most wait, looked at once a second, and the bound.",
+            "Requests waiting at the card where most wait, looked at once a second.",
             "A few.",
-            "At the bound they are turned away: one card is asked about too often, or the processor is busy.",
+            "At TOLLGATE_CARD_QUEUE_MAX they are turned away: one card is asked about too often, or the processor is busy.",
         ],
-        &[
-            ("max by (instance) (tollgate_card_queue_longest{@})", "{{instance}}"),
-            ("min(tollgate_capacity{@, bound=\"card_queue\"})", "bound"),
-        ],
+        &[("max by (instance) (tollgate_card_queue_longest{@})", "{{instance}}")],
     )
-    .colours(&[("bound", "red")])
 }
 
 fn readiness() -> Panel {
@@ -196,6 +191,34 @@ fn readiness() -> Panel {
             "See the runbook TollgateNotReady.",
         ],
         &[("max by (instance) (tollgate_ready{@})", "{{instance}}")],
+    )
+}
+
+fn members() -> Panel {
+    Panel::new(
+        Lines,
+        "Members",
+        "none",
+        [
+            "How many live nodes each node sees in the journal's database, itself included.",
+            "The same on every node: all that you run.",
+            "A node that sees fewer is cut off from the database, or about to be taken for dead by the others.",
+        ],
+        &[("max by (instance) (tollgate_members{@})", "{{instance}}")],
+    )
+}
+
+fn forwards() -> Panel {
+    Panel::new(
+        Lines,
+        "Forwards",
+        "reqps",
+        [
+            "Requests that were brought to their card's owner, by what became of them.",
+            "Answered by the owner, all but a few.",
+            "Others are decided where they arrived, and cost more: the owner is slow or gone, or the network between is.",
+        ],
+        &[(&rates_by("result", "tollgate_forwards_total{@}"), "{{result}}")],
     )
 }
 

@@ -3,9 +3,10 @@
 use crate::{
     board::{
         Board,
-        Kind::{Lines, Number, Stacked, Table},
+        Kind::{Lines, Number, Stacked},
         Panel,
     },
+    query::rates_by,
     slo::OBJECTIVES,
 };
 
@@ -17,7 +18,7 @@ pub(super) fn board() -> Board {
         rows: vec![
             ("The promise", vec![budget(), questions(), stand_in(), approved(), ready()]),
             ("Answers", vec![burn(), latency(), outcomes(), stages()]),
-            ("What goes wrong", vec![declines(), requests(), shed()]),
+            ("What goes wrong", vec![declines(), requests(), shed(), bounds()]),
             ("Nodes", vec![nodes()]),
         ],
     }
@@ -157,10 +158,11 @@ fn latency() -> Panel {
             (&nearly, "p99"),
             (&last, "p99.9"),
             ("min(tollgate_answer_within_seconds{@})", "deadline"),
+            ("vector(2) and on () group(tollgate_ready{@})", "Stripe waits"),
         ],
     )
-    .steps(&[(None, "green"), (Some(2.0), "red")])
-    .colours(&[("deadline", "red")])
+    .logarithmic()
+    .colours(&[("deadline", "purple"), ("Stripe waits", "red")])
 }
 
 fn outcomes() -> Panel {
@@ -209,7 +211,7 @@ fn declines() -> Panel {
             "Reasons of the policy; no stand_in_…, no contract_violation.",
             "stand_in_…: the runbook TollgateStandIn. contract_violation: TollgateContractBroken.",
         ],
-        &[("sum by (reason) (rate(tollgate_decisions_total{@, outcome=\"declined\"}[@]))", "{{reason}}")],
+        &[(&rates_by("reason", "tollgate_decisions_total{@, outcome=\"declined\"}"), "{{reason}}")],
     )
 }
 
@@ -223,7 +225,7 @@ fn requests() -> Panel {
             "answered, booked and acknowledged only.",
             "bad_signature: a wrong secret or a stranger. not_booked: the journal. malformed: the endpoint's subscription.",
         ],
-        &[("sum by (result) (rate(tollgate_webhook_requests_total{@}[@]))", "{{result}}")],
+        &[(&rates_by("result", "tollgate_webhook_requests_total{@}"), "{{result}}")],
     )
 }
 
@@ -237,30 +239,56 @@ fn shed() -> Panel {
             "0.",
             "The bound's setting is in the documentation of the configuration; raise it, or add a node.",
         ],
-        &[("sum by (cause) (rate(tollgate_requests_shed_total{@}[@]))", "{{cause}}")],
+        &[(&rates_by("cause", "tollgate_requests_shed_total{@}"), "{{cause}}")],
     )
-    .wide(24)
+}
+
+fn bounds() -> Panel {
+    let share = |used: &str, bound: &str| {
+        format!(
+            "max(max by (instance) ({used}) / max by (instance) (tollgate_capacity{{@, bound=\"{bound}\"}}))"
+        )
+    };
+    let in_flight = share("tollgate_in_flight_requests{@}", "in_flight");
+    let connections = share("tollgate_connections{@, listener=\"webhook\"}", "connections");
+    let queue = share("tollgate_card_queue_longest{@}", "card_queue");
+    let cards = share("tollgate_cards_resident{@}", "cards_resident");
+    Panel::new(
+        Lines,
+        "How full the bounds are",
+        "percentunit",
+        [
+            "How much of each bound is in use, on the node that uses most of it.",
+            "Far below 80 %; cards in memory may stay at 100 %, and then the longest unused leave.",
+            "See the runbook TollgateNearlyFull.",
+        ],
+        &[
+            (&in_flight, "requests in flight"),
+            (&connections, "connections"),
+            (&queue, "queue of a card"),
+            (&cards, "cards in memory"),
+            ("max(process_open_fds{@} / process_max_fds{@})", "file descriptors"),
+        ],
+    )
+    .steps(&[(None, "green"), (Some(0.8), "red")])
 }
 
 fn nodes() -> Panel {
-    Panel::new(
-        Table,
+    Panel::table(
         "Nodes",
-        "none",
         [
             "Each node: whether it wants traffic, how long it has run, what it does now.",
             "All ready, none restarted without reason.",
             "See the runbooks TollgateNotReady and TollgateDown.",
         ],
         &[
-            ("max by (instance) (tollgate_ready{@})", "ready"),
-            ("max by (instance) (time() - process_start_time_seconds{@})", "up for (s)"),
-            ("sum by (instance) (rate(tollgate_decisions_total{@}[@]))", "decisions (reqps)"),
-            ("max by (instance) (tollgate_in_flight_requests{@})", "in flight"),
-            ("max by (instance) (tollgate_cards_resident{@})", "cards in memory"),
-            ("max by (instance) (process_resident_memory_bytes{@})", "memory (bytes)"),
+            ("max by (instance) (tollgate_ready{@})", "ready", "none"),
+            ("max by (instance) (time() - process_start_time_seconds{@})", "up for", "s"),
+            ("sum by (instance) (rate(tollgate_decisions_total{@}[@]))", "decisions", "reqps"),
+            ("max by (instance) (tollgate_in_flight_requests{@})", "in flight", "none"),
+            ("max by (instance) (tollgate_cards_resident{@})", "cards in memory", "none"),
+            ("max by (instance) (process_resident_memory_bytes{@})", "memory", "bytes"),
         ],
     )
     .wide(24)
-    .steps(&[(None, "text")])
 }

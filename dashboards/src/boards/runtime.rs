@@ -1,9 +1,12 @@
 //! What the process uses of its machine, and of its own bounds.
 
-use crate::board::{
-    Board,
-    Kind::{Lines, Number},
-    Panel,
+use crate::{
+    board::{
+        Board,
+        Kind::{Lines, Number},
+        Panel,
+    },
+    query::rates_by,
 };
 
 pub(super) fn board() -> Board {
@@ -14,7 +17,7 @@ pub(super) fn board() -> Board {
         rows: vec![
             ("Machine", vec![restarts(), processor(), memory()]),
             ("Runtime", vec![busy(), late(), tasks(), threads()]),
-            ("Connections", vec![connections(), in_flight(), cut(), bodies(), files()]),
+            ("Connections", vec![connections(), opened(), cut(), files(), in_flight(), bodies()]),
         ],
     }
 }
@@ -137,17 +140,26 @@ fn connections() -> Panel {
         "Connections",
         "none",
         [
-            "Open connections of each listener, and the bound of the webhook's.",
-            "Far below the bound.",
-            "At the bound new connections are told so and closed: a load balancer that opens one for each request?",
+            "Open connections of each listener.",
+            "Steady: clients keep connections alive.",
+            "At TOLLGATE_CONNECTIONS_MAX new ones are told so and closed. Many more: a client that opens one for each request.",
         ],
-        &[
-            ("sum by (listener) (tollgate_connections{@})", "{{listener}}"),
-            ("sum(tollgate_capacity{@, bound=\"connections\"})", "bound"),
-            ("sum by (listener) (rate(tollgate_connections_accepted_total{@}[@]))", "{{listener}}, opened a second"),
-        ],
+        &[("sum by (listener) (tollgate_connections{@})", "{{listener}}")],
     )
-    .colours(&[("bound", "red")])
+}
+
+fn opened() -> Panel {
+    Panel::new(
+        Lines,
+        "Connections opened",
+        "ops",
+        [
+            "New connections a second, by listener.",
+            "Far fewer than requests.",
+            "As many as requests: a proxy in between does not keep connections alive.",
+        ],
+        &[("sum by (listener) (rate(tollgate_connections_accepted_total{@}[@]))", "{{listener}}")],
+    )
 }
 
 fn in_flight() -> Panel {
@@ -156,16 +168,12 @@ fn in_flight() -> Panel {
         "Requests in flight",
         "none",
         [
-            "Webhook requests being answered, and the bound.",
-            "Far below the bound.",
+            "Webhook requests being answered.",
+            "Far below TOLLGATE_IN_FLIGHT_MAX.",
             "Near it: answers are slow, or the load is more than the node takes.",
         ],
-        &[
-            ("sum by (instance) (tollgate_in_flight_requests{@})", "{{instance}}"),
-            ("min(tollgate_capacity{@, bound=\"in_flight\"})", "bound"),
-        ],
+        &[("sum by (instance) (tollgate_in_flight_requests{@})", "{{instance}}")],
     )
-    .colours(&[("bound", "red")])
 }
 
 fn cut() -> Panel {
@@ -179,7 +187,7 @@ fn cut() -> Panel {
             "head_late, body_late: slow clients. protocol: no HTTP. reply_stalled: nobody reads. accept: out of files?",
         ],
         &[
-            ("sum by (cause) (rate(tollgate_connections_cut_total{@}[@]))", "{{cause}}"),
+            (&rates_by("cause", "tollgate_connections_cut_total{@}"), "{{cause}}"),
             ("sum(rate(tollgate_accept_errors_total{@}[@]))", "accept"),
         ],
     )
@@ -209,12 +217,10 @@ fn files() -> Panel {
         "File descriptors",
         "none",
         [
-            "Open file descriptors of each process, and how many it may have.",
-            "Below the bound, with room for all connections.",
+            "Open file descriptors of each process.",
+            "Below process_max_fds, with room for all connections.",
             "Raise the limit (ulimit -n, LimitNOFILE) above TOLLGATE_CONNECTIONS_MAX by 100.",
         ],
-        &[("max by (instance) (process_open_fds{@})", "{{instance}}"), ("min(process_max_fds{@})", "bound")],
+        &[("max by (instance) (process_open_fds{@})", "{{instance}}")],
     )
-    .wide(24)
-    .colours(&[("bound", "red")])
 }

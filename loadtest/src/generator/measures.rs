@@ -56,7 +56,7 @@ pub(super) struct Times(Option<Histogram<u64>>);
 
 impl Times {
     /// Told apart to so many digits.
-    fn new(digits: u8) -> Self {
+    pub(super) fn new(digits: u8) -> Self {
         Self(Histogram::new_with_bounds(1, LONGEST_US, digits).ok())
     }
 

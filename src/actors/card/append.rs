@@ -1,13 +1,18 @@
 //! The append: what a card has decided goes to the committer, one append at a time; when it is durable, the replies
 //! are let out.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use tokio::sync::oneshot;
 
 use super::{Cause, Desk, InFlight, seconds};
 use crate::{
     actors::{
         TimedAnswer,
-        batch::{Batch, Reply, decided_in},
+        batch::{Batch, Released, Reply, Waiting, decided_in},
         card::Message,
         micros,
     },
@@ -121,19 +126,30 @@ impl Desk {
         }
     }
 
-    /// Lets the replies out that waited for these events. A question whose every asker has been answered by the
+    /// Lets the replies out that waited for these events. A question of whose askers one has been answered by the
     /// stand-in meanwhile is booked as that: Stripe has the stand-in's answer, so the books void ours.
     pub(super) fn release(&mut self, batch: Batch, commit_us: u32) {
         let Batch { events, waiting } = batch;
+        let mut askers = vec![0_usize; events.len()];
+        for waiting in &waiting {
+            if let Some(place) = askers.get_mut(waiting.event) {
+                *place = place.saturating_add(1);
+            }
+        }
         let mut told: Vec<Option<bool>> = vec![None; events.len()];
-        for waiting in waiting {
-            let is_told = match (waiting.reply, events.get(waiting.event).and_then(decided_in)) {
+        let mut together: BTreeMap<usize, Vec<Reply>> = BTreeMap::new();
+        for Waiting { event, reply } in waiting {
+            let is_told = match (reply, events.get(event).and_then(decided_in)) {
+                (reply, Some(_)) if askers.get(event).is_some_and(|askers| *askers > 1) => {
+                    together.entry(event).or_default().push(reply);
+                    continue;
+                }
                 (Reply::Answer(reply), Some(decided)) => {
-                    reply.send(Ok(self.current(decided, commit_us))).is_ok()
+                    reply.send(Ok(Released::Now(self.current(decided, commit_us)))).is_ok()
                 }
                 // It may have stopped waiting, and then finds this in the journal: no reason to void it.
                 (Reply::Peer(reply), Some(decided)) => {
-                    let _ = reply.send(Ok(self.current(decided, commit_us)));
+                    let _ = reply.send(Ok(Released::Now(self.current(decided, commit_us))));
                     true
                 }
                 (Reply::Booked(reply), _) => reply.send(Ok(())).is_ok(),
@@ -143,8 +159,15 @@ impl Desk {
                     false
                 }
             };
-            if let Some(place) = told.get_mut(waiting.event) {
-                *place = Some(place.unwrap_or(false) || is_told);
+            if let Some(place) = told.get_mut(event) {
+                *place = Some(is_told);
+            }
+        }
+        for (event, replies) in together {
+            if let (Some(decided), Some(place)) =
+                (events.get(event).and_then(decided_in), told.get_mut(event))
+            {
+                *place = Some(self.tell_together(decided, replies, commit_us));
             }
         }
         let mut has_joined = false;
@@ -171,6 +194,39 @@ impl Desk {
         }
     }
 
+    /// Tells one question's answer to several askers: the same to all. Each is bound to wait a moment longer first, or
+    /// is found gone; if one of this node's is, it has the stand-in's answer, and so have the others then. False:
+    /// that is what they were told.
+    fn tell_together(&mut self, decided: &Decided, replies: Vec<Reply>, commit_us: u32) -> bool {
+        let mut is_one_gone = false;
+        let mut bound = Vec::with_capacity(replies.len());
+        for reply in replies {
+            let (tell, told) = oneshot::channel();
+            match reply {
+                Reply::Answer(asker) => match asker.send(Ok(Released::Soon(told))) {
+                    Ok(()) => bound.push(tell),
+                    Err(_) => is_one_gone = true,
+                },
+                Reply::Peer(asker) => {
+                    let _ = asker.send(Ok(Released::Soon(told)));
+                    bound.push(tell);
+                }
+                Reply::Booked(_) | Reply::StoodIn(_) => {}
+            }
+        }
+        let mut answer = self.current(decided, commit_us);
+        if is_one_gone {
+            let decision = self.shared.stand_in_decision(&decided.request, Cause::Deadline);
+            answer = decision.answer(decided.request.is_amount_controllable).into();
+            self.void(Arc::clone(&decided.request));
+        }
+        for tell in bound {
+            // A peer's asker may have gone; nobody else can have.
+            let _ = tell.send(answer);
+        }
+        !is_one_gone
+    }
+
     /// The answer to this question as the books have it now.
     fn current(&self, decided: &Decided, commit_us: u32) -> TimedAnswer {
         let current = self.card.answer_to(&decided.request).map(|answered| answered.answer);
@@ -186,7 +242,9 @@ impl Desk {
         // In books that the card has joined meanwhile it stands until Stripe's own word.
         if !is_stood_in && self.card.joined.is_none() {
             let decision = self.shared.stand_in_decision(&request, Cause::Deadline);
-            self.record(Event::StoodIn(Box::new(Decided { request, decision })), None);
+            let decided = Decided { request, decision };
+            self.shared.unconfirmed.answered(&decided);
+            self.record(Event::StoodIn(Box::new(decided)), None);
         }
     }
 }

@@ -42,6 +42,8 @@ pub(super) async fn append(pool: Arc<Pool>, vitals: Arc<Vitals>, batch: Arc<[App
         }
         let rows: Vec<&Append> = chosen.values().copied().collect();
         let told = match pool.take(PATIENCE).await {
+            // A connection from before its death still leads somewhere; nobody knows any more where.
+            Ok(_) if vitals.is_dead() => vec![vitals.refusal(); rows.len()],
             Ok(lease) => write(lease, &rows).await,
             Err(NotTaken::Closed) => vec![vitals.refusal(); rows.len()],
             Err(NotTaken::Unreachable(_)) => {

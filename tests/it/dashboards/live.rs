@@ -187,7 +187,7 @@ impl Prometheus {
     async fn choices(&self, variables: &Value) -> Vec<Choice> {
         let mut found = Vec::new();
         for variable in variables.as_array().unwrap().iter().filter(|one| one["type"] == "query") {
-            let query = variable["definition"].as_str().unwrap().replace("$job", ".*");
+            let query = variable["query"]["query"].as_str().unwrap().replace("$job", ".*");
             let inside = query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
             let (series, label) = inside.rsplit_once(", ").unwrap();
             let fields = encoded(&[("match[]", series)]);

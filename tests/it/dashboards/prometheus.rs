@@ -47,5 +47,5 @@ fn what_is_recorded_is_what_the_stories_say() {
 
 #[test]
 fn alerts_fire_when_they_should_and_only_then() {
-    promtool(&["test", "rules", "alerts.test.yml"]);
+    promtool(&["test", "rules", "alerts.test.yml", "burn.test.yml"]);
 }

@@ -35,6 +35,9 @@ async fn the_routes_and_who_may_take_them() {
     check("/v1/authorizations/iauth_unknown", &bearer, 404, "not_found").await;
     check("/v1/cards/ic_broken", &bearer, 503, "books_unreadable").await;
     check("/v1/authorizations/iauth_broken", &bearer, 503, "books_unreadable").await;
+    check("/v1/slow", "", 401, "unauthorized").await;
+    check("/v1/slow", &bearer, 200, r#"{"slow":[]}"#).await;
+    check("/v1/log", "", 401, "unauthorized").await;
     check("/v1/cards/", &bearer, 404, "not_found").await;
     check("/v1/cards", &bearer, 404, "not_found").await;
     check(&format!("/v1/cards/{}", "a".repeat(300)), &bearer, 404, "not_found").await;
@@ -53,6 +56,30 @@ async fn only_reading_is_possible() {
     }
     let response = client.exchange(post("/v1/cards/ic_known", "", b"{}")).await;
     assert_eq!((response.status, response.header("connection")), (405, Some("close")));
+}
+
+/// The tests' own process keeps no log: what is put is looked at, and changes nothing.
+#[tokio::test]
+async fn a_filter_of_the_log_is_put_by_who_may() {
+    let room = Room::open().await;
+    let bearer = format!("authorization: Bearer {TOKEN}\r\n");
+    let mut client = Client::connect(room.admin).await;
+    let put = |headers: &str, body: &str| {
+        let length = body.len();
+        let headers = format!("content-length: {length}\r\n{headers}");
+        [request("PUT", "/v1/log", &headers), body.as_bytes().to_vec()].concat()
+    };
+    let response = client.exchange(put(&bearer, "loud")).await;
+    assert_eq!((response.status, response.code().as_str()), (400, "bad_filter"));
+    let response = client.exchange(put(&bearer, "info,tollgate::http=debug\n")).await;
+    assert_eq!((response.status, response.code().as_str()), (404, "not_found"));
+    let response = client.exchange(request("POST", "/v1/log", "")).await;
+    assert_eq!((response.status, response.header("allow")), (405, Some("GET, HEAD, PUT")));
+    let response = client.exchange(put("", "info")).await;
+    assert_eq!((response.status, response.header("connection")), (401, Some("close")));
+    let mut client = Client::connect(room.admin).await;
+    let response = client.exchange(put(&bearer, &"a".repeat(5_000))).await;
+    assert_eq!((response.status, response.header("connection")), (400, Some("close")));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::post,
-    deliveries::{event, signature, signed},
+    deliveries::{SECRET, event, signature, signed},
     process::{Node, Site},
     stripe_fixtures::fixture_names,
 };
@@ -178,7 +178,13 @@ async fn nothing_personal_is_found_anywhere() {
     assert!(kinds.len() >= 8 && marker.marks.len() > 1_000, "{kinds:?}, {} markers", marker.marks.len());
 
     let mut shown = String::new();
-    for path in paths.iter().map(String::as_str).chain(["/metrics", "/v1/unconfirmed", "/readyz"]) {
+    for path in paths.iter().map(String::as_str).chain([
+        "/metrics",
+        "/v1/unconfirmed",
+        "/v1/slow",
+        "/v1/log",
+        "/readyz",
+    ]) {
         shown += &node.get(path).await.body;
     }
     // What the write-ahead log has before it is folded is looked at too.
@@ -200,6 +206,9 @@ async fn deliver_badly(node: &Node, body: &[u8]) {
     assert_eq!(node.connect().await.exchange(unsigned).await.status, 400);
     let cut = &body[..body.len() - 40];
     assert_eq!(node.connect().await.exchange(signed(cut)).await.status, 400);
+    let traced =
+        format!("traceparent: canary7traceparent\r\nbaggage: canary7baggage\r\n{}", signature(SECRET, body));
+    assert_eq!(node.connect().await.exchange(post("/webhook", &traced, body)).await.status, 200);
     let longer = [body, b"\n{}"].concat();
     assert_eq!(node.connect().await.exchange(signed(&longer)).await.status, 400);
 }

@@ -1,0 +1,146 @@
+//! The commands beside the load test itself: a report anew, questions for other clients, other servers to compare with.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+use clap::Subcommand;
+use tollgate_loadtest::{
+    bare, clock,
+    compare::{Database, Options, compare, table},
+    corpus,
+    record::{FORMAT, Record},
+    report,
+    scenario::Scenario,
+    signature::Signer,
+};
+
+use crate::{beside, setting};
+
+#[derive(Subcommand)]
+pub(crate) enum Also {
+    /// Write the report of a record once more
+    Report {
+        /// The record.json of a load test
+        record: PathBuf,
+        /// Where the report goes [default: beside the record, as report.html]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Print signed questions, each as two lines, signature and body; `STRIPE_WEBHOOK_SECRET` signs them
+    Corpus {
+        /// How many
+        #[arg(long, default_value_t = 20_000)]
+        count: usize,
+        /// Different cards
+        #[arg(long, default_value_t = 10_000)]
+        cards: usize,
+    },
+    /// Measure Tollgate and other servers in turn; `./loadtest/compare.sh` has what that needs
+    Compare {
+        /// Tollgate's program [default: the tollgate beside this program]
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// Where the servers in Node are, with their packages
+        #[arg(long, value_name = "DIRECTORY")]
+        peers: Option<PathBuf>,
+        /// A PostgreSQL server with databases `tollgate` and `peer`, used by nobody else
+        #[arg(long, value_name = "URL", requires = "database_process")]
+        database: Option<String>,
+        /// Its main process
+        #[arg(long, value_name = "PID")]
+        database_process: Option<u32>,
+        /// How often each server gets its turn
+        #[arg(long, default_value_t = 5)]
+        rounds: u64,
+        /// Questions for each turn; the servers in Node get a quarter of them
+        #[arg(long, default_value_t = 40_000)]
+        questions: usize,
+        /// Different cards
+        #[arg(long, default_value_t = 10_000)]
+        cards: usize,
+        /// Connections, each with one question on its way
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        /// Where compare.json goes, and what the servers write
+        #[arg(long, value_name = "DIRECTORY", default_value = "target/loadtest/compare")]
+        out: PathBuf,
+    },
+    /// Be the server that does nothing, on a free port, until killed
+    Bare,
+}
+
+/// Runs it. An error is told in words.
+pub(crate) fn run(also: &Also) -> Result<(), String> {
+    match also {
+        Also::Report { record, out } => {
+            let out = out.clone().unwrap_or_else(|| record.with_file_name("report.html"));
+            write_report(record, &out)
+        }
+        Also::Corpus { count, cards } => print_corpus(*count, *cards),
+        Also::Compare {
+            binary,
+            peers,
+            database,
+            database_process,
+            rounds,
+            questions,
+            cards,
+            connections,
+            out,
+        } => {
+            let database = database.clone().zip(*database_process);
+            let options = Options {
+                binary: binary.clone().unwrap_or_else(beside),
+                peers: peers.clone(),
+                database: database.map(|(url, process)| Database { url, process }),
+                rounds: *rounds,
+                questions: *questions,
+                cards: *cards,
+                connections: *connections,
+                directory: out.clone(),
+            };
+            let compared = compare(&options, |what| {
+                let _ = writeln!(io::stderr(), "{what}");
+            });
+            let compared = compared.map_err(|cause| cause.to_string())?;
+            let place = out.join("compare.json");
+            print(&format!("{}figures: {}\n", table(&compared), place.display()))
+        }
+        Also::Bare => bare::serve().map_err(|cause| format!("cannot serve: {cause}")),
+    }
+}
+
+fn write_report(record: &PathBuf, out: &PathBuf) -> Result<(), String> {
+    let told = |what: &str, cause: &dyn std::fmt::Display| format!("{}: {what}: {cause}", record.display());
+    let text = fs::read_to_string(record).map_err(|cause| told("cannot be read", &cause))?;
+    let read: Record =
+        serde_json::from_str(&text).map_err(|cause| told("expected the record of a load test", &cause))?;
+    if read.format != FORMAT {
+        let found = format!("found {}; the load test that wrote it can report it", read.format);
+        return Err(told(&format!("expected a record of format {FORMAT}"), &found));
+    }
+    fs::write(out, report::html(&read))
+        .map_err(|cause| format!("cannot write {}: {cause}", out.display()))?;
+    print(&format!("{}\nreport: {}\n", read.verdict.summary, out.display()))
+}
+
+fn print_corpus(count: usize, cards: usize) -> Result<(), String> {
+    let secret = setting("STRIPE_WEBHOOK_SECRET")
+        .ok_or("expected the signing secret of the server in STRIPE_WEBHOOK_SECRET, found nothing")?;
+    let mut scenario = Scenario::load("saturation").map_err(|cause| cause.to_string())?;
+    scenario.cards = cards;
+    scenario.check()?;
+    let now = clock::unix_seconds();
+    let run = u64::try_from(now).unwrap_or_default();
+    let questions = corpus::questions(&scenario, &Signer::new(&secret), run, count, now);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = corpus::write(&questions, &mut out).and_then(|()| out.flush());
+    written.map_err(|cause| format!("cannot write the questions: {cause}"))
+}
+
+fn print(text: &str) -> Result<(), String> {
+    io::stdout().write_all(text.as_bytes()).map_err(|cause| format!("cannot print: {cause}"))
+}

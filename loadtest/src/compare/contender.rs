@@ -1,0 +1,237 @@
+//! The servers of a comparison as processes of their own, and what the system says that they cost. Dropped, they end.
+
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use super::{Database, Failure, LIMIT, Options, SECRET};
+use crate::{generator::Target, nodes::Nodes, scenario::Limits};
+
+/// A server under test.
+pub(super) struct Contender {
+    pub(super) name: &'static str,
+    pub(super) keeps: &'static str,
+    pub(super) target: Target,
+    /// It gets one in so many of the questions.
+    pub(super) one_in: usize,
+    process: Process,
+    /// The database that it uses.
+    database: Option<u32>,
+}
+
+enum Process {
+    Node(Nodes),
+    Other(Running),
+}
+
+/// Killed when it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// CPU seconds so far.
+pub(super) struct Cpu {
+    pub(super) server: f64,
+    pub(super) database: Option<f64>,
+}
+
+impl Contender {
+    pub(super) fn cpu(&self) -> io::Result<Cpu> {
+        let processes: Vec<u32> = match &self.process {
+            Process::Node(nodes) => nodes.processes().collect(),
+            Process::Other(running) => vec![running.0.id()],
+        };
+        let server = processes.into_iter().map(cpu_seconds).sum::<io::Result<f64>>()?;
+        Ok(Cpu { server, database: self.database.map(cpu_seconds).transpose()? })
+    }
+}
+
+/// Starts all that can be started, the simplest first. What cannot is told in `skipped`.
+pub(super) fn start(options: &Options, skipped: &mut Vec<String>) -> Result<Vec<Contender>, Failure> {
+    let own = std::env::current_exe()?;
+    let mut bare = Command::new(own);
+    bare.arg("bare");
+    let mut contenders = vec![
+        other("bare hyper", "nothing, checks nothing", bare, 1, None)?,
+        node("tollgate, memory", "limits; lost when it ends", options, "memory:", None)?,
+        node(
+            "tollgate, sqlite",
+            "limits, on the disk before it answers",
+            options,
+            "sqlite:tollgate.db",
+            None,
+        )?,
+    ];
+    let needs = "PostgreSQL was not found: skipped";
+    if let Some(database) = &options.database {
+        let url = format!("{}/tollgate", database.url);
+        let keeps = "limits, in PostgreSQL before it answers";
+        contenders.push(node("tollgate, postgresql", keeps, options, &url, Some(database))?);
+    } else {
+        skipped.push(format!("tollgate, postgresql: {needs}"));
+    }
+    let Some(peers) = &options.peers else {
+        skipped.push(
+            "express + stripe, with and without PostgreSQL: Node or its packages are missing: skipped"
+                .to_owned(),
+        );
+        return Ok(contenders);
+    };
+    let express = peer(peers, "stateless", None);
+    contenders.push(other("express + stripe", "nothing", express, PEERS_ONE_IN, None)?);
+    if let Some(database) = &options.database {
+        let express = peer(peers, "postgres", Some(database));
+        let keeps = "limits, by SELECT … FOR UPDATE";
+        contenders.push(other(
+            "express + stripe + postgresql",
+            keeps,
+            express,
+            PEERS_ONE_IN,
+            Some(database),
+        )?);
+    } else {
+        skipped.push(format!("express + stripe + postgresql: {needs}"));
+    }
+    Ok(contenders)
+}
+
+/// They take so much longer that a part of the questions is enough to measure them.
+const PEERS_ONE_IN: usize = 4;
+
+fn node(
+    name: &'static str,
+    keeps: &'static str,
+    options: &Options,
+    journal: &str,
+    database: Option<&Database>,
+) -> Result<Contender, Failure> {
+    let directory = options.directory.join(name.replace(", ", "-"));
+    let limits = Limits { daily: Some(LIMIT), ..Limits::default() };
+    let more = [
+        ("TOLLGATE_JOURNAL", journal.to_owned()),
+        // Every connection may ask about the same card.
+        ("TOLLGATE_CARD_QUEUE_MAX", options.connections.max(64).to_string()),
+    ];
+    let nodes = Nodes::start(1, &options.binary, &directory, SECRET, &limits, &more)?;
+    let address = nodes.webhooks().next().ok_or_else(|| io::Error::other("no node was started"))?;
+    let target = Target { address, host: address.to_string(), path: "/webhook".to_owned() };
+    let database = database.map(|database| database.process);
+    Ok(Contender { name, keeps, target, one_in: 1, process: Process::Node(nodes), database })
+}
+
+fn peer(directory: &Path, kind: &str, database: Option<&Database>) -> Command {
+    let mut command = Command::new("node");
+    command.arg("server.js").arg(kind).current_dir(directory);
+    command.env("STRIPE_WEBHOOK_SECRET", SECRET).env("LIMIT", LIMIT.to_string()).env("PORT", "0");
+    if let Some(database) = database {
+        command.env("DATABASE_URL", format!("{}/peer", database.url));
+    }
+    command.env("NODE_ENV", "production");
+    command
+}
+
+/// A server that says on its standard error where it listens.
+fn other(
+    name: &'static str,
+    keeps: &'static str,
+    mut command: Command,
+    one_in: usize,
+    database: Option<&Database>,
+) -> io::Result<Contender> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let stderr = child.stderr.take();
+    let running = Running(child);
+    let silent = || io::Error::other(format!("{name}: it ended before it listened"));
+    let mut said = BufReader::new(stderr.ok_or_else(silent)?).lines().map_while(Result::ok);
+    let mut before = Vec::new();
+    let address = loop {
+        let Some(line) = said.next() else {
+            return Err(io::Error::other(format!("{name} ended before it listened: {}", before.join(" / "))));
+        };
+        match line.split_once("listening on http://").map(|(_, address)| address.parse()) {
+            Some(Ok(address)) => break address,
+            _ => before.push(line),
+        }
+    };
+    // What it says later is read, so that it never waits for a reader.
+    thread::spawn(move || said.for_each(drop));
+    let target = Target { address, host: address.to_string(), path: "/webhook".to_owned() };
+    let database = database.map(|database| database.process);
+    Ok(Contender { name, keeps, target, one_in, process: Process::Other(running), database })
+}
+
+/// User and system time of a process and its children, ended ones included, in seconds.
+fn cpu_seconds(process: u32) -> io::Result<f64> {
+    // Linux counts in hundredths wherever it tells programs, whatever it counts in itself.
+    const TICKS: f64 = 100.0;
+    let mut ticks = 0.0;
+    let mut open = vec![process];
+    while let Some(process) = open.pop() {
+        let stat = match fs::read_to_string(format!("/proc/{process}/stat")) {
+            Ok(stat) => stat,
+            // Between two looks a child may end; its time is its parent's then.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && ticks > 0.0 => continue,
+            Err(cause) => return Err(cause),
+        };
+        // The name, in brackets, may have spaces; 14 to 17 in proc_pid_stat(5) are 11 to 14 behind it.
+        let behind_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let times = behind_name.split(' ').skip(11).take(4);
+        ticks += times.filter_map(|time| time.parse::<f64>().ok()).sum::<f64>();
+        let mut children = String::new();
+        // Any of its threads may have started some.
+        for thread in fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
+            if let Ok(mut file) = fs::File::open(thread.path().join("children")) {
+                let _ = file.read_to_string(&mut children);
+            }
+        }
+        open.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    }
+    Ok(ticks / TICKS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_of_children_counts_while_they_run_and_after() {
+        let own = std::process::id();
+        let before = cpu_seconds(own).unwrap();
+        let busy = "i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done; echo done; read wait";
+        let mut child = Command::new("sh")
+            .args(["-c", busy])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let running = cpu_seconds(own).unwrap();
+        assert!(
+            running >= before + 0.02,
+            "{before} s, then {running} s with a child that counted to 300,000"
+        );
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let after = cpu_seconds(own).unwrap();
+        assert!(after >= running, "{running} s, then {after} s when it had ended");
+        assert!(cpu_seconds(u32::MAX).is_err(), "a process that is not there has no times");
+    }
+
+    #[test]
+    fn a_server_that_does_not_come_up_is_told_with_its_own_words() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no such port >&2; exit 3"]);
+        let cause = other("broken", "nothing", command, 1, None).err().unwrap();
+        assert_eq!(cause.to_string(), "broken ended before it listened: no such port");
+    }
+}
