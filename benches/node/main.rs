@@ -97,6 +97,7 @@ struct Subject {
 /// One round of one server.
 struct Sample {
     cpu_us: f64,
+    page_faults: f64,
     rate: f64,
     generator_share: f64,
 }
@@ -107,12 +108,14 @@ impl Subject {
     }
 
     fn load(&self, events: &Events) -> Sample {
-        let before = self.process.cpu();
+        let (before, faults_before) = (self.process.cpu(), self.process.page_faults());
         let load = generator::run(self.process.webhook, events, CONNECTIONS, Pace::AsFastAsAnswered);
         let cpu = self.process.cpu().saturating_sub(before);
+        let page_faults = self.process.page_faults() - faults_before;
         check(self.name, &load, events);
         Sample {
             cpu_us: cpu.as_secs_f64() * 1e6 / events.len() as f64,
+            page_faults: page_faults as f64 / events.len() as f64,
             rate: events.len() as f64 / load.took.as_secs_f64(),
             generator_share: 1.0 - load.idle.as_secs_f64() / load.took.as_secs_f64(),
         }
@@ -155,23 +158,33 @@ fn closed_loop(scale: &Scale, writer: &mut Writer) -> (f64, f64) {
     }
     let rows: Vec<Row> = subjects.iter().map(|subject| row(subject, &subjects[0])).collect();
     report::closed_loop(&rows);
+    if let [_, memory, sqlite, other_memory, other_sqlite] = subjects.as_slice() {
+        report::against_other([cpu_ratio(memory, other_memory), cpu_ratio(sqlite, other_sqlite)]);
+    }
     (rows[1].rate.median, rows[2].rate.median)
 }
 
 fn row(subject: &Subject, bare: &Subject) -> Row {
     let spread = |of: fn(&Sample) -> f64| Spread::of(subject.many.iter().map(of).collect());
-    let ratio = |these: &[Sample], those: &[Sample], of: fn(&Sample) -> f64| {
-        Spread::of(these.iter().zip(those).map(|(this, that)| of(this) / of(that)).collect())
-    };
     Row {
         name: subject.name,
         cpu_us: spread(|sample| sample.cpu_us),
-        ratio: ratio(&subject.many, &bare.many, |sample| sample.cpu_us),
+        ratio: cpu_ratio(subject, bare),
+        page_faults: spread(|sample| sample.page_faults),
         rate: spread(|sample| sample.rate),
         generator_share: spread(|sample| sample.generator_share),
         batch_entries: subject.batches.mean(),
         hot_ratio: ratio(&subject.hot, &subject.many, |sample| sample.rate),
     }
+}
+
+fn cpu_ratio(this: &Subject, that: &Subject) -> Spread {
+    ratio(&this.many, &that.many, |sample| sample.cpu_us)
+}
+
+/// Round by round: what slowed the machine down for a while slowed both down.
+fn ratio(these: &[Sample], those: &[Sample], of: fn(&Sample) -> f64) -> Spread {
+    Spread::of(these.iter().zip(those).map(|(this, that)| of(this) / of(that)).collect())
 }
 
 /// Latency from the time at which a request should have left, at half of what saturates the node.
