@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{CAPTURE, PURCHASE, Room, delivery, eventually, within};
-use crate::client::{Client, post, request};
+use crate::client::{Client, request};
 
 const SOON: Duration = Duration::from_millis(40);
 
@@ -184,37 +184,4 @@ async fn one_connection_too_many_is_told_so_and_the_others_do_not_notice() {
     drop(second);
     eventually("a place is free", || room.metric(r#"tollgate_connections{listener="webhook"}"#) == "1").await;
     assert_eq!(Client::connect(room.webhook).await.exchange(delivery(PURCHASE)).await.status, 200);
-}
-
-/// File descriptors that this test leaves to the rest of its process.
-const SPARE_FDS: u32 = 1_000;
-
-/// Ten thousand, or what the limit on file descriptors leaves: both ends of each are here.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_idle_connections_cost_little_and_leave_the_others_alone() {
-    let room = Room::open().await;
-    let fds: f64 = room.metric("process_max_fds").parse().unwrap();
-    let most = (1..=10_000).rev().find(|&count| f64::from(2 * count + SPARE_FDS) <= fds).unwrap();
-    let memory = || room.metric("process_resident_memory_bytes").parse::<f64>().unwrap();
-
-    let before = memory();
-    let mut clients = Vec::new();
-    for _ in 0..most {
-        clients.push(Client::connect(room.webhook).await);
-    }
-    eventually("all are open", || {
-        room.metric(r#"tollgate_connections{listener="webhook"}"#) == most.to_string()
-    })
-    .await;
-    let unused = (memory() - before) / f64::from(most);
-    assert_eq!(Client::connect(room.webhook).await.exchange(delivery(PURCHASE)).await.status, 200);
-
-    for client in &mut clients {
-        assert_eq!(client.exchange(post("/webhook", "", b"{}")).await.status, 400);
-    }
-    let used = (memory() - before) / f64::from(most);
-    assert_eq!(clients[0].exchange(delivery(PURCHASE)).await.status, 200);
-    println!("{most} connections: {unused:.0} bytes each when opened, {used:.0} after a request");
-    assert!(unused < 8_192.0, "{unused} bytes for a connection that was never used");
-    assert!(used < 24_576.0, "{used} bytes for an idle connection");
 }

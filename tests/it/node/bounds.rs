@@ -131,6 +131,45 @@ async fn connections_have_a_number() {
     assert_eq!(node.deliver(&purchase("ic_n", "iauth_n_3", 100)).await.status, 200);
 }
 
+/// File descriptors that the test leaves to the rest of its process.
+const SPARE_FDS: u32 = 1_000;
+
+/// Ten thousand, or what the limit on file descriptors leaves. The node is a process of its own: its memory is nobody
+/// else's.
+#[tokio::test]
+async fn ten_thousand_idle_connections_cost_little_and_leave_the_others_alone() {
+    let site = Site::new(&[("TOLLGATE_CONNECTIONS_MAX", "10002")]);
+    let node = site.start().await;
+    let fds = node.metric("process_max_fds").await;
+    let most = (1..=10_000).rev().find(|&count| f64::from(count + SPARE_FDS) <= fds).unwrap();
+    let memory = async || node.metric("process_resident_memory_bytes").await;
+
+    assert_eq!(node.deliver(&purchase("ic_i", "iauth_i_0", 100)).await.status, 200);
+    let before = memory().await;
+    let mut clients = Vec::new();
+    for _ in 0..most {
+        clients.push(node.connect().await);
+    }
+    node.until_metric("tollgate_connections{listener=\"webhook\"}", |open| open >= f64::from(most)).await;
+    let unused = (memory().await - before) / f64::from(most);
+    assert_eq!(node.deliver(&purchase("ic_i", "iauth_i_1", 100)).await.status, 200);
+
+    for some in clients.chunks_mut(100) {
+        for client in &mut *some {
+            client.send(post("/webhook", "", b"{}")).await;
+        }
+        for client in some {
+            assert_eq!(client.response().await.status, 400);
+        }
+    }
+    let used = (memory().await - before) / f64::from(most);
+    let last = clients.first_mut().unwrap().exchange(signed(&purchase("ic_i", "iauth_i_2", 100))).await;
+    assert!(Verdict::of(&last).approved);
+    println!("{most} connections: {unused:.0} bytes each when opened, {used:.0} after a request");
+    assert!(unused < 8_192.0, "{unused} bytes for a connection that was never used");
+    assert!(used < 32_768.0, "{used} bytes for an idle connection");
+}
+
 #[tokio::test]
 async fn requests_in_flight_have_a_number() {
     let (site, node) = bounded("TOLLGATE_IN_FLIGHT_MAX").await;
