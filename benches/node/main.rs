@@ -187,22 +187,26 @@ fn ratio(these: &[Sample], those: &[Sample], of: fn(&Sample) -> f64) -> Spread {
     Spread::of(these.iter().zip(those).map(|(this, that)| of(this) / of(that)).collect())
 }
 
-/// Latency from the time at which a request should have left, at half of what saturates the node.
+/// Latency from the time at which a request should have left, at half of what saturates the node. The bare server gets
+/// the node's rate: what it shows is the machine's own, with whatever else runs on it.
 fn open_loop(scale: &Scale, writer: &mut Writer, saturation: Option<(f64, f64)>) {
-    let journals = [("tollgate, memory", Journal::Memory), ("tollgate, sqlite", Journal::Sqlite)];
-    let processes = journals.map(|(_, journal)| Process::tollgate(TOLLGATE, journal));
+    let servers = [
+        ("bare hyper", Process::bare()),
+        ("tollgate, memory", Process::tollgate(TOLLGATE, Journal::Memory)),
+        ("tollgate, sqlite", Process::tollgate(TOLLGATE, Journal::Sqlite)),
+    ];
     let warm = writer.write(scale.cards.max(CONNECTIONS), Cards::Many(scale.cards));
-    let rates = processes.each_ref().map(|process| {
-        check("warm-up", &generator::run(process.webhook, &warm, CONNECTIONS, Pace::AsFastAsAnswered), &warm);
+    let rates = servers.each_ref().map(|(name, process)| {
+        check(name, &generator::run(process.webhook, &warm, CONNECTIONS, Pace::AsFastAsAnswered), &warm);
         let events = writer.write(scale.requests, Cards::Many(scale.cards));
         let load = generator::run(process.webhook, &events, CONNECTIONS, Pace::AsFastAsAnswered);
         events.len() as f64 / load.took.as_secs_f64()
     });
-    let rates = saturation.map_or(rates, |(memory, sqlite)| [memory, sqlite]);
-    let mut latencies = journals.map(|(name, _)| (name, Vec::new()));
+    let (memory, sqlite) = saturation.unwrap_or((rates[1], rates[2]));
+    let halves = [memory, memory, sqlite].map(|rate| rate / 2.0);
+    let mut latencies = servers.each_ref().map(|(name, _)| (*name, Vec::new()));
     for _ in 0..scale.rounds {
-        for ((process, rate), (name, rounds)) in processes.iter().zip(rates).zip(&mut latencies) {
-            let half = rate / 2.0;
+        for (((_, process), half), (name, rounds)) in servers.iter().zip(halves).zip(&mut latencies) {
             let requests = (half * scale.open_loop.as_secs_f64()) as usize;
             let events = writer.write(requests.max(CONNECTIONS), Cards::Many(scale.cards));
             let load = generator::run(process.webhook, &events, CONNECTIONS, Pace::PerSecond(half));
@@ -210,7 +214,7 @@ fn open_loop(scale: &Scale, writer: &mut Writer, saturation: Option<(f64, f64)>)
             rounds.push(Latencies::of(load));
         }
     }
-    report::open_loop(&latencies, rates.map(|rate| rate / 2.0));
+    report::open_loop(&latencies, halves);
 }
 
 /// What a card with ten purchases takes in memory, when nobody asks about it.
