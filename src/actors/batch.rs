@@ -41,9 +41,7 @@ impl Batch {
 
     /// Where the answer to the same question is, if it is in this batch.
     pub(super) fn place_of(&self, request: &AuthorizationRequest) -> Option<usize> {
-        self.events
-            .iter()
-            .position(|event| decided_in(event).is_some_and(|decided| is_same(decided, request)))
+        place_of(&self.events, request)
     }
 
     /// Lets another wait for the event at `place`.
@@ -53,6 +51,10 @@ impl Batch {
 
     /// Adds all of `later` behind this.
     pub(super) fn extend(&mut self, later: Self) {
+        if self.is_empty() {
+            *self = later;
+            return;
+        }
         let offset = self.events.len();
         self.events.extend(later.events);
         self.waiting.extend(
@@ -100,6 +102,11 @@ impl Reply {
             Self::StoodIn(place) => drop(place),
         }
     }
+}
+
+/// Where the answer to the same question is, if it is among these events.
+pub(super) fn place_of(events: &[Event], request: &AuthorizationRequest) -> Option<usize> {
+    events.iter().position(|event| decided_in(event).is_some_and(|decided| is_same(decided, request)))
 }
 
 /// The question and answer in an event.

@@ -13,9 +13,10 @@ use tokio::sync::oneshot;
 
 use super::{
     Arrival, Cause,
-    batch::{Batch, Reply},
+    batch::{Batch, Reply, Waiting, place_of},
     books::{Folded, NotFolded},
     directory::{Backlog, Shared},
+    in_flight::InFlight,
     lease::Lease,
     micros,
 };
@@ -42,8 +43,10 @@ pub(super) enum Message {
     Loaded(Result<Box<Folded>, NotFolded>),
     /// The journal was asked for an authorization that the books had let go.
     Found(Box<Work>, Result<Option<Box<Recalled>>, NotFolded>),
-    /// The append of this id has come to an end.
-    Committed(EntryId, journal::Outcome),
+    /// The append of this id has come to an end, and these wait for it.
+    Committed(EntryId, journal::Outcome, Vec<Waiting>),
+    /// The append of this id is durable, and its replies are out; to these questions nobody has heard ours.
+    Released(EntryId, Vec<Arc<AuthorizationRequest>>),
     /// The journal was read again, after the append of this id lost its place.
     Reconciled(EntryId, Result<Box<Reconciliation>, NotFolded>),
     /// Leave the books to the directory, and end, if there is nothing to do.
@@ -115,6 +118,7 @@ impl Actor for CardActor {
             policy: None,
             head: Head::default(),
             in_flight: None,
+            put_off: Vec::new(),
             next: Batch::default(),
             owed: Batch::default(),
             lookups: 0,
@@ -164,16 +168,6 @@ struct InForce {
     mirrored: Option<Arc<Controls>>,
 }
 
-/// An append that the committer has.
-struct InFlight {
-    id: EntryId,
-    batch: Batch,
-    has_snapshot: bool,
-    /// Authorizations in it.
-    snapshot_size: usize,
-    since: Instant,
-}
-
 /// Everything that one card's actor knows.
 pub(super) struct Desk {
     myself: ActorRef<Message>,
@@ -187,6 +181,8 @@ pub(super) struct Desk {
     /// The last entry known to be durable.
     head: Head,
     in_flight: Option<InFlight>,
+    /// What came while the replies of the append were on their way out.
+    put_off: Vec<Message>,
     next: Batch,
     /// Answers given without the books that the journal did not take; part of the tentative state.
     owed: Batch,
@@ -212,6 +208,10 @@ impl Desk {
             // Whatever was asked of the card is asked of the next actor: this one has been told to go more than once.
             return;
         }
+        let is_outcome = matches!(message, Message::Committed(..) | Message::Released(..));
+        if !is_outcome && self.is_being_released() {
+            return self.put_off.push(message);
+        }
         match (message, &mut self.phase) {
             (work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(..)), Phase::Loading(waiting)) => {
                 waiting.push(work);
@@ -226,7 +226,8 @@ impl Desk {
             (Message::BookOwed, _) => self.book_owed(),
             (Message::Loaded(result), _) => self.loaded(result),
             (Message::Found(work, result), _) => self.found(*work, result),
-            (Message::Committed(id, outcome), _) => self.committed(id, outcome),
+            (Message::Committed(id, outcome, waiting), _) => self.committed(id, outcome, waiting),
+            (Message::Released(id, unheard), _) => self.released(id, unheard),
             (Message::Reconciled(id, result), _) => self.reconciled(id, result),
             (Message::Rest, _) => self.rest(),
             (Message::Passivate(cause), _) => self.passivate(cause),
@@ -280,13 +281,15 @@ impl Desk {
             // It left without being durable the first time.
             return reply.tell(answer);
         }
-        let in_flight = self.in_flight.as_mut().map(|in_flight| &mut in_flight.batch);
-        for batch in in_flight.into_iter().chain([&mut self.next]) {
-            if let Some(place) = batch.place_of(&request) {
-                return batch.join(place, reply);
-            }
+        if let Some(in_flight) = &mut self.in_flight
+            && let Some(event) = place_of(&in_flight.sent.events, &request)
+        {
+            return in_flight.waiting.push(Waiting { event, reply });
         }
-        reply.tell(answer);
+        match self.next.place_of(&request) {
+            Some(place) => self.next.join(place, reply),
+            None => reply.tell(answer),
+        }
     }
 
     /// The policy for this request, with the sums of its windows in place.
@@ -372,9 +375,9 @@ impl Desk {
         self.lease.leave_queue();
         self.leaving = None;
         let request = &decided.request;
-        let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
+        let in_flight = self.in_flight.as_ref().map_or(&[][..], |in_flight| &in_flight.sent.events);
         let is_unreleased =
-            in_flight.into_iter().chain([&self.next]).any(|batch| batch.place_of(request).is_some());
+            [in_flight, &self.next.events].iter().any(|events| place_of(events, request).is_some());
         let is_free = match self.card.answer_to(request) {
             Some(answered) => answered.answer.source != Source::StandIn && is_unreleased,
             None => !self.card.may_have_forgotten(&request.authorization, Some(request.created)),

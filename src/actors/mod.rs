@@ -5,6 +5,7 @@ mod batch;
 mod books;
 mod card;
 mod directory;
+mod in_flight;
 mod lease;
 mod sweep;
 mod stand_in;

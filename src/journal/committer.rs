@@ -20,7 +20,7 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
 /// The longest such wait.
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
-/// What to do with an outcome. It runs on the committer's task: it should send a message, and return.
+/// What to do with an outcome. It runs on the committer's task: it has to be short, and to wait for nothing.
 pub type Done = Box<dyn FnOnce(Outcome) + Send>;
 
 /// Collects appends into batches, and tells each what became of it.

@@ -118,6 +118,13 @@ async fn a_card_with_very_many_open_holds_is_answered_and_remembered_without_a_s
     assert_eq!(house.ask("0000", 1).await, answers[0]);
 }
 
+/// Lets everything on this one thread run that can, until it waits for something else.
+async fn everybody_has_had_a_turn() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Lets the clock of the directory go on until the cards in memory have no actors.
 async fn until_all_rest(house: &House) {
     while house.directory.resting() < house.directory.resident() {
@@ -234,6 +241,7 @@ async fn questions_ride_together_and_are_answered_when_their_own_entry_is_durabl
         let directory = house.directory.clone();
         async move { directory.ask(question("one", "a", 1_000), arrival(SOON)).await }
     });
+    everybody_has_had_a_turn().await;
     assert!(!first.is_finished());
     gate.open();
     let first = first.await.unwrap();
@@ -267,6 +275,30 @@ async fn an_entry_that_turns_durable_after_the_stand_in_answered_is_void() {
     assert_eq!(view.decisions.len(), 1);
     assert_eq!(view.decisions[0].decided.decision.source, Source::StandIn);
     assert_eq!(view.record.hold(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_waits_for_any_more_is_void() {
+    let house = House::new(roomy(), &[("daily", 50_000)], Script::default());
+    let gate = house.journal.hold_next();
+    let gone = tokio::spawn({
+        let directory = house.directory.clone();
+        async move { directory.ask(question("one", "gone", 1_000), arrival(SOON)).await }
+    });
+    gate.arrived().await;
+    // Nothing else comes to the card: it is the committer that finds nobody there.
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    gate.open();
+    everybody_has_had_a_turn().await;
+    assert_eq!(house.used().await, 0, "an approval that was not heard holds nothing");
+    let again = house.ask("gone", 1_000).await;
+    assert_eq!(
+        (again.outcome, again.source),
+        (Outcome::Declined, Source::StandIn),
+        "one question, one answer"
+    );
+    assert_eq!(house.ask("next", 1_000).await.outcome, Outcome::Approved);
 }
 
 #[tokio::test]

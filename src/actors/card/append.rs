@@ -1,19 +1,17 @@
-//! The append: what a card has decided goes to the committer, one append at a time; when it is durable, the replies
-//! are let out.
+//! The append: what a card has decided goes to the committer, one append at a time. When it is durable, the head moves
+//! on; the replies are let out by the committer, or here if the card was spoken to meanwhile.
 
 use std::sync::Arc;
 
-use super::{Cause, Desk, InFlight, seconds};
+use super::{Cause, Desk};
 use crate::{
     actors::{
-        batch::{Batch, Reply, decided_in},
-        card::Message,
-        micros,
+        batch::Waiting,
+        in_flight::{Claim, Departure, InFlight, Sent, own_answer},
     },
-    clock,
     domain::{AuthorizationRequest, Decided, Event, Source},
     journal::{Append, EntryId, Head, Outcome, record},
-    metrics::{JournalFailure, Stage},
+    metrics::JournalFailure,
 };
 
 /// A snapshot is due after so many entries, and no sooner than after as many events as the last one had
@@ -61,19 +59,63 @@ impl Desk {
         if has_snapshot {
             batch.events.pop();
         }
+        let sent = Sent::new(batch.events);
+        if self.leaving.is_some() {
+            // A card that leaves has to know when it may.
+            sent.claim();
+        }
         self.in_flight = Some(InFlight {
             id,
-            batch,
+            sent: Arc::clone(&sent),
+            waiting: Vec::new(),
             has_snapshot,
             snapshot_size: self.card.authorizations.len(),
-            since: clock::instant(),
         });
-        let myself = self.myself.clone();
-        let done = move |outcome| {
-            // An actor that is gone has nobody left to tell.
-            drop(myself.cast(Message::Committed(id, outcome)));
+        let departure = Departure {
+            id,
+            sent,
+            waiting: batch.waiting,
+            actor: self.myself.clone(),
+            account: self.account.clone(),
+            shared: Arc::clone(&self.shared),
         };
-        self.shared.committer.submit(append, Box::new(done));
+        self.shared.committer.submit(append, Box::new(move |outcome| departure.end(outcome)));
+    }
+
+    /// Whatever comes while an append is in flight, the card has to hear of its end from now on, unless it has ended,
+    /// and its replies are out. True: they are about to be.
+    pub(super) fn is_being_released(&mut self) -> bool {
+        let Some(in_flight) = self.in_flight.take() else { return false };
+        let claim = in_flight.sent.claim();
+        match claim {
+            Claim::Gone => self.written(&in_flight),
+            Claim::Granted | Claim::Leaving => self.in_flight = Some(in_flight),
+        }
+        claim == Claim::Leaving
+    }
+
+    /// The replies are out. Our answers that nobody has heard are void before anything else is looked at: a question
+    /// that is repeated now has the stand-in's.
+    pub(super) fn released(&mut self, id: EntryId, unheard: Vec<Arc<AuthorizationRequest>>) {
+        let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.id == id) else { return };
+        self.written(&in_flight);
+        for request in unheard {
+            self.void(request);
+        }
+        for message in std::mem::take(&mut self.put_off) {
+            self.handle(message);
+        }
+    }
+
+    /// The head of the chain is this append now.
+    pub(super) fn written(&mut self, in_flight: &InFlight) {
+        self.head = Head { seq: self.head.seq.saturating_add(1), id: in_flight.id };
+        self.conflicts = 0;
+        if in_flight.has_snapshot {
+            self.entries_since_snapshot = 0;
+            self.events_since_snapshot = 0;
+            self.snapshot_size = in_flight.snapshot_size;
+        }
     }
 
     /// Whether the books are small enough to be written as a whole.
@@ -86,20 +128,15 @@ impl Desk {
         Event::Snapshot(Box::new(self.card.clone()))
     }
 
-    pub(super) fn committed(&mut self, id: EntryId, outcome: Outcome) {
-        let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.id == id) else { return };
+    pub(super) fn committed(&mut self, id: EntryId, outcome: Outcome, waiting: Vec<Waiting>) {
+        let Some(mut in_flight) = self.in_flight.take_if(|in_flight| in_flight.id == id) else { return };
+        // Whoever asked first comes first.
+        let later = std::mem::replace(&mut in_flight.waiting, waiting);
+        in_flight.waiting.extend(later);
         match outcome {
             Outcome::Durable { .. } => {
-                self.head = Head { seq: self.head.seq.saturating_add(1), id };
-                self.conflicts = 0;
-                if in_flight.has_snapshot {
-                    self.entries_since_snapshot = 0;
-                    self.events_since_snapshot = 0;
-                    self.snapshot_size = in_flight.snapshot_size;
-                }
-                let took = micros(clock::instant().duration_since(in_flight.since));
-                self.shared.metrics.decisions.stages.get(Stage::Commit).record(seconds(took));
-                self.release(in_flight.batch);
+                self.written(&in_flight);
+                self.release(in_flight);
                 if self.leaving.is_some() {
                     self.leave();
                 }
@@ -111,7 +148,7 @@ impl Desk {
             }
             Outcome::Rejected => {
                 self.shared.metrics.journal.errors.get(JournalFailure::Rejected).increment(1);
-                self.give_up(in_flight.batch);
+                self.give_up(in_flight.into());
                 let next = std::mem::take(&mut self.next);
                 self.give_up(next);
                 self.reload();
@@ -119,38 +156,17 @@ impl Desk {
         }
     }
 
-    /// Lets the replies out that waited for these events. A question whose every asker has been answered by the
+    /// Lets the replies out of an append that is durable. A question whose every asker has been answered by the
     /// stand-in meanwhile is booked as that: Stripe has the stand-in's answer, so the books void ours.
-    pub(super) fn release(&mut self, batch: Batch) {
-        let Batch { events, waiting } = batch;
-        let mut told: Vec<Option<bool>> = vec![None; events.len()];
-        for waiting in waiting {
-            let is_told = match (waiting.reply, events.get(waiting.event).and_then(decided_in)) {
-                (Reply::Answer(reply), Some(decided)) => {
-                    let current = self.card.answer_to(&decided.request).map(|answered| answered.answer);
-                    let own = || decided.decision.answer(decided.request.is_amount_controllable);
-                    reply.send(Ok(current.unwrap_or_else(own))).is_ok()
-                }
-                (Reply::Booked(reply), _) => reply.send(Ok(())).is_ok(),
-                (Reply::StoodIn(_), _) => true,
-                (reply @ Reply::Answer(_), None) => {
-                    reply.give_up(Cause::Journal);
-                    false
-                }
-            };
-            if let Some(place) = told.get_mut(waiting.event) {
-                *place = Some(place.unwrap_or(false) || is_told);
-            }
-        }
-        for (event, told) in events.into_iter().zip(told) {
-            match (event, told) {
-                (Event::Decided(decided), Some(false)) => self.void(decided.request),
-                (Event::Decided(decided), _) => {
-                    self.shared.told(&decided.decision);
-                    self.shared.unconfirmed.answered(&self.account, &decided);
-                }
-                (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_), _) => {}
-            }
+    pub(super) fn release(&mut self, in_flight: InFlight) {
+        let current = |decided: &Decided| {
+            let known = self.card.answer_to(&decided.request).map(|answered| answered.answer);
+            known.unwrap_or_else(|| own_answer(decided))
+        };
+        let InFlight { sent, waiting, .. } = in_flight;
+        let unheard = self.shared.release(&self.account, &sent.events, waiting, current);
+        for request in unheard {
+            self.void(request);
         }
     }
 

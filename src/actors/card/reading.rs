@@ -74,6 +74,7 @@ impl Desk {
                         Message::Loaded(_)
                         | Message::Found(..)
                         | Message::Committed(..)
+                        | Message::Released(..)
                         | Message::Reconciled(..)
                         | Message::Rest
                         | Message::BookOwed
@@ -229,10 +230,10 @@ impl Desk {
                 let mut unanswered = Batch::default();
                 if is_written {
                     self.conflicts = 0;
-                    self.release(in_flight.batch);
+                    self.release(in_flight);
                 } else {
                     self.conflicts = self.conflicts.saturating_add(1);
-                    unanswered.extend(in_flight.batch);
+                    unanswered.extend(in_flight.into());
                 }
                 unanswered.extend(later);
                 if self.conflicts > CONFLICT_ROUNDS_MAX {
@@ -244,7 +245,7 @@ impl Desk {
             }
             Err(cause) => {
                 tracing::error!(account = %self.account, %cause, "the books of a card cannot be read again");
-                self.give_up(in_flight.batch);
+                self.give_up(in_flight.into());
                 self.give_up(later);
                 self.reload();
             }
