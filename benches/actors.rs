@@ -23,13 +23,13 @@ use tollgate::{
     actors::{Arrival, Directory, Parts, Settings},
     clock,
     domain::{
-        Account, AuthorizationId, AuthorizationRequest, CardId, Category, Currency, EventId, Fact, Interval,
-        Limit, Measure, Merchant, Money, Observation, Outcome as Answered, Overrides, Policy, PolicyVersion,
-        Timestamp, TransactionId, TransactionKind, TransactionSeen, Window, Zone,
+        Account, AuthorizationId, AuthorizationRequest, CardId, Category, Currency, Event, EventId, Fact,
+        Interval, Limit, Measure, Merchant, Money, Observation, Outcome as Answered, Overrides, Policy,
+        PolicyVersion, Subject, Timestamp, TransactionId, TransactionKind, TransactionSeen, Window, Zone,
     },
     journal::{
         Append, Committer, CommitterSettings, Entry, Fatal, Journal, Memory, Outcome, Pending, Reach,
-        Unavailable,
+        Unavailable, record,
     },
     metrics::Metrics,
 };
@@ -54,6 +54,9 @@ fn question(card: usize, at: Timestamp) -> AuthorizationRequest {
         authorization: authorization(number),
         card: CardId::new(&card_id(card)),
         card_currency: Some(Currency::USD),
+        replacement_for: None,
+        cardholder: None,
+        is_paused: false,
         group: None,
         received_at: at,
         created: at,
@@ -91,7 +94,8 @@ fn capture(request: &AuthorizationRequest) -> Observation {
         received_at: request.received_at,
         livemode: false,
         connected_account: None,
-        card: request.card.clone().unwrap(),
+        subject: Subject::Card(request.card.clone().unwrap()),
+        replacement_for: None,
         fact: Fact::Transaction(Box::new(TransactionSeen {
             id: TransactionId::new(&format!("ipi_1PgbTKB7WZ01zgkW{number:08}")).unwrap(),
             is_update: false,
@@ -141,7 +145,7 @@ fn directory(journal: Arc<dyn Journal>, settings: Settings) -> Directory {
 }
 
 async fn ask(directory: &Directory, request: AuthorizationRequest) {
-    let answer = directory.ask(request, arrival()).await;
+    let answer = directory.ask(request, arrival()).await.answer;
     assert_eq!(answer.outcome, Answered::Approved, "{answer:?}");
 }
 
@@ -203,8 +207,9 @@ fn activation(criterion: &mut Criterion) {
     for history in histories {
         let idle_after = Duration::from_millis(1);
         let settings = Settings { card_idle_after: idle_after, ..Settings::default() };
+        let journal: Arc<dyn Journal> = Arc::new(Memory::new());
         let (directory, last) = runtime.block_on(async {
-            let directory = directory(Arc::new(Memory::new()), settings);
+            let directory = directory(Arc::clone(&journal), settings);
             let mut last = None;
             for place in 0..history {
                 let minutes = u64::try_from(history - place).unwrap();
@@ -218,6 +223,7 @@ fn activation(criterion: &mut Criterion) {
             tokio::spawn(directory.clone().sweep());
             (directory, last.unwrap())
         });
+        runtime.block_on(tell_size(&*journal, &directory, history));
         group.bench_function(BenchmarkId::new("authorizations before", history), |bencher| {
             bencher.to_async(&runtime).iter_custom(|iterations| {
                 let (directory, last) = (directory.clone(), last.clone());
@@ -238,6 +244,27 @@ fn activation(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// What waking the card reads, and what it has in memory then. The bytes are those of the snapshot, which is all that is
+/// kept.
+async fn tell_size(journal: &dyn Journal, directory: &Directory, history: usize) {
+    while directory.resident() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let entries =
+        journal.load(&Account::from(&CardId::new(&card_id(0)).unwrap()), Reach::Snapshot).await.unwrap();
+    let bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
+    let events = entries.iter().flat_map(|entry| record::decode(&entry.body).unwrap());
+    let kept = events.filter_map(|event| match event {
+        Event::Snapshot(card) => Some(card.authorizations.len()),
+        _ => None,
+    });
+    let kept = kept.last().unwrap_or(0);
+    println!(
+        "actors/activation: after {history} authorizations {} entries of {bytes} bytes are read; {kept} authorizations are kept",
+        entries.len()
+    );
 }
 
 /// Not a time, so that criterion has no part in it.

@@ -13,8 +13,8 @@ use tollgate::{
     domain::{
         AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardId,
         CardPolicy, Category, Currency, Decided, Event, EventId, Fact, HistoryEntry, Interval, Limit,
-        Measure, Merchant, Money, Observation, Overrides, Policy, PolicyVersion, Timestamp, TransactionId,
-        TransactionKind, TransactionSeen, Window, Zone, decide,
+        Measure, Merchant, Money, Observation, Overrides, Policy, PolicyVersion, Subject, Timestamp,
+        TransactionId, TransactionKind, TransactionSeen, Window, Zone, decide,
     },
     journal::record,
 };
@@ -52,6 +52,9 @@ fn question(number: u32) -> AuthorizationRequest {
         authorization: AuthorizationId::new(&format!("iauth_1NKkcLFk9ZxCMkXh{number:08}")).unwrap(),
         card: CardId::new("ic_1NKkcLFk9ZxCMkXhB1d5y8Ws"),
         card_currency: Some(Currency::USD),
+        replacement_for: None,
+        cardholder: None,
+        is_paused: false,
         group: None,
         received_at: at,
         created: at,
@@ -124,7 +127,8 @@ fn captured(id: AuthorizationId, at: Timestamp, number: u32) -> [Event; 2] {
             received_at: at,
             livemode: true,
             connected_account: None,
-            card: CardId::new("ic_1NKkcLFk9ZxCMkXhB1d5y8Ws").unwrap(),
+            subject: Subject::Card(CardId::new("ic_1NKkcLFk9ZxCMkXhB1d5y8Ws").unwrap()),
+            replacement_for: None,
             fact,
         }))
     })

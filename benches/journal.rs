@@ -1,5 +1,6 @@
-//! What an entry costs in the journal: group commits of several sizes, in memory and in a file, and the loading of a
-//! chain. Beside criterion's times a table is printed with the CPU time of the whole process, all threads, an entry.
+//! What an entry costs in the journal: group commits of several sizes, in memory, in a file and in PostgreSQL, and the
+//! loading of a chain. Beside criterion's times a table is printed with the CPU time of the whole process, all threads,
+//! an entry. PostgreSQL is a server of the bench's own, on this machine; its CPU time is told apart.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,12 +27,22 @@ use std::{
     time::Duration,
 };
 
+#[path = "../tests/it/log.rs"]
+#[allow(dead_code, reason = "the bench needs a part of it")]
+mod log;
+#[path = "../tests/it/postgres.rs"]
+#[allow(dead_code, reason = "the bench needs a part of it")]
+mod postgres;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tokio::{runtime::Runtime, sync::Notify};
 use tollgate::{
     clock,
     domain::{Account, AuthorizationId},
-    journal::{Append, Committer, CommitterSettings, EntryId, Head, Journal, Memory, Outcome, Reach, Sqlite},
+    journal::{
+        Append, Committer, CommitterSettings, EntryId, Head, Journal, Memory, Outcome, Postgres, Reach,
+        Sqlite,
+    },
 };
 
 const ACCOUNTS: usize = 10_000;
@@ -172,6 +183,7 @@ fn load(criterion: &mut Criterion) {
 fn through_committer(
     runtime: &Runtime,
     journal: Arc<dyn Journal>,
+    batches_in_flight_max: usize,
     waiting: usize,
     entries: usize,
 ) -> (usize, Vec<Duration>) {
@@ -183,7 +195,8 @@ fn through_committer(
         noted.lock().unwrap().push(took);
     });
     runtime.block_on(async {
-        let committer = Committer::new(journal, CommitterSettings::default(), observer);
+        let settings = CommitterSettings { batches_in_flight_max, ..CommitterSettings::default() };
+        let committer = Committer::new(journal, settings, observer);
         let (told, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let mut cards = Cards::new();
         let submit = |cards: &mut Cards| {
@@ -251,7 +264,7 @@ fn report(_: &mut Criterion) {
             let (runtime, journal) = (runtime(), open(directory.path()));
             let entries = 50_000 / scale;
             let (started, before) = (clock::instant(), cpu());
-            let (commits, times) = through_committer(&runtime, Arc::clone(&journal), waiting, entries);
+            let (commits, times) = through_committer(&runtime, Arc::clone(&journal), 1, waiting, entries);
             let (persec, us) = rates(entries, started.elapsed(), cpu().saturating_sub(before));
             let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
             let commit = format!("{:.2}/{:.2}/{:.1}", at(0.5), at(0.99), at(1.0));
@@ -263,6 +276,76 @@ fn report(_: &mut Criterion) {
             runtime.block_on(journal.close());
         }
     }
+    report_postgres(scale);
+}
+
+/// The same through a server, with so many batches on their way at once; then how long a load and a search take.
+fn report_postgres(scale: usize) {
+    let runtime = runtime();
+    let settings = "shared_buffers = 512MB\nmax_wal_size = 4GB\nautovacuum = on";
+    let Some(server) = runtime.block_on(postgres::Server::start_with(settings)) else { return };
+    let open = || -> Arc<dyn Journal> { Arc::new(runtime.block_on(Postgres::open(&server.url())).unwrap()) };
+    println!(
+        "{:<40} {:>10} {:>9} {:>10} {:>10} {:>22}",
+        "postgres: in flight, cards waiting",
+        "entries/s",
+        "CPU us",
+        "server us",
+        "batch",
+        "commit p50/p99/max ms"
+    );
+    let mut cards = 0;
+    for (in_flight, waiting) in [(1, 16), (1, 256), (2, 256), (4, 16), (4, 64), (4, 256), (4, 1024)] {
+        server.sql("TRUNCATE tollgate.entry, tollgate.mention");
+        let (journal, entries) = (open(), 40_000 / scale);
+        let (started, before, server_before) = (clock::instant(), cpu(), server.cpu_ticks());
+        let (commits, times) = through_committer(&runtime, Arc::clone(&journal), in_flight, waiting, entries);
+        let (wall, own) = (started.elapsed().as_secs_f64(), cpu().saturating_sub(before).as_secs_f64());
+        let of_server = (server.cpu_ticks() - server_before) as f64 / 100.0;
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+        println!(
+            "{:<40} {:>10.0} {:>9.1} {:>10.1} {:>10.1} {:>22}",
+            format!("{in_flight}, {waiting}"),
+            entries as f64 / wall,
+            own * 1e6 / entries as f64,
+            of_server * 1e6 / entries as f64,
+            entries as f64 / commits as f64,
+            format!("{:.1}/{:.1}/{:.1}", at(0.5), at(0.99), at(1.0)),
+        );
+        cards = ACCOUNTS.min(entries);
+        runtime.block_on(journal.close());
+    }
+    let journal = open();
+    let time = |what: &str, mut ask: Box<dyn FnMut(usize) + '_>| {
+        let rounds = 2_000 / scale;
+        let mut times: Vec<Duration> = (0..rounds)
+            .map(|round| {
+                let started = clock::instant();
+                ask(round);
+                started.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+        println!("postgres: {what}: p50 {:.2} ms, p99 {:.2} ms", at(0.5), at(0.99));
+    };
+    let accounts: Vec<Account> = Cards::new().heads.into_iter().map(|(account, _)| account).collect();
+    time(
+        "load",
+        Box::new(|_| {
+            let account = &accounts[fastrand::usize(..accounts.len())];
+            black_box(runtime.block_on(journal.load(account, Reach::Snapshot)).unwrap());
+        }),
+    );
+    time(
+        "find",
+        Box::new(|_| {
+            let id = format!("iauth_1NvPyY2eZvKYlo2C{:08x}", fastrand::usize(1..=cards));
+            let id = AuthorizationId::new(&id).unwrap();
+            assert_eq!(runtime.block_on(journal.find(&id)).unwrap().len(), 1);
+        }),
+    );
+    runtime.block_on(journal.close());
 }
 
 /// The floor: the same rows into a bare table of SQLite, committed by the thread that made them. No chain, no mark, no

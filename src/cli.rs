@@ -54,7 +54,7 @@ pub enum Command {
     /// Show every setting, with its value, source and meaning
     Config(ConfigOptions),
     /// List every metric
-    Metrics,
+    Metrics(MetricsOptions),
 }
 
 /// Options of `serve`.
@@ -146,6 +146,14 @@ pub struct ConfigOptions {
     /// Print the settings as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `metrics`.
+#[derive(Debug, Args)]
+pub struct MetricsOptions {
+    /// Print the page of documentation
+    #[arg(long)]
+    pub markdown: bool,
 }
 
 /// What a command came to.

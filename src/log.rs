@@ -1,11 +1,14 @@
 //! What the node writes to its log: which lines, in which shape, how often. Nothing personal, and no body, is ever given
-//! to it.
+//! to it. The log belongs to the process, and so does its filter, which can be changed while the process runs.
 
 use std::{
     fmt,
     io::{self, IsTerminal as _},
     str::FromStr,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -100,23 +103,67 @@ impl Format {
 /// Starts the log of this process, on standard error: standard output belongs to commands. Only the first call of a
 /// process counts.
 pub fn start(settings: &Settings) {
-    let _ = tracing::subscriber::set_global_default(subscriber(settings, io::stderr));
+    let (subscriber, change) = subscriber(settings, io::stderr);
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        let started = Started { filter: settings.filter.clone(), change };
+        *STARTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+    }
 }
+
+/// The filter in force; nothing where the process keeps no log.
+#[must_use]
+pub fn filter() -> Option<Filter> {
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|started| started.filter.clone())
+}
+
+/// Puts another filter in force, from the next line on. False where the process keeps no log.
+pub fn change(filter: &Filter) -> bool {
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(started) = &mut *started else { return false };
+    let is_changed = (started.change)(with_quiet(filter));
+    if is_changed {
+        started.filter = filter.clone();
+    }
+    is_changed
+}
+
+/// The log of this process.
+static STARTED: Mutex<Option<Started>> = Mutex::new(None);
+
+struct Started {
+    filter: Filter,
+    change: Change,
+}
+
+/// Puts another filter in force; says whether it did.
+type Change = Box<dyn Fn(EnvFilter) -> bool + Send>;
 
 /// The library of the actors has a span for each, entered with every message: a kilobyte a card and a tenth of a
 /// microsecond a message, for a number that says nothing. What the filter says of it itself counts.
 const QUIET: &str = "ractor=warn";
 
-fn subscriber<W>(settings: &Settings, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
+fn with_quiet(filter: &Filter) -> EnvFilter {
+    // Of two directives for one module the later one counts.
+    EnvFilter::new(format!("{QUIET},{}", filter.0))
+}
+
+fn subscriber<W>(settings: &Settings, writer: W) -> (Box<dyn tracing::Subscriber + Send + Sync>, Change)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // Of two directives for one module the later one counts.
-    let filter = EnvFilter::new(format!("{QUIET},{}", settings.filter.0));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let lines = tracing_subscriber::fmt().with_env_filter(with_quiet(&settings.filter)).with_writer(writer);
     match settings.format {
-        Format::Pretty => Box::new(lines.with_ansi(io::stderr().is_terminal()).with_target(false).finish()),
-        Format::Json => Box::new(lines.json().flatten_event(true).with_current_span(false).finish()),
+        Format::Pretty => {
+            let lines =
+                lines.with_ansi(io::stderr().is_terminal()).with_target(false).with_filter_reloading();
+            let handle = lines.reload_handle();
+            (Box::new(lines.finish()), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
+        Format::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false).with_filter_reloading();
+            let handle = lines.reload_handle();
+            (Box::new(lines.finish()), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
     }
 }
 
@@ -174,7 +221,8 @@ mod tests {
         let paper = Paper::default();
         let settings = Settings { filter: filter.parse().unwrap(), format };
         let writer = paper.clone();
-        tracing::subscriber::with_default(subscriber(&settings, move || writer.clone()), || {
+        let (subscriber, _) = subscriber(&settings, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
             tracing::info!(reason = "card_paused", "answered");
             tracing::debug!("too much detail");
         });
@@ -201,6 +249,24 @@ mod tests {
         check("info", 1);
         check("warn", 0);
         check("warn,tollgate::log=debug", 2);
+    }
+
+    #[test]
+    fn a_filter_can_be_changed_while_lines_are_written() {
+        for format in Format::ALL {
+            let paper = Paper::default();
+            let settings = Settings { filter: "warn".parse().unwrap(), format };
+            let writer = paper.clone();
+            let (subscriber, change) = subscriber(&settings, move || writer.clone());
+            tracing::subscriber::with_default(subscriber, || {
+                for filter in ["info", "warn", "info"] {
+                    tracing::info!("a state changed");
+                    assert!(change(with_quiet(&filter.parse().unwrap())));
+                }
+            });
+            let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(text.matches("a state changed").count(), 1, "{text}");
+        }
     }
 
     #[test]

@@ -30,8 +30,9 @@ fn main() -> ExitCode {
             let is_terminal = io::stderr().is_terminal();
             reconcile::run(&options, load, is_terminal, out, err)
         }
-        Command::Metrics => {
-            write!(out, "{}", metrics::catalogue(&http::vocabulary())).map(|()| Verdict::Done)
+        Command::Metrics(options) => {
+            let show = if options.markdown { metrics::markdown } else { metrics::overview };
+            write!(out, "{}", show(&http::vocabulary())).map(|()| Verdict::Done)
         }
     };
     match verdict {

@@ -12,22 +12,27 @@ use tokio::{
 use crate::{
     actors::{Directory, Parts},
     clock,
-    cluster::Cluster,
+    cluster::{Cluster, Membership},
     config::{LoadError, PolicySource, PolicyWatch, Reload, Settings, poke_on_hangup},
     domain::Policy,
-    http::{self, Admin, Drain, Guard, Readiness, Unguarded, Webhook},
-    journal::{self, Committer, CommitterSettings, Fatal, Journal, Observer, OpenError},
+    http::{self, Admin, Drain, Guard, Readiness, Slow, Unguarded, Webhook},
+    journal::{self, Committer, CommitterSettings, Fatal, Journal, Location, Observer, OpenError},
     metrics::{self, Bound, Listener, Metrics},
 };
+
+pub use crate::cluster::NotJoined;
 
 /// A running node. Dropped, it stops without order; see [`Node::stop`].
 pub struct Node {
     webhook: SocketAddr,
     admin: SocketAddr,
+    peers: Option<SocketAddr>,
     readiness: Readiness,
     drain: Drain,
     drain_delay: Duration,
-    listeners: [JoinHandle<()>; 2],
+    listeners: Vec<JoinHandle<()>>,
+    /// None for a cluster of one.
+    membership: Option<Membership>,
     directory: Directory,
     journal: Arc<dyn Journal>,
     background: Vec<JoinHandle<()>>,
@@ -42,6 +47,9 @@ pub enum NotStarted {
     /// The policy file cannot be used.
     #[error(transparent)]
     Policy(#[from] LoadError),
+    /// The cluster does not take this node.
+    #[error(transparent)]
+    Cluster(#[from] NotJoined),
     /// Others could read the books.
     #[error(transparent)]
     Unguarded(#[from] Unguarded),
@@ -82,14 +90,22 @@ impl Node {
         let webhook_listener = listen("TOLLGATE_LISTEN", settings.http.listen).await?;
         let admin_listener = listen("TOLLGATE_ADMIN_LISTEN", settings.http.admin_listen).await?;
         let (webhook, admin) = (webhook_listener.local_addr()?, admin_listener.local_addr()?);
+        let peer_listener = match &settings.cluster.peers {
+            Some(peers) => Some(listen("TOLLGATE_PEER_LISTEN", peers.listen).await?),
+            None => None,
+        };
+
+        let peers = peer_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
         let mut background = Vec::new();
         tell_capacities(&settings, &metrics);
         let readiness = Readiness::starting(Arc::clone(&metrics));
-        let journal = open_journal(settings.journal.clone()).await?;
+        let journal = journal::open(&settings.journal).await?;
         let policy = policy(settings.policy_source.clone(), &metrics, &mut background).await?;
-        let committer_settings =
-            CommitterSettings { batch_max: settings.journal.batch_max, ..CommitterSettings::default() };
+        let committer_settings = CommitterSettings {
+            batch_max: settings.journal.batch_max,
+            batches_in_flight_max: settings.journal.location.batches_in_flight_max(),
+        };
         let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(&metrics)));
         let parts = Parts {
             committer: Committer::new(Arc::clone(&journal), committer_settings, told),
@@ -100,25 +116,50 @@ impl Node {
         let directory = Directory::new(settings.actors.clone(), parts);
         background.push(tokio::spawn(directory.clone().sweep()));
         background.push(tokio::spawn(directory.clone().look_back()));
+        background.push(tokio::spawn(tell_delays(Arc::clone(&metrics))));
 
         if settings.http.livemode.is_none() {
             settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;
         }
-        let cluster = Cluster::of_one(directory.clone(), &settings.node_id);
+        let (cluster, membership) =
+            join(&settings, directory.clone(), peer_listener.as_ref(), Arc::clone(&metrics)).await?;
         let (drain, stop) = Drain::new();
         let verifier = settings.stripe.verifier();
-        let service =
-            Webhook::new(cluster.clone(), verifier, Arc::clone(&metrics), &settings.http, &settings.stripe);
+        let slow = Arc::new(Slow::default());
+        let service = Webhook::new(
+            cluster.clone(),
+            verifier,
+            Arc::clone(&metrics),
+            Arc::clone(&slow),
+            &settings.http,
+            &settings.stripe,
+        );
         let (bounds, admin_bounds) = (settings.http.bounds, settings.http.admin_bounds());
-        let operators = Admin::new(cluster, guard, readiness.clone(), Arc::clone(&metrics));
+        let operators = Admin::new(cluster, guard, readiness.clone(), Arc::clone(&metrics), slow);
+        let mut listeners = Vec::new();
+        if let Some(peer_listener) = peer_listener {
+            let (peers, told) = (service.for_peers(), Arc::clone(&metrics));
+            listeners.push(tokio::spawn(http::run_h2c(peer_listener, peers, bounds, told, stop.clone())));
+        }
         let told = Arc::clone(&metrics);
-        let listeners = [
+        listeners.extend([
             tokio::spawn(http::run(webhook_listener, Listener::Webhook, service, bounds, told, stop.clone())),
             tokio::spawn(http::run(admin_listener, Listener::Admin, operators, admin_bounds, metrics, stop)),
-        ];
+        ]);
         readiness.ready();
-        let drain_delay = settings.drain_delay;
-        Ok(Self { webhook, admin, readiness, drain, drain_delay, listeners, directory, journal, background })
+        Ok(Self {
+            webhook,
+            admin,
+            peers,
+            readiness,
+            drain,
+            drain_delay: settings.drain_delay,
+            listeners,
+            membership,
+            directory,
+            journal,
+            background,
+        })
     }
 
     /// Where the webhook is served.
@@ -131,6 +172,12 @@ impl Node {
     #[must_use]
     pub const fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where other nodes are served, if there may be any.
+    #[must_use]
+    pub const fn peers(&self) -> Option<SocketAddr> {
+        self.peers
     }
 
     /// Serves until `stop` is done, then ends in order: readiness goes off, traffic goes elsewhere, what is in flight
@@ -160,6 +207,9 @@ impl Node {
             "draining: not ready any more, still answering"
         );
         tokio::time::sleep(self.drain_delay).await;
+        if let Some(membership) = self.membership {
+            membership.leave().await;
+        }
         self.drain.stop();
         for listener in self.listeners {
             // A listener's task that has failed has nothing in flight any more.
@@ -174,14 +224,28 @@ impl Node {
     }
 }
 
-async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, NotStarted> {
-    TcpListener::bind(address).await.map_err(|cause| NotStarted::Listen { name, address, cause })
+/// Joins the nodes that share the journal, if this is to be one of several.
+async fn join(
+    settings: &Settings,
+    directory: Directory,
+    listener: Option<&TcpListener>,
+    metrics: Arc<Metrics>,
+) -> Result<(Cluster, Option<Membership>), NotStarted> {
+    let (Some(peers), Some(listener), Location::Postgres(database)) =
+        (&settings.cluster.peers, listener, &settings.journal.location)
+    else {
+        return Ok((Cluster::of_one(directory, &settings.cluster, metrics), None));
+    };
+    let address = match &peers.address {
+        Some(address) => address.clone(),
+        None => listener.local_addr()?.to_string(),
+    };
+    let joined = Cluster::join(directory, &settings.cluster, address, database, metrics).await?;
+    Ok((joined.0, Some(joined.1)))
 }
 
-/// Opening reads and checks files: not on a thread that others need.
-async fn open_journal(settings: journal::Settings) -> Result<Arc<dyn Journal>, NotStarted> {
-    let opened = tokio::task::spawn_blocking(move || journal::open(&settings)).await;
-    Ok(opened.map_err(io::Error::other)??)
+async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, NotStarted> {
+    TcpListener::bind(address).await.map_err(|cause| NotStarted::Listen { name, address, cause })
 }
 
 /// The policy in force, and the task that looks for a new one.
@@ -216,6 +280,7 @@ async fn policy(
 /// Tells the bounds in force, so that use can be seen against them.
 fn tell_capacities(settings: &Settings, metrics: &Metrics) {
     let (http, actors) = (&settings.http, &settings.actors);
+    metrics.node.answer_within.set(http.answer_within.as_secs_f64());
     for (bound, capacity) in [
         (Bound::BodyBytes, http.body_bytes_max),
         (Bound::HeaderBytes, http.bounds.header_bytes_max),
@@ -227,6 +292,16 @@ fn tell_capacities(settings: &Settings, metrics: &Metrics) {
         (Bound::JournalBatch, settings.journal.batch_max),
     ] {
         metrics.node.capacity.get(bound).set(f64::from(u32::try_from(capacity).unwrap_or(u32::MAX)));
+    }
+}
+
+/// Looks how late timers fire: as late as any task that is ready and waits for a worker.
+async fn tell_delays(metrics: Arc<Metrics>) {
+    const EVERY: Duration = Duration::from_millis(100);
+    loop {
+        let asleep = clock::instant();
+        clock::sleep(EVERY).await;
+        metrics.node.wake_delay.record(clock::instant().duration_since(asleep).saturating_sub(EVERY));
     }
 }
 

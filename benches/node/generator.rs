@@ -34,12 +34,12 @@ pub(crate) struct Load {
     pub(crate) late_max: Duration,
 }
 
-/// Sends all of `events`, and returns when they are answered.
-pub(crate) fn run(server: SocketAddr, events: &Events, connections: usize, pace: Pace) -> Load {
+/// Sends all of `events` over connections that the servers have in turn, and returns when they are answered.
+pub(crate) fn run(servers: &[SocketAddr], events: &Events, connections: usize, pace: Pace) -> Load {
     let mut poll = Poll::new().unwrap();
     let mut connections: Vec<Connection> = (0..connections)
         .map(|place| {
-            let stream = std::net::TcpStream::connect(server).unwrap();
+            let stream = std::net::TcpStream::connect(servers[place % servers.len()]).unwrap();
             stream.set_nodelay(true).unwrap();
             stream.set_nonblocking(true).unwrap();
             let mut stream = TcpStream::from_std(stream);

@@ -21,6 +21,7 @@ mod plan;
 mod events;
 mod generator;
 mod server;
+mod cluster;
 mod bare;
 mod report;
 
@@ -59,6 +60,8 @@ pub(crate) struct Scale {
     /// How long a node's memory must not have fallen.
     memory_settles: Duration,
     parts: Vec<String>,
+    /// An empty PostgreSQL database, for clusters of one, three and five nodes.
+    postgres: Option<String>,
     /// Another build of the node, measured in the same rounds.
     other: Option<String>,
 }
@@ -82,6 +85,9 @@ fn measure(scale: &Scale) {
     }
     if scale.has("memory") {
         memory(scale, &mut writer);
+    }
+    if let Some(database) = &scale.postgres {
+        cluster::measure(scale, &mut writer, database);
     }
 }
 
@@ -109,7 +115,7 @@ impl Subject {
 
     fn load(&self, events: &Events) -> Sample {
         let (before, faults_before) = (self.process.cpu(), self.process.page_faults());
-        let load = generator::run(self.process.webhook, events, CONNECTIONS, Pace::AsFastAsAnswered);
+        let load = generator::run(&[self.process.webhook], events, CONNECTIONS, Pace::AsFastAsAnswered);
         let cpu = self.process.cpu().saturating_sub(before);
         let page_faults = self.process.page_faults() - faults_before;
         check(self.name, &load, events);
@@ -197,9 +203,10 @@ fn open_loop(scale: &Scale, writer: &mut Writer, saturation: Option<(f64, f64)>)
     ];
     let warm = writer.write(scale.cards.max(CONNECTIONS), Cards::Many(scale.cards));
     let rates = servers.each_ref().map(|(name, process)| {
-        check(name, &generator::run(process.webhook, &warm, CONNECTIONS, Pace::AsFastAsAnswered), &warm);
+        let loaded = generator::run(&[process.webhook], &warm, CONNECTIONS, Pace::AsFastAsAnswered);
+        check(name, &loaded, &warm);
         let events = writer.write(scale.requests, Cards::Many(scale.cards));
-        let load = generator::run(process.webhook, &events, CONNECTIONS, Pace::AsFastAsAnswered);
+        let load = generator::run(&[process.webhook], &events, CONNECTIONS, Pace::AsFastAsAnswered);
         events.len() as f64 / load.took.as_secs_f64()
     });
     let (memory, sqlite) = saturation.unwrap_or((rates[1], rates[2]));
@@ -209,7 +216,7 @@ fn open_loop(scale: &Scale, writer: &mut Writer, saturation: Option<(f64, f64)>)
         for (((_, process), half), (name, rounds)) in servers.iter().zip(halves).zip(&mut latencies) {
             let requests = (half * scale.open_loop.as_secs_f64()) as usize;
             let events = writer.write(requests.max(CONNECTIONS), Cards::Many(scale.cards));
-            let load = generator::run(process.webhook, &events, CONNECTIONS, Pace::PerSecond(half));
+            let load = generator::run(&[process.webhook], &events, CONNECTIONS, Pace::PerSecond(half));
             check(name, &load, &events);
             rounds.push(Latencies::of(load));
         }
@@ -224,12 +231,16 @@ fn memory(scale: &Scale, writer: &mut Writer) {
     // What the node itself grows to under this load, on few cards.
     for _ in 0..PURCHASES {
         let warm = writer.write(scale.memory_cards, Cards::Many(CONNECTIONS));
-        check("warm-up", &generator::run(process.webhook, &warm, CONNECTIONS, Pace::AsFastAsAnswered), &warm);
+        check(
+            "warm-up",
+            &generator::run(&[process.webhook], &warm, CONNECTIONS, Pace::AsFastAsAnswered),
+            &warm,
+        );
     }
     let before = process.settled_memory(scale.memory_settles);
     for _ in 0..PURCHASES {
         let events = writer.write(scale.memory_cards, Cards::EachOnce(scale.memory_cards));
-        let load = generator::run(process.webhook, &events, CONNECTIONS, Pace::AsFastAsAnswered);
+        let load = generator::run(&[process.webhook], &events, CONNECTIONS, Pace::AsFastAsAnswered);
         check("cards", &load, &events);
     }
     let after = process.settled_memory(scale.memory_settles);

@@ -13,7 +13,8 @@ pub(crate) enum Plan {
 }
 
 const USAGE: &str = "cargo bench --bench node -- [--rounds N] [--requests N] [--cards N] [--seconds N] \
-                     [--memory-cards N] [--other PATH] [cpu] [hot] [latency] [memory]";
+                     [--memory-cards N] [--other PATH] [--postgres URL] [cpu] [hot] [latency] [memory] \
+                     [cluster]";
 
 impl Plan {
     pub(crate) fn from_arguments(arguments: impl Iterator<Item = String>) -> Self {
@@ -32,6 +33,10 @@ impl Plan {
                 scale.other = Some(rest.next().expect(USAGE).to_owned());
                 continue;
             }
+            if argument == "--postgres" {
+                scale.postgres = Some(rest.next().expect(USAGE).to_owned());
+                continue;
+            }
             let mut number = || rest.next().and_then(|text| text.parse().ok()).expect(USAGE);
             match argument.as_str() {
                 "--rounds" => scale.rounds = number(),
@@ -39,7 +44,9 @@ impl Plan {
                 "--cards" => scale.cards = number(),
                 "--seconds" => scale.open_loop = Duration::from_secs(number() as u64),
                 "--memory-cards" => scale.memory_cards = number(),
-                part @ ("cpu" | "hot" | "latency" | "memory") => scale.parts.push(part.to_owned()),
+                part @ ("cpu" | "hot" | "latency" | "memory" | "cluster") => {
+                    scale.parts.push(part.to_owned())
+                }
                 // Cargo and test runners have arguments of their own.
                 _ => {}
             }
@@ -57,6 +64,7 @@ fn full() -> Scale {
         memory_cards: 20_000,
         memory_settles: Duration::from_secs(20),
         parts: Vec::new(),
+        postgres: None,
         other: None,
     }
 }
@@ -71,6 +79,7 @@ fn tiny() -> Scale {
         memory_cards: 64,
         memory_settles: Duration::ZERO,
         parts: Vec::new(),
+        postgres: None,
         other: None,
     }
 }

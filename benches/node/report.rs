@@ -158,3 +158,37 @@ pub(crate) fn memory(before: u64, after: u64, cards: usize, purchases: usize) {
     println!("\nmemory: {cards} idle cards with {purchases} purchases each: {each:.0} bytes a card");
     println!("(resident: {} KiB before, {} KiB with them)", before / 1024, after / 1024);
 }
+
+/// A cluster of one size.
+pub(crate) struct ClusterRow {
+    pub(crate) nodes: usize,
+    pub(crate) cpu_us: Spread,
+    pub(crate) rates: Spread,
+    pub(crate) rows_a_statement: Option<f64>,
+    /// The part of the requests that was forwarded.
+    pub(crate) forwarded: f64,
+    pub(crate) latencies: Vec<Latencies>,
+}
+
+pub(crate) fn cluster(rows: &[ClusterRow], rate: f64) {
+    println!(
+        "\nclusters: all nodes share the server's core; latency at {rate:.0} requests/s, half of what one node takes"
+    );
+    println!(
+        "{:<6} {:>10} {:>24} {:>24} {:>16} {:>24} {:>24}",
+        "nodes", "forwarded", "CPU us/request, all", "requests/s", "rows/statement", "p50 ms", "p99 ms"
+    );
+    for row in rows {
+        let part = |part| Spread::of(row.latencies.iter().map(|round| round.ms(part)).collect());
+        println!(
+            "{:<6} {:>8.0} % {:>24.1} {:>24} {:>16.1} {:>24.2} {:>24.2}",
+            row.nodes,
+            row.forwarded * 100.0,
+            row.cpu_us,
+            row.rates,
+            row.rows_a_statement.unwrap_or(f64::NAN),
+            part(0.5),
+            part(0.99)
+        );
+    }
+}

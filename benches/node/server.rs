@@ -23,9 +23,11 @@ pub(crate) const POLICY: [(&str, &str); 2] =
 
 /// Where a node keeps its books.
 #[derive(Clone, Copy)]
-pub(crate) enum Journal {
+pub(crate) enum Journal<'a> {
     Memory,
     Sqlite,
+    /// The database at this URL, as this one of the nodes that share it.
+    Postgres(&'a str, usize),
 }
 
 /// A running server. Dropped, it is killed.
@@ -46,17 +48,23 @@ impl Process {
     }
 
     /// A node.
-    pub(crate) fn tollgate(program: &str, journal: Journal) -> Self {
+    pub(crate) fn tollgate(program: &str, journal: Journal<'_>) -> Self {
         let mut command = pinned(program);
         let directory = match journal {
-            Journal::Memory => None,
+            Journal::Memory | Journal::Postgres(..) => None,
             // On the disk that the build is on: the system's temporary directory may be memory.
             Journal::Sqlite => Some(TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()),
         };
-        let location = directory.as_ref().map_or_else(
-            || "memory:".to_owned(),
-            |directory| format!("sqlite:{}/tollgate.db", directory.path().display()),
-        );
+        let location = match (journal, &directory) {
+            (Journal::Postgres(url, node), _) => {
+                command
+                    .env("TOLLGATE_NODE_ID", format!("node-{node}"))
+                    .env("TOLLGATE_PEER_LISTEN", "127.0.0.1:0");
+                url.to_owned()
+            }
+            (_, Some(directory)) => format!("sqlite:{}/tollgate.db", directory.path().display()),
+            (_, None) => "memory:".to_owned(),
+        };
         command
             .arg("serve")
             .envs(POLICY)
@@ -106,19 +114,27 @@ impl Process {
 
     /// Appends and batches so far; none of a server without a journal.
     pub(crate) fn batches(&self) -> Batches {
-        let Some(admin) = self.admin else { return Batches::default() };
+        Batches {
+            entries: self.metric("tollgate_journal_batch_entries_sum"),
+            batches: self.metric("tollgate_journal_batch_entries_count"),
+        }
+    }
+
+    /// The value of one series; zero of a server that has none.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = self.get("/metrics");
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
+    /// What the admin port says; nothing of a server that has none.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let Some(admin) = self.admin else { return String::new() };
         let mut stream = TcpStream::connect(admin).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
-        let value = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-            line.trim().parse().unwrap_or(0.0)
-        };
-        Batches {
-            entries: value("tollgate_journal_batch_entries_sum "),
-            batches: value("tollgate_journal_batch_entries_count "),
-        }
+        text
     }
 
     /// Resident bytes, when they have stopped falling: the journal indexes, cards that nobody asks about let go of their

@@ -1,4 +1,29 @@
 //! Stripe's part, played for Tollgate: what load tests and integration tests run against. It knows Stripe's wire from
 //! the outside, as Stripe does, and nothing of the engine.
+//!
+//! The rooms in reading order. [`run`] is a whole load test: it starts [`nodes`] or finds them, lets the [`generator`]
+//! play a [`scenario`] while it [`watch`]es them, and puts what came of it into a [`record`], with the machine's
+//! [`setup`] and a verdict; [`screen`] shows it to people. What is played are [`story`]s of [`authorization`]s with cards of a
+//! [`population`], told in [`events`] with a [`signature`]. The [`audit`] judges the answers, and reads the books over
+//! the [`admin`] API. [`clock`] is the one place that reads the time. [`stripe_api`] is for tests that need Stripe's API
+//! without its webhooks, [`liar`] for tests of the audit.
 
+pub mod run;
+pub mod scenario;
+pub mod record;
+mod verdict;
+pub mod screen;
+pub mod setup;
+pub mod nodes;
+pub mod watch;
+pub mod generator;
+pub mod population;
+pub mod authorization;
+pub mod story;
+pub mod events;
+pub mod signature;
+pub mod audit;
+pub mod admin;
 pub mod stripe_api;
+pub mod liar;
+pub mod clock;

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{Cause, directory::Backlog};
+use super::{Cause, NotBooked, TimedAnswer, directory::Backlog};
 use crate::domain::{Answer, AuthorizationRequest, Decided, Event};
 
 /// Events that go down together, in order.
@@ -21,8 +21,10 @@ pub(super) struct Waiting {
 
 /// How they are told.
 pub(super) enum Reply {
-    Answer(oneshot::Sender<Result<Answer, Cause>>),
-    Booked(oneshot::Sender<Result<(), Cause>>),
+    Answer(oneshot::Sender<Result<TimedAnswer, Cause>>),
+    /// Another node, for the sake of an asker of its own. What it answers without us it books itself.
+    Peer(oneshot::Sender<Result<TimedAnswer, Cause>>),
+    Booked(oneshot::Sender<Result<(), NotBooked>>),
     /// Stripe has its answer; the place among those that are not in the books yet is free when this goes.
     StoodIn(Backlog),
 }
@@ -47,6 +49,18 @@ impl Batch {
     /// Lets another wait for the event at `place`.
     pub(super) fn join(&mut self, place: usize, reply: Reply) {
         self.waiting.push(Waiting { event: place, reply });
+    }
+
+    /// The events in order, each with those who wait for it.
+    pub(super) fn into_events(self) -> impl Iterator<Item = (Event, Vec<Reply>)> {
+        let mut replies: Vec<Vec<Reply>> = Vec::with_capacity(self.events.len());
+        replies.resize_with(self.events.len(), Vec::new);
+        for waiting in self.waiting {
+            if let Some(place) = replies.get_mut(waiting.event) {
+                place.push(waiting.reply);
+            }
+        }
+        self.events.into_iter().zip(replies)
     }
 
     /// Adds all of `later` behind this.
@@ -85,10 +99,19 @@ impl Batch {
 }
 
 impl Reply {
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Answer(reply) | Self::Peer(reply) => reply.is_closed(),
+            Self::Booked(reply) => reply.is_closed(),
+            Self::StoodIn(_) => false,
+        }
+    }
+
     /// Gives an answer that is durable already.
     pub(super) fn tell(self, answer: Answer) {
         match self {
-            Self::Answer(reply) => drop(reply.send(Ok(answer))),
+            Self::Answer(reply) | Self::Peer(reply) => drop(reply.send(Ok(answer.into()))),
             Self::Booked(reply) => drop(reply.send(Ok(()))),
             Self::StoodIn(place) => drop(place),
         }
@@ -97,8 +120,8 @@ impl Reply {
     pub(super) fn give_up(self, cause: Cause) {
         // Whoever has stopped waiting has answered for itself.
         match self {
-            Self::Answer(reply) => drop(reply.send(Err(cause))),
-            Self::Booked(reply) => drop(reply.send(Err(cause))),
+            Self::Answer(reply) | Self::Peer(reply) => drop(reply.send(Err(cause))),
+            Self::Booked(reply) => drop(reply.send(Err(cause.into()))),
             Self::StoodIn(place) => drop(place),
         }
     }
@@ -113,7 +136,11 @@ pub(super) fn place_of(events: &[Event], request: &AuthorizationRequest) -> Opti
 pub(super) fn decided_in(event: &Event) -> Option<&Decided> {
     match event {
         Event::Decided(decided) | Event::StoodIn(decided) => Some(decided),
-        Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_) => None,
+        Event::Observed(_)
+        | Event::Recalled(_)
+        | Event::Joined(_)
+        | Event::Carried(_)
+        | Event::Snapshot(_) => None,
     }
 }
 

@@ -2,8 +2,11 @@
 //! leave when their own entry is durable. It never waits for I/O: what it has asked for comes back as a message.
 
 mod append;
+mod joining;
+mod leaving;
 mod owed;
 mod reading;
+mod standing;
 
 use std::sync::Arc;
 
@@ -12,7 +15,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::{
-    Arrival, Cause,
+    Arrival, Cause, NotBooked,
     batch::{Batch, Reply, Waiting, place_of},
     books::{Folded, NotFolded},
     directory::{Backlog, Shared},
@@ -23,9 +26,9 @@ use super::{
 use crate::{
     clock::{self, Instant},
     domain::{
-        Account, Answer, Authorization, AuthorizationId, AuthorizationRequest, Card, CardPolicy, Controls,
-        Decided, Event, Fact, NeedsHistory, Observation, Outcome, Policy, Reason, Recalled, Source, Stages,
-        StripeOutcome, decide, limits_in_force,
+        Account, Answer, Authorization, AuthorizationId, AuthorizationRequest, Card, CardId, CardPolicy,
+        Carried, Controls, Decided, Event, Fact, NeedsHistory, Observation, Outcome, Policy, Reason,
+        Recalled, Source, Stages, StripeOutcome, decide, limits_in_force,
     },
     journal::{self, EntryId, Head},
     metrics::{Agrees, Passivation, Stage},
@@ -39,6 +42,10 @@ pub(super) enum Message {
     Book(Box<Book>),
     /// An answer was given without the books.
     StoodIn(Box<StoodIn>),
+    /// Book what was booked on a card that has joined these books.
+    Carry(Box<Carry>),
+    /// The books that this card has joined have taken over what was booked here, or not yet.
+    CarriedOver(Result<(), NotFolded>),
     /// The journal was read.
     Loaded(Result<Box<Folded>, NotFolded>),
     /// The journal was asked for an authorization that the books had let go.
@@ -63,26 +70,37 @@ pub(super) struct Ask {
     pub(super) arrival: Arrival,
     pub(super) route_us: u32,
     pub(super) queued_at: Instant,
-    pub(super) reply: oneshot::Sender<Result<Answer, Cause>>,
+    pub(super) hops: u8,
+    pub(super) reply: Reply,
 }
 
 /// An observation on its way.
 pub(super) struct Book {
     pub(super) observation: Observation,
-    pub(super) reply: oneshot::Sender<Result<(), Cause>>,
+    pub(super) hops: u8,
+    pub(super) reply: oneshot::Sender<Result<(), NotBooked>>,
 }
 
 /// An answer without the books, on its way into them.
 pub(super) struct StoodIn {
     pub(super) decided: Decided,
-    /// Its place among those that are on their way.
-    pub(super) backlog: Backlog,
+    pub(super) hops: u8,
+    /// Its place among those that are on their way; none for an answer that takes the place of a decision.
+    pub(super) backlog: Option<Backlog>,
+}
+
+/// What was booked on a card that has joined these books, on its way into them.
+pub(super) struct Carry {
+    pub(super) carried: Carried,
+    pub(super) hops: u8,
+    pub(super) reply: oneshot::Sender<Result<(), NotBooked>>,
 }
 
 /// What may have to wait for a look into the journal.
 pub(super) enum Work {
     Ask(Box<Ask>),
     Book(Box<Book>),
+    StoodIn(Box<StoodIn>),
 }
 
 /// What an actor is made of.
@@ -122,6 +140,7 @@ impl Actor for CardActor {
             next: Batch::default(),
             owed: Batch::default(),
             lookups: 0,
+            joining: None,
             needs_history: false,
             conflicts: 0,
             entries_since_snapshot: 0,
@@ -164,6 +183,9 @@ enum Phase {
 /// The policy as this card last saw it.
 struct InForce {
     source: Arc<Policy>,
+    /// Books may be those of several cards, each with a policy of its own.
+    card: Option<CardId>,
+    group: Option<Arc<str>>,
     policy: Arc<CardPolicy>,
     mirrored: Option<Arc<Controls>>,
 }
@@ -188,6 +210,8 @@ pub(super) struct Desk {
     owed: Batch,
     /// Work that waits for a look into the journal.
     lookups: usize,
+    /// Work that waits until the books that this card joins may have it.
+    joining: Option<Vec<Message>>,
     /// A window of the policy reaches back further than the books: fold the whole history before going on.
     needs_history: bool,
     /// Places lost in a row.
@@ -213,16 +237,22 @@ impl Desk {
             return self.put_off.push(message);
         }
         match (message, &mut self.phase) {
-            (work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(..)), Phase::Loading(waiting)) => {
-                waiting.push(work);
-            }
-            (work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(..)), Phase::Unread) => {
+            (
+                work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(_) | Message::Carry(_)),
+                Phase::Loading(waiting),
+            ) => waiting.push(work),
+            (
+                work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(_) | Message::Carry(_)),
+                Phase::Unread,
+            ) => {
                 self.phase = Phase::Loading(vec![work]);
                 self.load();
             }
-            (Message::Ask(ask), Phase::Ready) => self.ask(ask, Looked::Not),
-            (Message::Book(book), Phase::Ready) => self.book(book, Looked::Not),
-            (Message::StoodIn(stood_in), Phase::Ready) => self.stood_in(*stood_in),
+            (
+                work @ (Message::Ask(_) | Message::Book(_) | Message::StoodIn(_) | Message::Carry(_)),
+                Phase::Ready,
+            ) => self.work(work),
+            (Message::CarriedOver(result), _) => self.carried_over(result),
             (Message::BookOwed, _) => self.book_owed(),
             (Message::Loaded(result), _) => self.loaded(result),
             (Message::Found(work, result), _) => self.found(*work, result),
@@ -237,14 +267,34 @@ impl Desk {
         }
     }
 
+    /// Does what is asked for here, and hands on what is not.
+    fn work(&mut self, mut message: Message) {
+        if let Message::Ask(ask) = &mut message {
+            self.complete(ask);
+        }
+        match self.kept(message) {
+            Some(Message::Ask(ask)) => self.ask(ask, Looked::Not),
+            Some(Message::Book(book)) => self.book(book, Looked::Not),
+            Some(Message::StoodIn(stood_in)) => self.stood_in(stood_in, Looked::Not),
+            Some(Message::Carry(carry)) => self.carry(*carry),
+            _ => {}
+        }
+    }
+
     fn ask(&mut self, ask: Box<Ask>, looked: Looked) {
         self.lease.leave_queue();
         self.leaving = None;
         let started = clock::instant();
         if ask.reply.is_closed() || started >= ask.arrival.deadline {
-            return Reply::Answer(ask.reply).give_up(Cause::Deadline);
+            return ask.reply.give_up(Cause::Deadline);
+        }
+        if !self.is_of_account(ask.request.connected_account.as_ref()) {
+            return self.ask_elsewhere(ask);
         }
         if let Some(answered) = self.card.answer_to(&ask.request) {
+            if looked == Looked::Not && self.may_be_voided_elsewhere(&ask.request) {
+                return self.look_up(Work::Ask(ask));
+            }
             self.shared.metrics.decisions.repeats.increment(1);
             let answer = answered.answer;
             return self.repeat(answer, *ask);
@@ -257,7 +307,7 @@ impl Desk {
         let Ok(policy) = self.policy_for(&ask.request) else {
             return self.wait_for_history(Message::Ask(ask));
         };
-        let Ask { request, arrival, route_us, queued_at, reply } = *ask;
+        let Ask { request, arrival, route_us, queued_at, reply, .. } = *ask;
         let mut decision = self.shared.addressed(decide(&self.card, &policy, &request), &request);
         decision.stages = Stages {
             verify_us: arrival.verify_us,
@@ -270,13 +320,24 @@ impl Desk {
         stages.get(Stage::Route).record(seconds(route_us));
         stages.get(Stage::Queue).record(seconds(decision.stages.queue_us));
         stages.get(Stage::Decide).record(seconds(decision.stages.decide_us));
-        self.record(Event::Decided(Box::new(Decided { request, decision })), Some(Reply::Answer(reply)));
+        self.record(Event::Decided(Box::new(Decided { request, decision })), Some(reply));
+    }
+
+    /// Whether another node may have stood in for an answer that these books have: nothing is appended for a repeated
+    /// question, so that nothing else would tell. What is still on its way from here will be told.
+    fn may_be_voided_elsewhere(&self, request: &AuthorizationRequest) -> bool {
+        self.shared.settings.is_journal_shared && !self.is_unreleased(request)
+    }
+
+    /// Whether the answer to this question is still on its way into the journal.
+    fn is_unreleased(&self, request: &AuthorizationRequest) -> bool {
+        let in_flight = self.in_flight.as_ref().map_or(&[][..], |in_flight| &in_flight.sent.events);
+        [in_flight, &self.next.events].iter().any(|events| place_of(events, request).is_some())
     }
 
     /// Answers a question that was answered before: at once if that answer is durable, else together with it.
     fn repeat(&mut self, answer: Answer, ask: Ask) {
         let Ask { request, reply, .. } = ask;
-        let reply = Reply::Answer(reply);
         if answer.source == Source::StandIn {
             // It left without being durable the first time.
             return reply.tell(answer);
@@ -297,7 +358,8 @@ impl Desk {
         let source = Arc::clone(&self.shared.policy.borrow());
         if let Some(known) = &self.policy
             && Arc::ptr_eq(&known.source, &source)
-            && self.card.group == request.group
+            && known.group == request.group
+            && known.card == request.card
             && known.mirrored == request.stripe_controls
         {
             return Ok(Arc::clone(&known.policy));
@@ -305,33 +367,52 @@ impl Desk {
         let policy = source.for_card(request.card.as_ref(), request.group.as_deref());
         let windows = limits_in_force(&policy, request.stripe_controls.as_deref()).map(|limit| &limit.window);
         self.card.adopt(windows, policy.refunds_restore, request.received_at)?;
-        self.policy =
-            Some(InForce { source, policy: Arc::clone(&policy), mirrored: request.stripe_controls.clone() });
+        self.policy = Some(InForce {
+            source,
+            card: request.card.clone(),
+            group: request.group.clone(),
+            policy: Arc::clone(&policy),
+            mirrored: request.stripe_controls.clone(),
+        });
         Ok(policy)
     }
 
     fn book(&mut self, book: Box<Book>, looked: Looked) {
         self.lease.leave_queue();
         self.leaving = None;
+        if !self.is_of_account(book.observation.connected_account.as_ref()) {
+            // Whoever has stopped waiting has its reply.
+            let _ = book.reply.send(Err(NotBooked::WrongAccount));
+            return;
+        }
         let spoken_of = match &book.observation.fact {
             Fact::Authorization(seen) => Some((&seen.id, Some(seen.created))),
             Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, None)),
-            Fact::Card(_) | Fact::Other(_) => None,
+            Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
         };
         if looked == Looked::Not
             && spoken_of.is_some_and(|(id, created)| self.card.may_have_forgotten(id, created))
         {
             return self.look_up(Work::Book(book));
         }
-        let Book { observation, reply } = *book;
+        let spoken_of = spoken_of.map(|(id, _)| id.clone());
+        let overrun = spoken_of.as_ref().map(|id| self.overrun_of(id));
+        let Book { observation, reply, .. } = *book;
         let told = match &observation.fact {
             Fact::Authorization(seen) => Some((seen.id.clone(), self.told_of(&seen.id).count())),
-            Fact::Transaction(_) | Fact::Card(_) | Fact::Other(_) => None,
+            Fact::Transaction(_) | Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
         };
         self.record(Event::Observed(Box::new(observation)), Some(Reply::Booked(reply)));
         if let Some((id, before)) = told {
             self.compare(&id, before);
         }
+        if spoken_of.is_some_and(|id| Some(self.overrun_of(&id)) > overrun) {
+            self.shared.metrics.decisions.overruns.increment(1);
+        }
+    }
+
+    fn overrun_of(&self, id: &AuthorizationId) -> i64 {
+        self.card.authorizations.get(id).map_or(0, Authorization::overrun)
     }
 
     /// Counts what Stripe did with our answers, as far as it is new; a disagreement is worth a line.
@@ -370,21 +451,34 @@ impl Desk {
     }
 
     /// Books an answer that was given without the books, unless the books have given theirs.
-    fn stood_in(&mut self, stood_in: StoodIn) {
-        let StoodIn { decided, backlog } = stood_in;
+    fn stood_in(&mut self, stood_in: Box<StoodIn>, looked: Looked) {
         self.lease.leave_queue();
         self.leaving = None;
-        let request = &decided.request;
-        let in_flight = self.in_flight.as_ref().map_or(&[][..], |in_flight| &in_flight.sent.events);
-        let is_unreleased =
-            [in_flight, &self.next.events].iter().any(|events| place_of(events, request).is_some());
+        let request = &stood_in.decided.request;
+        let elsewhere = Account::from(&request.authorization);
+        if !self.card.is_of(request.connected_account.as_ref()) {
+            self.lease.join_queue();
+            return self.hand_on(Message::StoodIn(stood_in), &elsewhere);
+        }
+        if looked == Looked::Not
+            && self.card.may_have_forgotten(&request.authorization, Some(request.created))
+        {
+            return self.look_up(Work::StoodIn(stood_in));
+        }
+        let is_unreleased = self.is_unreleased(request);
         let is_free = match self.card.answer_to(request) {
-            Some(answered) => answered.answer.source != Source::StandIn && is_unreleased,
-            None => !self.card.may_have_forgotten(&request.authorization, Some(request.created)),
+            // Made since this request came in, and not for this node to tell: it was made for this request, by another
+            // node whose answer never got here.
+            Some(answered) => {
+                let is_lost = self.shared.settings.is_journal_shared && answered.at >= request.received_at;
+                answered.answer.source != Source::StandIn && (is_unreleased || is_lost)
+            }
+            None => true,
         };
         if is_free {
-            self.shared.unconfirmed.answered(&self.account, &decided);
-            self.record(Event::StoodIn(Box::new(decided)), Some(Reply::StoodIn(backlog)));
+            let StoodIn { decided, backlog, .. } = *stood_in;
+            self.shared.unconfirmed.answered(&decided);
+            self.record(Event::StoodIn(Box::new(decided)), backlog.map(Reply::StoodIn));
         }
     }
 
@@ -392,54 +486,6 @@ impl Desk {
     fn record(&mut self, event: Event, reply: Option<Reply>) {
         self.card.apply(&event);
         self.next.push(event, reply);
-    }
-
-    fn is_busy(&self) -> bool {
-        self.in_flight.is_some()
-            || !self.next.is_empty()
-            || !self.owed.is_empty()
-            || self.lookups > 0
-            || matches!(self.phase, Phase::Loading(_))
-    }
-
-    /// Leaves the books to the directory if there is nothing to do, until somebody asks for the card again.
-    fn rest(&mut self) {
-        if self.is_busy() || !matches!(self.phase, Phase::Ready) {
-            return;
-        }
-        let folded = Folded {
-            card: std::mem::take(&mut self.card),
-            head: self.head,
-            entries_since_snapshot: self.entries_since_snapshot,
-            events_since_snapshot: self.events_since_snapshot,
-            snapshot_size: self.snapshot_size,
-        };
-        match self.lease.rest(Box::new(folded)) {
-            Ok(()) => drop(self.myself.drain()),
-            Err(folded) => self.take(*folded),
-        }
-    }
-
-    /// Leaves memory if there is nothing to do, behind a snapshot if anything was written since the last.
-    fn passivate(&mut self, cause: Passivation) {
-        if self.is_busy() {
-            return;
-        }
-        self.leaving = Some(cause);
-        if self.entries_since_snapshot == 0 || !self.fits_a_snapshot() {
-            return self.leave();
-        }
-        let snapshot = self.snapshot();
-        self.next.push(snapshot, None);
-    }
-
-    /// Gives up the place in the directory, unless somebody is on the way here.
-    fn leave(&mut self) {
-        let cause = self.leaving.take().unwrap_or(Passivation::Failure);
-        if self.next.is_empty() && self.owed.is_empty() && self.lease.give_up() {
-            self.shared.metrics.cards.passivations.get(cause).increment(1);
-            drop(self.myself.drain());
-        }
     }
 }
 

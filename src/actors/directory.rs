@@ -17,18 +17,23 @@ use tokio::{
 };
 
 use super::{
-    Arrival, Cause, NotBooked, Settings, StandIn,
+    Arrival, Cause, NotBooked, Settings, StandIn, TimedAnswer,
+    batch::Reply,
     books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
+    cardholders::Cardholders,
     lease::{Lease, Occupant, Place, Slot},
     micros,
     unconfirmed::Unconfirmed,
 };
 use crate::{
     clock::{self, Instant},
-    domain::{Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Policy},
+    domain::{
+        Account, Answer, AuthorizationRequest, Decided, Decision, Interval, LimitCheck, Measure, Observation,
+        Outcome, Policy, Reason, Subject,
+    },
     journal::{Committer, Entry, Journal, Reach, Unavailable},
-    metrics::{Metrics, Shed},
+    metrics::{LimitMeasure, LimitWindow, Metrics, Shed},
 };
 
 /// A card that could not be used so often within [`FAILURES_WITHIN`] is answered by stand-in for the rest of it.
@@ -63,8 +68,10 @@ pub(super) struct Shared {
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) unconfirmed: Unconfirmed,
+    pub(super) cardholders: Cardholders,
     pub(super) slots: DashMap<Account, Slot>,
     pub(super) failures: DashMap<Account, Failures>,
+    pub(super) conflicts: AtomicU64,
     incarnations: AtomicU64,
     resident: AtomicUsize,
     in_flight: AtomicUsize,
@@ -89,6 +96,7 @@ impl Directory {
         let shared = Shared {
             loads: Semaphore::new(settings.loads_max.clamp(1, Semaphore::MAX_PERMITS)),
             unconfirmed: Unconfirmed::new(settings.unconfirmed_max),
+            cardholders: Cardholders::new(settings.cards_resident_max),
             settings,
             journal,
             committer,
@@ -96,6 +104,7 @@ impl Directory {
             metrics,
             slots: DashMap::new(),
             failures: DashMap::new(),
+            conflicts: AtomicU64::new(0),
             incarnations: AtomicU64::new(0),
             resident: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
@@ -107,27 +116,58 @@ impl Directory {
     }
 
     /// Decides a request, or answers it by stand-in. The answer is there by the deadline of `arrival`.
-    pub async fn ask(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
+    pub async fn ask(&self, request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
+        match self.decide(request, arrival, Reply::Answer).await {
+            Ok(answer) => answer,
+            Err((request, cause)) => self.shared.stand_in(&request, cause).into(),
+        }
+    }
+
+    /// Decides a request that another node was asked, by the deadline of `arrival`. Standing in is left to that node:
+    /// of two that did, one would void what the other had answered.
+    ///
+    /// # Errors
+    /// Why there is no decision. One that turns durable later is found in the journal.
+    pub async fn ask_for_peer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+    ) -> Result<TimedAnswer, Cause> {
+        self.decide(request, arrival, Reply::Peer).await.map_err(|(_, cause)| cause)
+    }
+
+    /// Answers without the books what the owner of the card cannot decide.
+    pub fn stand_in(&self, request: AuthorizationRequest, cause: Cause) -> TimedAnswer {
+        self.shared.stand_in(&Arc::new(request), cause).into()
+    }
+
+    async fn decide(
+        &self,
+        mut request: AuthorizationRequest,
+        arrival: Arrival,
+        asker: impl FnOnce(oneshot::Sender<Result<TimedAnswer, Cause>>) -> Reply,
+    ) -> Result<TimedAnswer, (Arc<AuthorizationRequest>, Cause)> {
         let shared = &self.shared;
-        let request = Arc::new(request);
         let routed_from = clock::instant();
         let Some(_permit) = Permit::take(shared) else {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
-            return shared.stand_in(&request, Cause::Overload);
+            return Err((Arc::new(request), Cause::Overload));
         };
+        let known = shared.consult_cardholder(&mut request, arrival.deadline).await;
+        let request = Arc::new(request);
+        if let Err(cause) = known {
+            return Err((request, cause));
+        }
         let (reply, answer) = oneshot::channel();
         let message = |queued_at: Instant| {
             let route_us = micros(queued_at.duration_since(routed_from));
-            let request = Arc::clone(&request);
-            Message::Ask(Box::new(Ask { request, arrival, route_us, queued_at, reply }))
+            let (request, reply) = (Arc::clone(&request), asker(reply));
+            Message::Ask(Box::new(Ask { request, arrival, route_us, queued_at, hops: 0, reply }))
         };
         if let Err(cause) = shared.send(&request.account(), Bound::CardQueue, message) {
-            return shared.stand_in(&request, cause);
+            return Err((request, cause));
         }
-        match within(arrival.deadline, answer).await {
-            Ok(answer) => answer,
-            Err(cause) => shared.stand_in(&request, cause),
-        }
+        within(arrival.deadline, answer).await.map_err(|cause| (request, cause))
     }
 
     /// Books what Stripe says.
@@ -138,19 +178,35 @@ impl Directory {
         let shared = &self.shared;
         let Some(_permit) = Permit::take(shared) else {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
-            return Err(NotBooked(Cause::Overload));
+            return Err(NotBooked::Now(Cause::Overload));
         };
         let (reply, booked) = oneshot::channel();
-        let account = Account::from(&observation.card);
-        let message = |_| Message::Book(Box::new(Book { observation, reply }));
-        shared.send(&account, Bound::CardQueue, message).map_err(NotBooked)?;
-        within(arrival.deadline, booked).await.map_err(NotBooked)
+        let subject = observation.subject.clone();
+        let message = |_| Message::Book(Box::new(Book { observation, hops: 0, reply }));
+        shared.send(&subject.account(), Bound::CardQueue, message)?;
+        within(arrival.deadline, booked).await?;
+        if let Subject::Cardholder(cardholder) = &subject {
+            shared.cardholders.changed(cardholder);
+        }
+        Ok(())
     }
 
     /// Whether any card's policy mirrors the cards' own `spending_controls`, so that they have to be read.
     #[must_use]
     pub fn mirrors_stripe_controls(&self) -> bool {
         self.shared.policy.borrow().mirrors_stripe_controls()
+    }
+
+    /// How many requests may be inside the node.
+    #[must_use]
+    pub fn in_flight_max(&self) -> usize {
+        self.shared.settings.in_flight_max
+    }
+
+    /// How many appends have lost their place to another writer.
+    #[must_use]
+    pub fn conflicts(&self) -> u64 {
+        self.shared.conflicts.load(Ordering::Relaxed)
     }
 
     /// Cards in memory.
@@ -178,7 +234,7 @@ impl Directory {
 
 /// What bounds a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Bound {
+pub(super) enum Bound {
     /// The places at one card.
     CardQueue,
     /// None of its own: the sender has one.
@@ -194,14 +250,24 @@ impl Shared {
         message: impl FnOnce(Instant) -> Message,
     ) -> Result<(), Cause> {
         let now = clock::instant();
+        let actor = self.reach(account, bound, now)?;
+        // An actor that ended between the look-up and here drops the message: the asker sees its reply dropped.
+        drop(actor.cast(message(now)));
+        Ok(())
+    }
+
+    /// Finds the card's actor, waking it if need be, and takes a place at it for one message.
+    pub(super) fn reach(
+        self: &Arc<Self>,
+        account: &Account,
+        bound: Bound,
+        now: Instant,
+    ) -> Result<ActorRef<Message>, Cause> {
         let working = match self.slots.get(account.as_str()) {
             Some(slot) => slot.actor().map(|actor| self.enter(actor, &slot, bound, now)),
             None => None,
         };
-        let actor = working.unwrap_or_else(|| self.activate(account, bound, now))?;
-        // An actor that ended between the look-up and here drops the message: the asker sees its reply dropped.
-        drop(actor.cast(message(now)));
-        Ok(())
+        working.unwrap_or_else(|| self.activate(account, bound, now))
     }
 
     /// Takes a place at a card. Called while the slot cannot go away.
@@ -310,7 +376,7 @@ impl Shared {
     fn book_stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, decision: &Decision) -> bool {
         let Some(backlog) = Backlog::take(self) else { return false };
         let decided = Decided { request: Arc::clone(request), decision: decision.clone() };
-        let message = |_| Message::StoodIn(Box::new(StoodIn { decided, backlog }));
+        let message = |_| Message::StoodIn(Box::new(StoodIn { decided, hops: 0, backlog: Some(backlog) }));
         self.send(&request.account(), Bound::Sender, message).is_ok()
     }
 
@@ -341,6 +407,12 @@ impl Shared {
     pub(super) fn told(&self, decision: &Decision) {
         let words = [decision.outcome.as_str(), decision.reason.as_str(), decision.source.as_str()];
         self.metrics.decisions.made.get(words).increment(1);
+        if decision.outcome == Outcome::Declined
+            && matches!(decision.reason, Reason::SpendingLimit | Reason::VelocityLimit)
+            && let Some(limit) = decision.limits.iter().find(|limit| limit.after > limit.max)
+        {
+            self.metrics.decisions.limits.get(labels(limit)).increment(1);
+        }
     }
 
     fn is_failing(&self, account: &Account, now: Instant) -> bool {
@@ -373,6 +445,24 @@ impl Shared {
     pub(super) fn milliseconds(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// The words of a limit in metrics.
+const fn labels(limit: &LimitCheck) -> (LimitMeasure, LimitWindow) {
+    let measure = match limit.measure {
+        Measure::Amount(_) => LimitMeasure::Amount,
+        Measure::Count => LimitMeasure::Count,
+    };
+    let window = match limit.interval {
+        Interval::PerAuthorization => LimitWindow::PerAuthorization,
+        Interval::Daily => LimitWindow::Daily,
+        Interval::Weekly => LimitWindow::Weekly,
+        Interval::Monthly => LimitWindow::Monthly,
+        Interval::Yearly => LimitWindow::Yearly,
+        Interval::AllTime => LimitWindow::AllTime,
+        Interval::Rolling(_) => LimitWindow::Rolling,
+    };
+    (measure, window)
 }
 
 /// A request's place among those inside the node.
@@ -412,15 +502,18 @@ impl Drop for Backlog {
 }
 
 /// Waits for a reply until the deadline.
-async fn within<T>(deadline: Instant, mut reply: oneshot::Receiver<Result<T, Cause>>) -> Result<T, Cause> {
+async fn within<T, E: From<Cause>>(
+    deadline: Instant,
+    mut reply: oneshot::Receiver<Result<T, E>>,
+) -> Result<T, E> {
     match timeout_at(deadline, &mut reply).await {
         // The actor ended without a word.
-        Ok(Err(_)) => Err(Cause::Journal),
+        Ok(Err(_)) => Err(Cause::Journal.into()),
         Ok(Ok(replied)) => replied,
         Err(_) => {
             // From here on a reply no longer reaches us, and its sender knows. One may have come just before.
             reply.close();
-            reply.try_recv().unwrap_or(Err(Cause::Deadline))
+            reply.try_recv().unwrap_or_else(|_| Err(Cause::Deadline.into()))
         }
     }
 }

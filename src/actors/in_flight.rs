@@ -2,22 +2,26 @@
 //! card's actor, which does that itself where something has happened to the card meanwhile. So a card that was asked
 //! once is not woken a second time for its answer. What is decided, and what becomes of the books, is not here.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
 };
 
 use ractor::ActorRef;
 
 use super::{
-    Cause,
+    Cause, TimedAnswer,
     batch::{Batch, Reply, Waiting, decided_in},
     card::Message,
     directory::Shared,
+    micros,
 };
 use crate::{
     clock::{self, Instant},
-    domain::{Account, Answer, AuthorizationRequest, Decided, Event},
+    domain::{Answer, AuthorizationRequest, Decided, Event},
     journal::{EntryId, Outcome},
     metrics::Stage,
 };
@@ -90,6 +94,11 @@ impl Sent {
         }
     }
 
+    /// How long it has been on its way, in microseconds.
+    fn commit_us(&self) -> u32 {
+        micros(clock::instant().saturating_duration_since(self.since))
+    }
+
     /// Whether the replies went from one pair of hands to another.
     fn pass(&self, from: u8, to: u8) -> bool {
         self.hands.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -102,21 +111,15 @@ pub(super) struct Departure {
     pub(super) sent: Arc<Sent>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) actor: ActorRef<Message>,
-    pub(super) account: Account,
     pub(super) shared: Arc<Shared>,
 }
 
 impl Departure {
     /// The append has come to an end. An actor that is gone has nobody left to tell.
     pub(super) fn end(self, outcome: Outcome) {
-        let Self { id, sent, waiting, actor, account, shared } = self;
-        let is_durable = matches!(outcome, Outcome::Durable { .. });
-        if is_durable {
-            let took = clock::instant().saturating_duration_since(sent.since);
-            shared.metrics.decisions.stages.get(Stage::Commit).record(took);
-        }
-        if is_durable && sent.pass(COMMITTERS, LEAVING) {
-            let unheard = shared.release(&account, &sent.events, waiting, own_answer);
+        let Self { id, sent, waiting, actor, shared } = self;
+        if matches!(outcome, Outcome::Durable { .. }) && sent.pass(COMMITTERS, LEAVING) {
+            let unheard = shared.release(&sent, waiting, |_| None);
             if unheard.is_empty() && sent.pass(LEAVING, GONE) {
                 return;
             }
@@ -129,28 +132,39 @@ impl Departure {
 }
 
 impl Shared {
-    /// Lets the replies out that waited for these events, which are durable. Gives the questions whose every asker has
-    /// been answered by the stand-in meanwhile.
+    /// Lets the replies out of an append, which is durable: the answers of `current`, or else the decisions' own. Gives
+    /// the questions whose every asker has been answered by the stand-in meanwhile.
     pub(super) fn release(
         &self,
-        account: &Account,
-        events: &[Event],
+        sent: &Sent,
         waiting: Vec<Waiting>,
-        answer: impl Fn(&Decided) -> Answer,
+        current: impl Fn(&Decided) -> Option<Answer>,
     ) -> Vec<Arc<AuthorizationRequest>> {
+        let commit_us = sent.commit_us();
+        self.metrics.decisions.stages.get(Stage::Commit).record(Duration::from_micros(commit_us.into()));
         // Before anybody can hear of them: Stripe's confirmation may come at once.
-        for event in events {
+        for event in &sent.events {
             if let Event::Decided(decided) = event {
-                self.unconfirmed.answered(account, decided);
+                self.unconfirmed.answered(decided);
             }
         }
-        let mut heard: Vec<Option<bool>> = vec![None; events.len()];
+        let answer = |decided: &Decided| {
+            let own = || decided.decision.answer(decided.request.is_amount_controllable);
+            let answer = current(decided).unwrap_or_else(own);
+            Ok(TimedAnswer { answer, stages: decided.decision.stages, commit_us })
+        };
+        let mut heard: Vec<Option<bool>> = vec![None; sent.events.len()];
         for Waiting { event, reply } in waiting {
-            let is_heard = match (reply, events.get(event).and_then(decided_in)) {
-                (Reply::Answer(reply), Some(decided)) => reply.send(Ok(answer(decided))).is_ok(),
+            let is_heard = match (reply, sent.events.get(event).and_then(decided_in)) {
+                (Reply::Answer(reply), Some(decided)) => reply.send(answer(decided)).is_ok(),
+                // It may have stopped waiting, and then finds this in the journal: no reason to void it.
+                (Reply::Peer(reply), Some(decided)) => {
+                    let _ = reply.send(answer(decided));
+                    true
+                }
                 (Reply::Booked(reply), _) => reply.send(Ok(())).is_ok(),
                 (Reply::StoodIn(_), _) => true,
-                (reply @ Reply::Answer(_), None) => {
+                (reply @ (Reply::Answer(_) | Reply::Peer(_)), None) => {
                     reply.give_up(Cause::Journal);
                     false
                 }
@@ -160,18 +174,21 @@ impl Shared {
             }
         }
         let mut unheard = Vec::new();
-        for (event, heard) in events.iter().zip(heard) {
+        for (event, heard) in sent.events.iter().zip(heard) {
             match (event, heard) {
                 (Event::Decided(decided), Some(false)) => unheard.push(Arc::clone(&decided.request)),
                 (Event::Decided(decided), _) => self.told(&decided.decision),
-                (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Snapshot(_), _) => {}
+                (
+                    Event::StoodIn(_)
+                    | Event::Observed(_)
+                    | Event::Recalled(_)
+                    | Event::Joined(_)
+                    | Event::Carried(_)
+                    | Event::Snapshot(_),
+                    _,
+                ) => {}
             }
         }
         unheard
     }
-}
-
-/// The answer of the decision itself.
-pub(super) fn own_answer(decided: &Decided) -> Answer {
-    decided.decision.answer(decided.request.is_amount_controllable)
 }

@@ -4,6 +4,7 @@
 mod batch;
 mod books;
 mod card;
+mod cardholders;
 mod directory;
 mod in_flight;
 mod lease;
@@ -14,7 +15,10 @@ mod views;
 
 use std::time::Duration;
 
-use crate::{clock::Instant, domain::Answering};
+use crate::{
+    clock::Instant,
+    domain::{Answer, Answering, Stages},
+};
 
 pub use directory::{Directory, Parts};
 pub use stand_in::{Cause, StandIn, StandInRule};
@@ -26,6 +30,8 @@ pub use views::{AuthorizationView, CardView, DecisionView, EntryView, HoldView, 
 pub struct Settings {
     /// Requests inside the node.
     pub in_flight_max: usize,
+    /// Whether other nodes write to the same journal, so that books in memory may be older than what is in it.
+    pub is_journal_shared: bool,
     /// Requests waiting at one card.
     pub card_queue_max: usize,
     /// A card that was not asked for so long leaves memory.
@@ -53,6 +59,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             in_flight_max: 10_000,
+            is_journal_shared: false,
             card_queue_max: 64,
             card_idle_after: Duration::from_mins(5),
             card_rests_after: CARD_RESTS_AFTER,
@@ -79,10 +86,39 @@ pub struct Arrival {
     pub parse_us: u32,
 }
 
-/// An observation that could not be booked now. Stripe delivers it again.
+/// An answer, and how long it took to come about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimedAnswer {
+    /// What goes back to Stripe.
+    pub answer: Answer,
+    /// The stages up to the decision; all zero where none was taken now: a repeated answer, or the stand-in's.
+    pub stages: Stages,
+    /// Becoming durable, in microseconds; zero where it did not have to.
+    pub commit_us: u32,
+}
+
+impl From<Answer> for TimedAnswer {
+    fn from(answer: Answer) -> Self {
+        Self { answer, stages: Stages::default(), commit_us: 0 }
+    }
+}
+
+/// Why an observation was not booked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the event could not be booked now: {}", .0.as_str())]
-pub struct NotBooked(pub Cause);
+pub enum NotBooked {
+    /// Not now; Stripe delivers it again.
+    #[error("the event could not be booked now: {}", .0.as_str())]
+    Now(Cause),
+    /// Never: it would be booked with another account's money.
+    #[error("expected events of the connected account that the card belongs to, found another's (`account`)")]
+    WrongAccount,
+}
+
+impl From<Cause> for NotBooked {
+    fn from(cause: Cause) -> Self {
+        Self::Now(cause)
+    }
+}
 
 /// Whole microseconds of a span, as far as they fit.
 fn micros(span: Duration) -> u32 {

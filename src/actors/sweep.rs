@@ -19,6 +19,10 @@ use crate::{
     metrics::Passivation,
 };
 
+/// Only a card that was asked for this lately can have a queue worth counting: the others' places are not looked at,
+/// since each look follows a pointer.
+const QUEUED_MS: u64 = 2_000;
+
 impl Directory {
     /// Sends idle cards away, and the longest unused of those over the bound; runs until the directory is dropped.
     pub async fn sweep(self) {
@@ -38,7 +42,7 @@ impl Directory {
         let unused_ms = |slot: &Slot| now_ms.saturating_sub(slot.used_at_ms.load(Ordering::Relaxed));
         let (idle_ms, rest_ms) =
             (milliseconds(shared.settings.card_idle_after), milliseconds(shared.settings.card_rests_after));
-        let mut in_use = 0_usize;
+        let (mut in_use, mut actors, mut longest) = (0_u32, 0_u32, 0_usize);
         let mut idle = Vec::new();
         for slot in &shared.slots {
             if unused_ms(&slot) >= idle_ms {
@@ -46,20 +50,29 @@ impl Directory {
                 continue;
             }
             in_use = in_use.saturating_add(1);
-            if let Some(actor) = slot.actor().filter(|_| unused_ms(&slot) >= rest_ms) {
+            let Some(actor) = slot.actor() else { continue };
+            actors = actors.saturating_add(1);
+            if unused_ms(&slot) >= rest_ms {
                 drop(actor.cast(Message::Rest));
+            } else if unused_ms(&slot) <= QUEUED_MS {
+                longest = longest.max(slot.place.queued.load(Ordering::Relaxed));
             }
         }
         for account in idle {
             shared.send_away(&account, Passivation::Idle);
         }
-        let surplus = in_use.saturating_sub(shared.settings.cards_resident_max);
+        let cards = &shared.metrics.cards;
+        cards.actors.set(f64::from(actors));
+        cards.queue_longest.set(f64::from(u32::try_from(longest).unwrap_or(u32::MAX)));
+        let surplus =
+            usize::try_from(in_use).unwrap_or(usize::MAX).saturating_sub(shared.settings.cards_resident_max);
         if surplus > 0 {
             self.relieve(surplus);
         }
         let overdue =
             shared.unconfirmed.count_since_before(clock::now().minus(shared.settings.unconfirmed_after));
         shared.metrics.decisions.unconfirmed.set(f64::from(u32::try_from(overdue).unwrap_or(u32::MAX)));
+        shared.cardholders.sweep(now);
         shared.failures.retain(|_, failures| now.duration_since(failures.since) < FAILURES_WITHIN);
     }
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock,
-    domain::{Account, AuthorizationId, Decided, DecisionId, Event, Fact, Question, Timestamp},
+    domain::{AuthorizationId, CardId, Decided, DecisionId, Event, Fact, Question, Timestamp},
     journal::Journal,
 };
 
@@ -36,8 +36,8 @@ pub struct UnconfirmedView {
     pub decision: DecisionId,
     /// On which authorization.
     pub authorization: AuthorizationId,
-    /// In whose books: a card's, or the authorization's own.
-    pub account: Account,
+    /// On which card; none where the request named none.
+    pub card: Option<CardId>,
     /// When it was decided.
     pub at: Timestamp,
 }
@@ -62,9 +62,9 @@ impl Unconfirmed {
     }
 
     /// An answer left.
-    pub(super) fn answered(&self, account: &Account, decided: &Decided) {
+    pub(super) fn answered(&self, decided: &Decided) {
         if self.waiting.len() < self.waiting_max {
-            let view = view(account, decided);
+            let view = view(decided);
             self.waiting.insert(view.decision, view);
         }
     }
@@ -138,7 +138,7 @@ async fn past(
             for event in books::read(entry)? {
                 match event {
                     Event::Decided(decided) | Event::StoodIn(decided) => {
-                        let view = view(&entry.account, &decided);
+                        let view = view(&decided);
                         waiting.insert(view.decision, view);
                     }
                     Event::Observed(observation) => {
@@ -149,7 +149,7 @@ async fn past(
                             }
                         }
                     }
-                    Event::Recalled(_) | Event::Snapshot(_) => {}
+                    Event::Recalled(_) | Event::Joined(_) | Event::Carried(_) | Event::Snapshot(_) => {}
                 }
             }
         }
@@ -174,11 +174,11 @@ async fn first_since(journal: &dyn Journal, floor: Timestamp) -> Result<u64, Not
     Ok(low.max(last.saturating_sub(LOOK_BACK_ENTRIES)))
 }
 
-fn view(account: &Account, decided: &Decided) -> UnconfirmedView {
+fn view(decided: &Decided) -> UnconfirmedView {
     UnconfirmedView {
         decision: decided.decision.id,
         authorization: decided.request.authorization.clone(),
-        account: account.clone(),
+        card: decided.request.card.clone(),
         at: decided.decision.at,
     }
 }

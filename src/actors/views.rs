@@ -1,6 +1,8 @@
 //! The books as people see them: read from the journal, so that only what is durable is shown, and any node can show
 //! any card. No actor is asked or woken.
 
+use std::collections::BTreeSet;
+
 use super::{
     Directory,
     batch::decided_in,
@@ -23,6 +25,8 @@ const RECENT_ENTRIES: usize = 20;
 pub struct CardView {
     /// Which card.
     pub card: CardId,
+    /// The card that it replaces: these are the books of the first card of that chain.
+    pub replacement_for: Option<CardId>,
     /// How many entries its books have.
     pub version: u64,
     /// Its currency, if any amount was seen.
@@ -138,17 +142,28 @@ impl Directory {
         Ok(events.iter().find_map(|event| match event {
             Event::Decided(decided) | Event::StoodIn(decided) => Some(decided.request.livemode),
             Event::Observed(observation) => Some(observation.livemode),
-            Event::Recalled(_) | Event::Snapshot(_) => None,
+            Event::Recalled(_) | Event::Joined(_) | Event::Carried(_) | Event::Snapshot(_) => None,
         }))
     }
 
     async fn card_view(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, NotFolded> {
-        let (shared, account) = (self.shared(), Account::from(id));
+        let shared = self.shared();
+        let mut account = Account::from(id);
         let mut folded = books::fold(&shared.load(&account, Reach::Snapshot).await?)?;
         if folded.head.seq == 0 {
             return Ok(None);
         }
-        let policy = shared.policy.borrow().for_card(Some(id), folded.card.group.as_deref());
+        let replacement_for = folded.card.joined.as_ref().map(|joined| joined.card.clone());
+        let group = folded.card.group.clone();
+        let mut passed = BTreeSet::from([account.clone()]);
+        while let Some(joined) = folded.card.joined.take() {
+            account = Account::from(&joined.card);
+            if !passed.insert(account.clone()) {
+                break;
+            }
+            folded = books::fold(&shared.load(&account, Reach::Snapshot).await?)?;
+        }
+        let policy = shared.policy.borrow().for_card(Some(id), group.as_deref());
         let windows = || policy.controls.spending_limits.iter().map(|limit| &limit.window);
         if folded.card.adopt(windows(), policy.refunds_restore, now).is_err() {
             let history = shared.load(&account, Reach::Genesis).await?;
@@ -193,12 +208,13 @@ impl Directory {
         recent.truncate(RECENT_ENTRIES);
         Ok(Some(CardView {
             card: id.clone(),
+            replacement_for,
             version: head.seq,
             currency: card.currency,
             held: card.held(),
             totals: card.totals(),
             policy: policy.version.clone(),
-            group: card.group.as_deref().map(ToOwned::to_owned),
+            group: group.as_deref().map(ToOwned::to_owned),
             limits,
             holds,
             unlinked,
@@ -207,18 +223,36 @@ impl Directory {
     }
 
     async fn authorization_view(&self, id: &AuthorizationId) -> Result<Option<AuthorizationView>, NotFolded> {
-        let entries = self.shared().journal.find(id).await?;
+        let mut entries = self.shared().journal.find(id).await?;
         let Some(recalled) = books::recall(id, &entries)? else { return Ok(None) };
-        let account = entries.first().map(|entry| entry.account.clone());
-        let card = account.filter(|account| account.as_str() != id.as_str());
+        // What was carried over to other books stands there too.
+        if let Some(account) = entries.last().map(|entry| entry.account.clone()) {
+            entries.retain(|entry| entry.account == account);
+        }
         Ok(Some(AuthorizationView {
             authorization: id.clone(),
-            card: card.and_then(|account| CardId::new(account.as_str())),
+            card: card_of(&entries, id)?,
             record: recalled.authorization,
             decisions: decisions(&entries, Some(id))?,
             history: history(&entries, id)?,
         }))
     }
+}
+
+/// The card that the authorization is on, from the first word of it.
+fn card_of(entries: &[Entry], id: &AuthorizationId) -> Result<Option<CardId>, NotFolded> {
+    for entry in entries {
+        let events = books::read(entry)?;
+        let mut spoken = events.iter().filter(|event| record::authorization_of(event) == Some(id));
+        let card = spoken.find_map(|event| match event {
+            Event::Observed(observation) => observation.card().cloned(),
+            event => decided_in(event).and_then(|decided| decided.request.card.clone()),
+        });
+        if card.is_some() {
+            return Ok(card);
+        }
+    }
+    Ok(None)
 }
 
 /// The decisions in these entries, oldest first. A stand-in's answer takes the place of the decision that it voids.

@@ -8,7 +8,7 @@ use super::{ServeOptions, Verdict, tell_problems};
 use crate::{
     config::{Loaded, Problem, Settings},
     log,
-    node::{Node, NotStarted},
+    node::{Node, NotJoined, NotStarted},
     stripe::Secret,
 };
 
@@ -62,6 +62,7 @@ async fn serve(settings: Settings, err: &mut dyn Write) -> io::Result<Verdict> {
     tracing::info!(
         webhook = %format_args!("http://{}/webhook", node.webhook()),
         admin = %format_args!("http://{}", node.admin()),
+        peers = node.peers().map(tracing::field::display),
         "ready"
     );
     let stop = async move {
@@ -84,6 +85,9 @@ const fn verdict(cause: &NotStarted) -> Verdict {
     match cause {
         NotStarted::Journal(_) => Verdict::JournalBroken,
         NotStarted::Policy(_) | NotStarted::Unguarded(_) => Verdict::BadSettings,
-        NotStarted::Listen { .. } | NotStarted::System(_) => Verdict::Unavailable,
+        NotStarted::Cluster(NotJoined::NameInUse { .. }) => Verdict::BadSettings,
+        NotStarted::Cluster(NotJoined::Unreachable(_))
+        | NotStarted::Listen { .. }
+        | NotStarted::System(_) => Verdict::Unavailable,
     }
 }

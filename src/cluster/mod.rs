@@ -1,48 +1,250 @@
-//! Which node answers for a card. One node is a cluster of one: every card is its own. Who owns a card is a hint; the
-//! journal is the authority.
+//! Which node answers for a card, and getting its answer. One node is a cluster of one: every card is its own. Who owns
+//! a card is a hint; the journal is the authority, so that nothing here can cause an overspend.
 
-use std::sync::Arc;
+mod settings;
+mod placement;
+mod view;
+mod membership;
+mod peer;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use hyper::header::HeaderValue;
+use tokio::sync::{Semaphore, watch};
 
 pub use crate::actors::{
-    Arrival, AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView, NotBooked,
-    UnconfirmedView,
+    Arrival, AuthorizationView, CardView, Cause, DecisionView, EntryView, HoldView, LimitView, NotBooked,
+    TimedAnswer, UnconfirmedView,
 };
 use crate::{
     actors::Directory,
-    domain::{Answer, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
+    clock,
+    domain::{Account, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
+    metrics::{Forward, Metrics, Route, Shed},
 };
+pub use membership::{BEAT_EVERY, DEAD_AFTER, Membership, NotJoined};
+use peer::Peer;
+pub use peer::Sealed;
+pub use placement::Placement;
+pub use settings::{Peers, Settings};
+pub use view::Member;
+use view::View;
+pub use wire::{HOP, PeerReply, RECEIVED_AT_US, WITHIN_MS};
 
 /// The nodes that share a journal, as this node sees them. Cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
     here: Directory,
-    node_id: Arc<str>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    node_id: String,
+    /// What a forwarded request says of where it comes from.
+    hop: HeaderValue,
+    forward_within: Duration,
+    /// As many requests may be with other nodes as may be inside this one.
+    places: Semaphore,
+    view: watch::Receiver<Arc<View>>,
+    metrics: Arc<Metrics>,
+}
+
+/// A node in a cluster, as operators see it.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// Its name.
+    pub node: String,
+    /// The members as it sees them, in the order of their names; none for a cluster of one.
+    pub members: Vec<MemberView>,
+    /// Cards in its memory.
+    pub cards_resident: usize,
+    /// Appends that lost their place to another node.
+    pub conflicts: u64,
+}
+
+/// A member, as another one sees it.
+#[derive(Clone, Debug)]
+pub struct MemberView {
+    /// What it says of itself.
+    pub member: Member,
+    /// The part of all cards that it owns, from 0 to 1, counted on a sample.
+    pub share: f64,
+    /// How this node gets to it; nothing where it is this node.
+    pub way: Option<WayView>,
+}
+
+/// The way to another member.
+#[derive(Clone, Copy, Debug)]
+pub struct WayView {
+    /// Open connections.
+    pub connections: usize,
+    /// Requests that it was forwarded and answered.
+    pub answered: u64,
+    /// Requests that it was forwarded and did not answer; they were decided elsewhere.
+    pub failed: u64,
 }
 
 impl Cluster {
     /// A cluster of one.
     #[must_use]
-    pub fn of_one(here: Directory, node_id: &str) -> Self {
-        Self { here, node_id: node_id.into() }
+    pub fn of_one(here: Directory, settings: &Settings, metrics: Arc<Metrics>) -> Self {
+        let view = watch::channel(Arc::default()).1;
+        Self::new(here, settings, view, metrics)
     }
 
-    /// The node that owns a card: this one.
-    #[must_use]
-    pub fn owner(&self, _card: &CardId) -> &str {
-        &self.node_id
+    /// Becomes a member of the cluster whose nodes share the journal in `database`, where others reach this one at
+    /// `address`.
+    ///
+    /// # Errors
+    /// [`NotJoined`]: another node has this one's name, or the database is not there.
+    pub async fn join(
+        here: Directory,
+        settings: &Settings,
+        address: String,
+        database: &str,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Membership), NotJoined> {
+        let member = Member {
+            node: settings.node_id.clone(),
+            incarnation: i64::try_from(fastrand::u64(..) >> 1).unwrap_or(i64::MAX),
+            address,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let (membership, view) = Membership::join(database, member, Arc::clone(&metrics)).await?;
+        Ok((Self::new(here, settings, view, metrics), membership))
     }
 
-    /// The answer to a request, by the deadline of its arrival.
-    pub async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
-        self.here.ask(request, arrival).await
+    fn new(
+        here: Directory,
+        settings: &Settings,
+        view: watch::Receiver<Arc<View>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (node_id, forward_within) = (settings.node_id.clone(), settings.forward_within);
+        // A node's name is letters, digits and a few signs: always a header's value.
+        let hop = HeaderValue::from_str(&node_id).unwrap_or(HeaderValue::from_static("node"));
+        let places = Semaphore::new(here.in_flight_max().min(Semaphore::MAX_PERMITS));
+        let shared = Shared { node_id, hop, forward_within, places, view, metrics };
+        Self { here, shared: Arc::new(shared) }
+    }
+
+    /// The answer to a request, by the deadline of its arrival, and who has decided it.
+    pub async fn answer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+        sealed: Sealed,
+    ) -> (TimedAnswer, Route) {
+        match self.ask_owner(&request.account(), arrival, sealed).await {
+            Some(PeerReply::Answer(answer)) => (answer.into(), Route::Forwarded),
+            Some(PeerReply::Undecided(cause)) => (self.here.stand_in(request, cause), Route::Forwarded),
+            Some(PeerReply::Booked | PeerReply::WrongAccount) | None => {
+                (self.here.ask(request, arrival).await, Route::Local)
+            }
+        }
     }
 
     /// Books what Stripe says; returns when it is durable.
     ///
     /// # Errors
     /// [`NotBooked`]: Stripe has to deliver the event again.
-    pub async fn book(&self, observation: Observation, arrival: Arrival) -> Result<(), NotBooked> {
+    pub async fn book(
+        &self,
+        observation: Observation,
+        arrival: Arrival,
+        sealed: Sealed,
+    ) -> Result<(), NotBooked> {
+        match self.ask_owner(&observation.subject.account(), arrival, sealed).await {
+            Some(PeerReply::Booked) => Ok(()),
+            Some(PeerReply::Undecided(cause)) => Err(cause.into()),
+            Some(PeerReply::WrongAccount) => Err(NotBooked::WrongAccount),
+            Some(PeerReply::Answer(_)) | None => self.here.book(observation, arrival).await,
+        }
+    }
+
+    /// The answer to a request that another node forwards: it goes no further, and nobody stands in.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn answer_peer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+    ) -> Result<TimedAnswer, Cause> {
+        self.here.ask_for_peer(request, arrival).await
+    }
+
+    /// Books what another node forwards.
+    ///
+    /// # Errors
+    /// [`NotBooked`].
+    pub async fn book_peer(&self, observation: Observation, arrival: Arrival) -> Result<(), NotBooked> {
         self.here.book(observation, arrival).await
+    }
+
+    /// What the owner of an account says, if that is another node and it says it in time. Nothing: decide here. The
+    /// journal keeps that safe, also if the owner decides at the same time.
+    async fn ask_owner(&self, account: &Account, arrival: Arrival, sealed: Sealed) -> Option<PeerReply> {
+        let owner = self.elsewhere(account)?;
+        // A box, so that requests which are decided here do not carry the room for this.
+        Box::pin(self.forward(&owner, arrival, sealed)).await
+    }
+
+    fn elsewhere(&self, account: &Account) -> Option<Arc<Peer>> {
+        self.shared.view.borrow().owner(account)?.peer.clone()
+    }
+
+    async fn forward(&self, owner: &Peer, arrival: Arrival, sealed: Sealed) -> Option<PeerReply> {
+        let shared = &self.shared;
+        let Ok(_place) = shared.places.try_acquire() else {
+            shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
+            return Some(PeerReply::Undecided(Cause::Overload));
+        };
+        let now = clock::instant();
+        // Half of the time that is left stays for deciding here.
+        let left = arrival.deadline.saturating_duration_since(now) / 2;
+        let deadline = now.checked_add(shared.forward_within.min(left)).unwrap_or(now);
+        let reply = owner.ask(&shared.hop, sealed, deadline).await;
+        let result = match reply {
+            Ok(PeerReply::Answer(_) | PeerReply::Booked | PeerReply::WrongAccount) => Forward::Answered,
+            Ok(PeerReply::Undecided(_)) => Forward::Undecided,
+            Err(result) => result,
+        };
+        shared.metrics.cluster.forwards.get(result).increment(1);
+        match reply {
+            // Too late for it, or without its database: this node may do better. Overload would only go round.
+            Ok(PeerReply::Undecided(Cause::Deadline | Cause::Journal)) | Err(_) => None,
+            Ok(reply) => Some(reply),
+        }
+    }
+
+    /// The name of the node that owns a card.
+    #[must_use]
+    pub fn owner(&self, card: &CardId) -> String {
+        let view = self.shared.view.borrow();
+        let owner = view.owner(&Account::from(card)).map(|known| known.member.node.clone());
+        owner.unwrap_or_else(|| self.shared.node_id.clone())
+    }
+
+    /// This node and the members as it sees them.
+    #[must_use]
+    pub fn node(&self) -> NodeView {
+        let view = Arc::clone(&self.shared.view.borrow());
+        let members = view.members.iter().zip(view.placement.shares()).map(|(known, share)| MemberView {
+            member: known.member.clone(),
+            share,
+            way: known.peer.as_ref().map(|peer| {
+                let [answered, failed] = peer.told();
+                WayView { connections: peer.links(), answered, failed }
+            }),
+        });
+        NodeView {
+            node: self.shared.node_id.clone(),
+            members: members.collect(),
+            cards_resident: self.here.resident(),
+            conflicts: self.here.conflicts(),
+        }
     }
 
     /// Whether the policy in force mirrors the cards' own `spending_controls`.

@@ -98,12 +98,19 @@ impl fmt::Display for Suggestion {
     }
 }
 
-/// A URL without the user and password in it: people put database passwords there.
-fn without_password(value: &str) -> String {
+/// A URL without the user and password in it, wherever they stand: people put database passwords there.
+pub(super) fn without_password(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((_, place)) => format!("{scheme}://(not shown)@{place}"),
-        None => value.to_owned(),
+    let (user, place) = match rest.rsplit_once('@') {
+        Some((_, place)) => ("(not shown)@", place),
+        None => ("", rest),
+    };
+    match place.split_once('?') {
+        // A key may be written with `%`.
+        Some((place, query)) if query.contains('%') || query.to_ascii_lowercase().contains("pass") => {
+            format!("{scheme}://{user}{place}?(not shown)")
+        }
+        Some(_) | None => format!("{scheme}://{user}{place}"),
     }
 }
 
@@ -116,6 +123,10 @@ mod tests {
         let check = |value, expected: &str| assert_eq!(without_password(value), expected);
         check("postgres://me:p@ss@db/tollgate", "postgres://(not shown)@db/tollgate");
         check("postgres://db/tollgate", "postgres://db/tollgate");
+        check("postgres://me:p?ss@db/tollgate", "postgres://(not shown)@db/tollgate");
+        check("postgres://db/tollgate?sslmode=require", "postgres://db/tollgate?sslmode=require");
+        check("postgres://db/tollgate?user=me&Password=p", "postgres://db/tollgate?(not shown)");
+        check("postgres://db/tollgate?pass%77ord=p", "postgres://db/tollgate?(not shown)");
         check("sqlite:a@b", "sqlite:a@b");
     }
 }

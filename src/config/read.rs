@@ -9,13 +9,14 @@ use super::{
     values,
 };
 use crate::{
-    actors,
+    actors, cluster,
     domain::{Interval, Limit, Measure, Overrides, Policy, PolicyVersion, Window, Zone},
     http::{self, Bounds, Token},
-    journal, log,
+    journal::{self, Location},
+    log,
     stripe::{
         self, ApiVersion, Secret,
-        api::{self, ApiKey, BaseUrl},
+        api::{self, ApiKey, BaseUrl, Roots},
     },
 };
 
@@ -28,7 +29,7 @@ pub struct Loaded {
     pub effective: Vec<Effective>,
 }
 
-/// Reads all settings from pairs of name and value, such as the environment's. Secrets in files are read with
+/// Reads all settings from pairs of name and value, such as the environment's. Files are read with
 /// `read_file`. An empty value counts as not set.
 ///
 /// # Errors
@@ -39,7 +40,6 @@ pub fn read(
 ) -> Result<Loaded, Vec<Problem>> {
     let mut reader = Reader::new(pairs, read_file);
     let settings = settings(&mut reader);
-    refuse_cluster_settings(&mut reader);
     reader.refuse_unknown_names();
     let (effective, problems) = reader.finish();
     match settings {
@@ -54,19 +54,23 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let stripe = stripe(reader);
     let policy_source = policy_source(reader);
     let http = http(reader);
-    let actors = actors(reader);
+    let mut actors = actors(reader);
     let journal = journal(reader);
     let log = log(reader);
     let drain_delay = reader.required("TOLLGATE_DRAIN_DELAY", values::span);
-    let node_id = reader.required("TOLLGATE_NODE_ID", values::node_id);
+    let cluster = cluster(reader);
+    if let (Some(journal), Some(actors)) = (&journal, &mut actors) {
+        actors.is_journal_shared = journal.location.is_shared();
+        refuse_cluster_without_database(reader, &journal.location);
+    }
     Some(Settings {
         http: http?,
+        cluster: cluster?,
         stripe: stripe?,
         actors: actors?,
         journal: journal?,
         log: log?,
         drain_delay: drain_delay?,
-        node_id: node_id?,
         policy_source: policy_source?,
     })
 }
@@ -76,6 +80,7 @@ fn stripe(reader: &mut Reader) -> Option<stripe::Settings> {
     let api_version = reader.required("STRIPE_API_VERSION", ApiVersion::new);
     let key = reader.optional("STRIPE_API_KEY", ApiKey::new);
     let base = reader.required("STRIPE_API_BASE", BaseUrl::new);
+    let roots = reader.file("STRIPE_API_CA", Roots::new);
     let requests_per_second_max = reader.required("TOLLGATE_API_CALLS_PER_SECOND", values::count);
     let tolerance = reader.required("TOLLGATE_SIGNATURE_TOLERANCE", values::span);
     let metadata = reader.required("TOLLGATE_REPLY_METADATA", values::switch);
@@ -88,6 +93,7 @@ fn stripe(reader: &mut Reader) -> Option<stripe::Settings> {
     let requests_per_second_max = u32::try_from(requests_per_second_max?).unwrap_or(u32::MAX);
     let api = key.map(|key| api::Settings {
         base,
+        roots,
         version: api_version.clone(),
         requests_per_second_max,
         ..api::Settings::new(key)
@@ -174,6 +180,7 @@ fn actors(reader: &mut Reader) -> Option<actors::Settings> {
     let unconfirmed_max = reader.required("TOLLGATE_UNCONFIRMED_MAX", values::count);
     Some(actors::Settings {
         in_flight_max: in_flight_max?,
+        is_journal_shared: false,
         card_queue_max: card_queue_max?,
         card_idle_after: card_idle_after?,
         card_rests_after: actors::CARD_RESTS_AFTER,
@@ -198,9 +205,43 @@ fn log(reader: &mut Reader) -> Option<log::Settings> {
     Some(log::Settings { filter: filter?, format: format.unwrap_or_else(|| log::Settings::default().format) })
 }
 
-fn refuse_cluster_settings(reader: &mut Reader) {
-    for name in ["TOLLGATE_PEER_LISTEN", "TOLLGATE_PEER_ADDRESS"] {
-        let _: Option<()> = reader.optional(name, |_| None);
+fn cluster(reader: &mut Reader) -> Option<cluster::Settings> {
+    let is_named = reader.is_set("TOLLGATE_NODE_ID");
+    let node_id = reader.required("TOLLGATE_NODE_ID", values::node_id);
+    let listen = reader.optional("TOLLGATE_PEER_LISTEN", values::address);
+    let address = reader.optional("TOLLGATE_PEER_ADDRESS", values::peer_address);
+    let forward_within = reader.required("TOLLGATE_FORWARD_WITHIN", values::span);
+    match listen {
+        Some(listen) => {
+            if !is_named {
+                reader.note(Problem::Conflict(
+                    "TOLLGATE_PEER_LISTEN: a node of a cluster needs a TOLLGATE_NODE_ID of its own, such as its host's name"
+                        .to_owned(),
+                ));
+            }
+            if listen.ip().is_unspecified() && address.is_none() && !reader.is_set("TOLLGATE_PEER_ADDRESS") {
+                reader.note(Problem::Conflict(format!(
+                    "TOLLGATE_PEER_LISTEN={listen}: other nodes cannot reach a node there; set TOLLGATE_PEER_ADDRESS to its own address"
+                )));
+            }
+        }
+        None if address.is_some() && !reader.is_set("TOLLGATE_PEER_LISTEN") => {
+            reader.note(Problem::Conflict(
+                "TOLLGATE_PEER_ADDRESS: nobody is answered there without TOLLGATE_PEER_LISTEN; set both or none".to_owned(),
+            ));
+        }
+        None => {}
+    }
+    let peers = listen.map(|listen| cluster::Peers { listen, address });
+    Some(cluster::Settings { node_id: node_id?, peers, forward_within: forward_within? })
+}
+
+/// Nodes find each other, and agree, in the journal's database.
+fn refuse_cluster_without_database(reader: &mut Reader, journal: &Location) {
+    if reader.is_set("TOLLGATE_PEER_LISTEN") && !journal.is_shared() {
+        reader.note(Problem::Conflict(format!(
+            "TOLLGATE_PEER_LISTEN: nodes of a cluster share a PostgreSQL journal, and {journal} is of one node alone; set TOLLGATE_JOURNAL=postgres://…, or unset this"
+        )));
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, io};
 
 use super::{
-    problem::Problem,
+    problem::{Problem, without_password},
     setting::{Default, Kind, Setting},
     table::{SETTINGS, find},
     values,
@@ -105,6 +105,24 @@ impl<'a> Reader<'a> {
         self.defaulted(name, None, parse)
     }
 
+    /// A setting that may be left out, or names a file with this in it.
+    pub(super) fn file<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let path = self.optional(name, |path| Some(path.to_owned()))?;
+        match (self.read_file)(&path) {
+            Ok(text) => {
+                let value = parse(&text);
+                if value.is_none() {
+                    self.problems.extend(find(name).map(|setting| Problem::invalid(setting, &path)));
+                }
+                value
+            }
+            Err(error) => {
+                self.problems.push(Problem::unreadable(name.to_owned(), &path, error.to_string()));
+                None
+            }
+        }
+    }
+
     /// A setting with this default.
     pub(super) fn defaulted<T>(
         &mut self,
@@ -132,7 +150,11 @@ impl<'a> Reader<'a> {
         if value.is_none() {
             self.problems.push(Problem::invalid(setting, &text));
         }
-        let shown = if setting.is_secret { EffectiveValue::Redacted } else { EffectiveValue::Text(text) };
+        let shown = if setting.is_secret {
+            EffectiveValue::Redacted
+        } else {
+            EffectiveValue::Text(without_password(&text))
+        };
         self.effective.push(Effective { setting, value: shown, source });
         value
     }

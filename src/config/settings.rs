@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{actors, domain::Policy, http, journal, log, stripe};
+use crate::{actors, cluster, domain::Policy, http, journal, log, stripe};
 
 /// Every setting of a node, room by room.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub struct Settings {
     pub http: http::Settings,
     /// Stripe's wire.
     pub stripe: stripe::Settings,
+    /// The nodes that share a journal.
+    pub cluster: cluster::Settings,
     /// Card actors and their limits.
     pub actors: actors::Settings,
     /// Where decisions are kept.
@@ -20,8 +22,6 @@ pub struct Settings {
     pub log: log::Settings,
     /// How long requests are still taken after readiness went off.
     pub drain_delay: Duration,
-    /// The name of this node.
-    pub node_id: String,
     /// Where the policy comes from.
     pub policy_source: PolicySource,
 }

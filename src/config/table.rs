@@ -58,7 +58,7 @@ const NO_LIMIT: &str = "no such limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 45] = [
+pub static SETTINGS: [Setting; 46] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -90,6 +90,14 @@ pub static SETTINGS: [Setting; 45] = [
         "https://api.stripe.com",
         "http://127.0.0.1:12111",
         "Where Stripe's API is.",
+    ),
+    optional(
+        Section::Stripe,
+        "STRIPE_API_CA",
+        Kind::Text("the path of a PEM file with certificates"),
+        "the authorities that browsers trust",
+        "/etc/ssl/proxy-ca.pem",
+        "The certificate authorities that Stripe's API is believed by, in place of the built-in ones: for a proxy that opens what goes out.",
     ),
     setting(
         Section::Stripe,
@@ -344,10 +352,12 @@ pub static SETTINGS: [Setting; 45] = [
     setting(
         Section::Journal,
         "TOLLGATE_JOURNAL",
-        Kind::Text("`sqlite:` with the path of a file, or `memory:` (`postgres:` is not in this build yet)"),
+        Kind::Text(
+            "`sqlite:` with the path of a file, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `memory:`",
+        ),
         "sqlite:./data/tollgate.db",
         "sqlite:/var/lib/tollgate/tollgate.db",
-        "Where decisions are kept. `memory:` forgets everything at exit.",
+        "Where decisions are kept. `memory:` forgets everything at exit. A database may be reached over TLS: `?sslmode=require`, and `sslrootcert=` with the PEM file of its authority where that is no public one.",
     ),
     setting(
         Section::Journal,
@@ -403,26 +413,30 @@ pub static SETTINGS: [Setting; 45] = [
         Kind::Text("1 to 64 letters, digits, `-`, `_` or `.`"),
         "local",
         "node-a",
-        "The name of this node, shown as the owner of a card.",
+        "The name of this node, shown as the owner of a card. In a cluster each node has its own, the same after a restart.",
     ),
     optional(
         Section::Cluster,
         "TOLLGATE_PEER_LISTEN",
-        Kind::Text(NEEDS_POSTGRESQL),
+        Kind::Address,
         NO_CLUSTER,
-        "0.0.0.0:4243",
-        "Where other nodes are answered. Not in this build yet.",
+        "10.0.0.5:4243",
+        "Where other nodes are answered, over HTTP/2 without TLS: a private address. With it the node joins the cluster of those that share its PostgreSQL journal.",
     ),
     optional(
         Section::Cluster,
         "TOLLGATE_PEER_ADDRESS",
-        Kind::Text(NEEDS_POSTGRESQL),
-        NO_CLUSTER,
-        "10.0.0.5:4243",
-        "Where other nodes reach this one. Not in this build yet.",
+        Kind::Text("a host or an IP address, and a port"),
+        "`TOLLGATE_PEER_LISTEN`",
+        "tollgate-a.internal:4243",
+        "Where other nodes reach this one, where that is not the address that it listens on.",
+    ),
+    setting(
+        Section::Cluster,
+        "TOLLGATE_FORWARD_WITHIN",
+        Kind::Span { min: millis(10), max: millis(1_500) },
+        "300ms",
+        "200ms",
+        "How long the node that owns a card may take for a forwarded request, and at most half of the time that is left. After that the node that was asked decides.",
     ),
 ];
-
-/// Why cluster settings are refused.
-pub(super) const NEEDS_POSTGRESQL: &str =
-    "nothing: a cluster needs the PostgreSQL journal, which this build does not have yet";

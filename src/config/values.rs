@@ -62,6 +62,15 @@ pub(super) fn node_id(text: &str) -> Option<String> {
     (usable && (1..=64).contains(&text.len())).then(|| text.to_owned())
 }
 
+/// `10.0.0.5:4243`, `[::1]:4243`, `tollgate-a.internal:4243`.
+pub(super) fn peer_address(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_ip = text.parse::<SocketAddr>().is_ok();
+    let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    let usable = !host.is_empty() && (is_ip || is_name) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    usable.then(|| text.to_owned())
+}
+
 /// `true` or `false`.
 pub(super) fn switch(text: &str) -> Option<bool> {
     text.parse().ok()
@@ -72,12 +81,9 @@ pub(super) fn log_filter(text: &str) -> Option<Filter> {
     text.parse().ok()
 }
 
-/// `sqlite:./data/tollgate.db` or `memory:`; other journals come with later builds.
+/// `sqlite:./data/tollgate.db`, `memory:` or `postgres://…`.
 pub(super) fn journal(text: &str) -> Option<Location> {
-    match text.parse().ok()? {
-        known @ (Location::Sqlite(_) | Location::Memory) => Some(known),
-        Location::Postgres(_) => None,
-    }
+    text.parse().ok()
 }
 
 /// `decline`, `approve:5000`, or one of them by cause: `overload=decline,deadline=approve:2000`. A cause is named once.

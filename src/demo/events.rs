@@ -167,7 +167,7 @@ mod tests {
             let Incoming::Observation(seen) = incoming(&event) else {
                 panic!("nothing to book in a {expected}")
             };
-            assert_eq!(seen.card.as_str(), "ic_demo");
+            assert_eq!(seen.card().unwrap().as_str(), "ic_demo");
             match seen.fact {
                 Fact::Transaction(seen) => {
                     assert_eq!((seen.authorization.unwrap().as_str(), expected), ("iauth_hotel", "capture"));

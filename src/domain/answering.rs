@@ -1,6 +1,6 @@
 //! How an answer reaches Stripe: with the reply to the webhook, or over the API before it. Never both.
 
-use super::ids::{AuthorizationId, hash};
+use super::ids::{AuthorizationId, hash_of};
 
 /// The way of one answer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -20,6 +20,12 @@ impl AnswerBy {
             Self::Direct => "direct",
             Self::Api => "api",
         }
+    }
+
+    /// Reads [`AnswerBy::as_str`].
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        [Self::Direct, Self::Api].into_iter().find(|way| way.as_str() == text)
     }
 }
 
@@ -55,7 +61,7 @@ impl Answering {
     /// The way of an answer. One that asks the cardholder goes with the reply: the API has no words for that.
     #[must_use]
     pub fn way(self, authorization: &AuthorizationId, challenge: bool) -> AnswerBy {
-        let place = || hash(authorization.as_str().bytes()) % 100;
+        let place = || hash_of(authorization.as_str()) % 100;
         let is_over_api = self.uses_api() && !challenge && place() < u64::from(self.api_percent);
         if is_over_api { AnswerBy::Api } else { AnswerBy::Direct }
     }

@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     authorization::{Answered, Authorization},
-    event::{Decided, Event, Recalled},
-    ids::{AuthorizationId, EventId, TransactionId},
+    event::{Decided, Event, Joined, Recalled},
+    ids::{AuthorizationId, CardId, ConnectedAccountId, EventId, TransactionId},
     merchant::Merchant,
     money::Currency,
-    observed::{CardSeen, Fact, Observation, TransactionSeen},
+    observed::{Fact, Observation, TransactionSeen},
     policy::Window,
     request::AuthorizationRequest,
+    standing::Standing,
     time::Timestamp,
     transaction::Transaction,
     window::{Spend, Tally},
@@ -36,8 +37,14 @@ pub struct Card {
     pub refunds_restore: bool,
     /// The group that the card joined last.
     pub group: Option<Arc<str>>,
-    /// What Stripe said last of the card itself.
+    /// What Stripe said last of the card itself; of the cardholder, in its own books.
     pub standing: Option<Standing>,
+    /// The connected account that it belongs to, from the first event that names one.
+    pub connected_account: Option<ConnectedAccountId>,
+    /// The card that it replaces, whose books have its purchases.
+    pub joined: Option<Joined>,
+    /// Cards that have joined these books with purchases, and up to which entry those are here.
+    pub carried: Vec<(CardId, u64)>,
     /// How far back these books no longer reach.
     pub forgotten: Forgotten,
     /// What the authorizations and transactions came to that the books have let go.
@@ -82,15 +89,6 @@ pub struct Unlinked {
     pub currency: Option<Currency>,
     /// Where.
     pub merchant: Merchant,
-}
-
-/// The state of the card at Stripe.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
-    /// What was said.
-    pub seen: CardSeen,
-    /// By which event: update or not, then its time and id.
-    pub version: (bool, Timestamp, EventId),
 }
 
 /// How far back the books no longer reach. Nothing is lost: the journal has it.
@@ -141,6 +139,8 @@ impl Card {
             Event::Decided(decided) | Event::StoodIn(decided) => self.answered(decided),
             Event::Observed(observation) => self.observed(observation),
             Event::Recalled(recalled) => self.recalled(recalled),
+            Event::Joined(joined) => self.join(joined),
+            Event::Carried(carried) => self.carry(carried),
             Event::Snapshot(card) => self.clone_from(card),
         }
     }
@@ -237,6 +237,7 @@ impl Card {
 
     fn answered(&mut self, decided: &Decided) {
         let Decided { request, decision } = decided;
+        self.learn_account(request.connected_account.as_ref());
         self.learn_currency(request.card_currency, request.asked.ok().map(|asked| asked.currency));
         self.group.clone_from(&request.group);
         self.move_on(decision.at);
@@ -256,7 +257,8 @@ impl Card {
     }
 
     fn observed(&mut self, observation: &Observation) {
-        let Observation { event, created, received_at, fact, .. } = observation;
+        let Observation { event, created, received_at, connected_account, fact, .. } = observation;
+        self.learn_account(connected_account.as_ref());
         // Stripe's clock may be ahead of ours; nothing counts later than it is.
         let created = (*created).min(*received_at);
         self.move_on(*received_at);
@@ -268,11 +270,13 @@ impl Card {
             Fact::Transaction(seen) => self.settled(seen, created, event),
             Fact::Card(seen) => {
                 self.learn_currency(seen.currency, None);
+                // Cards are born inactive; one that asks was made active since.
+                let is_active = seen.is_active || !seen.is_update;
+                self.stand(is_active, seen.group.as_ref(), (seen.is_update, created, event.clone()));
+            }
+            Fact::Cardholder(seen) => {
                 let version = (seen.is_update, created, event.clone());
-                if self.standing.as_ref().is_none_or(|known| known.version < version) {
-                    self.group.clone_from(&seen.group);
-                    self.standing = Some(Standing { seen: (**seen).clone(), version });
-                }
+                self.stand(seen.is_active, seen.group.as_ref(), version);
             }
             Fact::Other(_) => {}
         }

@@ -106,8 +106,7 @@ pub fn held_if_approved(category: &Category, asked: Money) -> i64 {
 
 /// The first control that stands against the purchase, whatever its amount.
 fn blocked(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest, asked: Money) -> Option<Reason> {
-    let is_inactive = card.standing.as_ref().is_some_and(|standing| !standing.seen.is_active);
-    if policy.paused || is_inactive {
+    if policy.paused || request.is_paused {
         return Some(Reason::CardPaused);
     }
     if !is_currency_right(card, policy, request, asked) {

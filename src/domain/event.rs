@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use super::{
-    authorization::Authorization, card::Card, decision::Decision, ids::AuthorizationId,
-    observed::Observation, request::AuthorizationRequest,
+    authorization::Authorization,
+    card::Card,
+    decision::Decision,
+    ids::{AuthorizationId, CardId},
+    observed::Observation,
+    request::AuthorizationRequest,
 };
 
 /// One fact in a card's books.
@@ -19,6 +23,10 @@ pub enum Event {
     Observed(Box<Observation>),
     /// The record of an authorization that the books had let go, and that is spoken of again.
     Recalled(Box<Recalled>),
+    /// The card replaces another: its purchases go on in that one's books.
+    Joined(Joined),
+    /// What was booked on a card before it was known to replace another.
+    Carried(Box<Carried>),
     /// The whole state after everything before it.
     Snapshot(Box<Card>),
 }
@@ -39,4 +47,25 @@ pub struct Recalled {
     pub id: AuthorizationId,
     /// All that is known of it.
     pub authorization: Authorization,
+}
+
+/// The step of a card into the books of the card that it replaces, so that both count against the same limits. Cards
+/// of one chain share the books of the first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Joined {
+    /// The card that is replaced.
+    pub card: CardId,
+    /// Whether that card's books have all that was booked here before.
+    pub is_carried: bool,
+}
+
+/// What was booked on a card before it joined these books. On disk the events stand before it as they are.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Carried {
+    /// Which card.
+    pub from: CardId,
+    /// Up to which entry of its own books.
+    pub through: u64,
+    /// What happened.
+    pub events: Vec<Event>,
 }

@@ -88,6 +88,9 @@ fn declined(
         Reason::MerchantNotAllowed => {
             write!(text, "the merchant with network id {network_id} is not among the allowed ones")
         }
+        Reason::CardPaused if request.is_paused => {
+            write!(text, "the card or its cardholder is not active at Stripe")
+        }
         Reason::CardPaused => write!(text, "the card is paused"),
         Reason::CurrencyMismatch => {
             let currency =

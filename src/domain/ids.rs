@@ -78,8 +78,8 @@ id! {
     ConnectedAccountId
 }
 id! {
-    /// What one stream of journal entries belongs to: a card, or, where a broken request names none, the
-    /// authorization.
+    /// What one stream of journal entries belongs to: a card, a cardholder, or, where a request cannot be booked with
+    /// its card, the authorization.
     Account
 }
 
@@ -135,6 +135,12 @@ impl From<&CardId> for Account {
     }
 }
 
+impl From<&CardholderId> for Account {
+    fn from(cardholder: &CardholderId) -> Self {
+        Self(Arc::clone(&cardholder.0))
+    }
+}
+
 impl From<&AuthorizationId> for Account {
     fn from(authorization: &AuthorizationId) -> Self {
         Self(Arc::clone(&authorization.text))
@@ -164,9 +170,10 @@ impl DecisionId {
     }
 }
 
-/// The same number for the same bytes, on every node and in every build: FNV-1a, mixed once more.
-pub(super) fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
-    mixed(fnv(FNV_EMPTY, bytes))
+/// The same number for the same text, on every node and in every build: FNV-1a, mixed once more.
+#[must_use]
+pub fn hash_of(text: &str) -> u64 {
+    mixed(fnv(FNV_EMPTY, text.bytes()))
 }
 
 const FNV_EMPTY: u64 = 0xcbf2_9ce4_8422_2325;

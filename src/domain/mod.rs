@@ -16,31 +16,33 @@ mod window;
 mod transaction;
 mod authorization;
 mod card;
+mod standing;
 mod decide;
 mod explain;
 
 pub use answering::{AnswerBy, Answering};
 pub use authorization::{Answered, Authorization, Progress, Seen, StripeOutcome};
-pub use card::{Card, Forgotten, NeedsHistory, SETTLED_KEPT_MAX, Standing, Totals, Unlinked};
+pub use card::{Card, Forgotten, NeedsHistory, SETTLED_KEPT_MAX, Totals, Unlinked};
 pub use decide::{decide, held_if_approved, limits_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};
-pub use event::{Decided, Event, Recalled};
+pub use event::{Carried, Decided, Event, Joined, Recalled};
 pub use explain::explain;
 pub use ids::{
     Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, DecisionId, EventId, ID_BYTES_MAX,
-    NetworkId, TransactionId,
+    NetworkId, TransactionId, hash_of,
 };
 pub use merchant::{CardPresence, Category, Country, Merchant};
 pub use money::{AMOUNT_MAX, Currency, Money, NotACurrency};
 pub use observed::{
-    AuthorizationSeen, AuthorizationStatus, CardSeen, EventType, Fact, HistoryEntry, Observation,
-    TransactionKind, TransactionSeen,
+    AuthorizationSeen, AuthorizationStatus, CardSeen, CardholderSeen, EventType, Fact, HistoryEntry,
+    Observation, Subject, TransactionKind, TransactionSeen,
 };
 pub use policy::{
     CardPolicy, Controls, Interval, Limit, Listed, Lists, Measure, Overrides, Policy, PolicyVersion, Window,
     Zone, parse_span,
 };
 pub use request::{AuthorizationRequest, Question, Violation};
+pub use standing::Standing;
 pub use time::Timestamp;
 pub use transaction::Transaction;
 pub use window::{Running, Spend, Tally};

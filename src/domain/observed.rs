@@ -1,16 +1,16 @@
-//! What Stripe says happened: snapshots of authorizations, captures and refunds, the state of cards. Facts, not
-//! questions: they are booked, never refused.
+//! What Stripe says happened: snapshots of authorizations, captures and refunds, the state of cards and cardholders.
+//! Facts, not questions: they are booked, never refused.
 
 use std::{fmt, sync::Arc};
 
 use super::{
-    ids::{AuthorizationId, CardId, ConnectedAccountId, EventId, TransactionId},
+    ids::{Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, EventId, TransactionId},
     merchant::Merchant,
     money::{Currency, Money},
     time::Timestamp,
 };
 
-/// One event from Stripe's regular webhook that concerns a card's books.
+/// One event from Stripe's regular webhook that concerns the books.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Observation {
     /// The event that brought it.
@@ -23,13 +23,55 @@ pub struct Observation {
     pub livemode: bool,
     /// The connected account, in events of Stripe Connect.
     pub connected_account: Option<ConnectedAccountId>,
-    /// The card whose books it belongs to.
-    pub card: CardId,
+    /// Whom it concerns.
+    pub subject: Subject,
+    /// The card that this card replaces, where the event has the whole card.
+    pub replacement_for: Option<CardId>,
     /// What happened.
     pub fact: Fact,
 }
 
-/// What can happen to a card's books.
+impl Observation {
+    /// The card that it concerns.
+    #[must_use]
+    pub const fn card(&self) -> Option<&CardId> {
+        match &self.subject {
+            Subject::Card(card) => Some(card),
+            Subject::Cardholder(_) => None,
+        }
+    }
+}
+
+/// Whose books an event belongs to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// A card's.
+    Card(CardId),
+    /// A cardholder's, which say what holds for all of its cards.
+    Cardholder(CardholderId),
+}
+
+impl Subject {
+    /// The stream of entries that it is booked in.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        match self {
+            Self::Card(card) => Account::from(card),
+            Self::Cardholder(cardholder) => Account::from(cardholder),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Card(card) => card.fmt(f),
+            Self::Cardholder(cardholder) => cardholder.fmt(f),
+        }
+    }
+}
+
+/// What can happen to the books.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Fact {
     /// `issuing_authorization.created` and `.updated`.
@@ -38,6 +80,8 @@ pub enum Fact {
     Transaction(Box<TransactionSeen>),
     /// `issuing_card.created` and `.updated`.
     Card(Box<CardSeen>),
+    /// `issuing_cardholder.created` and `.updated`.
+    Cardholder(Box<CardholderSeen>),
     /// Any other event that names a card: acknowledged, and nothing in the books changes.
     Other(EventType),
 }
@@ -197,8 +241,17 @@ pub struct CardSeen {
     pub currency: Option<Currency>,
     /// `metadata.tollgate_group`, of the card or else of its cardholder.
     pub group: Option<Arc<str>>,
-    /// The card that this one replaces.
-    pub replacement_for: Option<CardId>,
+}
+
+/// The state of a cardholder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CardholderSeen {
+    /// `.updated` rather than `.created`.
+    pub is_update: bool,
+    /// `status` is `active`; all cards of an inactive or blocked cardholder decline here too.
+    pub is_active: bool,
+    /// `metadata.tollgate_group`.
+    pub group: Option<Arc<str>>,
 }
 
 /// `type` of an event that only has to be acknowledged: what Stripe wrote, if it looks like a type.

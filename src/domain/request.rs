@@ -3,14 +3,16 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    ids::{Account, AuthorizationId, CardId, ConnectedAccountId, EventId},
+    ids::{Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, EventId},
     merchant::{CardPresence, Merchant},
     money::{Currency, Money},
     policy::Controls,
+    standing::Standing,
     time::Timestamp,
 };
 
 /// What Stripe asks: may this be held on this card?
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of Stripe's request")]
 #[derive(Clone, PartialEq, Debug)]
 pub struct AuthorizationRequest {
     /// The event that brought the question.
@@ -21,7 +23,14 @@ pub struct AuthorizationRequest {
     pub card: Option<CardId>,
     /// The card's own currency, where the event has the card.
     pub card_currency: Option<Currency>,
-    /// `metadata.tollgate_group` of the card, or else of its cardholder.
+    /// The card that this card replaces: they share their books.
+    pub replacement_for: Option<CardId>,
+    /// Whose card it is. Read to look the cardholder up, and not written down.
+    pub cardholder: Option<CardholderId>,
+    /// At Stripe the card or its cardholder is not active, as the request itself or an event has said.
+    pub is_paused: bool,
+    /// `metadata.tollgate_group` of the card, or else of its cardholder; where the request names none, what their
+    /// own events named last.
     pub group: Option<Arc<str>>,
     /// When the request reached us, by our clock. Windows are decided by it.
     pub received_at: Timestamp,
@@ -52,10 +61,27 @@ pub struct AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
-    /// The stream of entries that the answer is booked in.
+    /// The stream of entries that the answer is booked in: the card's, unless the card is none or another's.
     #[must_use]
     pub fn account(&self) -> Account {
-        self.card.as_ref().map_or_else(|| Account::from(&self.authorization), Account::from)
+        match (&self.card, self.asked) {
+            (None, _) | (_, Err(Violation::WrongAccount)) => Account::from(&self.authorization),
+            (Some(card), _) => Account::from(card),
+        }
+    }
+
+    /// Whether an event has said more of the card or its cardholder than the question does.
+    #[must_use]
+    pub fn is_behind(&self, standing: &Standing) -> bool {
+        !standing.is_active || (self.group.is_none() && standing.group.is_some())
+    }
+
+    /// Completes the question by what an event has said of its card or cardholder.
+    pub fn heed(&mut self, standing: &Standing) {
+        self.is_paused |= !standing.is_active;
+        if self.group.is_none() {
+            self.group.clone_from(&standing.group);
+        }
     }
 
     /// What makes two requests the same question.
@@ -91,11 +117,13 @@ pub enum Violation {
     NoControllable,
     /// The event is shaped as before 2020 (`pending_held_amount`): the endpoint's API version must be raised.
     LegacyShape,
+    /// The card belongs to another connected account.
+    WrongAccount,
 }
 
 impl Violation {
     /// Every way, for metrics and parsers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoCard,
         Self::NoAmount,
         Self::NegativeAmount,
@@ -103,6 +131,7 @@ impl Violation {
         Self::NoCurrency,
         Self::NoControllable,
         Self::LegacyShape,
+        Self::WrongAccount,
     ];
 
     /// A word for labels and records.
@@ -116,6 +145,7 @@ impl Violation {
             Self::NoCurrency => "no_currency",
             Self::NoControllable => "no_controllable",
             Self::LegacyShape => "legacy_shape",
+            Self::WrongAccount => "wrong_account",
         }
     }
 
@@ -139,6 +169,7 @@ impl fmt::Display for Violation {
             Self::LegacyShape => {
                 "the event has the shape of before 2020 (`pending_held_amount`); raise the API version of the webhook endpoint"
             }
+            Self::WrongAccount => "the card's events have come from another connected account (`account`)",
         })
     }
 }

@@ -20,11 +20,15 @@ use hyper::{
 use sha2::Sha256;
 
 use super::{
+    body::{self, Unusable},
     reply::{With as _, error, json},
     server::{Reply, Respond},
+    slow::Slow,
 };
 use crate::{
+    clock,
     domain::{AuthorizationId, CardId},
+    log,
     metrics::Metrics,
 };
 
@@ -41,6 +45,9 @@ pub trait Books: Send + Sync + 'static {
 
     /// `GET /v1/unconfirmed`.
     fn unconfirmed(&self) -> Vec<u8>;
+
+    /// `GET /v1/node`.
+    fn node(&self) -> Vec<u8>;
 }
 
 /// The books cannot be read now.
@@ -54,12 +61,13 @@ pub struct Admin<B> {
     guard: Guard,
     readiness: Readiness,
     metrics: Arc<Metrics>,
+    slow: Arc<Slow>,
 }
 
 impl<B: Books> Admin<B> {
     /// Lets `guard` decide who may ask `books`.
-    pub fn new(books: B, guard: Guard, readiness: Readiness, metrics: Arc<Metrics>) -> Self {
-        Self { books, guard, readiness, metrics }
+    pub fn new(books: B, guard: Guard, readiness: Readiness, metrics: Arc<Metrics>, slow: Arc<Slow>) -> Self {
+        Self { books, guard, readiness, metrics, slow }
     }
 
     async fn route(&self, path: &str, headers: &HeaderMap) -> Reply {
@@ -87,6 +95,12 @@ impl<B: Books> Admin<B> {
                 None => (Ok(None), "authorization"),
             },
             None if question == "unconfirmed" => return json(StatusCode::OK, self.books.unconfirmed()),
+            None if question == "node" => return json(StatusCode::OK, self.books.node()),
+            None if question == "slow" => {
+                let slowest = serde_json::json!({"slow": self.slow.list(clock::instant())});
+                return json(StatusCode::OK, slowest.to_string());
+            }
+            None if question == "log" => return log_filter(),
             _ => return unknown_path(),
         };
         match found {
@@ -99,6 +113,29 @@ impl<B: Books> Admin<B> {
                 error(StatusCode::SERVICE_UNAVAILABLE, "books_unreadable", &unreadable.to_string())
                     .with(RETRY_AFTER, HeaderValue::from_static("1"))
             }
+        }
+    }
+
+    /// Puts the filter in the body in force, until the node ends or the next one comes.
+    async fn change_log(&self, request: Request<Incoming>) -> Reply {
+        if !self.guard.lets_in(request.headers()) {
+            return unauthorized().and_close();
+        }
+        let body = match body::gather(request.into_body(), FILTER_BYTES_MAX).await {
+            Ok(body) => body,
+            Err(Unusable::TooLarge | Unusable::Late | Unusable::Broken) => {
+                let message =
+                    format!("expected a filter of at most {FILTER_BYTES_MAX} bytes as the body, at once");
+                return error(StatusCode::BAD_REQUEST, "bad_filter", &message).and_close();
+            }
+        };
+        match String::from_utf8_lossy(&body).trim().parse::<log::Filter>() {
+            Ok(filter) if log::change(&filter) => {
+                tracing::info!(%filter, "the log has another filter");
+                log_filter()
+            }
+            Ok(_) => log_filter(),
+            Err(not_a_filter) => error(StatusCode::BAD_REQUEST, "bad_filter", &not_a_filter.to_string()),
         }
     }
 
@@ -117,20 +154,38 @@ impl<B: Books> Admin<B> {
 
 impl<B: Books> Respond for Admin<B> {
     async fn respond(&self, request: Request<Incoming>) -> Reply {
+        let is_log = request.uri().path() == LOG_PATH;
+        if is_log && request.method() == Method::PUT {
+            return self.change_log(request).await;
+        }
         let reply = if [Method::GET, Method::HEAD].contains(request.method()) {
             self.route(request.uri().path(), request.headers()).await
         } else {
-            let message = "expected GET or HEAD, found another method";
-            error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
-                .with(ALLOW, HeaderValue::from_static("GET, HEAD"))
+            let allowed = if is_log { "GET, HEAD, PUT" } else { "GET, HEAD" };
+            let message = format!("expected one of {allowed}, found another method");
+            error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message)
+                .with(ALLOW, HeaderValue::from_static(allowed))
         };
         if request.body().is_end_stream() { reply } else { reply.and_close() }
     }
 }
 
+/// Where the filter of the log is read, and changed.
+const LOG_PATH: &str = "/v1/log";
+
+/// Longer than any filter that somebody writes.
+const FILTER_BYTES_MAX: usize = 1_024;
+
+fn log_filter() -> Reply {
+    match log::filter() {
+        Some(filter) => json(StatusCode::OK, serde_json::json!({"filter": filter.to_string()}).to_string()),
+        None => error(StatusCode::NOT_FOUND, "not_found", "this process keeps no log"),
+    }
+}
+
 fn unknown_path() -> Reply {
     let message = "nothing is served here; there are /livez, /readyz, /metrics, /v1/cards/{id}, \
-                   /v1/authorizations/{id} and /v1/unconfirmed";
+                   /v1/authorizations/{id}, /v1/unconfirmed, /v1/node, /v1/slow and /v1/log";
     error(StatusCode::NOT_FOUND, "not_found", message)
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     admin::{Books, Unreadable},
+    members::NodeBody,
     reply::Rfc3339,
 };
 use crate::{
@@ -21,12 +22,16 @@ use crate::{
 impl Books for Cluster {
     async fn card(&self, card: CardId) -> Result<Option<Vec<u8>>, Unreadable> {
         let view = Self::card(self, &card, clock::now()).await.map_err(unreadable)?;
-        Ok(view.map(|view| body(&CardBody::new(&view, self.owner(&card)))))
+        Ok(view.map(|view| body(&CardBody::new(&view, &self.owner(&card)))))
     }
 
     async fn authorization(&self, authorization: AuthorizationId) -> Result<Option<Vec<u8>>, Unreadable> {
         let view = Self::authorization(self, &authorization).await.map_err(unreadable)?;
         Ok(view.map(|view| body(&AuthorizationBody::from(&view))))
+    }
+
+    fn node(&self) -> Vec<u8> {
+        body(&NodeBody::from(&Self::node(self)))
     }
 
     fn unconfirmed(&self) -> Vec<u8> {
@@ -51,6 +56,9 @@ fn body(shape: &impl Serialize) -> Vec<u8> {
 #[derive(Serialize)]
 struct CardBody {
     card: String,
+    /// The card that it replaces, whose books it shares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replacement_for: Option<String>,
     version: u64,
     owner: String,
     currency: Option<String>,
@@ -193,11 +201,10 @@ struct UnconfirmedBody {
 
 impl UnconfirmedBody {
     fn new(view: &UnconfirmedView, now: Timestamp) -> Self {
-        let is_card = view.account.as_str() != view.authorization.as_str();
         Self {
             decision: view.decision.to_string(),
             authorization: view.authorization.to_string(),
-            card: is_card.then(|| view.account.to_string()),
+            card: view.card.as_ref().map(ToString::to_string),
             at: Rfc3339(view.at),
             waiting_seconds: now.since(view.at).as_secs(),
         }
@@ -219,6 +226,7 @@ impl CardBody {
     fn new(view: &CardView, owner: &str) -> Self {
         Self {
             card: view.card.to_string(),
+            replacement_for: view.replacement_for.as_ref().map(ToString::to_string),
             version: view.version,
             owner: owner.to_owned(),
             currency: view.currency.map(|currency| currency.to_string()),
@@ -331,10 +339,12 @@ impl From<&EntryView> for EntryBody {
                         amount: Some(seen.amount),
                         ..bare
                     },
-                    Fact::Card(_) | Fact::Other(_) => Self { kind: "other", event, ..bare },
+                    Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => {
+                        Self { kind: "other", event, ..bare }
+                    }
                 }
             }
-            Event::Recalled(_) | Event::Snapshot(_) => bare,
+            Event::Recalled(_) | Event::Joined(_) | Event::Carried(_) | Event::Snapshot(_) => bare,
         }
     }
 }

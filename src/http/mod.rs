@@ -3,10 +3,15 @@
 
 mod socket;
 mod server;
+mod h2c;
 mod reply;
+mod body;
+mod trace;
+mod slow;
 mod webhook;
 mod admin;
 mod books;
+mod members;
 mod vocabulary;
 
 use std::{
@@ -17,10 +22,12 @@ use std::{
 use hyper::header::HeaderValue;
 
 pub use admin::{Admin, Books, Guard, Readiness, Token, Unguarded, Unreadable};
+pub use h2c::run_h2c;
 pub use reply::Rfc3339;
 pub use server::{Bounds, Drain, Reply, Respond, Stop, run};
+pub use slow::Slow;
 pub use vocabulary::vocabulary;
-pub use webhook::{Desk, Webhook};
+pub use webhook::{Desk, PeerDoor, Webhook};
 
 /// What the room is told at start.
 #[derive(Clone, Debug)]

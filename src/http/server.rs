@@ -131,7 +131,7 @@ impl Stop {
         self.0.has_changed().unwrap_or(true)
     }
 
-    async fn stopping(&self) {
+    pub(super) async fn stopping(&self) {
         // An error means that the drain is gone, and with it whoever wanted us to serve.
         let _ = self.0.clone().wait_for(|phase| *phase == Phase::Stopping).await;
     }

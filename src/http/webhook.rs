@@ -1,45 +1,67 @@
 //! `POST /webhook`: from raw bytes to a reply. Verified before anything is read, read before anything is asked; who
 //! decides, and by what, is behind the [`Desk`].
 
-mod body;
 mod courier;
+mod door;
 mod mode;
+mod peer;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use hyper::{
-    HeaderMap, Method, Request, StatusCode,
-    body::{Body as _, Incoming},
-    header::{ALLOW, HeaderValue, RETRY_AFTER},
+    Request, StatusCode,
+    body::Incoming,
+    header::{HeaderValue, RETRY_AFTER},
 };
 
 use super::{
     Settings,
     reply::{With as _, error, json},
     server::{Reply, Respond},
-    vocabulary::UNREAD,
+    slow::{Slow, SlowDecision, StageTimes},
+    trace::TraceParent,
 };
 use crate::{
     clock::{self, Instant},
-    cluster::{Arrival, Cluster, NotBooked},
-    domain::{Answer, AuthorizationRequest, Observation, Outcome, Timestamp, Violation},
+    cluster::{Arrival, Cause, Cluster, NotBooked, Sealed, TimedAnswer},
+    domain::{AuthorizationRequest, Observation, Outcome, Timestamp, Violation},
     log::Seldom,
-    metrics::{Metrics, Route, SecretSlot, Stage, WebhookResult},
-    stripe::{
-        self, Incoming as Delivery, Kind, RECEIVED_BODY, Reading, SIGNATURE_HEADER, Unbooked, Verifier,
-    },
+    metrics::{Metrics, Route, Stage, WebhookResult},
+    stripe::{self, Incoming as Delivery, Kind, RECEIVED_BODY, Reading, Unbooked, Verifier},
 };
-use body::Unusable;
 use courier::Courier;
+use door::{Admitted, Door, Ending, micros};
 use mode::Mode;
+pub use peer::PeerDoor;
 
 /// Where questions are brought, and what happened.
 pub trait Desk: Send + Sync + 'static {
-    /// Answers a question before its deadline, whatever happens.
-    fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> impl Future<Output = Answer> + Send;
+    /// Answers a question before its deadline, whatever happens. `sealed` is the request as it came, for a desk that
+    /// asks another.
+    fn answer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+        sealed: Sealed,
+    ) -> impl Future<Output = (TimedAnswer, Route)> + Send;
 
     /// Books what Stripe says happened. Returns when it is durable.
     fn book(
+        &self,
+        observation: Observation,
+        arrival: Arrival,
+        sealed: Sealed,
+    ) -> impl Future<Output = Result<(), NotBooked>> + Send;
+
+    /// Answers what another node was asked, or says why not: standing in is for the other one.
+    fn answer_peer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+    ) -> impl Future<Output = Result<TimedAnswer, Cause>> + Send;
+
+    /// Books what another node was told.
+    fn book_peer(
         &self,
         observation: Observation,
         arrival: Arrival,
@@ -50,12 +72,34 @@ pub trait Desk: Send + Sync + 'static {
 }
 
 impl Desk for Cluster {
-    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
-        Self::answer(self, request, arrival).await
+    async fn answer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+        sealed: Sealed,
+    ) -> (TimedAnswer, Route) {
+        Self::answer(self, request, arrival, sealed).await
     }
 
-    async fn book(&self, observation: Observation, arrival: Arrival) -> Result<(), NotBooked> {
-        Self::book(self, observation, arrival).await
+    async fn book(
+        &self,
+        observation: Observation,
+        arrival: Arrival,
+        sealed: Sealed,
+    ) -> Result<(), NotBooked> {
+        Self::book(self, observation, arrival, sealed).await
+    }
+
+    async fn answer_peer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+    ) -> Result<TimedAnswer, Cause> {
+        Self::answer_peer(self, request, arrival).await
+    }
+
+    async fn book_peer(&self, observation: Observation, arrival: Arrival) -> Result<(), NotBooked> {
+        Self::book_peer(self, observation, arrival).await
     }
 
     fn reading(&self) -> Reading {
@@ -63,29 +107,17 @@ impl Desk for Cluster {
     }
 }
 
-/// The one path that Stripe knows.
-const PATH: &str = "/webhook";
-
 /// How long Stripe may wait before it delivers again; it takes longer anyway.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// Answers Stripe.
 pub struct Webhook<D> {
     desk: D,
-    verifier: Verifier,
+    door: Arc<Door>,
     metrics: Arc<Metrics>,
     answer_within: Duration,
-    body_bytes_max: usize,
-    mode: Mode,
     courier: Courier,
-    odd: Seldom,
-}
-
-/// What became of one request, for the reply and for the metrics.
-struct Ending {
-    event: &'static str,
-    result: WebhookResult,
-    reply: Reply,
+    slow: Arc<Slow>,
 }
 
 impl<D: Desk> Respond for Webhook<D> {
@@ -99,178 +131,73 @@ impl<D: Desk> Respond for Webhook<D> {
 }
 
 impl<D: Desk> Webhook<D> {
-    /// A webhook that believes what `verifier` does and asks `desk`.
+    /// A webhook that believes what `verifier` does, asks `desk`, and tells `metrics` and `slow`.
     pub fn new(
         desk: D,
         verifier: Verifier,
         metrics: Arc<Metrics>,
+        slow: Arc<Slow>,
         settings: &Settings,
         stripe: &stripe::Settings,
     ) -> Self {
         let courier = Courier::new(stripe, Arc::clone(&metrics));
-        Self {
-            desk,
+        let door = Arc::new(Door {
             verifier,
-            metrics,
-            answer_within: settings.answer_within,
+            metrics: Arc::clone(&metrics),
             body_bytes_max: settings.body_bytes_max,
             mode: Mode::new(settings.livemode),
-            courier,
             odd: Seldom::default(),
-        }
+        });
+        Self { desk, door, metrics, answer_within: settings.answer_within, courier, slow }
+    }
+
+    /// The same desk behind the same door, for other nodes.
+    #[must_use]
+    pub fn for_peers(&self) -> PeerDoor<D>
+    where
+        D: Clone,
+    {
+        PeerDoor::new(self.desk.clone(), Arc::clone(&self.door), self.answer_within)
     }
 
     async fn ending(&self, request: Request<Incoming>, received: Instant) -> Ending {
-        let received_at = clock::now();
-        if let Some(ending) = self.misdirected(&request) {
-            return ending;
-        }
-        let (head, body) = request.into_parts();
-        let body = match body::gather(body, self.body_bytes_max).await {
-            Ok(body) => body,
-            Err(unusable) => return self.unusable(unusable),
+        let admitted =
+            self.door.admit(request, received, self.answer_within, None, self.desk.reading()).await;
+        let Admitted { delivery, arrival, received_at, sealed } = match admitted {
+            Ok(admitted) => admitted,
+            Err(ending) => return ending,
         };
-        self.metrics.webhook.body_bytes.record(f64::from(u32::try_from(body.len()).unwrap_or(u32::MAX)));
-        let gathered = clock::instant();
-        if let Some(ending) = self.unbelieved(&head.headers, &body, received_at) {
-            return ending;
-        }
-        let verified = clock::instant();
-        let delivery = match stripe::read(&body, received_at, self.desk.reading()) {
-            Ok(delivery) => delivery,
-            Err(malformed) => return self.malformed(malformed, received_at),
-        };
-        // What waits for its answer from here on does so without the bytes.
-        drop((head, body));
-        let parsed = clock::instant();
-        let arrival = Arrival {
-            received,
-            deadline: received.checked_add(self.answer_within).unwrap_or(received),
-            verify_us: micros(verified.saturating_duration_since(gathered)),
-            parse_us: micros(parsed.saturating_duration_since(verified)),
-        };
-        let stages = &self.metrics.decisions.stages;
-        stages.get(Stage::Verify).record(verified.saturating_duration_since(gathered));
-        stages.get(Stage::Parse).record(parsed.saturating_duration_since(verified));
         let event = delivery.kind().as_str();
-        if let Some(ending) = self.misplaced(event, &delivery, received_at) {
-            return ending;
-        }
         match delivery {
-            Delivery::Request(request) => self.answer(*request, arrival).await,
-            Delivery::Observation(observation) => self.book(event, *observation, arrival).await,
+            Delivery::Request(request) => self.answer(*request, arrival, sealed).await,
+            Delivery::Observation(observation) => self.book(event, *observation, arrival, sealed).await,
             Delivery::Acknowledged { kind, cause, .. } => self.acknowledge(kind, cause, received_at),
         }
     }
 
-    /// What goes to another path or comes by another method. Its body is not read.
-    fn misdirected(&self, request: &Request<Incoming>) -> Option<Ending> {
-        let (result, reply) = if request.uri().path() != PATH {
-            let message = "nothing is served here; the webhook is POST /webhook";
-            (WebhookResult::NotFound, error(StatusCode::NOT_FOUND, "not_found", message))
-        } else if request.method() != Method::POST {
-            let message = "expected a POST, found another method";
-            let reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
-            (WebhookResult::MethodNotAllowed, reply.with(ALLOW, HeaderValue::from_static("POST")))
-        } else if body::declared(request.body()).is_some_and(|bytes| bytes > self.body_bytes_max) {
-            return Some(self.unusable(Unusable::TooLarge));
-        } else {
-            return None;
-        };
-        let reply = if request.body().is_end_stream() { reply } else { reply.and_close() };
-        Some(Ending { event: UNREAD, result, reply })
-    }
-
-    fn unusable(&self, unusable: Unusable) -> Ending {
-        let (result, status, code) = match unusable {
-            Unusable::TooLarge => (WebhookResult::TooLarge, StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-            Unusable::Late => (WebhookResult::BodyLate, StatusCode::REQUEST_TIMEOUT, "body_late"),
-            Unusable::Broken => (WebhookResult::BodyBroken, StatusCode::BAD_REQUEST, "body_broken"),
-        };
-        let message = match unusable {
-            Unusable::TooLarge => {
-                &format!("expected a body of at most {} bytes, found more", self.body_bytes_max)
-            }
-            Unusable::Late => "the body did not arrive in time; send it at once",
-            Unusable::Broken => "the body ended early, or is not framed as HTTP/1.1 wants it",
-        };
-        Ending { event: UNREAD, result, reply: error(status, code, message).and_close() }
-    }
-
-    /// Turns away what nobody with a secret has signed.
-    fn unbelieved(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Option<Ending> {
-        let lines = headers.get_all(SIGNATURE_HEADER).into_iter().map(HeaderValue::as_bytes);
-        let header = stripe::join_headers(lines);
-        let cause = match self.verifier.verify(header.as_deref(), body, now) {
-            Ok(slot) => {
-                self.metrics.webhook.secrets_used.get(SecretSlot::at(slot.0)).increment(1);
-                return None;
-            }
-            Err(cause) => cause,
-        };
-        self.metrics.webhook.signature_failures.get([cause.as_str()]).increment(1);
-        if let Some(held_back) = self.odd.turn(now) {
-            tracing::warn!(
-                cause = cause.as_str(),
-                held_back,
-                "turned away a request without a valid signature: {cause}; compare STRIPE_WEBHOOK_SECRET with the \
-                 endpoint's signing secret in Stripe's dashboard"
-            );
-        }
-        let reply = error(StatusCode::BAD_REQUEST, "bad_signature", &cause.to_string());
-        Some(Ending { event: UNREAD, result: WebhookResult::BadSignature, reply })
-    }
-
-    /// Turns away test money from a live node, and real money from a test node.
-    fn misplaced(&self, event: &'static str, delivery: &Delivery, now: Timestamp) -> Option<Ending> {
-        let livemode = match delivery {
-            Delivery::Request(request) => request.livemode,
-            Delivery::Observation(observation) => observation.livemode,
-            Delivery::Acknowledged { .. } => return None,
-        };
-        if self.mode.admits(livemode) {
-            return None;
-        }
-        let (found, expected) = if livemode { ("live", "test") } else { ("test", "live") };
-        if let Some(held_back) = self.odd.turn(now) {
-            tracing::warn!(
-                kind = event,
-                held_back,
-                "refused a {found} event at a node of {expected} events: compare TOLLGATE_LIVEMODE with the endpoint"
-            );
-        }
-        let message = format!("expected {expected} events, found a {found} event; see TOLLGATE_LIVEMODE");
-        let reply = error(StatusCode::BAD_REQUEST, "wrong_mode", &message);
-        Some(Ending { event, result: WebhookResult::WrongMode, reply })
-    }
-
-    fn malformed(&self, cause: stripe::Malformed, now: Timestamp) -> Ending {
-        self.metrics.webhook.malformed.get([cause.as_str()]).increment(1);
-        if let Some(held_back) = self.odd.turn(now) {
-            tracing::warn!(
-                cause = cause.as_str(),
-                held_back,
-                "refused a signed body that is no event: {cause}; look at what the endpoint is subscribed to"
-            );
-        }
-        let reply = error(StatusCode::BAD_REQUEST, "malformed", &cause.to_string());
-        Ending { event: UNREAD, result: WebhookResult::Malformed, reply }
-    }
-
-    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> Ending {
+    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival, sealed: Sealed) -> Ending {
+        let trace = TraceParent::of(&sealed.headers);
         if let Some(violation) = violation(&request) {
             self.violated(&request, violation);
         }
+        let at = request.received_at;
         let (event, authorization) = (request.event.clone(), request.authorization.clone());
         let (card, account) = (request.card.clone(), request.connected_account.clone());
-        let answer = self.desk.answer(request, arrival).await;
+        let (timed, route) = self.desk.answer(request, arrival, sealed).await;
+        let answer = timed.answer;
         let answered = clock::instant();
         let reply = self.courier.reply(&answer, &authorization, account.as_ref(), arrival.deadline).await;
         let replied = clock::instant();
         let taken = replied.saturating_duration_since(arrival.received);
+        let respond = replied.saturating_duration_since(answered);
         let decisions = &self.metrics.decisions;
-        decisions.stages.get(Stage::Respond).record(replied.saturating_duration_since(answered));
-        decisions.duration.get([answer.outcome.as_str(), Route::Local.as_str()]).record(taken);
+        decisions.stages.get(Stage::Respond).record(respond);
+        decisions.duration.get([answer.outcome.as_str(), route.as_str()]).record(taken);
+        let stages = stage_times(&timed, arrival, respond);
+        let ids = (&event, &authorization, card.as_ref());
+        self.slow.tell(micros(taken), replied, || {
+            SlowDecision::new(&timed, ids, at, (micros(taken), stages), trace)
+        });
         macro_rules! tell {
             ($level:ident) => {
                 tracing::$level!(
@@ -283,7 +210,16 @@ impl<D: Desk> Webhook<D> {
                     source = answer.source.as_str(),
                     amount = answer.amount,
                     answer_by = answer.by.as_str(),
+                    route = route.as_str(),
                     taken_us = micros(taken),
+                    verify_us = stages.verify,
+                    parse_us = stages.parse,
+                    route_us = stages.route,
+                    queue_us = stages.queue,
+                    decide_us = stages.decide,
+                    commit_us = stages.commit,
+                    respond_us = stages.respond,
+                    trace_id = trace.map(tracing::field::display),
                     "answered"
                 )
             };
@@ -297,7 +233,7 @@ impl<D: Desk> Webhook<D> {
 
     fn violated(&self, request: &AuthorizationRequest, violation: Violation) {
         self.metrics.webhook.violations.get([violation.as_str()]).increment(1);
-        if let Some(held_back) = self.odd.turn(request.received_at) {
+        if let Some(held_back) = self.door.odd.turn(request.received_at) {
             tracing::warn!(
                 event = %request.event,
                 authorization = %request.authorization,
@@ -308,15 +244,26 @@ impl<D: Desk> Webhook<D> {
         }
     }
 
-    async fn book(&self, event: &'static str, observation: Observation, arrival: Arrival) -> Ending {
-        let (id, card) = (observation.event.clone(), observation.card.clone());
-        match self.desk.book(observation, arrival).await {
+    async fn book(
+        &self,
+        event: &'static str,
+        observation: Observation,
+        arrival: Arrival,
+        sealed: Sealed,
+    ) -> Ending {
+        let trace_id = TraceParent::of(&sealed.headers).map(tracing::field::display);
+        let (id, subject) = (observation.event.clone(), observation.subject.clone());
+        match self.desk.book(observation, arrival, sealed).await {
             Ok(()) => {
-                tracing::debug!(event = %id, %card, kind = event, "booked");
+                tracing::debug!(event = %id, %subject, kind = event, trace_id, "booked");
                 Ending { event, result: WebhookResult::Booked, reply: json(StatusCode::OK, RECEIVED_BODY) }
             }
-            Err(not_booked) => {
-                tracing::warn!(event = %id, %card, kind = event, "not booked; Stripe delivers it again");
+            Err(wrong @ NotBooked::WrongAccount) => {
+                let reply = error(StatusCode::BAD_REQUEST, "wrong_account", &wrong.to_string());
+                Ending { event, result: WebhookResult::WrongAccount, reply }
+            }
+            Err(not_booked @ NotBooked::Now(_)) => {
+                tracing::warn!(event = %id, %subject, kind = event, trace_id, "not booked; Stripe delivers it again");
                 let reply = error(StatusCode::SERVICE_UNAVAILABLE, "not_booked", &not_booked.to_string())
                     .with(RETRY_AFTER, RETRY_AFTER_SECONDS);
                 Ending { event, result: WebhookResult::NotBooked, reply }
@@ -327,7 +274,7 @@ impl<D: Desk> Webhook<D> {
     fn acknowledge(&self, kind: Kind, cause: Unbooked, now: Timestamp) -> Ending {
         self.metrics.webhook.unbooked.get([cause.as_str()]).increment(1);
         if cause.is_loss()
-            && let Some(held_back) = self.odd.turn(now)
+            && let Some(held_back) = self.door.odd.turn(now)
         {
             tracing::warn!(
                 kind = kind.as_str(),
@@ -346,8 +293,17 @@ fn violation(request: &AuthorizationRequest) -> Option<Violation> {
     request.asked.err().or(if request.card.is_none() { Some(Violation::NoCard) } else { None })
 }
 
-fn micros(span: Duration) -> u32 {
-    u32::try_from(span.as_micros()).unwrap_or(u32::MAX)
+/// How long each part of the walk took. Where no decision was taken now, only the parts on this side of it are known.
+fn stage_times(timed: &TimedAnswer, arrival: Arrival, respond: Duration) -> StageTimes {
+    StageTimes {
+        verify: arrival.verify_us,
+        parse: arrival.parse_us,
+        route: timed.stages.route_us,
+        queue: timed.stages.queue_us,
+        decide: timed.stages.decide_us,
+        commit: timed.commit_us,
+        respond: micros(respond),
+    }
 }
 
 /// Counts a request as long as it is being answered, also when its client goes away.

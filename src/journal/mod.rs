@@ -3,7 +3,9 @@
 mod settings;
 pub mod record;
 mod committer;
+mod vitals;
 mod sqlite;
+pub mod postgres;
 mod memory;
 mod faulty;
 
@@ -14,6 +16,7 @@ use crate::domain::{Account, AuthorizationId, Timestamp};
 pub use committer::{Committer, CommitterSettings, Done, Observer};
 pub use faulty::{Fault, Faulty, Foreign, Gate, Odds, Script};
 pub use memory::Memory;
+pub use postgres::Postgres;
 pub use settings::{Finding, Location, NotALocation, OpenError, Settings, open};
 pub use sqlite::Sqlite;
 

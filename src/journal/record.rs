@@ -65,26 +65,43 @@ pub fn decode(body: &str) -> Result<Vec<Event>, Unreadable> {
 
 /// The authorizations that an event speaks of.
 #[must_use]
+pub fn authorizations_of(event: &Event) -> Vec<&AuthorizationId> {
+    match event {
+        Event::Carried(carried) => carried.events.iter().filter_map(authorization_of).collect(),
+        other => authorization_of(other).into_iter().collect(),
+    }
+}
+
+/// The one authorization that an event speaks of.
+#[must_use]
 pub fn authorization_of(event: &Event) -> Option<&AuthorizationId> {
     match event {
         Event::Decided(decided) | Event::StoodIn(decided) => Some(&decided.request.authorization),
         Event::Observed(observation) => match &observation.fact {
             Fact::Authorization(seen) => Some(&seen.id),
             Fact::Transaction(seen) => seen.authorization.as_ref(),
-            Fact::Card(_) | Fact::Other(_) => None,
+            Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
         },
         Event::Recalled(recalled) => Some(&recalled.id),
-        Event::Snapshot(_) => None,
+        Event::Joined(_) | Event::Carried(_) | Event::Snapshot(_) => None,
     }
 }
 
 /// Writes one event as [`EventRecord`] reads it.
 fn write(body: &mut Vec<u8>, event: &Event) {
+    if let Event::Carried(carried) = event {
+        for event in &carried.events {
+            write(body, event);
+            body.push(b',');
+        }
+    }
     let kind = match event {
         Event::Decided(_) => "decided",
         Event::StoodIn(_) => "stood_in",
         Event::Observed(_) => "observed",
         Event::Recalled(_) => "recalled",
+        Event::Joined(_) => "joined",
+        Event::Carried(_) => "carried",
         Event::Snapshot(_) => "snapshot",
     };
     for part in ["{\"", kind, "\":"] {
@@ -102,6 +119,8 @@ fn write(body: &mut Vec<u8>, event: &Event) {
         Event::Recalled(recalled) => {
             serde_json::to_writer(&mut *body, &card::RecalledRecord::from(&**recalled))
         }
+        Event::Joined(joined) => serde_json::to_writer(&mut *body, &card::JoinedRecord::from(joined)),
+        Event::Carried(carried) => serde_json::to_writer(&mut *body, &card::CarriedRecord::from(&**carried)),
         Event::Snapshot(card) => serde_json::to_writer(&mut *body, &card::CardRecord::from(&**card)),
     };
     body.push(b'}');
@@ -120,6 +139,10 @@ enum EventRecord<'a> {
     #[serde(borrow)]
     Recalled(Box<card::RecalledRecord<'a>>),
     #[serde(borrow)]
+    Joined(card::JoinedRecord<'a>),
+    #[serde(borrow)]
+    Carried(card::CarriedRecord<'a>),
+    #[serde(borrow)]
     Snapshot(Box<card::CardRecord<'a>>),
 }
 
@@ -130,6 +153,8 @@ impl EventRecord<'_> {
             Self::StoodIn(record) => Event::StoodIn(Box::new(record.into_decided()?)),
             Self::Observed(record) => Event::Observed(Box::new(record.into_observation()?)),
             Self::Recalled(record) => Event::Recalled(Box::new(record.into_recalled()?)),
+            Self::Joined(record) => Event::Joined(record.into_joined()?),
+            Self::Carried(record) => Event::Carried(Box::new(record.into_carried()?)),
             Self::Snapshot(record) => Event::Snapshot(Box::new(record.into_card()?)),
         })
     }

@@ -7,7 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use super::{Journal, memory::Memory, sqlite::Sqlite};
+use super::{
+    Journal,
+    memory::Memory,
+    postgres::{self, Misfit, Postgres},
+    sqlite::Sqlite,
+};
 
 /// The room's settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,13 +40,18 @@ impl Default for Settings {
 ///
 /// # Errors
 /// [`OpenError`] says what was found, what was expected, and what to do.
-pub fn open(settings: &Settings) -> Result<Arc<dyn Journal>, OpenError> {
+pub async fn open(settings: &Settings) -> Result<Arc<dyn Journal>, OpenError> {
+    let Settings { batch_max, accept_journal_loss, .. } = *settings;
     match &settings.location {
         Location::Sqlite(path) => {
-            Ok(Arc::new(Sqlite::open(path, settings.batch_max, settings.accept_journal_loss)?))
+            // Opening reads and checks files: not on a thread that others need.
+            let place = path.clone();
+            let open = move || Sqlite::open(&place, batch_max, accept_journal_loss);
+            let opened = tokio::task::spawn_blocking(open).await;
+            Ok(Arc::new(opened.map_err(io::Error::other).map_err(OpenError::io(path, "open"))??))
         }
         Location::Memory => Ok(Arc::new(Memory::new())),
-        Location::Postgres(_) => Err(OpenError::NotInThisBuild),
+        Location::Postgres(url) => Ok(Arc::new(Postgres::open(url).await?)),
     }
 }
 
@@ -57,12 +67,30 @@ pub enum Location {
 }
 
 impl Location {
+    /// Whether several nodes may write to it at the same time.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        match self {
+            Self::Postgres(_) => true,
+            Self::Sqlite(_) | Self::Memory => false,
+        }
+    }
+
     /// Whether another process may find what this one has written.
     #[must_use]
     pub const fn outlives_its_process(&self) -> bool {
         match self {
             Self::Sqlite(_) | Self::Postgres(_) => true,
             Self::Memory => false,
+        }
+    }
+
+    /// How many batches of appends may be on their way at once: one writer takes one after another, a server several.
+    #[must_use]
+    pub fn batches_in_flight_max(&self) -> usize {
+        match self {
+            Self::Sqlite(_) | Self::Memory => 1,
+            Self::Postgres(_) => usize::try_from(postgres::BATCHES_IN_FLIGHT_MAX).unwrap_or(1),
         }
     }
 }
@@ -83,7 +111,8 @@ impl FromStr for Location {
         if text == "memory:" {
             return Ok(Self::Memory);
         }
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        if is_url && postgres::Address::is_readable(text) {
             return Ok(Self::Postgres(text.to_owned()));
         }
         Err(NotALocation)
@@ -108,7 +137,7 @@ impl fmt::Debug for Location {
 
 /// The text names no journal. It is not repeated: it may be a misspelt address with a password in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected sqlite:PATH of a file, memory:, or postgres://…, such as sqlite:./data/tollgate.db")]
+#[error("expected sqlite:PATH of a file, memory:, or postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
 pub struct NotALocation;
 
 /// Why a journal was not opened.
@@ -154,11 +183,14 @@ pub enum OpenError {
         /// What the system answered.
         cause: String,
     },
-    /// A journal that this build does not have.
-    #[error(
-        "a PostgreSQL journal comes with clustering; this build has sqlite and memory: set TOLLGATE_JOURNAL to one"
-    )]
-    NotInThisBuild,
+    /// The database cannot be the journal.
+    #[error("the PostgreSQL journal at {address} {misfit}")]
+    Database {
+        /// Where it is, without who asks.
+        address: String,
+        /// What is wrong with it.
+        misfit: Misfit,
+    },
 }
 
 impl OpenError {
@@ -230,6 +262,8 @@ mod tests {
         check("memory", None);
         check("./data/tollgate.db", None);
         check("mysql://a@b/c", None);
+        check("postgres://a@b:port/c", None);
+        check("postgres:///c", None);
         check("", None);
     }
 
@@ -239,12 +273,5 @@ mod tests {
         let settings = Settings { location, ..Settings::default() };
         assert!(!format!("{settings:?} {}", settings.location).contains("hunter2"));
         assert!(!format!("{:?}", "postgre://user:hunter2@db".parse::<Location>()).contains("hunter2"));
-    }
-
-    #[test]
-    fn a_cluster_journal_is_refused_with_what_to_do() {
-        let location = "postgres://db/tollgate".parse().unwrap();
-        let refusal = open(&Settings { location, ..Settings::default() }).err().unwrap();
-        assert!(refusal.to_string().contains("this build has sqlite and memory"), "{refusal}");
     }
 }

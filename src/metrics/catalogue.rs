@@ -1,13 +1,16 @@
-//! Every metric, declared once: name, type, unit, labels, meaning, and what good looks like.
+//! Every metric, declared once: name, type, unit, labels, meaning, and what good looks like. How that is written down
+//! for people is not here.
 
 use super::label::{
-    Agrees, Bound, Cut, Done, JournalFailure, Label, Listener, Passivation, Reload, Route, STRIPE_REASONS,
-    SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
+    Agrees, Bound, Cut, Done, Forward, JournalFailure, Label, LimitMeasure, LimitWindow, Listener,
+    Passivation, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 
 /// One metric with all its series.
 #[derive(Debug)]
 pub struct Family {
+    /// What it belongs to.
+    pub section: &'static str,
     /// The whole name, prefix and unit included.
     pub name: &'static str,
     /// How it counts.
@@ -47,6 +50,17 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// The word in documentation.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Bytes => "bytes",
+            Self::Count => "count",
+            Self::Info => "always 1",
+        }
+    }
+
     /// The upper ends of a histogram's buckets. The service levels are 0.5 and 1.5 s: readers of a whole second
     /// would meet `le="1"` in one version of Prometheus and `le="1.0"` in the next.
     #[must_use]
@@ -84,33 +98,29 @@ impl Values {
     }
 }
 
-/// The catalogue as a table in Markdown.
-#[must_use]
-pub fn catalogue(words: &Vocabulary) -> String {
-    let mut table =
-        String::from("| metric | type | labels | meaning | what good looks like |\n|---|---|---|---|---|\n");
-    for family in FAMILIES {
-        let kind = match family.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
-        let labels: Vec<String> =
-            family.labels.iter().map(|(name, values)| label(name, values, words)).collect();
-        let labels = labels.join("; ");
-        table.extend(["| `", family.name, "` | ", kind, " | ", &labels, " | ", family.meaning, " | "]);
-        table.extend([family.good, " |\n"]);
+impl Kind {
+    /// The word in Prometheus' text format.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
     }
-    table
 }
 
-fn label(name: &str, values: &Values, words: &Vocabulary) -> String {
-    match values {
-        Values::Current => format!("`{name}`: the current one"),
-        Values::Here(_) | Values::Words(_) => {
-            let values: Vec<String> = values.list(words).iter().map(|value| format!("`{value}`")).collect();
-            format!("`{name}`: {}", values.join(", "))
-        }
+impl Family {
+    /// How many series it has at most.
+    #[must_use]
+    pub fn series(&self, words: &Vocabulary) -> usize {
+        // Each bucket, and the sum, the count, and the bucket without an end.
+        let each = match self.kind {
+            Kind::Counter | Kind::Gauge => 1,
+            Kind::Histogram => self.unit.buckets().len().saturating_add(3),
+        };
+        let values = self.labels.iter().map(|(_, values)| values.list(words).len().max(1));
+        values.fold(each, usize::saturating_mul)
     }
 }
 
@@ -129,112 +139,147 @@ const fn here<L: Label>() -> Values {
 }
 
 macro_rules! families {
-    ($($id:ident = $kind:ident $unit:ident $name:literal [$($label:literal: $values:expr),*] $meaning:literal, $good:literal;)+) => {
-        $(pub(super) const $id: Family = Family {
+    ($($section:literal {
+        $($id:ident = $kind:ident $unit:ident $name:literal [$($label:literal: $values:expr),*] $meaning:literal, $good:literal;)+
+    })+) => {
+        $($(pub(super) const $id: Family = Family {
+            section: $section,
             name: $name,
             kind: Kind::$kind,
             unit: Unit::$unit,
             labels: &[$(($label, $values)),*],
             meaning: $meaning,
             good: $good,
-        };)+
+        };)+)+
 
         /// Every family, in the order of a request's walk.
-        pub const FAMILIES: &[&Family] = &[$(&$id),+];
+        pub const FAMILIES: &[&Family] = &[$($(&$id),+),+];
     };
 }
 
 families! {
-    WEBHOOK_REQUESTS = Counter Count "tollgate_webhook_requests_total" ["event": EVENTS, "result": here::<WebhookResult>()]
-        "requests to the webhook, by what they carried and what became of them", "`answered`, `booked` and `acknowledged` only";
-    WEBHOOK_BODY = Histogram Bytes "tollgate_webhook_body_bytes" []
-        "size of the bodies that were read", "4 to 8 KiB";
-    SIGNATURE_FAILURES_TOTAL = Counter Count "tollgate_signature_failures_total" ["cause": SIGNATURE_FAILURES]
-        "requests without a valid signature", "0; a steady rate means a wrong secret, or a stranger";
-    SECRETS_USED = Counter Count "tollgate_signature_secrets_used_total" ["slot": here::<SecretSlot>()]
-        "valid signatures, by place of the secret in the setting", "an old secret's slot stands still before it is removed";
-    MALFORMED = Counter Count "tollgate_malformed_events_total" ["cause": MALFORMED_CAUSES]
-        "signed bodies that are no event", "0";
-    VIOLATIONS_TOTAL = Counter Count "tollgate_contract_violations_total" ["kind": VIOLATIONS]
-        "authorization requests that break Stripe's contract, all declined", "0; `legacy_shape`: raise the endpoint's API version";
-    DECISIONS = Counter Count "tollgate_decisions_total" ["outcome": OUTCOMES, "reason": REASONS, "source": SOURCES]
-        "decisions, one for each question", "source `policy`; `stand_in` is an incident";
-    DECISION_DURATION = Histogram Seconds "tollgate_decision_duration_seconds" ["outcome": OUTCOMES, "route": here::<Route>()]
-        "from the headers of a request to its reply", "99.9 % within 0.5 s, all within 1.5 s";
-    ANSWERS = Counter Count "tollgate_answers_total" ["way": here::<Way>()]
-        "answers to authorization requests, repeated ones included, by how they went to Stripe", "`fallback`: 0";
-    STAGE_DURATION = Histogram Seconds "tollgate_stage_duration_seconds" ["stage": here::<Stage>()]
-        "each part of a request's walk", "`commit` is the longest, a few milliseconds";
-    REPEATS = Counter Count "tollgate_repeated_questions_total" []
-        "questions that were answered before and got the same answer again", "few";
-    STRIPE_OUTCOMES = Counter Count "tollgate_stripe_outcomes_total" ["reason": Values::Here(STRIPE_REASONS), "agrees": here::<Agrees>()]
-        "what Stripe says it did, by its reason, and whether that was our answer", "`agrees=\"false\"` and `webhook_timeout`: 0";
-    EVENTS_BOOKED = Counter Count "tollgate_events_booked_total" ["event": EVENTS]
-        "events that reached the books for the first time", "follows the card programme's traffic";
-    UNBOOKED = Counter Count "tollgate_unbooked_events_total" ["cause": UNBOOKED_CAUSES]
-        "events that were acknowledged without an entry in the books", "`not_ours` only; anything else is missing in the books";
-    SHED = Counter Count "tollgate_requests_shed_total" ["cause": here::<Shed>()]
-        "work that was turned away or answered by the stand-in", "0";
-    IN_FLIGHT = Gauge Count "tollgate_in_flight_requests" []
-        "webhook requests being answered", "far below the `in_flight` capacity";
-    CONNECTIONS = Gauge Count "tollgate_connections" ["listener": here::<Listener>()]
-        "open connections", "far below the `connections` capacity";
-    CONNECTIONS_ACCEPTED = Counter Count "tollgate_connections_accepted_total" ["listener": here::<Listener>()]
-        "connections that were opened", "grows slowly: clients keep connections alive";
-    CONNECTIONS_CUT = Counter Count "tollgate_connections_cut_total" ["listener": here::<Listener>(), "cause": here::<Cut>()]
-        "connections that were not closed by their client", "`idle` only";
-    ACCEPT_ERRORS = Counter Count "tollgate_accept_errors_total" ["listener": here::<Listener>()]
-        "failures to take a connection, such as for want of file descriptors", "0";
-    UNCONFIRMED = Gauge Count "tollgate_unconfirmed_decisions" []
-        "answers that Stripe has not spoken of for `TOLLGATE_UNCONFIRMED_AFTER`", "0";
-    CAPACITY = Gauge Count "tollgate_capacity" ["bound": here::<Bound>()]
-        "the bounds in force, in the unit of their name", "use stays far below";
-    CARDS_RESIDENT = Gauge Count "tollgate_cards_resident" []
-        "cards in memory", "below the `cards_resident` capacity";
-    ACTIVATIONS = Counter Count "tollgate_card_activations_total" ["result": here::<Done>()]
-        "cards that were folded from the journal", "`failed`: 0";
-    ACTIVATION_DURATION = Histogram Seconds "tollgate_card_activation_duration_seconds" []
-        "time to fold a card from the journal", "milliseconds";
-    PASSIVATIONS = Counter Count "tollgate_card_passivations_total" ["cause": here::<Passivation>()]
-        "cards that left memory", "`idle`; `pressure` means too small a `cards_resident`; `failure`: 0";
-    COMMIT_DURATION = Histogram Seconds "tollgate_journal_commit_duration_seconds" []
-        "one group commit, until it is durable", "p99 below 10 ms";
-    BATCH_ENTRIES = Histogram Count "tollgate_journal_batch_entries" []
-        "entries in a group commit", "grows with the load, and stays below the `journal_batch` capacity";
-    APPENDED_BYTES = Counter Bytes "tollgate_journal_appended_bytes_total" []
-        "bytes of the entries that became durable", "about 500 a decision";
-    JOURNAL_ERRORS = Counter Count "tollgate_journal_errors_total" ["kind": here::<JournalFailure>()]
-        "what the journal refused or could not read", "0";
-    JOURNAL_CONFLICTS = Counter Count "tollgate_journal_conflicts_total" []
-        "appends that another writer was faster than", "0 on one node; few in a cluster, when cards change their owner";
-    JOURNAL_UNKNOWN = Counter Count "tollgate_journal_unknown_total" []
-        "appends whose fate was unclear, and which were repeated", "0";
-    POLICY_RELOADS = Counter Count "tollgate_policy_reloads_total" ["result": here::<Reload>()]
-        "new contents of the policy file", "`refused`: 0";
-    POLICY_LOADED = Gauge Seconds "tollgate_policy_loaded_timestamp_seconds" []
-        "when the policy in force was loaded", "the last change that you made";
-    POLICY_INFO = Gauge Info "tollgate_policy_info" ["version": Values::Current]
-        "the policy in force", "the same on every node";
-    READY = Gauge Count "tollgate_ready" []
-        "1 while the node wants traffic", "1";
-    BUILD_INFO = Gauge Info "tollgate_build_info" ["version": Values::Current]
-        "the program", "the same on every node";
-    PROCESS_START = Gauge Seconds "process_start_time_seconds" []
-        "when the process started", "as you expect";
-    PROCESS_CPU = Counter Seconds "process_cpu_seconds_total" []
-        "CPU time used", "a rate below the number of cores";
-    PROCESS_MEMORY = Gauge Bytes "process_resident_memory_bytes" []
-        "memory in use", "about 10 KiB for each resident card";
-    PROCESS_FDS = Gauge Count "process_open_fds" []
-        "open file descriptors", "below `process_max_fds`";
-    PROCESS_FDS_MAX = Gauge Count "process_max_fds" []
-        "how many file descriptors the process may open", "above the `connections` capacity by 100";
-    PROCESS_THREADS = Gauge Count "process_threads" []
-        "threads", "steady";
-    TOKIO_WORKERS = Gauge Count "tokio_workers" []
-        "worker threads of the runtime", "the number of cores";
-    TOKIO_TASKS = Gauge Count "tokio_alive_tasks" []
-        "tasks of the runtime", "connections and resident cards, and a few";
-    TOKIO_QUEUE = Gauge Count "tokio_global_queue_depth" []
-        "tasks that wait in the runtime's shared queue", "near 0";
+    "At the door" {
+        WEBHOOK_REQUESTS = Counter Count "tollgate_webhook_requests_total" ["event": EVENTS, "result": here::<WebhookResult>()]
+            "requests to the webhook, by what they carried and what became of them", "`answered`, `booked` and `acknowledged` only";
+        WEBHOOK_BODY = Histogram Bytes "tollgate_webhook_body_bytes" []
+            "size of the bodies that were read", "4 to 8 KiB";
+        SIGNATURE_FAILURES_TOTAL = Counter Count "tollgate_signature_failures_total" ["cause": SIGNATURE_FAILURES]
+            "requests without a valid signature", "0; a steady rate means a wrong secret, or a stranger";
+        SECRETS_USED = Counter Count "tollgate_signature_secrets_used_total" ["slot": here::<SecretSlot>()]
+            "valid signatures, by place of the secret in the setting", "an old secret's slot stands still before it is removed";
+        MALFORMED = Counter Count "tollgate_malformed_events_total" ["cause": MALFORMED_CAUSES]
+            "signed bodies that are no event", "0";
+        VIOLATIONS_TOTAL = Counter Count "tollgate_contract_violations_total" ["kind": VIOLATIONS]
+            "authorization requests that break Stripe's contract, all declined", "0; `legacy_shape`: raise the endpoint's API version";
+        UNBOOKED = Counter Count "tollgate_unbooked_events_total" ["cause": UNBOOKED_CAUSES]
+            "events that were acknowledged without an entry in the books", "`not_ours` only; anything else is missing in the books";
+        IN_FLIGHT = Gauge Count "tollgate_in_flight_requests" []
+            "webhook requests being answered", "far below the `in_flight` capacity";
+    }
+    "Answers" {
+        DECISIONS = Counter Count "tollgate_decisions_total" ["outcome": OUTCOMES, "reason": REASONS, "source": SOURCES]
+            "decisions, one for each question", "source `policy`; `stand_in` is an incident";
+        LIMIT_DECLINES = Counter Count "tollgate_limit_declines_total" ["measure": here::<LimitMeasure>(), "window": here::<LimitWindow>()]
+            "declines by limits, by the first of the limits that stood in the way", "follows the policy; a jump after a change of the policy is worth a look";
+        DECISION_DURATION = Histogram Seconds "tollgate_decision_duration_seconds" ["outcome": OUTCOMES, "route": here::<Route>()]
+            "from the headers of a request to its reply", "99.9 % within 0.5 s, all within 1.5 s";
+        STAGE_DURATION = Histogram Seconds "tollgate_stage_duration_seconds" ["stage": here::<Stage>()]
+            "each part of a request's walk", "`commit` is the longest, a few milliseconds";
+        ANSWER_WITHIN = Gauge Seconds "tollgate_answer_within_seconds" []
+            "the time that answers get, `TOLLGATE_ANSWER_WITHIN`", "well below Stripe's 2 seconds";
+        ANSWERS = Counter Count "tollgate_answers_total" ["way": here::<Way>()]
+            "answers to authorization requests, repeated ones included, by how they went to Stripe", "`fallback`: 0";
+        REPEATS = Counter Count "tollgate_repeated_questions_total" []
+            "questions that were answered before and got the same answer again", "few";
+        STRIPE_OUTCOMES = Counter Count "tollgate_stripe_outcomes_total" ["reason": Values::Here(STRIPE_REASONS), "agrees": here::<Agrees>()]
+            "what Stripe says it did, by its reason, and whether that was our answer", "`agrees=\"false\"` and `webhook_timeout`: 0";
+        UNCONFIRMED = Gauge Count "tollgate_unconfirmed_decisions" []
+            "answers that Stripe has not spoken of for `TOLLGATE_UNCONFIRMED_AFTER`", "0";
+        OVERRUNS = Counter Count "tollgate_overruns_total" []
+            "times that Stripe or a merchant took more than the policy had granted", "few: forced captures, tips, stand-in approvals";
+        SHED = Counter Count "tollgate_requests_shed_total" ["cause": here::<Shed>()]
+            "work that was turned away or answered by the stand-in", "0";
+    }
+    "Connections" {
+        CONNECTIONS = Gauge Count "tollgate_connections" ["listener": here::<Listener>()]
+            "open connections", "far below the `connections` capacity";
+        CONNECTIONS_ACCEPTED = Counter Count "tollgate_connections_accepted_total" ["listener": here::<Listener>()]
+            "connections that were opened", "grows slowly: clients keep connections alive";
+        CONNECTIONS_CUT = Counter Count "tollgate_connections_cut_total" ["listener": here::<Listener>(), "cause": here::<Cut>()]
+            "connections that were not closed by their client", "`idle` only";
+        ACCEPT_ERRORS = Counter Count "tollgate_accept_errors_total" ["listener": here::<Listener>()]
+            "failures to take a connection, such as for want of file descriptors", "0";
+    }
+    "Cards in memory" {
+        CARDS_RESIDENT = Gauge Count "tollgate_cards_resident" []
+            "cards in memory", "below the `cards_resident` capacity";
+        CARD_ACTORS = Gauge Count "tollgate_card_actors" []
+            "cards in memory that have an actor, looked at once a second; the others rest", "cards that were asked for in the last seconds";
+        QUEUE_LONGEST = Gauge Count "tollgate_card_queue_longest" []
+            "requests waiting at the card where most wait, looked at once a second", "a few; at the `card_queue` capacity requests are turned away";
+        ACTIVATIONS = Counter Count "tollgate_card_activations_total" ["result": here::<Done>()]
+            "cards that were folded from the journal", "`failed`: 0";
+        ACTIVATION_DURATION = Histogram Seconds "tollgate_card_activation_duration_seconds" []
+            "time to fold a card from the journal", "milliseconds";
+        PASSIVATIONS = Counter Count "tollgate_card_passivations_total" ["cause": here::<Passivation>()]
+            "cards that left memory", "`idle`; `pressure` means too small a `cards_resident`; `failure`: 0";
+    }
+    "The journal" {
+        COMMIT_DURATION = Histogram Seconds "tollgate_journal_commit_duration_seconds" []
+            "one group commit, until it is durable", "p99 below 10 ms";
+        BATCH_ENTRIES = Histogram Count "tollgate_journal_batch_entries" []
+            "entries in a group commit", "grows with the load, and stays below the `journal_batch` capacity";
+        APPENDED_BYTES = Counter Bytes "tollgate_journal_appended_bytes_total" []
+            "bytes of the entries that became durable", "about 500 a decision";
+        JOURNAL_ERRORS = Counter Count "tollgate_journal_errors_total" ["kind": here::<JournalFailure>()]
+            "what the journal refused or could not read", "0";
+        JOURNAL_CONFLICTS = Counter Count "tollgate_journal_conflicts_total" []
+            "appends that another writer was faster than", "0 on one node; few in a cluster, when cards change their owner";
+        JOURNAL_UNKNOWN = Counter Count "tollgate_journal_unknown_total" []
+            "appends whose fate was unclear, and which were repeated", "0";
+    }
+    "The cluster" {
+        FORWARDS = Counter Count "tollgate_forwards_total" ["result": here::<Forward>()]
+            "requests that were forwarded to the node that owns the card; what it did not answer was decided here", "`answered` only, but for a moment when a node goes";
+        MEMBERS = Gauge Count "tollgate_members" []
+            "nodes that this one believes to be alive, itself included; 0 for a node that is alone by its settings", "the number of nodes that you run, and the same on every node";
+    }
+    "Policy and node" {
+        POLICY_RELOADS = Counter Count "tollgate_policy_reloads_total" ["result": here::<Reload>()]
+            "new contents of the policy file", "`refused`: 0";
+        POLICY_LOADED = Gauge Seconds "tollgate_policy_loaded_timestamp_seconds" []
+            "when the policy in force was loaded", "the last change that you made";
+        POLICY_INFO = Gauge Info "tollgate_policy_info" ["version": Values::Current]
+            "the policy in force", "the same on every node";
+        CAPACITY = Gauge Count "tollgate_capacity" ["bound": here::<Bound>()]
+            "the bounds in force, in the unit of their name", "use stays far below";
+        READY = Gauge Count "tollgate_ready" []
+            "1 while the node wants traffic", "1";
+        BUILD_INFO = Gauge Info "tollgate_build_info" ["version": Values::Current]
+            "the program", "the same on every node";
+    }
+    "Process and runtime" {
+        PROCESS_START = Gauge Seconds "process_start_time_seconds" []
+            "when the process started", "as you expect";
+        PROCESS_CPU = Counter Seconds "process_cpu_seconds_total" []
+            "CPU time used", "a rate below the number of cores";
+        PROCESS_MEMORY = Gauge Bytes "process_resident_memory_bytes" []
+            "memory in use", "about 10 KiB for each resident card";
+        PROCESS_FDS = Gauge Count "process_open_fds" []
+            "open file descriptors", "below `process_max_fds`";
+        PROCESS_FDS_MAX = Gauge Count "process_max_fds" []
+            "how many file descriptors the process may open", "above the `connections` capacity by 100";
+        PROCESS_THREADS = Gauge Count "process_threads" []
+            "threads", "steady";
+        TOKIO_WORKERS = Gauge Count "tokio_workers" []
+            "worker threads of the runtime", "the number of cores";
+        TOKIO_BUSY = Counter Seconds "tokio_worker_busy_seconds_total" []
+            "time in which worker threads ran tasks", "a rate below 0.8 for each worker";
+        TOKIO_LATE = Histogram Seconds "tokio_wake_delay_seconds" []
+            "how late a timer of the runtime fires, looked at ten times a second", "a millisecond or two, the timer's own grain; more means that tasks wait for a worker";
+        TOKIO_TASKS = Gauge Count "tokio_alive_tasks" []
+            "tasks of the runtime", "connections and resident cards, and a few";
+        TOKIO_QUEUE = Gauge Count "tokio_global_queue_depth" []
+            "tasks that wait in the runtime's shared queue", "near 0";
+    }
 }

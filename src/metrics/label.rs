@@ -67,6 +67,8 @@ label! {
         Malformed = "malformed",
         /// A test event at a live node, or the other way round.
         WrongMode = "wrong_mode",
+        /// An event of another connected account than its card's.
+        WrongAccount = "wrong_account",
         /// A body over its limit.
         TooLarge = "too_large",
         /// The body did not arrive in time.
@@ -107,6 +109,24 @@ label! {
         Local = "local",
         /// On the card's owner.
         Forwarded = "forwarded",
+    }
+}
+
+label! {
+    /// What became of a request that was forwarded to the card's owner.
+    Forward {
+        /// The owner has answered it.
+        Answered = "answered",
+        /// The owner could not decide it in time.
+        Undecided = "undecided",
+        /// There is no connection to the owner.
+        Unreachable = "unreachable",
+        /// The connection broke before the answer came.
+        Broken = "broken",
+        /// The owner took too long.
+        Late = "late",
+        /// The owner did not take it, such as for another signing secret, or does not speak this version's words.
+        Refused = "refused",
     }
 }
 
@@ -163,6 +183,8 @@ label! {
         Webhook = "webhook",
         /// The operators'.
         Admin = "admin",
+        /// Other nodes'.
+        Peer = "peer",
     }
 }
 
@@ -227,6 +249,36 @@ label! {
         Loaded = "loaded",
         /// It has mistakes; the old policy stays.
         Refused = "refused",
+    }
+}
+
+label! {
+    /// What a limit measures.
+    LimitMeasure {
+        /// Money.
+        Amount = "amount",
+        /// Approvals.
+        Count = "count",
+    }
+}
+
+label! {
+    /// The window of a limit, without the length of a rolling one.
+    LimitWindow {
+        /// One authorization with all its increments.
+        PerAuthorization = "per_authorization",
+        /// A day.
+        Daily = "daily",
+        /// A week.
+        Weekly = "weekly",
+        /// A month.
+        Monthly = "monthly",
+        /// A year.
+        Yearly = "yearly",
+        /// The life of the card.
+        AllTime = "all_time",
+        /// Of any length.
+        Rolling = "rolling",
     }
 }
 

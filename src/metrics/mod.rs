@@ -3,6 +3,7 @@
 mod catalogue;
 mod histogram;
 mod label;
+mod page;
 mod process;
 mod resolve;
 mod series;
@@ -18,12 +19,13 @@ use std::{
 use metrics::{Counter, Gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-pub use catalogue::{FAMILIES, Family, Kind, Unit, Values, catalogue};
+pub use catalogue::{FAMILIES, Family, Kind, Unit, Values};
 pub use histogram::Histogram;
 pub use label::{
-    Agrees, Bound, Cut, Done, JournalFailure, Label, Labels, Listener, Passivation, Reload, Route,
-    STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
+    Agrees, Bound, Cut, Done, Forward, JournalFailure, Label, Labels, LimitMeasure, LimitWindow, Listener,
+    Passivation, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
+pub use page::{markdown, overview};
 pub use series::{Series, Worded};
 
 /// A handle for every series, made when the node starts. Telling one is an atomic addition or two.
@@ -34,6 +36,8 @@ pub struct Metrics {
     pub sockets: Sockets,
     /// Questions and their answers.
     pub decisions: Decisions,
+    /// The nodes that share a journal.
+    pub cluster: Cluster,
     /// Cards in memory.
     pub cards: Cards,
     /// Making entries durable.
@@ -70,8 +74,6 @@ pub struct Webhook {
     pub violations: Worded<1, Counter>,
     /// `tollgate_in_flight_requests`
     pub in_flight: Gauge,
-    /// `tollgate_events_booked_total`
-    pub events_booked: Worded<1, Counter>,
     /// `tollgate_unbooked_events_total`
     pub unbooked: Worded<1, Counter>,
 }
@@ -92,6 +94,8 @@ pub struct Sockets {
 pub struct Decisions {
     /// `tollgate_decisions_total`: outcome, reason, source.
     pub made: Worded<3, Counter>,
+    /// `tollgate_limit_declines_total`
+    pub limits: Series<(LimitMeasure, LimitWindow), Counter>,
     /// `tollgate_decision_duration_seconds`: outcome, route.
     pub duration: Worded<2, Histogram>,
     /// `tollgate_answers_total`
@@ -104,14 +108,28 @@ pub struct Decisions {
     pub stripe_outcomes: Worded<2, Counter>,
     /// `tollgate_unconfirmed_decisions`
     pub unconfirmed: Gauge,
+    /// `tollgate_overruns_total`
+    pub overruns: Counter,
     /// `tollgate_requests_shed_total`
     pub shed: Series<Shed, Counter>,
+}
+
+/// The nodes that share a journal.
+pub struct Cluster {
+    /// `tollgate_forwards_total`
+    pub forwards: Series<Forward, Counter>,
+    /// `tollgate_members`
+    pub members: Gauge,
 }
 
 /// Cards in memory.
 pub struct Cards {
     /// `tollgate_cards_resident`
     pub resident: Gauge,
+    /// `tollgate_card_actors`
+    pub actors: Gauge,
+    /// `tollgate_card_queue_longest`
+    pub queue_longest: Gauge,
     /// `tollgate_card_activations_total`
     pub activations: Series<Done, Counter>,
     /// `tollgate_card_activation_duration_seconds`
@@ -151,6 +169,10 @@ pub struct Node {
     pub ready: Gauge,
     /// `tollgate_capacity`
     pub capacity: Series<Bound, Gauge>,
+    /// `tollgate_answer_within_seconds`
+    pub answer_within: Gauge,
+    /// `tokio_wake_delay_seconds`
+    pub wake_delay: Histogram,
 }
 
 impl Policy {
@@ -199,11 +221,6 @@ impl Metrics {
 }
 
 fn begin(text: &mut String, family: &Family) {
-    let kind = match family.kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram => "histogram",
-    };
-    let Family { name, meaning, .. } = family;
-    let _ = writeln!(text, "# HELP {name} {meaning}\n# TYPE {name} {kind}");
+    let Family { name, meaning, kind, .. } = family;
+    let _ = writeln!(text, "# HELP {name} {meaning}\n# TYPE {name} {}", kind.as_str());
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use super::catalogue::{
     Family, PROCESS_CPU, PROCESS_FDS, PROCESS_FDS_MAX, PROCESS_MEMORY, PROCESS_START, PROCESS_THREADS,
-    TOKIO_QUEUE, TOKIO_TASKS, TOKIO_WORKERS,
+    TOKIO_BUSY, TOKIO_QUEUE, TOKIO_TASKS, TOKIO_WORKERS,
 };
 
 /// Clock ticks in a second, as `/proc` counts on every architecture of Linux.
@@ -30,9 +30,15 @@ pub(super) fn read() -> Vec<(&'static Family, f64)> {
         (&PROCESS_FDS_MAX, number_after(&limits, "Max open files")),
         (&PROCESS_THREADS, number_after(&status, "Threads:")),
         (&TOKIO_WORKERS, float(of_runtime(tokio::runtime::RuntimeMetrics::num_workers))),
+        (&TOKIO_BUSY, runtime.as_ref().map_or(0.0, busy_seconds)),
         (&TOKIO_TASKS, float(of_runtime(tokio::runtime::RuntimeMetrics::num_alive_tasks))),
         (&TOKIO_QUEUE, float(of_runtime(tokio::runtime::RuntimeMetrics::global_queue_depth))),
     ]
+}
+
+/// How long all workers together have run tasks.
+fn busy_seconds(runtime: &tokio::runtime::RuntimeMetrics) -> f64 {
+    (0..runtime.num_workers()).map(|worker| runtime.worker_total_busy_duration(worker).as_secs_f64()).sum()
 }
 
 /// Places in `/proc/self/stat`, counted from the field after the program's name; proc(5).

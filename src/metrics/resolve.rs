@@ -6,8 +6,8 @@ use metrics::{Counter, Gauge, Key, KeyName, Label as Pair, Level, Metadata, Reco
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::{
-    Cards, Decisions, Exported, Family, Histogram, Journal, Kind, Metrics, Node, Policy, Sockets, Webhook,
-    catalogue as family,
+    Cards, Cluster, Decisions, Exported, Family, Histogram, Journal, Kind, Metrics, Node, Policy, Sockets,
+    Webhook, catalogue as family,
     label::{Labels, Vocabulary},
     series::{Series, Worded},
 };
@@ -27,8 +27,14 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             accept_errors: resolver.series(&family::ACCEPT_ERRORS),
         },
         decisions: resolver.decisions(),
+        cluster: Cluster {
+            forwards: resolver.series(&family::FORWARDS),
+            members: resolver.single(&family::MEMBERS),
+        },
         cards: Cards {
             resident: resolver.single(&family::CARDS_RESIDENT),
+            actors: resolver.single(&family::CARD_ACTORS),
+            queue_longest: resolver.single(&family::QUEUE_LONGEST),
             activations: resolver.series(&family::ACTIVATIONS),
             activation_duration: resolver.single(&family::ACTIVATION_DURATION),
             passivations: resolver.series(&family::PASSIVATIONS),
@@ -46,7 +52,12 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             loaded: resolver.single(&family::POLICY_LOADED),
             version: Mutex::new(None),
         },
-        node: Node { ready: resolver.single(&family::READY), capacity: resolver.series(&family::CAPACITY) },
+        node: Node {
+            ready: resolver.single(&family::READY),
+            capacity: resolver.series(&family::CAPACITY),
+            answer_within: resolver.single(&family::ANSWER_WITHIN),
+            wake_delay: resolver.single(&family::TOKIO_LATE),
+        },
         exporter: resolver.recorder.handle(),
         histograms: resolver.histograms.into_inner(),
     }
@@ -69,7 +80,6 @@ impl Resolver<'_> {
             malformed: self.worded(&family::MALFORMED),
             violations: self.worded(&family::VIOLATIONS_TOTAL),
             in_flight: self.single(&family::IN_FLIGHT),
-            events_booked: self.worded(&family::EVENTS_BOOKED),
             unbooked: self.worded(&family::UNBOOKED),
         }
     }
@@ -77,12 +87,14 @@ impl Resolver<'_> {
     fn decisions(&self) -> Decisions {
         Decisions {
             made: self.worded(&family::DECISIONS),
+            limits: self.series(&family::LIMIT_DECLINES),
             duration: self.worded(&family::DECISION_DURATION),
             answers: self.series(&family::ANSWERS),
             stages: self.series(&family::STAGE_DURATION),
             repeats: self.single(&family::REPEATS),
             stripe_outcomes: self.worded(&family::STRIPE_OUTCOMES),
             unconfirmed: self.single(&family::UNCONFIRMED),
+            overruns: self.single(&family::OVERRUNS),
             shed: self.series(&family::SHED),
         }
     }

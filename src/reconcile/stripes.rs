@@ -91,10 +91,11 @@ impl<'a> Sides<'a> {
         let booking =
             Booking { new: self.0.transaction(object, false)?, corrected: self.0.transaction(object, true)? };
         let observation = observation(&booking.new)?;
+        let card = observation.card().cloned().ok_or(Unbooked::NoCard)?;
         let Fact::Transaction(seen) = observation.fact else { return Err(Unbooked::NotOurs.into()) };
         let state = TransactionState {
             id: seen.id,
-            card: observation.card,
+            card,
             authorization: seen.authorization,
             kind: seen.kind,
             amount: seen.amount,
@@ -128,9 +129,10 @@ impl Told {
 /// The authorization that an event tells of, and its card.
 pub(super) fn subject(event: &Object) -> Option<(AuthorizationId, CardId)> {
     let observation = observation(event.json.get().as_bytes()).ok()?;
+    let card = observation.card()?.clone();
     match observation.fact {
-        Fact::Authorization(seen) => Some((seen.id, observation.card)),
-        Fact::Transaction(_) | Fact::Card(_) | Fact::Other(_) => None,
+        Fact::Authorization(seen) => Some((seen.id, card)),
+        Fact::Transaction(_) | Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
     }
 }
 

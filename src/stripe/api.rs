@@ -18,7 +18,7 @@ pub use answer::Resolution;
 pub use failure::{Failure, GaveUp};
 pub use list::{Filter, Listing, Object, Page, Pages};
 pub use patience::Patience;
-pub use settings::{ApiKey, BaseUrl, Settings};
+pub use settings::{ApiKey, BaseUrl, Roots, Settings};
 
 use crate::{
     clock,

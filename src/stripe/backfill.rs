@@ -189,7 +189,7 @@ mod tests {
                 (Fact::Transaction(_), Fact::Transaction(_)) => {}
                 facts => panic!("{facts:?}"),
             }
-            assert_eq!((made.fact, made.card), (original.fact, original.card));
+            assert_eq!((made.fact, made.subject), (original.fact, original.subject));
         }
     }
 

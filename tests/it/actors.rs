@@ -1,12 +1,16 @@
 //! Cards in memory: exact under concurrency, durable before known, one answer to one question, in time.
 
+mod cardholders;
+mod peers;
+mod replacement;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 use tollgate::{
     actors::{Directory, Parts, Settings, StandIn, StandInRule},
     clock,
-    domain::{Account, Answer, Outcome, Policy, Reason, Source},
+    domain::{Account, Answer, AuthorizationRequest, EventId, Outcome, Policy, Reason, Source},
     journal::{Committer, CommitterSettings, Entry, Fault, Faulty, Journal, Memory, Odds, Reach, Script},
     metrics::Metrics,
 };
@@ -46,7 +50,7 @@ impl House {
     }
 
     async fn ask(&self, name: &str, amount: i64) -> Answer {
-        self.directory.ask(question("one", name, amount), arrival(SOON)).await
+        self.directory.ask(question("one", name, amount), arrival(SOON)).await.answer
     }
 
     /// What the books say is used of the first limit.
@@ -67,7 +71,7 @@ async fn ask_at_once(house: &House, asked: usize, amount: i64) -> Vec<Answer> {
         let directory = house.directory.clone();
         answers.spawn(async move {
             let request = question("one", &format!("{name:04}"), amount);
-            (name, directory.ask(request, arrival(SOON)).await)
+            (name, directory.ask(request, arrival(SOON)).await.answer)
         });
     }
     let mut answers = answers.join_all().await;
@@ -143,7 +147,7 @@ async fn a_card_at_rest_keeps_its_books_and_is_exact_when_it_is_woken() {
             let directory = house.directory.clone();
             asked.spawn(async move {
                 let request = question("one", &format!("{round}-{name}"), 1_000);
-                directory.ask(request, arrival(SOON)).await
+                directory.ask(request, arrival(SOON)).await.answer
             });
         }
         answers.extend(asked.join_all().await);
@@ -200,7 +204,7 @@ async fn the_limit_is_exact_while_cards_come_and_go_and_other_nodes_interfere() 
                 let directory = house.directory.clone();
                 asked.spawn(async move {
                     let request = question("one", &format!("{round}-{name}"), 1_000);
-                    directory.ask(request, arrival(SOON)).await
+                    directory.ask(request, arrival(SOON)).await.answer
                 });
             }
             answers.extend(asked.join_all().await);
@@ -227,19 +231,19 @@ async fn questions_ride_together_and_are_answered_when_their_own_entry_is_durabl
     let gate = house.journal.hold_next();
     let first = tokio::spawn({
         let directory = house.directory.clone();
-        async move { directory.ask(question("one", "a", 1_000), arrival(SOON)).await }
+        async move { directory.ask(question("one", "a", 1_000), arrival(SOON)).await.answer }
     });
     gate.arrived().await;
     let behind = house.journal.hold_next();
     let mut later = JoinSet::new();
     for name in ["b", "c"] {
         let directory = house.directory.clone();
-        later.spawn(async move { directory.ask(question("one", name, 1_000), arrival(SOON)).await });
+        later.spawn(async move { directory.ask(question("one", name, 1_000), arrival(SOON)).await.answer });
     }
     // A duplicate of a question that is decided and not durable waits with it.
     let duplicate = tokio::spawn({
         let directory = house.directory.clone();
-        async move { directory.ask(question("one", "a", 1_000), arrival(SOON)).await }
+        async move { directory.ask(question("one", "a", 1_000), arrival(SOON)).await.answer }
     });
     everybody_has_had_a_turn().await;
     assert!(!first.is_finished());
@@ -261,7 +265,9 @@ async fn an_entry_that_turns_durable_after_the_stand_in_answered_is_void() {
     let gate = house.journal.hold_next();
     let late = tokio::spawn({
         let directory = house.directory.clone();
-        async move { directory.ask(question("one", "late", 1_000), arrival(Duration::from_millis(30))).await }
+        async move {
+            directory.ask(question("one", "late", 1_000), arrival(Duration::from_millis(30))).await.answer
+        }
     });
     gate.arrived().await;
     let late = late.await.unwrap();
@@ -308,7 +314,9 @@ async fn a_stand_in_approval_is_booked_and_counts() {
     let gate = house.journal.hold_next();
     let late = tokio::spawn({
         let directory = house.directory.clone();
-        async move { directory.ask(question("one", "late", 4_000), arrival(Duration::from_millis(30))).await }
+        async move {
+            directory.ask(question("one", "late", 4_000), arrival(Duration::from_millis(30))).await.answer
+        }
     });
     gate.arrived().await;
     let late = late.await.unwrap();
@@ -374,7 +382,7 @@ async fn answers_stay_the_same_long_after_they_were_let_go() {
         for name in 0..64 {
             let directory = house.directory.clone();
             let request = question("one", &format!("{round}-{name}"), 200);
-            asked.spawn(async move { directory.ask(request, arrival(SOON)).await });
+            asked.spawn(async move { directory.ask(request, arrival(SOON)).await.answer });
         }
         assert_eq!(approved(&asked.join_all().await), 0);
         for entry in 0..4 {
@@ -387,6 +395,37 @@ async fn answers_stay_the_same_long_after_they_were_let_go() {
     house.ask("behind-it", 200).await;
     let again = house.journal.scan(0, 10_000).await.unwrap();
     assert!(again.iter().any(|entry| entry.body.contains("recalled")), "it was looked up in the journal");
+}
+
+#[tokio::test]
+async fn a_stand_ins_answer_about_an_authorization_that_was_let_go_is_booked_with_it() {
+    let stand_in = StandIn { deadline: StandInRule::Approve { amount_max: 5_000 }, ..StandIn::default() };
+    let house = House::new(Settings { stand_in, ..roomy() }, &[("daily", 1_000)], Script::default());
+    // Declines settle at once; far more of them than are kept.
+    for entry in 0..1_200 {
+        house.ask(&format!("{entry:04}"), 2_000).await;
+    }
+    let event = EventId::new("evt_increment").unwrap();
+    let increment = AuthorizationRequest { event, history_entries: 1, ..question("one", "0000", 300) };
+    let gate = house.journal.hold_next();
+    let held = tokio::spawn({
+        let directory = house.directory.clone();
+        async move { directory.ask(question("one", "held", 100), arrival(SOON)).await }
+    });
+    gate.arrived().await;
+    let late = house.directory.ask(increment.clone(), arrival(Duration::from_millis(30))).await.answer;
+    assert_eq!((late.outcome, late.source), (Outcome::Approved, Source::StandIn));
+    gate.open();
+    assert_eq!(held.await.unwrap().answer.outcome, Outcome::Approved);
+    assert_eq!(
+        house.directory.ask(increment, arrival(SOON)).await.answer,
+        late,
+        "the same question, the same answer"
+    );
+    assert_eq!(house.used().await, 400);
+    let view =
+        house.directory.authorization(&question("one", "0000", 0).authorization).await.unwrap().unwrap();
+    assert_eq!((view.decisions.len(), view.record.hold()), (2, 300));
 }
 
 #[tokio::test]
@@ -409,7 +448,7 @@ async fn cards_over_the_bound_leave_the_longest_unused_first() {
     let mut seen = BTreeSet::new();
     for name in 0..4 {
         let request = question(&format!("card-{name}"), &format!("{name}"), 100);
-        house.directory.ask(request, arrival(SOON)).await;
+        house.directory.ask(request, arrival(SOON)).await.answer;
         seen.insert(house.directory.resident());
     }
     assert!(seen.last().is_some_and(|most| *most <= 5), "{seen:?}");

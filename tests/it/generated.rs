@@ -7,7 +7,7 @@
 
 use std::{fs, path::Path};
 
-use tollgate::config;
+use tollgate::{config, http::vocabulary, metrics};
 
 /// The file at `path` in the repository holds `expected`.
 #[track_caller]
@@ -29,6 +29,18 @@ fn the_example_environment_is_fresh() {
 #[test]
 fn the_page_of_settings_is_fresh() {
     check("docs/configuration.md", &config::markdown());
+}
+
+#[test]
+fn the_page_of_metrics_is_fresh() {
+    check("docs/metrics.md", &metrics::markdown(&vocabulary()));
+}
+
+#[test]
+fn the_boards_and_rules_are_fresh() {
+    for (path, text) in tollgate_dashboards::files() {
+        check(&path, &text);
+    }
 }
 
 #[test]

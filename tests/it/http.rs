@@ -5,6 +5,7 @@ mod webhook;
 mod connections;
 mod drain;
 mod admin;
+mod peers;
 
 use std::{
     future::Future,
@@ -23,15 +24,16 @@ use tokio::{
 };
 use tollgate::{
     clock,
-    cluster::{Arrival, NotBooked},
+    cluster::{Arrival, Cause, NotBooked, Sealed, TimedAnswer},
     domain::{
         Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, DecisionId, Observation, Outcome,
         Reason, Source,
     },
     http::{
-        Admin, Books, Desk, Drain, Guard, Readiness, Settings, Token, Unreadable, Webhook, run, vocabulary,
+        Admin, Books, Desk, Drain, Guard, Readiness, Settings, Slow, Token, Unreadable, Webhook, run,
+        run_h2c, vocabulary,
     },
-    metrics::{Listener, Metrics},
+    metrics::{Listener, Metrics, Route},
     stripe::{self, Reading, Secret, sign},
 };
 
@@ -91,29 +93,61 @@ impl Stub {
         self.0.came.acquire_many(questions).await.unwrap().forget();
     }
 
+    fn arrivals(&self) -> Vec<Arrival> {
+        self.0.asked.lock().unwrap().iter().map(|(_, arrival)| *arrival).collect()
+    }
+
     fn asked(&self) -> usize {
         self.0.asked.lock().unwrap().len()
     }
 }
 
 impl Desk for Stub {
-    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival) -> Answer {
-        self.0.asked.lock().unwrap().push((request, arrival));
-        self.0.came.add_permits(1);
-        self.0.open.subscribe().wait_for(|open| *open).await.unwrap();
-        *self.0.answer.lock().unwrap()
+    async fn answer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+        _: Sealed,
+    ) -> (TimedAnswer, Route) {
+        (self.decide(request, arrival).await, Route::Local)
     }
 
-    async fn book(&self, observation: Observation, _arrival: Arrival) -> Result<(), NotBooked> {
-        if self.0.refuses_to_book.load(Ordering::SeqCst) {
-            return Err(NotBooked(tollgate::actors::Cause::Journal));
-        }
-        self.0.booked.lock().unwrap().push(observation);
-        Ok(())
+    async fn book(&self, observation: Observation, _: Arrival, _: Sealed) -> Result<(), NotBooked> {
+        self.write(observation)
+    }
+
+    async fn answer_peer(
+        &self,
+        request: AuthorizationRequest,
+        arrival: Arrival,
+    ) -> Result<TimedAnswer, Cause> {
+        Ok(self.decide(request, arrival).await)
+    }
+
+    async fn book_peer(&self, observation: Observation, _: Arrival) -> Result<(), NotBooked> {
+        self.write(observation)
     }
 
     fn reading(&self) -> Reading {
         Reading::default()
+    }
+}
+
+impl Stub {
+    async fn decide(&self, request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
+        self.0.asked.lock().unwrap().push((request, arrival));
+        self.0.came.add_permits(1);
+        self.0.open.subscribe().wait_for(|open| *open).await.unwrap();
+        let answer = *self.0.answer.lock().unwrap();
+        answer.into()
+    }
+
+    fn write(&self, observation: Observation) -> Result<(), NotBooked> {
+        if self.0.refuses_to_book.load(Ordering::SeqCst) {
+            return Err(NotBooked::Now(Cause::Journal));
+        }
+        self.0.booked.lock().unwrap().push(observation);
+        Ok(())
     }
 }
 
@@ -140,12 +174,17 @@ impl Books for OneCard {
     fn unconfirmed(&self) -> Vec<u8> {
         br#"{"unconfirmed":[]}"#.to_vec()
     }
+
+    fn node(&self) -> Vec<u8> {
+        br#"{"node":"node-a"}"#.to_vec()
+    }
 }
 
 /// A running room.
 struct Room {
     webhook: SocketAddr,
     admin: SocketAddr,
+    peers: SocketAddr,
     desk: Stub,
     metrics: Arc<Metrics>,
     readiness: Readiness,
@@ -172,15 +211,19 @@ impl Room {
         let metrics = Arc::new(Metrics::new(&vocabulary()));
         let desk = Stub::new();
         let stripe = stripe::Settings::new(vec![Secret::new(SECRET).unwrap()]);
-        let webhook = Webhook::new(desk.clone(), stripe.verifier(), Arc::clone(&metrics), &settings, &stripe);
+        let slow = Arc::new(Slow::default());
+        let told = || Arc::clone(&metrics);
+        let webhook =
+            Webhook::new(desk.clone(), stripe.verifier(), told(), Arc::clone(&slow), &settings, &stripe);
         let guard = Guard::new(admin_address, settings.admin_token.clone()).unwrap();
         let readiness = Readiness::starting(Arc::clone(&metrics));
-        let admin = Admin::new(OneCard, guard, readiness.clone(), Arc::clone(&metrics));
+        let admin = Admin::new(OneCard, guard, readiness.clone(), told(), slow);
         let (drain, stop) = Drain::new();
-        let [webhook_socket, admin_socket] = listeners().await;
-        let addresses = [webhook_socket.local_addr().unwrap(), admin_socket.local_addr().unwrap()];
-        let told = || Arc::clone(&metrics);
+        let [webhook_socket, admin_socket, peer_socket] = listeners().await;
+        let [webhook_address, admin_address, peers] =
+            [&webhook_socket, &admin_socket, &peer_socket].map(|socket| socket.local_addr().unwrap());
         let serving = vec![
+            tokio::spawn(run_h2c(peer_socket, webhook.for_peers(), settings.bounds, told(), stop.clone())),
             tokio::spawn(run(
                 webhook_socket,
                 Listener::Webhook,
@@ -191,7 +234,16 @@ impl Room {
             )),
             tokio::spawn(run(admin_socket, Listener::Admin, admin, settings.admin_bounds(), told(), stop)),
         ];
-        Self { webhook: addresses[0], admin: addresses[1], desk, metrics, readiness, drain, serving }
+        Self {
+            webhook: webhook_address,
+            admin: admin_address,
+            peers,
+            desk,
+            metrics,
+            readiness,
+            drain,
+            serving,
+        }
     }
 
     /// Waits until every connection has ended.
@@ -209,9 +261,9 @@ impl Room {
     }
 }
 
-async fn listeners() -> [TcpListener; 2] {
-    let any = (Ipv4Addr::LOCALHOST, 0);
-    [TcpListener::bind(any).await.unwrap(), TcpListener::bind(any).await.unwrap()]
+async fn listeners() -> [TcpListener; 3] {
+    let listener = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    [listener().await.unwrap(), listener().await.unwrap(), listener().await.unwrap()]
 }
 
 /// The line of the signature's header for `body`, signed now.

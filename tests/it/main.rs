@@ -1,42 +1,56 @@
 //! The tests that run the real parts, one module a subject.
 
 #[cfg(test)]
-mod questions;
-#[cfg(test)]
 mod actors;
-#[cfg(test)]
-mod stripe_fixtures;
-#[cfg(test)]
-mod client;
-#[cfg(test)]
-mod http;
-#[cfg(test)]
-mod stripe_events;
-#[cfg(test)]
-mod stripe_differential;
-#[cfg(test)]
-mod journal;
-#[cfg(test)]
-mod commands;
-#[cfg(test)]
-mod generated;
-#[cfg(test)]
-mod demo;
-#[cfg(test)]
-mod lifecycle;
-#[cfg(test)]
-mod deliveries;
-#[cfg(test)]
-mod process;
-#[cfg(test)]
-mod node;
-#[cfg(test)]
-mod stripe_api;
 #[cfg(test)]
 mod answering;
 #[cfg(test)]
-mod reconcile;
+mod client;
+#[cfg(test)]
+mod cluster;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod dashboards;
+#[cfg(test)]
+mod deliveries;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod generated;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod journal;
 #[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod loadtest;
+#[cfg(test)]
+mod log;
+#[cfg(test)]
+mod metrics;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod postgres;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod questions;
+#[cfg(test)]
+mod reconcile;
+#[cfg(test)]
+mod stripe_api;
+#[cfg(test)]
+mod stripe_differential;
+#[cfg(test)]
+mod stripe_events;
+#[cfg(test)]
+mod stripe_fixtures;
+#[cfg(test)]
+mod stripe_tls;
 #[cfg(test)]
 mod tidy;

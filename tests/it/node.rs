@@ -13,3 +13,5 @@ mod settings;
 mod policy;
 mod privacy;
 mod bounds;
+mod standing;
+mod postgres;

@@ -4,23 +4,21 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
-    thread,
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{sync::watch, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     client::{Client, Response, request},
     deliveries::{SECRET, signed},
+    log::Log,
 };
 
 /// Nothing here takes this long: a test that waits in vain fails instead of hanging.
@@ -88,22 +86,32 @@ impl Site {
 
     /// Starts a process, which may or may not come up.
     pub(crate) fn launch(&self) -> Process {
+        let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Log::of(child.stderr.take().unwrap());
+        Process { child, log, read: 0 }
+    }
+
+    /// Starts a process whose standard output is followed, in place of its log.
+    pub(crate) fn follow(&self, arguments: &[&str]) -> Process {
+        let mut child =
+            self.command().args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let log = Log::of(child.stdout.take().unwrap());
+        Process { child, log, read: 0 }
+    }
+
+    fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_tollgate").to_owned();
         let words: Vec<String> =
             self.wrapper.iter().cloned().chain([binary]).chain(self.arguments.iter().cloned()).collect();
-        let mut child = Command::new(&words[0])
+        let mut command = Command::new(&words[0]);
+        command
             .args(&words[1..])
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .envs(&self.settings)
             .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Log::of(child.stderr.take().unwrap());
-        Process { child, log, read: 0 }
+            .stdin(Stdio::null());
+        command
     }
 
     /// Starts a node. When this returns, it answers.
@@ -114,7 +122,8 @@ impl Site {
             let url = ready[name].as_str().unwrap().strip_prefix("http://").unwrap();
             url.trim_end_matches("/webhook").parse().unwrap()
         };
-        Node { webhook: address("webhook"), admin: address("admin"), token: None, process }
+        let peers = ready["peers"].as_str().map(|address| address.parse().unwrap());
+        Node { webhook: address("webhook"), admin: address("admin"), peers, token: None, process }
     }
 
     /// Runs a command in the site to its end, with more settings.
@@ -162,12 +171,11 @@ impl Process {
             .await
     }
 
-    /// Waits for the next line of its standard error that `pick` takes.
+    /// Waits for the next line that `pick` takes.
     pub(crate) async fn line<T>(&mut self, pick: impl Fn(&str) -> Option<T>) -> T {
         loop {
-            match timeout(PATIENCE, self.log.line(self.read)).await.expect("the line does not come") {
+            match self.next_line().await {
                 Some(line) => {
-                    self.read += 1;
                     if let Some(picked) = pick(&line) {
                         return picked;
                     }
@@ -175,6 +183,13 @@ impl Process {
                 None => panic!("the process ended without the line:\n{}", self.log.text()),
             }
         }
+    }
+
+    /// Waits for the next line, or for the end.
+    pub(crate) async fn next_line(&mut self) -> Option<String> {
+        let line = timeout(PATIENCE, self.log.line(self.read)).await.expect("the line does not come");
+        self.read += 1;
+        line
     }
 
     /// All that it has written so far.
@@ -205,6 +220,8 @@ impl Drop for Process {
 pub(crate) struct Node {
     pub(crate) webhook: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// Where other nodes are answered, if there may be any.
+    pub(crate) peers: Option<SocketAddr>,
     /// What is sent to the admin API as its bearer token.
     pub(crate) token: Option<String>,
     pub(crate) process: Process,
@@ -293,42 +310,8 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
-/// The lines of a process's standard error, as they come.
-struct Log {
-    lines: Arc<Mutex<Vec<String>>>,
-    /// How many there are; closed at the end.
-    count: watch::Receiver<usize>,
-}
-
-impl Log {
-    fn of(stderr: impl Read + Send + 'static) -> Self {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (told, count) = watch::channel(0);
-        let written = Arc::clone(&lines);
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines() {
-                let Ok(line) = line else { break };
-                let mut lines = written.lock().unwrap();
-                lines.push(line);
-                told.send_replace(lines.len());
-            }
-        });
-        Self { lines, count }
-    }
-
-    /// The line at this place, or nothing if the log ends before.
-    async fn line(&self, place: usize) -> Option<String> {
-        // An error is the end; the lines before it count.
-        let _ = self.count.clone().wait_for(|count| *count > place).await;
-        self.lines.lock().unwrap().get(place).cloned()
-    }
-
-    async fn end(&self) {
-        let mut count = self.count.clone();
-        while count.changed().await.is_ok() {}
-    }
-
-    fn text(&self) -> String {
-        self.lines.lock().unwrap().join("\n")
-    }
+/// A setting of a test, or its default.
+#[allow(clippy::disallowed_methods, reason = "a test has no configuration but this")]
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }

@@ -9,7 +9,7 @@ use tollgate::{
     domain::{
         AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId, Category,
         Currency, EventId, Fact, HistoryEntry, Interval, Limit, Measure, Merchant, Money, Observation,
-        Overrides, Policy, PolicyVersion, Timestamp, Window, Zone,
+        Overrides, Policy, PolicyVersion, Subject, Timestamp, Window, Zone,
     },
 };
 
@@ -25,6 +25,9 @@ pub(crate) fn question(card_name: &str, name: &str, amount: i64) -> Authorizatio
         authorization: AuthorizationId::new(&format!("iauth_{name}")).unwrap(),
         card: Some(card(card_name)),
         card_currency: Some(Currency::USD),
+        replacement_for: None,
+        cardholder: None,
+        is_paused: false,
         group: None,
         received_at: clock::now(),
         created: Timestamp::from_seconds(1_785_500_000),
@@ -55,7 +58,8 @@ pub(crate) fn told(card_name: &str, name: &str, amount: i64, approved: bool, rea
         received_at: clock::now(),
         livemode: false,
         connected_account: None,
-        card: card(card_name),
+        subject: Subject::Card(card(card_name)),
+        replacement_for: None,
         fact: Fact::Authorization(Box::new(AuthorizationSeen {
             id: asked.authorization,
             is_update: false,

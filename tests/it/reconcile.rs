@@ -4,6 +4,7 @@
 
 use std::process::Output;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tollgate::clock;
 use tollgate_loadtest::stripe_api::StripeApi;
@@ -258,6 +259,29 @@ async fn a_running_node_is_told_over_its_own_ports() {
     story.stub.put(authorization("iauth_new", 100, true, "pending", now())).unwrap();
     let stranger = Ran::of(&story.site.run(&arguments, &secret).await);
     assert!(stranger.code == Some(69) && stranger.err.contains("(bad_signature)"), "{}", stranger.err);
+}
+
+#[tokio::test]
+async fn a_run_that_is_killed_again_and_again_comes_to_the_same_end() {
+    let unharmed = Story::begin().await;
+    unharmed.reconcile(&[]).await.expect(0, "differences: 10; events booked: 8");
+    let story = Story::begin().await;
+    let mut killed = 0;
+    for lines in 1..12 {
+        let mut run = story.site.follow(&["reconcile", "--since", "24h"]);
+        // The heading, and a difference for each line more: shown before it is booked.
+        for _ in 0..lines {
+            if run.next_line().await.is_none() {
+                break;
+            }
+        }
+        run.signal(Signal::KILL);
+        killed += usize::from(run.ended().await.code.is_none());
+    }
+    assert!(killed >= 3, "only {killed} runs were killed before their end");
+    assert_eq!(story.reconcile(&[]).await.code, Some(0));
+    story.reconcile(&["--dry-run"]).await.expect(0, "no differences: the books say what Stripe says");
+    assert_eq!(story.books().await, unharmed.books().await);
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ fn every_fixture_is_read_as_what_it_is() {
     check("card-created-replacement", "created card ic_new of staff in eur, inactive, replaces ic_old");
     check("card-updated-canceled", "updated card ic_gone, inactive");
     check("token-created", "issuing_token.created names ic_watch");
-    check("cardholder-updated", "issuing_cardholder not booked: not_ours");
+    check("cardholder-updated", "updated cardholder ich_margaret, active");
     check("dispute-created", "issuing_dispute not booked: not_ours");
 }
 
@@ -162,7 +162,7 @@ fn told_request(request: &AuthorizationRequest) -> String {
 }
 
 fn told_observation(observation: &Observation) -> String {
-    let card = &observation.card;
+    let card = &observation.subject;
     let word = |is_update| if is_update { "updated" } else { "created" };
     match &observation.fact {
         Fact::Authorization(seen) => {
@@ -192,10 +192,15 @@ fn told_observation(observation: &Observation) -> String {
                 write!(line, " in {currency}").unwrap();
             }
             line += if seen.is_active { ", active" } else { ", inactive" };
-            if let Some(old) = &seen.replacement_for {
+            if let Some(old) = &observation.replacement_for {
                 write!(line, ", replaces {old}").unwrap();
             }
             line
+        }
+        Fact::Cardholder(seen) => {
+            let group = seen.group.as_ref().map(|group| format!(" of {group}")).unwrap_or_default();
+            let status = if seen.is_active { "active" } else { "inactive" };
+            format!("{} cardholder {card}{group}, {status}", word(seen.is_update))
         }
         Fact::Other(event_type) => format!("{} names {card}", event_type.as_str()),
     }

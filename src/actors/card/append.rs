@@ -1,13 +1,13 @@
 //! The append: what a card has decided goes to the committer, one append at a time. When it is durable, the head moves
 //! on; the replies are let out by the committer, or here if the card was spoken to meanwhile.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{Cause, Desk};
 use crate::{
     actors::{
         batch::Waiting,
-        in_flight::{Claim, Departure, InFlight, Sent, own_answer},
+        in_flight::{Claim, Departure, InFlight, Sent},
     },
     domain::{AuthorizationRequest, Decided, Event, Source},
     journal::{Append, EntryId, Head, Outcome, record},
@@ -44,7 +44,7 @@ impl Desk {
         let has_snapshot = matches!(batch.events.last(), Some(Event::Snapshot(_)));
         let mut authorizations = Vec::with_capacity(batch.events.len());
         for event in &batch.events {
-            authorizations.extend(record::authorization_of(event).cloned());
+            authorizations.extend(record::authorizations_of(event).into_iter().cloned());
         }
         let id = EntryId::new(fastrand::u64(1..));
         let append = Append {
@@ -60,8 +60,8 @@ impl Desk {
             batch.events.pop();
         }
         let sent = Sent::new(batch.events);
-        if self.leaving.is_some() {
-            // A card that leaves has to know when it may.
+        if self.leaving.is_some() || sent.events.iter().any(|event| matches!(event, Event::Joined(_))) {
+            // A card that leaves, or joins another, has to know when it may go on.
             sent.claim();
         }
         self.in_flight = Some(InFlight {
@@ -76,7 +76,6 @@ impl Desk {
             sent,
             waiting: batch.waiting,
             actor: self.myself.clone(),
-            account: self.account.clone(),
             shared: Arc::clone(&self.shared),
         };
         self.shared.committer.submit(append, Box::new(move |outcome| departure.end(outcome)));
@@ -142,6 +141,7 @@ impl Desk {
                 }
             }
             Outcome::Conflict | Outcome::Unknown => {
+                self.shared.conflicts.fetch_add(1, Ordering::Relaxed);
                 self.shared.metrics.journal.conflicts.increment(1);
                 self.in_flight = Some(in_flight);
                 self.reconcile(id);
@@ -159,14 +159,15 @@ impl Desk {
     /// Lets the replies out of an append that is durable. A question whose every asker has been answered by the
     /// stand-in meanwhile is booked as that: Stripe has the stand-in's answer, so the books void ours.
     pub(super) fn release(&mut self, in_flight: InFlight) {
-        let current = |decided: &Decided| {
-            let known = self.card.answer_to(&decided.request).map(|answered| answered.answer);
-            known.unwrap_or_else(|| own_answer(decided))
-        };
         let InFlight { sent, waiting, .. } = in_flight;
-        let unheard = self.shared.release(&self.account, &sent.events, waiting, current);
+        let current =
+            |decided: &Decided| self.card.answer_to(&decided.request).map(|answered| answered.answer);
+        let unheard = self.shared.release(&sent, waiting, current);
         for request in unheard {
             self.void(request);
+        }
+        if sent.events.iter().any(|event| matches!(event, Event::Joined(_))) {
+            self.joined();
         }
     }
 
@@ -174,7 +175,8 @@ impl Desk {
     pub(super) fn void(&mut self, request: Arc<AuthorizationRequest>) {
         let is_stood_in =
             self.card.answer_to(&request).is_some_and(|answered| answered.answer.source == Source::StandIn);
-        if !is_stood_in {
+        // In books that the card has joined meanwhile it stands until Stripe's own word.
+        if !is_stood_in && self.card.joined.is_none() {
             let decision = self.shared.stand_in_decision(&request, Cause::Deadline);
             self.record(Event::StoodIn(Box::new(Decided { request, decision })), None);
         }

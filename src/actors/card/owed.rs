@@ -14,6 +14,7 @@ impl Desk {
     pub(super) fn give_up(&mut self, batch: Batch) {
         let owed = batch.give_up(Cause::Journal);
         self.owe(owed);
+        self.stay();
     }
 
     pub(super) fn owe(&mut self, batch: Batch) {

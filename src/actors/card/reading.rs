@@ -1,22 +1,25 @@
 //! Reading the journal: the books of a card when it wakes, the whole history where a new limit needs it, one
 //! authorization that was let go, and the chain again when an append has lost its place.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use super::{Cause, Desk, Looked, Message, Phase, StoodIn, Work};
+use super::{Cause, Desk, Looked, Message, Phase, Work};
 use crate::{
     actors::{
-        batch::{Batch, Reply},
+        batch::Batch,
         books::{self, Folded, NotFolded},
     },
-    clock,
+    clock::{self, timeout},
     domain::{Answer, Decided, Event, Fact, Recalled, decide, limits_in_force},
-    journal::{Entry, EntryId, Reach},
+    journal::{Entry, EntryId, Reach, Unavailable},
     metrics::{Done, JournalFailure},
 };
 
 /// How often an append may lose its place before its requests are given up.
 const CONFLICT_ROUNDS_MAX: u32 = 2;
+
+/// How long the journal may take to tell of one authorization.
+const LOOK_UP_WITHIN: Duration = Duration::from_millis(300);
 
 /// The books after a lost place, and whether the append was written after all.
 pub(in crate::actors) struct Reconciliation {
@@ -51,6 +54,7 @@ impl Desk {
             Ok(folded) => {
                 self.activated(Done::Ok);
                 self.take(*folded);
+                self.stay();
                 let mut waiting = VecDeque::from(waiting);
                 while let Some(message) = waiting.pop_front() {
                     self.handle(message);
@@ -61,30 +65,15 @@ impl Desk {
             }
             Err(cause) => {
                 tracing::error!(account = %self.account, %cause, "the books of a card cannot be read");
-                let mut owed = Batch::default();
-                for message in waiting {
-                    self.lease.leave_queue();
-                    match message {
-                        Message::Ask(ask) => Reply::Answer(ask.reply).give_up(Cause::Journal),
-                        Message::Book(book) => Reply::Booked(book.reply).give_up(Cause::Journal),
-                        Message::StoodIn(stood_in) => {
-                            let StoodIn { decided, backlog } = *stood_in;
-                            owed.push(Event::StoodIn(Box::new(decided)), Some(Reply::StoodIn(backlog)));
-                        }
-                        Message::Loaded(_)
-                        | Message::Found(..)
-                        | Message::Committed(..)
-                        | Message::Released(..)
-                        | Message::Reconciled(..)
-                        | Message::Rest
-                        | Message::BookOwed
-                        | Message::Passivate(_) => {}
-                    }
-                }
-                self.owe(owed);
+                self.turn_away(waiting);
+                let joining = self.joining.take().unwrap_or_default();
+                self.turn_away(joining);
                 self.activated(Done::Failed);
                 self.shared.metrics.journal.errors.get(JournalFailure::Load).increment(1);
-                self.lease.fail();
+                // A journal that is away says nothing of the card, which is to be asked as soon as it is back.
+                if !matches!(cause, NotFolded::Unavailable(_)) {
+                    self.lease.fail();
+                }
                 self.phase = Phase::Unread;
                 self.leave();
             }
@@ -106,7 +95,13 @@ impl Desk {
         self.events_since_snapshot = events_since_snapshot;
         self.snapshot_size = snapshot_size;
         self.policy = None;
+        if self.card.joined.is_some() {
+            for (event, replies) in std::mem::take(&mut self.owed).into_events() {
+                self.gone_elsewhere(event, replies);
+            }
+        }
         self.apply_owed();
+        self.joined();
     }
 
     /// Puts off a question until the whole history has been folded.
@@ -149,17 +144,19 @@ impl Desk {
             Work::Book(book) => match &book.observation.fact {
                 Fact::Authorization(seen) => Some(seen.id.clone()),
                 Fact::Transaction(seen) => seen.authorization.clone(),
-                Fact::Card(_) | Fact::Other(_) => None,
+                Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
             },
+            Work::StoodIn(stood_in) => Some(stood_in.decided.request.authorization.clone()),
         };
         let Some(id) = id else { return };
         self.lease.join_queue();
         self.lookups = self.lookups.saturating_add(1);
         let (myself, shared) = (self.myself.clone(), Arc::clone(&self.shared));
         tokio::spawn(async move {
-            let found = match shared.journal.find(&id).await {
-                Ok(entries) => books::recall(&id, &entries),
-                Err(unavailable) => Err(unavailable.into()),
+            let found = match timeout(LOOK_UP_WITHIN, shared.journal.find(&id)).await {
+                Ok(Ok(entries)) => books::recall(&id, &entries),
+                Ok(Err(unavailable)) => Err(unavailable.into()),
+                Err(_) => Err(Unavailable("no answer in good time".to_owned()).into()),
             };
             drop(myself.cast(Message::Found(Box::new(work), found.map(|found| found.map(Box::new)))));
         });
@@ -169,28 +166,59 @@ impl Desk {
         self.lookups = self.lookups.saturating_sub(1);
         match result {
             Ok(recalled) => {
+                let given = match (&work, &recalled) {
+                    (Work::Ask(ask), Some(recalled))
+                        if self.card.authorizations.contains_key(&recalled.id) =>
+                    {
+                        recalled.authorization.answer_to(&ask.request)
+                    }
+                    (Work::Ask(_) | Work::Book(_) | Work::StoodIn(_), _) => None,
+                };
+                if let Some(answer) = given.map(|answered| answered.answer) {
+                    return self.repeat_found(answer, work);
+                }
                 if let Some(recalled) = recalled
                     && matches!(self.phase, Phase::Ready)
                     && !self.card.authorizations.contains_key(&recalled.id)
                 {
                     self.record(Event::Recalled(recalled), None);
                 }
-                match (work, &mut self.phase) {
-                    (Work::Ask(ask), Phase::Ready) => self.ask(ask, Looked::Up),
-                    (Work::Book(book), Phase::Ready) => self.book(book, Looked::Up),
-                    // The books are being read anew, and may know it then.
-                    (Work::Ask(ask), _) => self.handle(Message::Ask(ask)),
-                    (Work::Book(book), _) => self.handle(Message::Book(book)),
+                // Books that are being read anew may know it then, and others where the card has joined them.
+                let is_here = matches!(self.phase, Phase::Ready) && self.card.joined.is_none();
+                match work {
+                    Work::Ask(ask) if is_here => self.ask(ask, Looked::Up),
+                    Work::Book(book) if is_here => self.book(book, Looked::Up),
+                    Work::StoodIn(stood_in) if is_here => self.stood_in(stood_in, Looked::Up),
+                    Work::Ask(ask) => self.handle(Message::Ask(ask)),
+                    Work::Book(book) => self.handle(Message::Book(book)),
+                    Work::StoodIn(stood_in) => self.handle(Message::StoodIn(stood_in)),
                 }
             }
             Err(cause) => {
                 tracing::error!(account = %self.account, %cause, "the journal cannot be asked for an authorization");
-                self.lease.leave_queue();
-                match work {
-                    Work::Ask(ask) => Reply::Answer(ask.reply).give_up(Cause::Journal),
-                    Work::Book(book) => Reply::Booked(book.reply).give_up(Cause::Journal),
+                let known = match &work {
+                    Work::Ask(ask) => self.card.answer_to(&ask.request).map(|answered| answered.answer),
+                    Work::Book(_) | Work::StoodIn(_) => None,
+                };
+                if let Some(answer) = known {
+                    return self.repeat_found(answer, work);
                 }
+                self.turn_away(vec![match work {
+                    Work::Ask(ask) => Message::Ask(ask),
+                    Work::Book(book) => Message::Book(book),
+                    Work::StoodIn(stood_in) => Message::StoodIn(stood_in),
+                }]);
             }
+        }
+    }
+
+    /// Gives an answer that is in the journal already, whatever these books have.
+    fn repeat_found(&mut self, answer: Answer, work: Work) {
+        self.lease.leave_queue();
+        self.leaving = None;
+        if let Work::Ask(ask) = work {
+            self.shared.metrics.decisions.repeats.increment(1);
+            ask.reply.tell(answer);
         }
     }
 
@@ -254,15 +282,11 @@ impl Desk {
 
     /// Decides unanswered questions on the new state, in the order they arrived; facts stay what they are.
     pub(super) fn decide_again(&mut self, batch: Batch) {
-        let Batch { events, waiting } = batch;
-        let mut replies: Vec<Vec<Reply>> = Vec::with_capacity(events.len());
-        replies.resize_with(events.len(), Vec::new);
-        for waiting in waiting {
-            if let Some(place) = replies.get_mut(waiting.event) {
-                place.push(waiting.reply);
+        for (event, replies) in batch.into_events() {
+            if self.card.joined.is_some() {
+                self.gone_elsewhere(event, replies);
+                continue;
             }
-        }
-        for (event, replies) in events.into_iter().zip(replies) {
             let event = match event {
                 Event::Decided(decided) => match self.decided_again(*decided) {
                     Ok(event) => event,
@@ -279,7 +303,11 @@ impl Desk {
                         continue;
                     }
                 },
-                fact @ (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_)) => fact,
+                fact @ (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Carried(_)) => {
+                    fact
+                }
+                // Another node may have booked purchases here meanwhile.
+                Event::Joined(joined) => Event::Joined(self.step_to(joined.card)),
                 Event::Snapshot(_) => continue,
             };
             let place = self.next.events.len();

@@ -13,6 +13,7 @@ fn load(pairs: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
     let files = |path: &str| match path {
         "/run/secrets/token" => Ok("a-token\n".to_owned()),
         "/run/secrets/stripe" => Ok("whsec_a\nwhsec_b\n".to_owned()),
+        "/etc/ssl/proxy-ca.pem" => Ok(include_str!("../../../tests/fixtures/authority.pem").to_owned()),
         "/run/secrets/empty" => Ok("\n".to_owned()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
@@ -80,7 +81,7 @@ fn all_problems_come_at_once_each_with_value_expectation_and_example() {
         &[
             ("TOLLGATE_ANSWER_WITHIN", "5s"),
             ("TOLLGATE_IN_FLIGHT_MAX", "many"),
-            ("TOLLGATE_JOURNAL", "postgres://me:secret@db/x"),
+            ("TOLLGATE_JOURNAL", "postgres://me:secret@db:port/x"),
             ("TOLLGATE_LISTN", "127.0.0.1:1"),
             ("TOLLGATE_STAND_IN", "approve"),
             ("TOLLGATE_SOMETHING_ELSE", "1"),
@@ -89,7 +90,7 @@ fn all_problems_come_at_once_each_with_value_expectation_and_example() {
             "TOLLGATE_ANSWER_WITHIN=5s: expected a time from 1ms to 1s 900ms with its unit (ms, s, m, h), for example `1500ms`",
             "TOLLGATE_STAND_IN=approve: expected `decline`, or `approve:`",
             "TOLLGATE_IN_FLIGHT_MAX=many: expected a whole number from 1 to 1000000",
-            "TOLLGATE_JOURNAL=postgres://(not shown)@db/x: expected `sqlite:` with",
+            "TOLLGATE_JOURNAL=postgres://(not shown)@db:port/x: expected `sqlite:` with",
             "TOLLGATE_LISTN: there is no such setting; did you mean TOLLGATE_LISTEN?",
             "TOLLGATE_SOMETHING_ELSE: there is no such setting",
         ],
@@ -187,6 +188,11 @@ fn a_bad_secret_is_refused_without_being_shown() {
         &["TOLLGATE_ADMIN_TOKEN_FILE=(not shown): the file cannot"],
     );
     check(&[("TOLLGATE_ADMIN_TOKEN_FILE", "/run/secrets/empty")], &["it is empty"]);
+    check(
+        &[("STRIPE_API_CA", "/run/secrets/empty")],
+        &["STRIPE_API_CA=/run/secrets/empty: expected the path of a PEM"],
+    );
+    check(&[("STRIPE_API_CA", "/nowhere")], &["STRIPE_API_CA=/nowhere: the file cannot"]);
 }
 
 #[test]
@@ -200,11 +206,40 @@ fn an_admin_port_that_others_can_reach_needs_a_token() {
 }
 
 #[test]
-fn cluster_settings_are_known_and_refused() {
-    check(
-        &[("TOLLGATE_PEER_LISTEN", "0.0.0.0:1"), ("TOLLGATE_PEER_ADDRESS", "h:1")],
-        &["needs the PostgreSQL journal, which this build does not have yet"; 2],
+fn a_cluster_needs_names_addresses_and_a_database() {
+    let [journal, listen] =
+        [("TOLLGATE_JOURNAL", "postgres://db/tollgate"), ("TOLLGATE_PEER_LISTEN", "10.0.0.5:4243")];
+    let [name, anywhere] = [("TOLLGATE_NODE_ID", "node-a"), ("TOLLGATE_PEER_LISTEN", "0.0.0.0:4243")];
+    let address = ("TOLLGATE_PEER_ADDRESS", "tollgate-a.internal:4243");
+    let settings = load(&[journal, name, anywhere, address]).unwrap().settings;
+    let peers = settings.cluster.peers.unwrap();
+    assert_eq!((peers.listen.port(), peers.address.as_deref()), (4_243, Some(address.1)));
+    assert_eq!(
+        (settings.cluster.node_id.as_str(), settings.cluster.forward_within.as_millis()),
+        ("node-a", 300)
     );
+    assert!(settings.actors.is_journal_shared);
+    let settings = load(&[journal, name, listen]).unwrap().settings;
+    assert_eq!(settings.cluster.peers.unwrap().address, None);
+    assert_eq!(
+        load(&[journal]).unwrap().settings.cluster.peers,
+        None,
+        "one node on PostgreSQL is no cluster"
+    );
+
+    check(&[name, listen], &["share a PostgreSQL journal, and sqlite:./data/tollgate.db is of one node"]);
+    check(&[journal, listen], &["needs a TOLLGATE_NODE_ID of its own"]);
+    check(&[journal, name, anywhere], &["set TOLLGATE_PEER_ADDRESS to its own address"]);
+    check(&[journal, name, address], &["without TOLLGATE_PEER_LISTEN"]);
+    check(
+        &[name, ("TOLLGATE_PEER_LISTEN", "here"), ("TOLLGATE_PEER_ADDRESS", "tollgate-a")],
+        &[
+            "TOLLGATE_PEER_LISTEN=here: expected an IP address",
+            "TOLLGATE_PEER_ADDRESS=tollgate-a",
+            "PostgreSQL",
+        ],
+    );
+    check(&[("TOLLGATE_FORWARD_WITHIN", "5s")], &["TOLLGATE_FORWARD_WITHIN=5s"]);
 }
 
 #[test]

@@ -127,7 +127,12 @@ fn a_journal_has_a_kind_and_a_place() {
             ("sqlite://a.db", Some(Location::Sqlite("a.db".into()))),
             ("sqlite:", None),
             ("a.db", None),
-            ("postgres://localhost/tollgate", None),
+            (
+                "postgres://localhost/tollgate",
+                Some(Location::Postgres("postgres://localhost/tollgate".into())),
+            ),
+            ("postgres://localhost:port/tollgate", None),
+            ("mysql://localhost/tollgate", None),
         ],
     );
 }

@@ -8,14 +8,14 @@ use super::{
     Text, Unreadable,
     decided::{MerchantRecord, answer_by, currency_text, interval_text},
     field, is_false, is_zero,
-    observed::{CardStateRecord, HistoryRecord},
+    observed::HistoryRecord,
     optional,
 };
 use crate::domain::{
-    Answer, AnswerBy, Answered, Authorization, AuthorizationId, AuthorizationStatus, Card, Category,
-    DecisionId, EventId, Forgotten, Interval, Measure, NetworkId, Outcome, Progress, Question, Reason,
-    Recalled, Running, Seen, Source, Standing, Tally, Timestamp, Totals, Transaction, TransactionId,
-    TransactionKind, Unlinked, Window, Zone,
+    Answer, AnswerBy, Answered, Authorization, AuthorizationId, AuthorizationStatus, Card, CardId, Carried,
+    Category, ConnectedAccountId, DecisionId, EventId, Forgotten, Interval, Joined, Measure, NetworkId,
+    Outcome, Progress, Question, Reason, Recalled, Running, Seen, Source, Standing, Tally, Timestamp, Totals,
+    Transaction, TransactionId, TransactionKind, Unlinked, Window, Zone,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -35,12 +35,34 @@ pub(super) struct CardRecord<'a> {
     refunds_restore: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     group: Option<Text<'a>>,
+    /// Active, group; by an update, created, event.
     #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
-    standing: Option<(CardStateRecord<'a>, i64, Text<'a>)>,
+    standing: Option<(bool, Option<Text<'a>>, bool, i64, Text<'a>)>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    account: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    joined: Option<JoinedRecord<'a>>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    carried: Vec<CarriedRecord<'a>>,
     forgotten: (i64, i64),
     /// Captured, refunded, overrun.
     #[serde(default)]
     let_go: (i64, i64, i64),
+}
+
+/// The step into another card's books.
+#[derive(Serialize, Deserialize)]
+pub(super) struct JoinedRecord<'a> {
+    card: Text<'a>,
+    #[serde(skip_serializing_if = "is_false", default)]
+    carried: bool,
+}
+
+/// The end of what was booked on a card before it joined these books.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CarriedRecord<'a> {
+    card: Text<'a>,
+    through: u64,
 }
 
 /// The record of an authorization, by its id.
@@ -158,9 +180,14 @@ impl<'a> From<&'a Card> for CardRecord<'a> {
             tallies: card.tallies.iter().map(TallyRecord::from).collect(),
             refunds_restore: card.refunds_restore,
             group: card.group.as_deref().map(Into::into),
-            standing: card.standing.as_ref().map(|Standing { seen, version: (_, created, event) }| {
-                (seen.into(), created.as_micros(), event.as_str().into())
+            standing: card.standing.as_ref().map(|Standing { is_active, group, version }| {
+                let (is_update, created, event) = version;
+                let group = group.as_deref().map(Into::into);
+                (*is_active, group, *is_update, created.as_micros(), event.as_str().into())
             }),
+            account: card.connected_account.as_ref().map(|account| account.as_str().into()),
+            joined: card.joined.as_ref().map(JoinedRecord::from),
+            carried: card.carried.iter().map(CarriedRecord::from).collect(),
             forgotten: (created_through.as_micros(), spent_through.as_micros()),
             let_go: (card.let_go.captured, card.let_go.refunded, card.let_go.overrun),
         }
@@ -179,6 +206,8 @@ impl CardRecord<'_> {
                 spent_through: Timestamp::from_micros(self.forgotten.1),
             },
             let_go: Totals { captured: self.let_go.0, refunded: self.let_go.1, overrun: self.let_go.2 },
+            connected_account: optional("account", self.account.as_ref(), ConnectedAccountId::new)?,
+            joined: self.joined.map(JoinedRecord::into_joined).transpose()?,
             ..Card::default()
         };
         for (id, record) in self.authorizations {
@@ -192,13 +221,48 @@ impl CardRecord<'_> {
             card.corrected.insert(field("id", &id, TransactionId::new)?, place);
         }
         card.tallies = self.tallies.into_iter().map(TallyRecord::into_tally).collect::<Result<_, _>>()?;
-        if let Some((seen, created, event)) = self.standing {
-            let seen = seen.into_seen()?;
-            let version =
-                (seen.is_update, Timestamp::from_micros(created), field("event", &event, EventId::new)?);
-            card.standing = Some(Standing { seen, version });
+        for CarriedRecord { card: from, through } in self.carried {
+            card.carried.push((field("card", &from, CardId::new)?, through));
+        }
+        if let Some((is_active, group, is_update, created, event)) = self.standing {
+            let version = (is_update, Timestamp::from_micros(created), field("event", &event, EventId::new)?);
+            card.standing = Some(Standing { is_active, group: group.as_deref().map(Into::into), version });
         }
         Ok(card)
+    }
+}
+
+impl<'a> From<&'a Joined> for JoinedRecord<'a> {
+    fn from(joined: &'a Joined) -> Self {
+        Self { card: joined.card.as_str().into(), carried: joined.is_carried }
+    }
+}
+
+impl JoinedRecord<'_> {
+    pub(super) fn into_joined(self) -> Result<Joined, Unreadable> {
+        Ok(Joined { card: field("card", &self.card, CardId::new)?, is_carried: self.carried })
+    }
+}
+
+impl<'a> From<&'a (CardId, u64)> for CarriedRecord<'a> {
+    fn from((card, through): &'a (CardId, u64)) -> Self {
+        Self { card: card.as_str().into(), through: *through }
+    }
+}
+
+impl<'a> From<&'a Carried> for CarriedRecord<'a> {
+    fn from(carried: &'a Carried) -> Self {
+        Self { card: carried.from.as_str().into(), through: carried.through }
+    }
+}
+
+impl CarriedRecord<'_> {
+    pub(super) fn into_carried(self) -> Result<Carried, Unreadable> {
+        Ok(Carried {
+            from: field("card", &self.card, CardId::new)?,
+            through: self.through,
+            events: Vec::new(),
+        })
     }
 }
 

@@ -69,6 +69,10 @@ pub(super) struct DecidedRecord<'a> {
     #[serde(default)]
     group: Option<Text<'a>>,
     #[serde(default)]
+    replacement_for: Option<Text<'a>>,
+    #[serde(default)]
+    paused: bool,
+    #[serde(default)]
     limits: Vec<LimitRecord<'a>>,
     #[serde(default)]
     largest: Option<i64>,
@@ -149,6 +153,8 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
         None => record.null("card_currency"),
     }
     optional_text(&mut record, "group", request.group.as_deref());
+    optional_text(&mut record, "replacement_for", request.replacement_for.as_ref().map(CardId::as_str));
+    record.flag("paused", request.is_paused);
     if !decision.limits.is_empty() {
         record.array("limits", &decision.limits, write_limit);
     }
@@ -221,6 +227,9 @@ impl DecidedRecord<'_> {
                 authorization: field("authorization", &self.authorization, AuthorizationId::new)?,
                 card: optional("card", self.card.as_ref(), CardId::new)?,
                 card_currency,
+                replacement_for: optional("replacement_for", self.replacement_for.as_ref(), CardId::new)?,
+                cardholder: None,
+                is_paused: self.paused,
                 group: self.group.as_deref().map(Into::into),
                 received_at: Timestamp::from_micros(self.received_at.unwrap_or(self.at)),
                 created: Timestamp::from_micros(self.created),

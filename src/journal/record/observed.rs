@@ -8,15 +8,21 @@ use super::{
     field, is_false, optional,
 };
 use crate::domain::{
-    AuthorizationId, AuthorizationSeen, AuthorizationStatus, CardId, CardSeen, ConnectedAccountId, Currency,
-    EventId, EventType, Fact, HistoryEntry, Money, Observation, Timestamp, TransactionId, TransactionKind,
-    TransactionSeen,
+    AuthorizationId, AuthorizationSeen, AuthorizationStatus, CardId, CardSeen, CardholderId, CardholderSeen,
+    ConnectedAccountId, Currency, EventId, EventType, Fact, HistoryEntry, Money, Observation, Subject,
+    Timestamp, TransactionId, TransactionKind, TransactionSeen,
 };
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct ObservedRecord<'a> {
     event: Text<'a>,
-    card: Text<'a>,
+    /// Whom it concerns: this, or else the cardholder.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    card: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    cardholder: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    replacement_for: Option<Text<'a>>,
     created: i64,
     received_at: i64,
     #[serde(skip_serializing_if = "is_false", default)]
@@ -36,6 +42,8 @@ enum FactRecord<'a> {
     Transaction(Box<TransactionRecord<'a>>),
     #[serde(borrow)]
     CardState(CardStateRecord<'a>),
+    #[serde(borrow)]
+    CardholderState(CardholderStateRecord<'a>),
     #[serde(borrow)]
     Other(Text<'a>),
 }
@@ -83,7 +91,7 @@ struct TransactionRecord<'a> {
 
 /// The state of a card at Stripe.
 #[derive(Serialize, Deserialize)]
-pub(super) struct CardStateRecord<'a> {
+struct CardStateRecord<'a> {
     #[serde(skip_serializing_if = "is_false", default)]
     update: bool,
     active: bool,
@@ -91,15 +99,28 @@ pub(super) struct CardStateRecord<'a> {
     currency: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     group: Option<Text<'a>>,
+}
+
+/// The state of a cardholder at Stripe.
+#[derive(Serialize, Deserialize)]
+struct CardholderStateRecord<'a> {
+    #[serde(skip_serializing_if = "is_false", default)]
+    update: bool,
+    active: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    replacement_for: Option<Text<'a>>,
+    group: Option<Text<'a>>,
 }
 
 impl<'a> From<&'a Observation> for ObservedRecord<'a> {
     fn from(observation: &'a Observation) -> Self {
         Self {
             event: observation.event.as_str().into(),
-            card: observation.card.as_str().into(),
+            card: observation.card().map(|card| card.as_str().into()),
+            cardholder: match &observation.subject {
+                Subject::Card(_) => None,
+                Subject::Cardholder(cardholder) => Some(cardholder.as_str().into()),
+            },
+            replacement_for: observation.replacement_for.as_ref().map(|card| card.as_str().into()),
             created: observation.created.as_micros(),
             received_at: observation.received_at.as_micros(),
             livemode: observation.livemode,
@@ -108,6 +129,7 @@ impl<'a> From<&'a Observation> for ObservedRecord<'a> {
                 Fact::Authorization(seen) => FactRecord::Authorization(Box::new((&**seen).into())),
                 Fact::Transaction(seen) => FactRecord::Transaction(Box::new((&**seen).into())),
                 Fact::Card(seen) => FactRecord::CardState((&**seen).into()),
+                Fact::Cardholder(seen) => FactRecord::CardholderState((&**seen).into()),
                 Fact::Other(kind) => FactRecord::Other(kind.as_str().into()),
             },
         }
@@ -122,11 +144,16 @@ impl ObservedRecord<'_> {
             received_at: Timestamp::from_micros(self.received_at),
             livemode: self.livemode,
             connected_account: optional("account", self.account.as_ref(), ConnectedAccountId::new)?,
-            card: field("card", &self.card, CardId::new)?,
+            subject: match (&self.card, &self.cardholder) {
+                (None, Some(id)) => Subject::Cardholder(field("cardholder", id, CardholderId::new)?),
+                (card, _) => Subject::Card(field("card", card.as_deref().unwrap_or_default(), CardId::new)?),
+            },
+            replacement_for: optional("replacement_for", self.replacement_for.as_ref(), CardId::new)?,
             fact: match self.fact {
                 FactRecord::Authorization(record) => Fact::Authorization(Box::new(record.into_seen()?)),
                 FactRecord::Transaction(record) => Fact::Transaction(Box::new(record.into_seen()?)),
                 FactRecord::CardState(record) => Fact::Card(Box::new(record.into_seen()?)),
+                FactRecord::CardholderState(record) => Fact::Cardholder(Box::new(record.into_seen())),
                 FactRecord::Other(kind) => Fact::Other(field("other", &kind, EventType::new)?),
             },
         })
@@ -226,19 +253,33 @@ impl<'a> From<&'a CardSeen> for CardStateRecord<'a> {
             active: seen.is_active,
             currency: seen.currency.map(currency_text),
             group: seen.group.as_deref().map(Into::into),
-            replacement_for: seen.replacement_for.as_ref().map(|card| card.as_str().into()),
         }
     }
 }
 
 impl CardStateRecord<'_> {
-    pub(super) fn into_seen(self) -> Result<CardSeen, Unreadable> {
+    fn into_seen(self) -> Result<CardSeen, Unreadable> {
         Ok(CardSeen {
             is_update: self.update,
             is_active: self.active,
             currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
             group: self.group.as_deref().map(Into::into),
-            replacement_for: optional("replacement_for", self.replacement_for.as_ref(), CardId::new)?,
         })
+    }
+}
+
+impl<'a> From<&'a CardholderSeen> for CardholderStateRecord<'a> {
+    fn from(seen: &'a CardholderSeen) -> Self {
+        Self { update: seen.is_update, active: seen.is_active, group: seen.group.as_deref().map(Into::into) }
+    }
+}
+
+impl CardholderStateRecord<'_> {
+    fn into_seen(self) -> CardholderSeen {
+        CardholderSeen {
+            is_update: self.update,
+            is_active: self.active,
+            group: self.group.as_deref().map(Into::into),
+        }
     }
 }

@@ -7,10 +7,10 @@ use fastrand::Rng;
 use super::*;
 use crate::domain::{
     AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardId, CardPolicy, CardPresence,
-    CardSeen, Category, ConnectedAccountId, Country, Currency, Decided, EventId, EventType, HistoryEntry,
-    Interval, Limit, Measure, Merchant, Money, NetworkId, Observation, Overrides, Policy, PolicyVersion,
-    Recalled, Stages, Timestamp, TransactionId, TransactionKind, TransactionSeen, Violation, Window, Zone,
-    decide,
+    CardSeen, CardholderId, CardholderSeen, Carried, Category, ConnectedAccountId, Country, Currency,
+    Decided, EventId, EventType, HistoryEntry, Interval, Joined, Limit, Measure, Merchant, Money, NetworkId,
+    Observation, Overrides, Policy, PolicyVersion, Recalled, Stages, Subject, Timestamp, TransactionId,
+    TransactionKind, TransactionSeen, Violation, Window, Zone, decide,
 };
 
 /// The most that a decision on two limits may take in the journal, with ids as long as Stripe's.
@@ -52,6 +52,20 @@ fn events_of_every_kind_are_read_back_as_they_were_written() {
             assert_eq!(authorization_of(before), authorization_of(after));
         }
     }
+}
+
+#[test]
+fn what_is_carried_over_stands_before_the_word_of_it_as_it_was() {
+    let mut random = Rng::with_seed(11);
+    let (card, policy) = (Card::default(), policy("50000 daily"));
+    let events: Vec<Event> = (0..20).map(|_| event(&mut random, &card, &policy)).collect();
+    let from = CardId::new("ic_0").unwrap();
+    let carried = |events| Event::Carried(Box::new(Carried { from: from.clone(), through: 7, events }));
+    let whole = carried(events.clone());
+    let back = decode(&encode([&whole])).unwrap();
+    assert_eq!(back, events.iter().cloned().chain([carried(Vec::new())]).collect::<Vec<_>>());
+    let spoken_of: Vec<_> = events.iter().filter_map(authorization_of).collect();
+    assert_eq!(authorizations_of(&whole), spoken_of);
 }
 
 #[test]
@@ -144,6 +158,9 @@ fn question() -> AuthorizationRequest {
         authorization: AuthorizationId::new("iauth_1NKkcLFk9ZxCMkXhZ6vXzq0T").unwrap(),
         card: CardId::new("ic_1NKkcLFk9ZxCMkXhB1d5y8Ws"),
         card_currency: Some(Currency::USD),
+        replacement_for: None,
+        cardholder: None,
+        is_paused: false,
         group: None,
         received_at: Timestamp::from_micros(1_795_000_000_123_456),
         created: at(0),
@@ -173,15 +190,28 @@ fn event(random: &mut Rng, card: &Card, policy: &CardPolicy) -> Event {
             let decided = Box::new(Decided { request: Arc::new(request), decision });
             if random.u8(0..4) == 0 { Event::StoodIn(decided) } else { Event::Decided(decided) }
         }
-        4..=7 => Event::Observed(Box::new(Observation {
+        4..=6 => Event::Observed(Box::new(Observation {
             event: EventId::new(&format!("evt_{}", random.u16(..))).unwrap(),
             created: at(random.i64(0..900_000)),
             received_at: at(random.i64(0..900_000)),
             livemode: random.bool(),
             connected_account: random.bool().then(|| ConnectedAccountId::new("acct_1").unwrap()),
-            card: CardId::new("ic_1").unwrap(),
+            subject: if random.bool() {
+                Subject::Card(CardId::new("ic_1").unwrap())
+            } else {
+                Subject::Cardholder(CardholderId::new("ich_1").unwrap())
+            },
+            replacement_for: random.bool().then(|| CardId::new("ic_0").unwrap()),
             fact: fact(random),
         })),
+        7 => {
+            let card = CardId::new("ic_0").unwrap();
+            // Books that are handed on are of no use to the other events here.
+            let step = Event::Joined(Joined { card: card.clone(), is_carried: false });
+            let (through, events) = (random.u64(1..9), Vec::new());
+            let carried = Event::Carried(Box::new(Carried { from: card, through, events }));
+            if random.bool() { step } else { carried }
+        }
         8 => {
             let mut records = card.authorizations.iter();
             let found = records.nth(random.usize(0..=card.authorizations.len()));
@@ -202,6 +232,9 @@ fn request(random: &mut Rng) -> AuthorizationRequest {
         authorization: authorization(random),
         card: random.bool().then(|| CardId::new("ic_1").unwrap()),
         card_currency: random.bool().then_some(currency),
+        replacement_for: random.bool().then(|| CardId::new("ic_0").unwrap()),
+        cardholder: None,
+        is_paused: random.bool(),
         group: random.bool().then(|| "travel \"and\" \u{e9}\u{1f600}\n".into()),
         received_at: Timestamp::from_micros(at(0).as_micros().saturating_add(random.i64(0..900_000_000_000))),
         created: if random.bool() { at(0) } else { Timestamp::default() },
@@ -225,7 +258,7 @@ fn request(random: &mut Rng) -> AuthorizationRequest {
 }
 
 fn fact(random: &mut Rng) -> Fact {
-    match random.u8(0..6) {
+    match random.u8(0..7) {
         0 | 1 => Fact::Authorization(Box::new(AuthorizationSeen {
             id: authorization(random),
             is_update: random.bool(),
@@ -259,7 +292,11 @@ fn fact(random: &mut Rng) -> Fact {
             is_active: random.bool(),
             currency: random.bool().then_some(Currency::USD),
             group: random.bool().then(|| "travel".into()),
-            replacement_for: random.bool().then(|| CardId::new("ic_0").unwrap()),
+        })),
+        5 => Fact::Cardholder(Box::new(CardholderSeen {
+            is_update: random.bool(),
+            is_active: random.bool(),
+            group: random.bool().then(|| "travel".into()),
         })),
         _ => Fact::Other(EventType::new("issuing_token.created").unwrap()),
     }

@@ -23,15 +23,13 @@ mod reader;
 
 use std::{
     ffi::OsString,
-    future,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tracing::error;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Append, Entry, Fatal, Journal, OpenError, Outcome, Pending, Reach, Unavailable};
+use super::{Append, Entry, Fatal, Journal, OpenError, Outcome, Pending, Reach, Unavailable, vitals::Vitals};
 use crate::domain::{Account, AuthorizationId};
 use {
     mark::Mark,
@@ -71,7 +69,7 @@ impl Sqlite {
     /// [`OpenError`] says what was found, what was expected, and what to do.
     pub fn open(path: &Path, batch_max: usize, accept_journal_loss: bool) -> Result<Self, OpenError> {
         let opened = opening::open(path, accept_journal_loss)?;
-        let vitals = Arc::new(Vitals { death: watch::Sender::new(None) });
+        let vitals = Arc::new(Vitals::new());
         let shared = Arc::new(Shared {
             recent: Arc::default(),
             mark: opened.mark,
@@ -133,43 +131,6 @@ impl Journal for Sqlite {
                 let _ = closed.await;
             }
         })
-    }
-}
-
-/// Whether the journal lives.
-struct Vitals {
-    death: watch::Sender<Option<Fatal>>,
-}
-
-impl Vitals {
-    /// The first cause counts.
-    fn die(&self, cause: String) {
-        self.death.send_if_modified(|death| {
-            let is_first = death.is_none();
-            if is_first {
-                error!(cause, "the journal has died; nothing more is answered from it");
-                *death = Some(Fatal(cause));
-            }
-            is_first
-        });
-    }
-
-    fn is_dead(&self) -> bool {
-        self.death.borrow().is_some()
-    }
-
-    /// What an append is told that nobody looks at any more.
-    fn refusal(&self) -> Outcome {
-        if self.is_dead() { Outcome::Unknown } else { Outcome::Rejected }
-    }
-
-    async fn died(&self) -> Fatal {
-        let mut death = self.death.subscribe();
-        let fatal = death.wait_for(Option::is_some).await.ok().and_then(|death| death.clone());
-        match fatal {
-            Some(fatal) => fatal,
-            None => future::pending().await,
-        }
     }
 }
 

@@ -50,6 +50,12 @@ pub enum Failure {
         /// What the system or TLS says.
         cause: String,
     },
+    /// Somebody is there, and nobody vouches for it. The call has not been made.
+    #[error("the server is not believed to be Stripe: {cause}; see STRIPE_API_BASE and STRIPE_API_CA")]
+    Untrusted {
+        /// What TLS says.
+        cause: String,
+    },
     /// No whole answer in time. The call may have been done.
     #[error("Stripe did not answer in time")]
     Late,
@@ -85,6 +91,7 @@ impl Failure {
             Self::Unauthorized { .. }
             | Self::Missing { .. }
             | Self::Refused { .. }
+            | Self::Untrusted { .. }
             | Self::Unreadable { .. } => false,
         }
     }
@@ -108,6 +115,7 @@ impl Failure {
             Self::RateLimited { .. } => "rate_limited",
             Self::Unavailable { .. } => "unavailable",
             Self::Unreachable { .. } => "unreachable",
+            Self::Untrusted { .. } => "untrusted",
             Self::Late => "late",
             Self::Unreadable { .. } => "unreadable",
         }

@@ -1,9 +1,13 @@
 //! What the client is told: the key, where Stripe is, and how patient to be. Reading it from the environment is
 //! `config`'s.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use hyper::{Uri, header::HeaderValue};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 
 use super::Patience;
 use crate::stripe::ApiVersion;
@@ -15,6 +19,8 @@ pub struct Settings {
     pub key: ApiKey,
     /// Where Stripe is.
     pub base: BaseUrl,
+    /// Who is believed to be there; without a word, whom browsers believe.
+    pub roots: Option<Roots>,
     /// The shape of the objects.
     pub version: ApiVersion,
     /// From sending a call to the last byte of its answer, at most.
@@ -35,6 +41,7 @@ impl Settings {
         Self {
             key,
             base: BaseUrl::default(),
+            roots: None,
             version: ApiVersion::default(),
             attempt_within: Duration::from_secs(30),
             requests_per_second_max: Self::REQUESTS_PER_SECOND_MAX,
@@ -77,6 +84,32 @@ impl ApiKey {
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ApiKey(redacted)")
+    }
+}
+
+/// Certificate authorities: those of a proxy that opens what goes out, or of a stub.
+#[derive(Clone)]
+pub struct Roots(Arc<RootCertStore>);
+
+impl Roots {
+    /// Takes every certificate in PEM, of which there must be one.
+    #[must_use]
+    pub fn new(pem: &str) -> Option<Self> {
+        let mut store = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            store.add(certificate.ok()?).ok()?;
+        }
+        (!store.is_empty()).then(|| Self(Arc::new(store)))
+    }
+
+    pub(super) fn store(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Roots({})", self.0.len())
     }
 }
 

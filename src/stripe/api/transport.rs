@@ -1,6 +1,6 @@
 //! One call over HTTP: its headers, its bounds, and what came back. Whether to try again is not decided here.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, io, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
@@ -13,6 +13,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use rustls::{ClientConfig, crypto::ring};
 
 use super::{Failure, Settings};
 use crate::{
@@ -87,13 +88,20 @@ fn headers(account: Option<&ConnectedAccountId>, idempotency_key: Option<&str>) 
 
 impl Transport {
     pub(super) fn new(settings: &Settings) -> Self {
-        let provider = rustls::crypto::ring::default_provider();
+        let provider = ring::default_provider();
         let connector = HttpsConnectorBuilder::new();
-        let connector = match connector.with_provider_and_webpki_roots(provider) {
-            Ok(connector) => connector,
-            // Only a provider without ciphers is refused, and this one has them.
-            Err(_) => HttpsConnectorBuilder::new().with_webpki_roots(),
+        let connector = match &settings.roots {
+            None => connector.with_provider_and_webpki_roots(provider),
+            Some(roots) => {
+                let config = ClientConfig::builder_with_provider(Arc::new(provider));
+                config.with_safe_default_protocol_versions().map(|config| {
+                    let config = config.with_root_certificates(roots.store()).with_no_client_auth();
+                    connector.with_tls_config(config)
+                })
+            }
         };
+        // Only a provider without ciphers is refused, and this one has them.
+        let connector = connector.unwrap_or_else(|_| HttpsConnectorBuilder::new().with_webpki_roots());
         let connector = connector.https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -161,10 +169,22 @@ fn unreachable(error: &hyper_util::client::legacy::Error) -> Failure {
     let mut cause = error.to_string();
     let mut next = error.source();
     while let Some(inner) = next {
+        if is_untrusted(inner) {
+            return Failure::Untrusted { cause: inner.to_string() };
+        }
         cause = inner.to_string();
         next = inner.source();
     }
     Failure::Unreachable { cause }
+}
+
+/// Whether TLS refused the other side. An error of the system wraps what is not its own, perhaps more than once.
+fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(refused) = error.downcast_ref::<rustls::Error>() {
+        return matches!(refused, rustls::Error::InvalidCertificate(_));
+    }
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    wrapped.is_some_and(|inner| is_untrusted(inner))
 }
 
 #[cfg(test)]

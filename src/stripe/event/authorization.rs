@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use super::{
-    Malformed, Stop, Unbooked,
+    About, Malformed, Stop, Unbooked,
     card::Card,
     envelope::Envelope,
     merchant,
     tape::{Value, fields},
 };
 use crate::domain::{
-    AuthorizationId, AuthorizationSeen, AuthorizationStatus, CardId, Currency, Fact, HistoryEntry, Money,
+    AuthorizationId, AuthorizationSeen, AuthorizationStatus, Currency, Fact, HistoryEntry, Money, Subject,
     Timestamp,
 };
 
-pub(super) fn read(envelope: &Envelope<'_>) -> Result<(CardId, Fact), Stop> {
+pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Stop> {
     fields!(envelope.object;
         "id" => id,
         "amount" => amount,
@@ -55,7 +55,11 @@ pub(super) fn read(envelope: &Envelope<'_>) -> Result<(CardId, Fact), Stop> {
         transactions: transactions.length(),
         merchant,
     };
-    Ok((card_id, Fact::Authorization(Box::new(seen))))
+    Ok(About {
+        subject: Subject::Card(card_id),
+        replacement_for: card.replacement_for,
+        fact: Fact::Authorization(Box::new(seen)),
+    })
 }
 
 /// `request_history`, oldest first, whatever order it came in.

@@ -1,13 +1,14 @@
-//! A card, as every event embeds it and as its own events tell it. Its number, its owner's name and address stay out.
+//! A card and its cardholder, as every event embeds them and as their own events tell them. The card's number, the
+//! cardholder's name and address stay out.
 
 use std::sync::Arc;
 
 use super::{
-    Malformed, Stop, Unbooked,
+    About, Malformed, Stop, Unbooked,
     envelope::Envelope,
     tape::{Value, fields},
 };
-use crate::domain::{CardId, CardSeen, Currency, Fact};
+use crate::domain::{CardId, CardSeen, CardholderId, CardholderSeen, Currency, Fact, Subject};
 
 /// The longest value of a metadata entry at Stripe, in characters.
 const GROUP_CHARACTERS_MAX: usize = 500;
@@ -19,7 +20,9 @@ pub(super) struct Card<'a> {
     /// `metadata.tollgate_group` of the card, or else of its cardholder.
     pub(super) group: Option<Arc<str>>,
     pub(super) status: Value<'a>,
-    pub(super) replacement_for: Value<'a>,
+    pub(super) replacement_for: Option<CardId>,
+    pub(super) cardholder: Option<CardholderId>,
+    pub(super) cardholder_status: Value<'a>,
     pub(super) spending_controls: Value<'a>,
     pub(super) cardholder_spending_controls: Value<'a>,
 }
@@ -36,8 +39,10 @@ impl<'a> Card<'a> {
             "spending_controls" => spending_controls,
         );
         fields!(cardholder;
+            "id" => cardholder_id,
             "metadata" => cardholder_metadata,
             "spending_controls" => cardholder_spending_controls,
+            "status" => cardholder_status,
         );
         let own_group = group(metadata)?;
         let cardholder_group = group(cardholder_metadata)?;
@@ -46,24 +51,56 @@ impl<'a> Card<'a> {
             currency: currency.text().and_then(|text| text.parse().ok()),
             group: own_group.or(cardholder_group).map(Arc::from),
             status,
-            replacement_for,
+            replacement_for: id_text(replacement_for)?.and_then(CardId::new),
+            cardholder: cardholder_id.text().or(cardholder.text()).and_then(CardholderId::new),
+            cardholder_status,
             spending_controls,
             cardholder_spending_controls,
         })
     }
 }
 
+impl Card<'_> {
+    /// Whether the card or its cardholder is said to be anything but active.
+    pub(super) fn is_paused(&self) -> bool {
+        [self.status, self.cardholder_status]
+            .into_iter()
+            .filter_map(Value::text)
+            .any(|status| status != ACTIVE)
+    }
+}
+
+const ACTIVE: &str = "active";
+
 /// `issuing_card.created` and `.updated`.
-pub(super) fn seen(envelope: &Envelope<'_>) -> Result<(CardId, Fact), Stop> {
+pub(super) fn seen(envelope: &Envelope<'_>) -> Result<About, Stop> {
     let card = Card::read(envelope.object)?;
     let seen = CardSeen {
         is_update: envelope.is_update(),
-        is_active: card.status.text().ok_or(Unbooked::NoStatus)? == "active",
+        is_active: card.status.text().ok_or(Unbooked::NoStatus)? == ACTIVE,
         currency: card.currency,
         group: card.group,
-        replacement_for: id_text(card.replacement_for)?.and_then(CardId::new),
     };
-    Ok((card.id.ok_or(Unbooked::NoId)?, Fact::Card(Box::new(seen))))
+    Ok(About {
+        subject: Subject::Card(card.id.ok_or(Unbooked::NoId)?),
+        replacement_for: card.replacement_for,
+        fact: Fact::Card(Box::new(seen)),
+    })
+}
+
+/// `issuing_cardholder.created` and `.updated`.
+pub(super) fn cardholder_seen(envelope: &Envelope<'_>) -> Result<About, Stop> {
+    fields!(envelope.object; "id" => id, "metadata" => metadata, "status" => status);
+    let seen = CardholderSeen {
+        is_update: envelope.is_update(),
+        is_active: status.text().ok_or(Unbooked::NoStatus)? == ACTIVE,
+        group: group(metadata)?.map(Arc::from),
+    };
+    Ok(About {
+        subject: Subject::Cardholder(id.text().and_then(CardholderId::new).ok_or(Unbooked::NoId)?),
+        replacement_for: None,
+        fact: Fact::Cardholder(Box::new(seen)),
+    })
 }
 
 /// The id of something that comes as an id or, expanded, as an object.

@@ -54,6 +54,11 @@ impl<'a> Envelope<'a> {
         })
     }
 
+    /// Whether the event shows the object as it was made or changed.
+    pub(super) fn is_of_change(&self) -> bool {
+        self.event_type.ends_with(".created") || self.event_type.ends_with(".updated")
+    }
+
     /// Whether the event tells of a change, rather than of something new.
     pub(super) fn is_update(&self) -> bool {
         !self.event_type.ends_with(".created")

@@ -22,7 +22,9 @@ pub use cause::{Malformed, Unbooked};
 pub use kind::Kind;
 pub use reader::Reader;
 
-use crate::domain::{AuthorizationRequest, CardId, EventId, EventType, Fact, Observation, Timestamp};
+use crate::domain::{
+    AuthorizationRequest, CardId, EventId, EventType, Fact, Observation, Subject, Timestamp,
+};
 use cause::Stop;
 use envelope::Envelope;
 use tape::{Value, fields};
@@ -32,7 +34,7 @@ use tape::{Value, fields};
 pub enum Incoming {
     /// A question that waits for a decision. `asked` says whether it can be decided at all.
     Request(Box<AuthorizationRequest>),
-    /// Something that happened to a card's books.
+    /// Something that happened and belongs in the books.
     Observation(Box<Observation>),
     /// Nothing to book: it only has to be acknowledged.
     Acknowledged {
@@ -59,6 +61,7 @@ impl Incoming {
                 Fact::Transaction(_) => Kind::TransactionCreated,
                 Fact::Card(seen) if seen.is_update => Kind::CardUpdated,
                 Fact::Card(_) => Kind::CardCreated,
+                Fact::Cardholder(_) => Kind::Cardholder,
                 Fact::Other(event_type) => Kind::of(event_type.as_str()),
             },
         }
@@ -97,13 +100,21 @@ fn incoming(root: Value<'_>, received_at: Timestamp, reading: Reading) -> Result
     }
 }
 
+/// What an event tells, and of whom.
+struct About {
+    subject: Subject,
+    replacement_for: Option<CardId>,
+    fact: Fact,
+}
+
 fn observation(envelope: Envelope<'_>) -> Result<Observation, Stop> {
-    let (card, fact) = match envelope.kind {
+    let About { subject, replacement_for, fact } = match envelope.kind {
         Kind::AuthorizationCreated | Kind::AuthorizationUpdated => authorization::read(&envelope)?,
         Kind::TransactionCreated | Kind::TransactionUpdated | Kind::TransactionReceiptUpdated => {
             transaction::read(&envelope)?
         }
         Kind::CardCreated | Kind::CardUpdated => card::seen(&envelope)?,
+        Kind::Cardholder if envelope.is_of_change() => card::cardholder_seen(&envelope)?,
         Kind::Token | Kind::Cardholder | Kind::Dispute | Kind::Other => other(&envelope)?,
         Kind::AuthorizationRequest => return Err(Unbooked::NotOurs.into()),
     };
@@ -113,18 +124,20 @@ fn observation(envelope: Envelope<'_>) -> Result<Observation, Stop> {
         received_at: envelope.received_at,
         livemode: envelope.livemode,
         connected_account: envelope.connected_account,
-        card,
+        subject,
+        replacement_for,
         fact,
     })
 }
 
 /// Any other event of Issuing that names a card. Stripe's other products have cards too, which are not ours.
-fn other(envelope: &Envelope<'_>) -> Result<(CardId, Fact), Stop> {
+fn other(envelope: &Envelope<'_>) -> Result<About, Stop> {
     let event_type = EventType::new(envelope.event_type).ok_or(Unbooked::NotOurs)?;
     if !envelope.event_type.starts_with("issuing_") {
         return Err(Unbooked::NotOurs.into());
     }
     fields!(envelope.object; "card" => card);
-    let card = card::Card::read(card)?.id.ok_or(Unbooked::NotOurs)?;
-    Ok((card, Fact::Other(event_type)))
+    let card::Card { id, replacement_for, .. } = card::Card::read(card)?;
+    let subject = Subject::Card(id.ok_or(Unbooked::NotOurs)?);
+    Ok(About { subject, replacement_for, fact: Fact::Other(event_type) })
 }

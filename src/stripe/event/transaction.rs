@@ -1,17 +1,17 @@
 //! `issuing_transaction.*`: captures and refunds. Receipts, flights and fuel are not read.
 
 use super::{
-    Malformed, Stop, Unbooked,
+    About, Malformed, Stop, Unbooked,
     card::{Card, id_text},
     envelope::Envelope,
     merchant,
     tape::{Value, fields},
 };
 use crate::domain::{
-    AuthorizationId, CardId, Fact, Timestamp, TransactionId, TransactionKind, TransactionSeen,
+    AuthorizationId, Fact, Subject, Timestamp, TransactionId, TransactionKind, TransactionSeen,
 };
 
-pub(super) fn read(envelope: &Envelope<'_>) -> Result<(CardId, Fact), Stop> {
+pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Stop> {
     fields!(envelope.object;
         "id" => id,
         "amount" => amount,
@@ -36,5 +36,9 @@ pub(super) fn read(envelope: &Envelope<'_>) -> Result<(CardId, Fact), Stop> {
         authorization,
         merchant,
     };
-    Ok((card_id, Fact::Transaction(Box::new(seen))))
+    Ok(About {
+        subject: Subject::Card(card_id),
+        replacement_for: card.replacement_for,
+        fact: Fact::Transaction(Box::new(seen)),
+    })
 }

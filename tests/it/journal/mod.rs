@@ -14,22 +14,27 @@
     reason = "a test that is wrong shall stop"
 )]
 
-mod child;
+pub(crate) mod child;
 mod conformance;
 mod committer;
 mod random;
 mod sqlite_reopening;
 mod sqlite_faults;
 mod sqlite_crash;
+mod postgres;
 
 use std::{path::Path, sync::Arc};
 
+use tempfile::TempDir;
 use tollgate::{
     domain::{Account, AuthorizationId},
     journal::{
-        Append, Entry, EntryId, Faulty, Head, Journal, Memory, OpenError, Outcome, Reach, Script, Sqlite,
+        Append, Entry, EntryId, Faulty, Head, Journal, Memory, OpenError, Outcome, Postgres, Reach, Script,
+        Sqlite,
     },
 };
+
+use crate::postgres::Server;
 
 /// A writer of one account that knows where its chain ends.
 #[derive(Clone)]
@@ -105,22 +110,26 @@ pub(crate) async fn fill(journal: &dyn Journal, writer: &mut Writer, entries: us
 
 type Named = (&'static str, Arc<dyn Journal>);
 
-/// Every implementation, with a name for messages. The directory goes when it is dropped.
-fn implementations() -> (tempfile::TempDir, Vec<Named>) {
+/// Every implementation, with a name for messages. What they are kept in goes when it is dropped.
+async fn implementations() -> ((TempDir, Option<Server>), Vec<Named>) {
     let directory = tempfile::tempdir().unwrap();
     let sqlite = |name: &str| Arc::new(open(&directory.path().join(name)).unwrap());
-    let all: Vec<Named> = vec![
+    let mut all: Vec<Named> = vec![
         ("memory", Arc::new(Memory::new())),
         ("sqlite", sqlite("a.db")),
         ("faulty memory", Arc::new(Faulty::new(Arc::new(Memory::new()), Script::default()))),
         ("faulty sqlite", Arc::new(Faulty::new(sqlite("b.db"), Script::default()))),
     ];
-    (directory, all)
+    let server = Server::start().await;
+    if let Some(server) = &server {
+        all.push(("postgres", Arc::new(Postgres::open(&server.url()).await.unwrap())));
+    }
+    ((directory, server), all)
 }
 
 #[tokio::test]
 async fn every_implementation_keeps_the_contract() {
-    let (_directory, journals) = implementations();
+    let (_kept, journals) = implementations().await;
     for (name, journal) in journals {
         println!("{name}");
         conformance::check(Arc::clone(&journal)).await;
@@ -130,7 +139,7 @@ async fn every_implementation_keeps_the_contract() {
 
 #[tokio::test]
 async fn every_implementation_answers_a_repeated_last_entry_with_its_first_time() {
-    let (_directory, journals) = implementations();
+    let (_kept, journals) = implementations().await;
     for (name, journal) in journals {
         let mut writer = Writer::new("repeated");
         let first = writer.next("[1]");
@@ -144,7 +153,7 @@ async fn every_implementation_answers_a_repeated_last_entry_with_its_first_time(
 
 #[tokio::test]
 async fn a_closed_journal_refuses_everything() {
-    let (_directory, journals) = implementations();
+    let (_kept, journals) = implementations().await;
     for (name, journal) in journals {
         let mut writer = Writer::new("closed");
         assert!(is_durable(append_one(&*journal, writer.next("[]")).await), "{name}");

@@ -6,10 +6,13 @@ use std::{collections::HashMap, sync::Arc};
 use fastrand::Rng;
 use tollgate::{
     domain::{Account, AuthorizationId},
-    journal::{Append, Entry, EntryId, Faulty, Head, Journal, Memory, Odds, Outcome, Reach, Script},
+    journal::{
+        Append, Entry, EntryId, Faulty, Head, Journal, Memory, Odds, Outcome, Postgres, Reach, Script,
+    },
 };
 
 use super::{all, open};
+use crate::postgres::Server;
 
 const ACCOUNTS: usize = 24;
 const AUTHORIZATIONS: usize = 60;
@@ -223,6 +226,18 @@ async fn random_operations_agree_with_the_model_in_sqlite() {
     let journal = Arc::new(open(&directory.path().join("random.db")).unwrap());
     let (_, seen) = check(journal.clone(), fastrand::u64(..), 1_000).await;
     assert!(seen["durable"] > 1_500 && seen["conflict"] > 150, "{seen:?}");
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn random_operations_agree_with_the_model_in_postgres() {
+    let Some(server) = Server::start().await else { return };
+    let journal: Arc<dyn Journal> = Arc::new(Postgres::open(&server.url()).await.unwrap());
+    let (_, seen) = check(Arc::clone(&journal), fastrand::u64(..), 500).await;
+    assert!(seen["durable"] > 700 && seen["conflict"] > 70, "{seen:?}");
+    let faulty = Arc::new(Faulty::new(Arc::clone(&journal), Script::seeded(fastrand::u64(..), Odds::ROUGH)));
+    let (_, seen) = check(faulty, fastrand::u64(..), 300).await;
+    assert!(seen["unknown"] > 100 && seen["rejected"] > 20, "the faults were met: {seen:?}");
     journal.close().await;
 }
 

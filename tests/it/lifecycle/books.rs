@@ -107,14 +107,7 @@ fn an_amount_without_a_currency_is_one_of_the_cards_own() {
 }
 
 fn standing(currency: Currency) -> Fact {
-    let (group, replacement_for) = (None, None);
-    Fact::Card(Box::new(CardSeen {
-        is_update: true,
-        is_active: true,
-        currency: Some(currency),
-        group,
-        replacement_for,
-    }))
+    Fact::Card(Box::new(CardSeen { is_update: true, is_active: true, currency: Some(currency), group: None }))
 }
 
 #[test]

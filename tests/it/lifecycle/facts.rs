@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tollgate::domain::{
     AnswerBy, AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId,
     Category, Currency, Decided, Decision, DecisionId, Event, EventId, Fact, HistoryEntry, Merchant, Money,
-    NetworkId, Observation, Outcome, PolicyVersion, Reason, Source, Stages, Timestamp, TransactionId,
-    TransactionKind, TransactionSeen,
+    NetworkId, Observation, Outcome, PolicyVersion, Reason, Source, Stages, Subject, Timestamp,
+    TransactionId, TransactionKind, TransactionSeen,
 };
 
 pub(super) fn card() -> CardId {
@@ -46,6 +46,9 @@ pub(super) fn question(
         authorization: id.clone(),
         card: Some(card()),
         card_currency: Some(Currency::USD),
+        replacement_for: None,
+        cardholder: None,
+        is_paused: false,
         group: None,
         received_at: now,
         created: Timestamp::from_seconds(now.as_seconds()),
@@ -100,7 +103,8 @@ pub(super) fn observed(number: usize, now: Timestamp, fact: Fact) -> Event {
         received_at: now,
         livemode: false,
         connected_account: None,
-        card: card(),
+        subject: Subject::Card(card()),
+        replacement_for: None,
         fact,
     }))
 }

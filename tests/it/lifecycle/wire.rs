@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
-    deliveries::event,
-    process::{Node, Site},
+    deliveries::{event, signed},
+    process::{Node, Site, setting},
 };
 
 /// A policy under which a step may be approved or, by its category, declined, as its story wants.
@@ -17,38 +17,99 @@ const POLICY: &str = "version: 1\ncurrency: usd\ndefault:\n  \
 
 #[tokio::test]
 async fn every_story_ends_the_same_over_the_wire() {
-    let mut site = Site::new(&[]);
-    std::fs::write(site.path("policy.yaml"), POLICY).unwrap();
-    let policy = site.path("policy.yaml").to_string_lossy().into_owned();
-    site.set("TOLLGATE_POLICY", &policy);
+    let mut site = site();
     site.set("TOLLGATE_JOURNAL", "memory:");
     let node = site.start().await;
-    for file in [
-        include_str!("../../fixtures/lifecycle-scenarios.json"),
-        include_str!("../../fixtures/lifecycle-more.json"),
-    ] {
-        let file: Value = serde_json::from_str(file).unwrap();
-        for scenario in file["scenarios"].as_array().unwrap() {
-            let name = scenario["name"].as_str().unwrap();
-            let told = Telling::of(scenario, name, "");
-            for body in &told.events {
-                deliver(&node, name, body).await;
-            }
-            check(&node, name, &told, &scenario["expect"]).await;
-            let again = Telling::of(scenario, name, "_again");
-            let (asked, news): (Vec<&Value>, Vec<&Value>) =
-                again.events.iter().partition(|event| event["type"] == "issuing_authorization.request");
-            for body in asked.into_iter().chain(news.iter().rev().copied()).chain(news.iter().copied()) {
-                deliver(&node, name, body).await;
-            }
-            check(&node, &format!("{name}, backwards and twice"), &again, &scenario["expect"]).await;
+    for scenario in scenarios() {
+        let name = scenario["name"].as_str().unwrap();
+        let told = Telling::of(&scenario, name, "");
+        for body in &told.events {
+            deliver(&node, name, body).await;
         }
+        check(&node, name, &told, &scenario["expect"]).await;
+        let again = Telling::of(&scenario, name, "_again");
+        let (asked, news): (Vec<&Value>, Vec<&Value>) =
+            again.events.iter().partition(|event| event["type"] == "issuing_authorization.request");
+        for body in asked.into_iter().chain(news.iter().rev().copied()).chain(news.iter().copied()) {
+            deliver(&node, name, body).await;
+        }
+        check(&node, &format!("{name}, backwards and twice"), &again, &scenario["expect"]).await;
     }
 }
 
-async fn deliver(node: &Node, name: &str, event: &Value) {
+/// The stories go on side by side, and `kill -9` comes between any two steps of each: some deliveries of a step have
+/// been acknowledged then, some are on their way. Stripe delivers them all again.
+///
+/// `CRASH_SEED` chooses the moments.
+#[tokio::test]
+async fn every_story_ends_the_same_through_a_kill_between_any_two_of_its_steps() {
+    let seed = setting("CRASH_SEED", 20_261_122);
+    println!("CRASH_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let scenarios: Vec<Value> = scenarios().collect();
+    let stories: Vec<(&str, Telling)> = scenarios
+        .iter()
+        .map(|scenario| scenario["name"].as_str().unwrap())
+        .zip(&scenarios)
+        .map(|(name, scenario)| (name, Telling::of(scenario, name, "")))
+        .collect();
+    let site = site();
+    let mut node = site.start().await;
+    let steps = stories.iter().map(|(_, told)| told.events.len()).max().unwrap();
+    for step in 0..steps {
+        let mut deliveries: Vec<(&str, &Value)> =
+            stories.iter().filter_map(|(name, told)| Some((*name, told.events.get(step)?))).collect();
+        random.shuffle(&mut deliveries);
+        let (acknowledged, lost) = deliveries.split_at(random.usize(0..=deliveries.len()));
+        let mut replies = Vec::with_capacity(acknowledged.len());
+        for (name, event) in acknowledged {
+            replies.push(deliver(&node, name, event).await);
+        }
+        let mut on_their_way = Vec::with_capacity(lost.len());
+        for (_, event) in lost {
+            let mut client = node.connect().await;
+            client.send(signed(event.to_string().as_bytes())).await;
+            on_their_way.push(client);
+        }
+        node.kill().await;
+        drop(on_their_way);
+        node = site.start().await;
+        for ((name, event), reply) in acknowledged.iter().zip(&replies) {
+            assert_eq!(deliver(&node, name, event).await, *reply, "{name}: step {step} again");
+        }
+        for (name, event) in lost {
+            deliver(&node, name, event).await;
+        }
+    }
+    node.kill().await;
+    let node = site.start().await;
+    for ((name, told), scenario) in stories.iter().zip(&scenarios) {
+        check(&node, name, told, &scenario["expect"]).await;
+    }
+}
+
+fn site() -> Site {
+    let site = Site::new(&[("TOLLGATE_POLICY", "policy.yaml")]);
+    std::fs::write(site.path("policy.yaml"), POLICY).unwrap();
+    site
+}
+
+fn scenarios() -> impl Iterator<Item = Value> {
+    let files = [
+        include_str!("../../fixtures/lifecycle-scenarios.json"),
+        include_str!("../../fixtures/lifecycle-more.json"),
+    ];
+    files.into_iter().flat_map(|file| {
+        let file: Value = serde_json::from_str(file).unwrap();
+        file["scenarios"].as_array().unwrap().clone()
+    })
+}
+
+/// The body of the reply.
+async fn deliver(node: &Node, name: &str, event: &Value) -> String {
     let response = node.deliver(event.to_string().as_bytes()).await;
     assert_eq!(response.status, 200, "{name}: {} was answered {}", event["type"], response.body);
+    response.body
 }
 
 /// Compares what the admin API says with what is expected of the story.

@@ -18,29 +18,31 @@ use tokio::{sync::Notify, task::JoinSet};
 use crate::{
     client::{Client, Response},
     deliveries::{Verdict, capture, purchase, signed},
-    process::{Node, Site, within},
+    process::{Node, Site, setting, within},
 };
 
 const CARDS: usize = 12;
 const CONNECTIONS: usize = 6;
 const LIMIT: i64 = 20_000;
 
-/// A setting of this test, or its default.
-#[allow(clippy::disallowed_methods, reason = "a test has no configuration but this")]
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().unwrap())
-}
-
 #[tokio::test]
 async fn whatever_was_acknowledged_outlives_every_crash() {
-    let (rounds, seed) = (setting("CRASH_ROUNDS", 4), setting("CRASH_SEED", 20_261_122));
-    println!("CRASH_ROUNDS={rounds} CRASH_SEED={seed}");
-    // Cards leave memory all the time, so that crashes meet snapshots and loads too.
-    let site = Site::new(&[
+    check_rounds(&site()).await;
+}
+
+/// Cards leave memory all the time, so that crashes meet snapshots and loads too.
+pub(super) fn site() -> Site {
+    Site::new(&[
         ("TOLLGATE_CARD_LIMIT_ALL_TIME", &LIMIT.to_string()),
         ("TOLLGATE_CARD_IDLE_AFTER", "20ms"),
         ("TOLLGATE_ANSWER_WITHIN", "1900ms"),
-    ]);
+    ])
+}
+
+/// Crash after crash, on the journal of this site.
+pub(super) async fn check_rounds(site: &Site) {
+    let (rounds, seed) = (setting("CRASH_ROUNDS", 4), setting("CRASH_SEED", 20_261_122));
+    println!("CRASH_ROUNDS={rounds} CRASH_SEED={seed}");
     let ledger = Arc::new(Ledger::default());
     let mut random = fastrand::Rng::with_seed(seed);
     for round in 0..rounds {

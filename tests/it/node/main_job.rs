@@ -12,12 +12,16 @@ use crate::{
 };
 
 /// Whole windows only, and one that slides by a day: nothing resets while the test runs.
-const LIMITS: [(&str, &str); 2] =
+pub(super) const LIMITS: [(&str, &str); 2] =
     [("TOLLGATE_CARD_LIMIT_ALL_TIME", "40000"), ("TOLLGATE_CARD_VELOCITY", "50/24h")];
 
 #[tokio::test]
 async fn every_event_is_answered_found_again_and_still_the_same_after_any_end() {
-    let site = Site::new(&LIMITS);
+    check(&Site::new(&LIMITS)).await;
+}
+
+/// The main job, on the journal of this site.
+pub(super) async fn check(site: &Site) {
     let node = site.start().await;
     let mut replies = BTreeMap::new();
     for name in fixture_names() {

@@ -27,7 +27,7 @@ async fn every_mistake_is_told_at_once_with_what_was_expected() {
         ("TOLLGATE_IN_FLIGHT_MAX", "lots"),
         ("TOLLGATE_STAND_IN", "shrug"),
         ("TOLLGATE_ADMIN_LISTEN", "0.0.0.0:0"),
-        ("TOLLGATE_JOURNAL", "postgres://me:hunter2@db/tollgate"),
+        ("TOLLGATE_JOURNAL", "postgres://me:hunter2@db:port/tollgate"),
         ("STRIPE_WEBHOOK_SECRET", "sk_live_an_api_key"),
     ]);
     let ending = site.refuses_to_start().await;
@@ -38,7 +38,7 @@ async fn every_mistake_is_told_at_once_with_what_was_expected() {
         "TOLLGATE_IN_FLIGHT_MAX=lots: expected a whole number from 1 to 1000000, for example `20_000`",
         "TOLLGATE_STAND_IN=shrug: expected `decline`",
         "TOLLGATE_ADMIN_LISTEN=0.0.0.0:0: an admin port that others can reach needs TOLLGATE_ADMIN_TOKEN",
-        "TOLLGATE_JOURNAL=postgres://(not shown)@db/tollgate: expected",
+        "TOLLGATE_JOURNAL=postgres://(not shown)@db:port/tollgate: expected",
         "STRIPE_WEBHOOK_SECRET=(not shown): expected signing secrets",
     ] {
         assert!(ending.log.contains(line), "no `{line}` in\n{}", ending.log);

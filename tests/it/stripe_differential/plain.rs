@@ -6,9 +6,10 @@ use serde_json::Value;
 use tollgate::{
     domain::{
         AMOUNT_MAX, AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId,
-        CardPresence, CardSeen, Category, ConnectedAccountId, Controls, Country, Currency, EventId,
-        EventType, Fact, HistoryEntry, Interval, Limit, Lists, Measure, Merchant, Money, NetworkId,
-        Observation, Timestamp, TransactionId, TransactionKind, TransactionSeen, Violation, Window, Zone,
+        CardPresence, CardSeen, CardholderId, CardholderSeen, Category, ConnectedAccountId, Controls,
+        Country, Currency, EventId, EventType, Fact, HistoryEntry, Interval, Limit, Lists, Measure, Merchant,
+        Money, NetworkId, Observation, Subject, Timestamp, TransactionId, TransactionKind, TransactionSeen,
+        Violation, Window, Zone,
     },
     stripe::{Incoming, Kind, Unbooked},
 };
@@ -51,8 +52,15 @@ fn request(event: &Value, id: EventId, received_at: Timestamp, mirror: bool) -> 
     Some(AuthorizationRequest {
         event: id,
         authorization: text(object, "/id").and_then(AuthorizationId::new)?,
+        is_paused: ["/card/status", "/card/cardholder/status"]
+            .iter()
+            .any(|at| text(object, at).is_some_and(|status| status != "active")),
         card,
         card_currency: currency(object, "/card/currency"),
+        replacement_for: replaced(object, "/card"),
+        cardholder: text(object, "/card/cardholder")
+            .or(text(object, "/card/cardholder/id"))
+            .and_then(CardholderId::new),
         group: group(object, "/card"),
         received_at,
         created: whole(object, "/created").map_or(Timestamp::from_micros(0), Timestamp::from_seconds),
@@ -96,18 +104,22 @@ fn observation(
     let object = event.pointer("/data/object").unwrap();
     let created = whole(event, "/created").map_or(received_at, Timestamp::from_seconds);
     let is_update = !event_type.ends_with(".created");
-    let (card, fact) = match event_type {
+    let of_card = |(card, fact): (CardId, Fact)| (Subject::Card(card), fact);
+    let (subject, fact) = match event_type {
         "issuing_authorization.created" | "issuing_authorization.updated" => {
-            authorization(object, created, is_update)?
+            of_card(authorization(object, created, is_update)?)
         }
         "issuing_transaction.created"
         | "issuing_transaction.updated"
-        | "issuing_transaction.purchase_details_receipt_updated" => transaction(object, created, is_update)?,
-        "issuing_card.created" | "issuing_card.updated" => card(object, is_update)?,
+        | "issuing_transaction.purchase_details_receipt_updated" => {
+            of_card(transaction(object, created, is_update)?)
+        }
+        "issuing_card.created" | "issuing_card.updated" => of_card(card(object, is_update)?),
+        "issuing_cardholder.created" | "issuing_cardholder.updated" => cardholder(object, is_update)?,
         other => {
             let event_type =
                 EventType::new(other).filter(|_| other.starts_with("issuing_")).ok_or(Unbooked::NotOurs)?;
-            (card_id(object).ok_or(Unbooked::NotOurs)?, Fact::Other(event_type))
+            of_card((card_id(object).ok_or(Unbooked::NotOurs)?, Fact::Other(event_type)))
         }
     };
     Ok(Observation {
@@ -116,7 +128,13 @@ fn observation(
         received_at,
         livemode: flag(event, "/livemode").unwrap_or(false),
         connected_account: text(event, "/account").and_then(ConnectedAccountId::new),
-        card,
+        subject,
+        // A card is itself in its own events, and within the object in all others.
+        replacement_for: match event_type {
+            "issuing_card.created" | "issuing_card.updated" => replaced(object, ""),
+            "issuing_cardholder.created" | "issuing_cardholder.updated" => None,
+            _ => replaced(object, "/card"),
+        },
         fact,
     })
 }
@@ -189,15 +207,28 @@ fn transaction(
 }
 
 fn card(object: &Value, is_update: bool) -> Result<(CardId, Fact), Unbooked> {
-    let replaced = text(object, "/replacement_for").or(text(object, "/replacement_for/id"));
     let seen = CardSeen {
         is_update,
         is_active: text(object, "/status").ok_or(Unbooked::NoStatus)? == "active",
         currency: currency(object, "/currency"),
         group: group(object, ""),
-        replacement_for: replaced.and_then(CardId::new),
     };
     Ok((text(object, "/id").and_then(CardId::new).ok_or(Unbooked::NoId)?, Fact::Card(Box::new(seen))))
+}
+
+fn cardholder(object: &Value, is_update: bool) -> Result<(Subject, Fact), Unbooked> {
+    let seen = CardholderSeen {
+        is_update,
+        is_active: text(object, "/status").ok_or(Unbooked::NoStatus)? == "active",
+        group: group_in(object, ""),
+    };
+    let id = text(object, "/id").and_then(CardholderId::new).ok_or(Unbooked::NoId)?;
+    Ok((Subject::Cardholder(id), Fact::Cardholder(Box::new(seen))))
+}
+
+fn replaced(object: &Value, card: &str) -> Option<CardId> {
+    let at = format!("{card}/replacement_for");
+    text(object, &at).or(text(object, &format!("{at}/id"))).and_then(CardId::new)
 }
 
 fn controls(object: &Value) -> Controls {
@@ -261,11 +292,13 @@ fn card_id(object: &Value) -> Option<CardId> {
 }
 
 fn group(object: &Value, card: &str) -> Option<Arc<str>> {
-    let of = |owner: &str| {
-        text(object, &format!("{card}{owner}/metadata/tollgate_group"))
-            .filter(|name| (1..=500).contains(&name.chars().count()))
-    };
-    of("").or_else(|| of("/cardholder")).map(Arc::from)
+    group_in(object, card).or_else(|| group_in(object, &format!("{card}/cardholder")))
+}
+
+fn group_in(object: &Value, owner: &str) -> Option<Arc<str>> {
+    text(object, &format!("{owner}/metadata/tollgate_group"))
+        .filter(|name| (1..=500).contains(&name.chars().count()))
+        .map(Arc::from)
 }
 
 fn text<'a>(value: &'a Value, at: &str) -> Option<&'a str> {

@@ -1,7 +1,7 @@
 //! Controls as stories: lists, pauses, currencies, challenges, the layers of a policy, and Stripe's own.
 
 use super::*;
-use crate::domain::{CardSeen, Fact, Lists, Observation, Violation};
+use crate::domain::{CardSeen, Fact, Lists, Observation, Subject, Violation};
 
 #[test]
 fn every_control_declines_with_its_own_reason() {
@@ -79,18 +79,20 @@ fn a_card_that_stripe_says_is_inactive_is_paused() {
     for (number, (is_active, expected)) in
         [(false, Reason::CardPaused), (true, Reason::Approved)].into_iter().enumerate()
     {
-        let seen =
-            CardSeen { is_update: true, is_active, currency: None, group: None, replacement_for: None };
+        let seen = CardSeen { is_update: true, is_active, currency: None, group: None };
         card.apply(&Event::Observed(Box::new(Observation {
             event: EventId::new(&format!("evt_card_{number}")).unwrap(),
             created: Timestamp::from_seconds(at(NOON).as_seconds() + i64::try_from(number).unwrap()),
             received_at: at("2026-11-22T12:01:00Z"),
             livemode: false,
             connected_account: None,
-            card: CardId::new("ic_1").unwrap(),
+            subject: Subject::Card(CardId::new("ic_1").unwrap()),
+            replacement_for: None,
             fact: Fact::Card(Box::new(seen)),
         })));
-        assert_eq!(decide(&card, &policy, &question(1_000, "usd")).reason, expected);
+        let mut question = question(1_000, "usd");
+        question.heed(card.standing.as_ref().unwrap());
+        assert_eq!(decide(&card, &policy, &question).reason, expected);
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{path::Path, slice::from_ref};
 
 use rusqlite::Connection;
-use tokio::sync::watch;
 
 use super::{super::opening, *};
 use crate::journal::{EntryId, Head};
@@ -21,7 +20,7 @@ impl Bench {
         let shared = Arc::new(Shared {
             recent: Arc::default(),
             mark: opened.mark,
-            vitals: Arc::new(Vitals { death: watch::Sender::new(None) }),
+            vitals: Arc::new(Vitals::new()),
             fold_wanted: false.into(),
             fold_ready: false.into(),
         });

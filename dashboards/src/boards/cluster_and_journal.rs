@@ -1,0 +1,214 @@
+//! Where decisions become durable, which cards are in memory, and on which node.
+
+use crate::board::{
+    Board,
+    Kind::{Lines, Number, Stacked},
+    Panel,
+};
+
+pub(super) fn board() -> Board {
+    Board {
+        file: "cluster-and-journal",
+        title: "Tollgate: cluster and journal",
+        description: "How fast decisions become durable, and how cards move in and out of memory.",
+        rows: vec![
+            ("The journal", vec![commits(), commit_time(), batches(), written(), trouble()]),
+            ("Cards in memory", vec![resident(), passivations(), activations(), queue()]),
+            ("Nodes", vec![readiness(), routes()]),
+        ],
+    }
+}
+
+fn commits() -> Panel {
+    Panel::new(
+        Number,
+        "Commits",
+        "ops",
+        [
+            "Group commits a second, each with one sync of the disk.",
+            "Grows with the traffic until the disk is busy all the time; then the batches grow.",
+            "None although questions come: see the runbook TollgateJournalFailing.",
+        ],
+        &[("sum(rate(tollgate_journal_commit_duration_seconds_count{@}[@]))", "commits")],
+    )
+    .wide(4)
+    .steps(&[(None, "blue")])
+}
+
+fn commit_time() -> Panel {
+    let quantile = |share: &str| {
+        format!(
+            "histogram_quantile({share}, sum by (le) (rate(tollgate_journal_commit_duration_seconds_bucket{{@}}[@])))"
+        )
+    };
+    let (half, nearly, last) = (quantile("0.5"), quantile("0.99"), quantile("0.999"));
+    Panel::new(
+        Lines,
+        "Time of a commit",
+        "s",
+        [
+            "One group commit, until it is durable.",
+            "p99 below 10 ms.",
+            "A disk whose sync is slow makes every answer slow: use one with a power-safe cache, and nothing else on it.",
+        ],
+        &[(&half, "p50"), (&nearly, "p99"), (&last, "p99.9")],
+    )
+    .wide(10)
+}
+
+fn batches() -> Panel {
+    Panel::new(
+        Lines,
+        "Entries in a commit",
+        "none",
+        [
+            "How many cards' entries went down together, on average and at most times, and the bound.",
+            "Grows with the load, and stays below the bound.",
+            "At the bound: the disk is too slow for the load, or TOLLGATE_JOURNAL_BATCH_MAX too small.",
+        ],
+        &[
+            (
+                "sum(rate(tollgate_journal_batch_entries_sum{@}[@])) / sum(rate(tollgate_journal_batch_entries_count{@}[@]))",
+                "mean",
+            ),
+            ("histogram_quantile(0.99, sum by (le) (rate(tollgate_journal_batch_entries_bucket{@}[@])))", "p99"),
+            ("min(tollgate_capacity{@, bound=\"journal_batch\"})", "bound"),
+        ],
+    )
+    .wide(10)
+    .colours(&[("bound", "red")])
+}
+
+fn written() -> Panel {
+    Panel::new(
+        Lines,
+        "Written",
+        "Bps",
+        [
+            "Bytes of entries that became durable.",
+            "About 500 for each decision.",
+            "Much more: cards with many open holds write large snapshots. Plan the disk by it.",
+        ],
+        &[("sum by (instance) (rate(tollgate_journal_appended_bytes_total{@}[@]))", "{{instance}}")],
+    )
+}
+
+fn trouble() -> Panel {
+    Panel::new(
+        Lines,
+        "Trouble with the journal",
+        "ops",
+        [
+            "Appends that were refused, lost their place, or whose fate was unknown; entries that could not be read.",
+            "0 on one node; few conflicts in a cluster, when cards change their owner.",
+            "See the runbook TollgateJournalFailing.",
+        ],
+        &[
+            ("sum by (kind) (rate(tollgate_journal_errors_total{@}[@]))", "{{kind}}"),
+            ("sum(rate(tollgate_journal_conflicts_total{@}[@]))", "conflict"),
+            ("sum(rate(tollgate_journal_unknown_total{@}[@]))", "unknown"),
+        ],
+    )
+}
+
+fn resident() -> Panel {
+    Panel::new(
+        Lines,
+        "Cards in memory",
+        "none",
+        [
+            "Cards whose books are in memory, those of them that have an actor, and the bound.",
+            "Below the bound.",
+            "At the bound cards leave before they are idle, and are loaded again: raise TOLLGATE_CARDS_RESIDENT_MAX.",
+        ],
+        &[
+            ("sum(tollgate_cards_resident{@})", "in memory"),
+            ("sum(tollgate_card_actors{@})", "with an actor"),
+            ("sum(tollgate_capacity{@, bound=\"cards_resident\"})", "bound"),
+        ],
+    )
+    .colours(&[("bound", "red")])
+}
+
+fn passivations() -> Panel {
+    Panel::new(
+        Stacked,
+        "Cards that come and go",
+        "ops",
+        [
+            "Cards that left memory, by cause, and cards that were loaded.",
+            "idle only.",
+            "pressure: too small a bound. failure: an actor failed; the log says why.",
+        ],
+        &[
+            ("sum by (cause) (rate(tollgate_card_passivations_total{@}[@]))", "left: {{cause}}"),
+            ("sum by (result) (rate(tollgate_card_activations_total{@}[@]))", "loaded: {{result}}"),
+        ],
+    )
+}
+
+fn activations() -> Panel {
+    let quantile = |share: &str| {
+        format!(
+            "histogram_quantile({share}, sum by (le) (rate(tollgate_card_activation_duration_seconds_bucket{{@}}[@])))"
+        )
+    };
+    let (half, nearly) = (quantile("0.5"), quantile("0.99"));
+    Panel::new(
+        Lines,
+        "Time to load a card",
+        "s",
+        [
+            "From the first question about a card to its books being in memory.",
+            "Milliseconds.",
+            "Longer: the disk is busy, or the card's history is long; see the time by stage on the overview.",
+        ],
+        &[(&half, "p50"), (&nearly, "p99")],
+    )
+}
+
+fn queue() -> Panel {
+    Panel::new(
+        Lines,
+        "Waiting for a card",
+        "none",
+        [
+            "Requests waiting at the card where most wait, looked at once a second, and the bound.",
+            "A few.",
+            "At the bound they are turned away: one card is asked about too often, or the processor is busy.",
+        ],
+        &[
+            ("max by (instance) (tollgate_card_queue_longest{@})", "{{instance}}"),
+            ("min(tollgate_capacity{@, bound=\"card_queue\"})", "bound"),
+        ],
+    )
+    .colours(&[("bound", "red")])
+}
+
+fn readiness() -> Panel {
+    Panel::new(
+        Lines,
+        "Nodes that want traffic",
+        "none",
+        [
+            "1 for each node while it wants traffic.",
+            "All of them, except during a rollout.",
+            "See the runbook TollgateNotReady.",
+        ],
+        &[("max by (instance) (tollgate_ready{@})", "{{instance}}")],
+    )
+}
+
+fn routes() -> Panel {
+    Panel::new(
+        Stacked,
+        "Where questions were decided",
+        "reqps",
+        [
+            "Decisions by route: on the node that Stripe reached, or forwarded to the card's owner.",
+            "One node decides everything locally; of several, each decides its share.",
+            "Everything local on several nodes: they do not see each other.",
+        ],
+        &[("sum by (route) (rate(tollgate_decision_duration_seconds_count{@}[@]))", "{{route}}")],
+    )
+}

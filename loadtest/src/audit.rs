@@ -1,0 +1,433 @@
+//! The auditor: keeps books of its own from what the simulated Stripe sent and got back, judges every answer by them,
+//! and at the end compares a node's books with Stripe's. It shares no code with what it audits. What it reads at the end
+//! is asked for in [`closing`].
+//!
+//! It sees a question when it leaves and when its answer is here; what a node decided in between, and in which order, it
+//! does not see. So each judgement takes every order that is possible, and finds a violation only where all of them
+//! break the promise. What only some of them break is counted as ambiguous.
+
+pub mod closing;
+mod facts;
+mod findings;
+
+use std::collections::{BTreeMap, HashMap};
+
+pub use facts::Position;
+use facts::{Fact, Facts, Snapshot, What};
+pub use findings::{Findings, Kind};
+
+use crate::{
+    authorization::{Authorization, Purchase, Status, Transaction},
+    scenario::Limits,
+};
+
+/// Which question: of which authorization, after how many that were decided before.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Question {
+    /// The number of its authorization.
+    pub authorization: u64,
+    /// Its place in the history of requests.
+    pub index: usize,
+}
+
+/// An answer that counts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer<'a> {
+    /// What is held for it; nothing if it was declined.
+    pub granted: Option<i64>,
+    /// Whether it was given without the books.
+    pub is_stand_in: bool,
+    /// The decision's id, where the reply names it.
+    pub decision: Option<&'a str>,
+    /// The reason, where the reply names it.
+    pub reason: Option<&'a str>,
+    /// The bytes, to compare with those of a duplicate.
+    pub body: &'a [u8],
+}
+
+/// An answer that a node gave, and must still know at the end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Acknowledged {
+    /// The decision's id, where the reply named it.
+    pub decision: Option<String>,
+    /// What was held for it.
+    pub granted: Option<i64>,
+    /// When the answer came.
+    pub at_us: u64,
+}
+
+/// How an authorization must stand in a node's books at the end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Expected {
+    /// Its number.
+    pub authorization: u64,
+    /// What is held, captured and refunded.
+    pub position: Position,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Whether it stands.
+    pub approved: bool,
+    /// Whether Stripe decided a question itself, for want of an answer in time.
+    pub was_late: bool,
+    /// Every answer that a node gave.
+    pub acknowledged: Vec<Acknowledged>,
+}
+
+/// The auditor's own books.
+pub struct Auditor {
+    limits: Limits,
+    cards: HashMap<u64, Card>,
+    /// What ended, with nothing on its way any more.
+    expected: Vec<Expected>,
+    /// Where the facts of an event that was not acknowledged yet belong.
+    on_their_way: HashMap<u64, (u64, u64)>,
+    findings: Findings,
+    decisions: u64,
+    ambiguous: u64,
+}
+
+/// The books of one card.
+#[derive(Default)]
+struct Card {
+    /// The sum of all that ended.
+    settled: Position,
+    /// What those that are open and quiet use: nothing about them is on its way.
+    quiet_used: i64,
+    open: HashMap<u64, Record>,
+    /// Those of the open ones that are not quiet.
+    restless: Vec<u64>,
+    /// Questions without an answer yet, and when they first left.
+    asked: BTreeMap<Question, u64>,
+}
+
+/// What is known of one authorization; or of a transaction that names none.
+struct Record {
+    facts: Facts,
+    is_quiet: bool,
+    answers: Vec<(usize, Box<[u8]>, Option<Acknowledged>)>,
+    was_late: bool,
+    /// Set at its end.
+    end: Option<(Position, Status, bool)>,
+}
+
+impl Auditor {
+    /// An auditor of nodes that hold every card to these limits.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            cards: HashMap::new(),
+            expected: Vec::new(),
+            on_their_way: HashMap::new(),
+            findings: Findings::default(),
+            decisions: 0,
+            ambiguous: 0,
+        }
+    }
+
+    /// A question leaves, for the first time or again.
+    pub fn asked(&mut self, question: Question, purchase: &Purchase, asked: i64, now_us: u64) {
+        let card = self.cards.entry(purchase.card.number).or_default();
+        let record = card.record(question.authorization);
+        if record.facts.has_decision(question.index) {
+            return;
+        }
+        let what = What::Decision { index: question.index, granted: purchase.held_for(asked) };
+        record.facts.add(Fact { what, sent_us: now_us, known_us: None, event: None });
+        card.asked.insert(question, now_us);
+    }
+
+    /// An answer that counts is here, to the question or to a duplicate of it.
+    pub fn answered(
+        &mut self,
+        question: Question,
+        purchase: &Purchase,
+        asked: i64,
+        answer: &Answer<'_>,
+        now_us: u64,
+    ) {
+        self.decisions = self.decisions.saturating_add(1);
+        let Some(card) = self.cards.get_mut(&purchase.card.number) else { return };
+        let sent_us = card.asked.remove(&question);
+        let record = card.record(question.authorization);
+        if let Some((_, before, _)) = record.answers.iter().find(|(index, ..)| *index == question.index) {
+            if **before != *answer.body {
+                let (before, now) = (String::from_utf8_lossy(before), String::from_utf8_lossy(answer.body));
+                self.findings.found(
+                    Kind::AnsweredDifferently,
+                    format!("authorization {}: first {before}, then {now}", question.authorization),
+                );
+            }
+            return;
+        }
+        let acknowledged = Acknowledged {
+            decision: answer.decision.map(ToOwned::to_owned),
+            granted: answer.granted,
+            at_us: now_us,
+        };
+        // What was answered without the books may never get into them.
+        let acknowledged = (!answer.is_stand_in).then_some(acknowledged);
+        record.answers.push((question.index, answer.body.into(), acknowledged));
+        // A duplicate may be answered after Stripe has given the question itself up.
+        let Some(sent_us) = sent_us else { return };
+        record.facts.take_decision(question.index);
+        if let Some(granted) = answer.granted {
+            let what = What::Decision { index: question.index, granted };
+            record.facts.add(Fact { what, sent_us, known_us: Some(now_us), event: None });
+        }
+        if !answer.is_stand_in {
+            let judgement = Judgement { question, purchase, asked, answer, sent_us, now_us };
+            self.judge(&judgement);
+        }
+        self.calm(purchase.card.number);
+    }
+
+    /// A question could not leave after all: no node has heard of it.
+    pub fn not_asked(&mut self, question: Question, card: u64) {
+        if let Some(card) = self.cards.get_mut(&card) {
+            card.asked.remove(&question);
+            card.record(question.authorization).facts.take_decision(question.index);
+            if question.index == 0 {
+                card.open.remove(&question.authorization);
+            }
+        }
+    }
+
+    /// Stripe gives a question up: a node may or may not have decided it. Stripe's own word settles it.
+    pub fn given_up(&mut self, question: Question, card: u64) {
+        if let Some(card) = self.cards.get_mut(&card) {
+            card.asked.remove(&question);
+            card.record(question.authorization).was_late = true;
+        }
+    }
+
+    /// Stripe makes an event about an authorization. It has not left yet.
+    pub fn told(&mut self, event: u64, is_update: bool, authorization: &Authorization) {
+        let what = What::Snapshot(Snapshot {
+            is_terminal: authorization.status != Status::Pending,
+            history: authorization.history.len(),
+            transactions: authorization.transactions.len(),
+            is_update,
+            amount: if authorization.approved { authorization.amount } else { 0 },
+        });
+        self.add(event, authorization.purchase.card.number, authorization.number, what);
+    }
+
+    /// Stripe makes an event about a capture or refund. It has not left yet.
+    pub fn told_transaction(&mut self, event: u64, authorization: &Authorization, transaction: &Transaction) {
+        let what = What::Transaction {
+            captured: if transaction.is_refund { 0 } else { transaction.amount.saturating_neg() },
+            refunded: if transaction.is_refund { transaction.amount } else { 0 },
+        };
+        let card = authorization.purchase.card.number;
+        if transaction.is_linked {
+            self.add(event, card, authorization.number, what);
+        } else {
+            // It stands for itself, and is at its end when it is known.
+            let own = UNLINKED | transaction.number;
+            self.add(event, card, own, what);
+            if let Some(record) = self.cards.get_mut(&card).and_then(|card| card.open.get_mut(&own)) {
+                let position = record.facts.position();
+                record.end = Some((position, Status::Closed, false));
+            }
+        }
+    }
+
+    /// An event leaves, for the first time or again.
+    pub fn left(&mut self, event: u64, now_us: u64) {
+        let Some((card, authorization)) = self.on_their_way.get(&event) else { return };
+        if let Some(card) = self.cards.get_mut(card) {
+            card.record(*authorization).facts.left(event, now_us);
+        }
+    }
+
+    /// A node has acknowledged an event.
+    pub fn acknowledged(&mut self, event: u64, now_us: u64) {
+        let Some((card, authorization)) = self.on_their_way.remove(&event) else { return };
+        if let Some(card) = self.cards.get_mut(&card) {
+            card.record(authorization).facts.known(event, now_us);
+        }
+        self.calm(card);
+    }
+
+    /// Nothing more will be asked or told about an authorization; this is how it ends at Stripe.
+    pub fn ended(&mut self, authorization: &Authorization) {
+        let refunds = authorization.transactions.iter().filter(|one| one.is_refund);
+        let position = Position {
+            held: authorization.held(),
+            captured: authorization.captured(),
+            refunded: refunds.fold(0, |sum: i64, one| sum.saturating_add(one.amount)),
+        };
+        let card = authorization.purchase.card.number;
+        if let Some(card) = self.cards.get_mut(&card) {
+            let end = (position, authorization.status, authorization.approved);
+            card.record(authorization.number).end = Some(end);
+        }
+        self.calm(card);
+    }
+
+    /// A question that was badly signed was answered as if it were Stripe's.
+    pub fn forgery_answered(&mut self, what: &str, body: &[u8]) {
+        let body = String::from_utf8_lossy(body);
+        self.findings.found(Kind::ForgeryAnswered, format!("signature {what}: answered {body}"));
+    }
+
+    fn add(&mut self, event: u64, card: u64, authorization: u64, what: What) {
+        self.on_their_way.insert(event, (card, authorization));
+        let card = self.cards.entry(card).or_default();
+        let fact = Fact { what, sent_us: u64::MAX, known_us: None, event: Some(event) };
+        card.record(authorization).facts.add(fact);
+    }
+
+    /// Whether an answer can be right.
+    fn judge(&mut self, judgement: &Judgement<'_>) {
+        let Judgement { question, purchase, asked, answer, .. } = *judgement;
+        let Some(card) = self.cards.get(&purchase.card.number) else { return };
+        let (own, others) = card.used(judgement);
+        let full = purchase.held_for(asked);
+        let granted = answer.granted.unwrap_or(0);
+        let cash = purchase.cashback.filter(|_| question.index == 0).unwrap_or(1);
+        let tell = |what: &str| {
+            let reason = answer.reason.unwrap_or("none given");
+            format!(
+                "card {} authorization {}: asked {asked}, granted {granted} ({reason}): {what}",
+                purchase.card.number, question.authorization
+            )
+        };
+        let limits = |own: i64, others: i64| {
+            let whole = own.saturating_add(others);
+            [(self.limits.per_authorization, own), (self.limits.daily, whole), (self.limits.all_time, whole)]
+                .into_iter()
+                .filter_map(|(limit, used)| limit.map(|limit| (limit, used)))
+        };
+        if answer.granted.is_some() {
+            let in_range =
+                if purchase.is_controllable { (cash..=full).contains(&granted) } else { granted == full };
+            if !in_range {
+                self.findings.found(Kind::WrongAmount, tell("that is not what may be approved"));
+            }
+            let over = limits(own.low.saturating_add(granted), others.low).find(|(limit, used)| used > limit);
+            if let Some((limit, used)) = over {
+                let what = format!("at least {used} is used of {limit}");
+                self.findings.found(Kind::OverLimit, tell(&what));
+            }
+        }
+        if granted >= full {
+            return;
+        }
+        let room = |own: i64, others: i64| {
+            limits(own, others)
+                .map(|(limit, used)| limit.saturating_sub(used))
+                .min()
+                .unwrap_or(i64::MAX)
+                .min(full)
+        };
+        let least = match (purchase.is_controllable, purchase.merchant.is_fuel_dispenser()) {
+            (true, true) => asked,
+            (true, false) => cash,
+            (false, _) => full,
+        };
+        let (surely, perhaps) = (room(own.high, others.high), room(own.low, others.low));
+        if surely >= least.max(granted.saturating_add(1)) {
+            self.findings
+                .found(Kind::DeclinedWithRoom, tell(&format!("there was room for at least {surely}")));
+        } else if perhaps >= least.max(granted.saturating_add(1)) {
+            self.ambiguous = self.ambiguous.saturating_add(1);
+        }
+    }
+
+    /// Lets records come to rest of which nothing is on its way, and closes those that have ended.
+    fn calm(&mut self, number: u64) {
+        let Some(card) = self.cards.get_mut(&number) else { return };
+        let first_asked_us = card.asked.values().min().copied().unwrap_or(u64::MAX);
+        let Card { settled, quiet_used, open, restless, .. } = card;
+        restless.retain(|authorization| {
+            let Some(record) = open.get_mut(authorization) else { return false };
+            if !record.facts.are_known_before(first_asked_us) {
+                return true;
+            }
+            let Some((position, status, approved)) = record.end else {
+                record.is_quiet = true;
+                *quiet_used = quiet_used.saturating_add(record.facts.position().used());
+                return false;
+            };
+            debug_assert_eq!(position, record.facts.position(), "{:?}", record.facts);
+            *settled = settled.plus(position);
+            if let Some(record) = open.remove(authorization)
+                && *authorization & UNLINKED == 0
+            {
+                self.expected.push(Expected {
+                    authorization: *authorization,
+                    position,
+                    status,
+                    approved,
+                    was_late: record.was_late,
+                    acknowledged: record.answers.into_iter().filter_map(|(.., one)| one).collect(),
+                });
+            }
+            false
+        });
+    }
+}
+
+/// Marks the number of a transaction that stands for itself.
+const UNLINKED: u64 = 1 << 63;
+
+/// An answer in its place between question and reply.
+#[derive(Clone, Copy)]
+struct Judgement<'a> {
+    question: Question,
+    purchase: &'a Purchase,
+    asked: i64,
+    answer: &'a Answer<'a>,
+    sent_us: u64,
+    now_us: u64,
+}
+
+/// The least and the most that may have been used when a node decided.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Range {
+    low: i64,
+    high: i64,
+}
+
+impl Card {
+    /// The record of an authorization, about which something is going to change.
+    fn record(&mut self, authorization: u64) -> &mut Record {
+        let record = self.open.entry(authorization).or_insert_with(|| {
+            self.restless.push(authorization);
+            Record {
+                facts: Facts::default(),
+                is_quiet: false,
+                answers: Vec::new(),
+                was_late: false,
+                end: None,
+            }
+        });
+        if record.is_quiet {
+            record.is_quiet = false;
+            self.quiet_used = self.quiet_used.saturating_sub(record.facts.position().used());
+            self.restless.push(authorization);
+        }
+        record
+    }
+
+    /// What the authorization itself and all others used when the answer was decided, without what it grants.
+    fn used(&self, judgement: &Judgement<'_>) -> (Range, Range) {
+        let settled = self.settled.used().saturating_add(self.quiet_used);
+        let (mut own, mut others) = (Range::default(), Range { low: settled, high: settled });
+        for authorization in &self.restless {
+            let Some(record) = self.open.get(authorization) else { continue };
+            let is_own = *authorization == judgement.question.authorization;
+            let without = is_own.then_some(judgement.question.index);
+            let range = record.facts.range(judgement.sent_us, judgement.now_us, without);
+            let sum = if is_own { &mut own } else { &mut others };
+            sum.low = sum.low.saturating_add(range.low);
+            sum.high = sum.high.saturating_add(range.high);
+        }
+        (own, others)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
+
+use super::*;
+use crate::population::{Card as Plastic, FUEL_DISPENSER};
+
+const LIMITS: Limits = Limits { per_authorization: Some(800), daily: None, all_time: Some(1_000) };
+
+fn purchase() -> Purchase {
+    Purchase {
+        card: Plastic { number: 1, currency: "usd" },
+        merchant: crate::population::merchant(&mut fastrand::Rng::with_seed(1)),
+        amount: 0,
+        is_controllable: false,
+        cashback: None,
+        method: "online",
+        wallet: None,
+        merchant_currency: ("usd", 1_000),
+        risk_score: 1,
+    }
+}
+
+/// One audit, told step by step. Every step is a microsecond after the one before.
+struct Story {
+    auditor: Auditor,
+    now_us: u64,
+    events: u64,
+    purchase: Purchase,
+    asked: HashMap<u64, (i64, usize)>,
+    books: HashMap<u64, Authorization>,
+}
+
+impl Story {
+    fn new() -> Self {
+        Self {
+            auditor: Auditor::new(LIMITS),
+            now_us: 0,
+            events: 0,
+            purchase: purchase(),
+            asked: HashMap::new(),
+            books: HashMap::new(),
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.now_us += 1;
+        self.now_us
+    }
+
+    fn asks(&mut self, authorization: u64, amount: i64) -> &mut Self {
+        let now_us = self.next();
+        let purchase = self.purchase;
+        let books =
+            self.books.entry(authorization).or_insert_with(|| Authorization::new(authorization, purchase, 0));
+        let index = books.history.len();
+        self.asked.insert(authorization, (amount, index));
+        self.auditor.asked(Question { authorization, index }, &purchase, amount, now_us);
+        self
+    }
+
+    fn answers(&mut self, authorization: u64, granted: Option<i64>) -> &mut Self {
+        let body = format!("{granted:?}");
+        self.answers_with(authorization, granted, &body)
+    }
+
+    fn answers_with(&mut self, authorization: u64, granted: Option<i64>, body: &str) -> &mut Self {
+        let now_us = self.next();
+        let (asked, index) = self.asked[&authorization];
+        let answer =
+            Answer { granted, is_stand_in: false, decision: None, reason: None, body: body.as_bytes() };
+        let question = Question { authorization, index };
+        self.auditor.answered(question, &self.purchase, asked, &answer, now_us);
+        let books = self.books.get_mut(&authorization).unwrap();
+        if books.history.len() == index {
+            books.decided(asked, granted, "webhook_approved", 0);
+        }
+        self
+    }
+
+    /// Changes Stripe's books and sends the event that tells of it.
+    fn tells(&mut self, authorization: u64, change: impl FnOnce(&mut Authorization)) -> u64 {
+        let now_us = self.next();
+        self.events += 1;
+        let books = self.books.get_mut(&authorization).unwrap();
+        let transactions = books.transactions.len();
+        change(books);
+        match books.transactions.get(transactions) {
+            Some(transaction) => self.auditor.told_transaction(self.events, books, transaction),
+            None => self.auditor.told(self.events, true, books),
+        }
+        self.auditor.left(self.events, now_us);
+        self.events
+    }
+
+    fn hears(&mut self, event: u64) -> &mut Self {
+        let now_us = self.next();
+        self.auditor.acknowledged(event, now_us);
+        self
+    }
+
+    #[track_caller]
+    fn check(&self, expected: &[(Kind, u64)], ambiguous: u64) {
+        let found: Vec<(Kind, u64)> =
+            self.auditor.findings.counts().iter().map(|(kind, count)| (*kind, *count)).collect();
+        let examples: Vec<String> = self.auditor.findings.examples().collect();
+        assert_eq!((found.as_slice(), self.auditor.ambiguous), (expected, ambiguous), "{examples:?}");
+    }
+}
+
+#[test]
+fn what_fits_is_right_and_what_does_not_is_not() {
+    let mut story = Story::new();
+    story.asks(1, 600).answers(1, Some(600)).asks(2, 400).answers(2, Some(400));
+    story.asks(3, 1).answers(3, None);
+    story.check(&[], 0);
+    story.asks(4, 1).answers(4, Some(1));
+    story.check(&[(Kind::OverLimit, 1)], 0);
+}
+
+#[test]
+fn a_decline_with_room_is_found() {
+    let mut story = Story::new();
+    story.asks(1, 600).answers(1, Some(600)).asks(2, 400).answers(2, None);
+    story.check(&[(Kind::DeclinedWithRoom, 1)], 0);
+}
+
+#[test]
+fn the_limit_of_one_authorization_counts_its_increments() {
+    let mut story = Story::new();
+    story.asks(1, 600).answers(1, Some(600)).asks(1, 201).answers(1, None);
+    story.check(&[], 0);
+    story.asks(1, 201).answers(1, Some(201));
+    story.check(&[(Kind::OverLimit, 1)], 0);
+}
+
+#[test]
+fn two_at_once_may_not_both_take_the_last_room() {
+    let mut story = Story::new();
+    story.asks(1, 600).asks(2, 600).answers(1, Some(600)).answers(2, Some(600));
+    story.check(&[(Kind::OverLimit, 1)], 0);
+}
+
+#[test]
+fn a_decline_beside_one_that_may_have_been_first_is_ambiguous() {
+    let mut story = Story::new();
+    story.asks(1, 600).asks(2, 600).answers(2, None).answers(1, Some(600));
+    story.check(&[], 1);
+}
+
+#[test]
+fn a_release_that_is_on_its_way_may_or_may_not_be_known() {
+    for granted in [None, Some(600)] {
+        let mut story = Story::new();
+        story.asks(1, 600).answers(1, Some(600));
+        let event = story.tells(1, |books| books.reversed(600));
+        story.asks(2, 600).answers(2, granted).hears(event);
+        story.check(&[], u64::from(granted.is_none()));
+    }
+    // Once it is acknowledged, there is room.
+    let mut story = Story::new();
+    story.asks(1, 600).answers(1, Some(600));
+    let event = story.tells(1, |books| books.reversed(600));
+    story.hears(event).asks(2, 600).answers(2, None);
+    story.check(&[(Kind::DeclinedWithRoom, 1)], 0);
+}
+
+#[test]
+fn an_over_capture_counts_when_it_is_known() {
+    let capture = |books: &mut Authorization| {
+        let transaction =
+            Transaction { number: 1, is_refund: false, amount: -900, is_linked: true, created: 0 };
+        books.settled(transaction, true);
+    };
+    let mut story = Story::new();
+    story.asks(1, 600).answers(1, Some(600));
+    let event = story.tells(1, capture);
+    story.asks(2, 400).answers(2, Some(400)).hears(event);
+    story.check(&[], 0);
+    let mut story = Story::new();
+    story.asks(1, 600).answers(1, Some(600));
+    let event = story.tells(1, capture);
+    story.hears(event).asks(2, 101).answers(2, Some(101));
+    story.check(&[(Kind::OverLimit, 1)], 0);
+}
+
+#[test]
+fn part_of_what_is_asked_is_what_is_left() {
+    let check = |granted: Option<i64>, expected: &[(Kind, u64)]| {
+        let mut story = Story::new();
+        story.asks(1, 700).answers(1, Some(700));
+        story.purchase.is_controllable = true;
+        story.asks(2, 500).answers(2, granted);
+        story.check(expected, 0);
+    };
+    check(Some(300), &[]);
+    check(Some(299), &[(Kind::DeclinedWithRoom, 1)]);
+    check(Some(301), &[(Kind::OverLimit, 1)]);
+    check(None, &[(Kind::DeclinedWithRoom, 1)]);
+    check(Some(501), &[(Kind::OverLimit, 1), (Kind::WrongAmount, 1)]);
+}
+
+#[test]
+fn a_pump_holds_a_hundred_units() {
+    let mut story = Story::new();
+    story.purchase.merchant = &FUEL_DISPENSER;
+    story.asks(1, 100).answers(1, Some(10_000));
+    story.check(&[(Kind::OverLimit, 1)], 0);
+}
+
+#[test]
+fn a_duplicate_has_the_same_answer() {
+    let mut story = Story::new();
+    story.asks(1, 600).answers_with(1, Some(600), "a").answers_with(1, Some(600), "a");
+    story.check(&[], 0);
+    story.answers_with(1, Some(600), "b");
+    story.check(&[(Kind::AnsweredDifferently, 1)], 0);
+}
+
+#[test]
+fn a_question_that_was_given_up_is_what_stripe_says_it_is() {
+    let mut story = Story::new();
+    story.asks(1, 600);
+    story.auditor.given_up(Question { authorization: 1, index: 0 }, 1);
+    // It may have been approved.
+    story.asks(2, 500).answers(2, None);
+    story.check(&[], 1);
+    let event = story.tells(1, |books| books.decided(600, None, "webhook_timeout", 0));
+    story.hears(event).asks(3, 500).answers(3, None);
+    story.check(&[(Kind::DeclinedWithRoom, 1)], 1);
+}
+
+#[test]
+fn what_ended_is_expected_as_stripe_has_it() {
+    let mut story = Story::new();
+    story.asks(1, 600).answers(1, Some(600));
+    let event = story.tells(1, |books| books.reversed(200));
+    let books = story.books[&1].clone();
+    story.auditor.ended(&books);
+    assert_eq!(story.auditor.expected, [], "it is still on its way");
+    story.hears(event);
+    let expected = &story.auditor.expected[0];
+    assert_eq!((expected.position.held, expected.status), (400, Status::Pending));
+    assert_eq!(story.auditor.cards[&1].settled, expected.position);
+    assert!(story.auditor.cards[&1].open.is_empty());
+    // It still counts.
+    story.asks(2, 601).answers(2, None).asks(3, 600).answers(3, Some(600));
+    story.check(&[], 0);
+}

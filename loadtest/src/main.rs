@@ -1,0 +1,173 @@
+//! `tollgate-loadtest`: the command line of the load test.
+
+use std::{
+    env,
+    io::{self, Write as _},
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::Parser;
+use tollgate_loadtest::{
+    generator::Target,
+    run::{Against, Options, run},
+    scenario::Scenario,
+    screen::{Screen, result},
+};
+
+/// The promises held and the objectives were met.
+const PASSED: u8 = 0;
+/// They did not, or were not.
+const FAILED: u8 = 1;
+/// It could not be run.
+const NOT_RUN: u8 = 2;
+
+/// Plays Stripe to Tollgate nodes, measures them, and audits every answer.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "With --target, STRIPE_WEBHOOK_SECRET has the signing secret (of questions, and after a comma \
+    that of other events), and TOLLGATE_ADMIN_TOKEN the token of the admin API."
+)]
+struct Arguments {
+    /// smoke, steady, spike, ramp, saturation, hot-card, cold-cards, duplicates, bad-signatures, lifecycle,
+    /// over-the-api, node-kill, rolling-restart, or the path of a .toml file
+    #[arg(default_value = "smoke")]
+    scenario: String,
+    /// Where nodes take webhooks; at /webhook, if no path is given
+    #[arg(long, value_name = "URL", num_args = 1.., conflicts_with = "local")]
+    target: Vec<String>,
+    /// Where they have their admin APIs, to compare the books at the end
+    #[arg(long, value_name = "URL", num_args = 1.., requires = "target")]
+    admin: Vec<String>,
+    /// Start so many nodes here [default: 1]
+    #[arg(long, value_name = "NODES")]
+    local: Option<usize>,
+    /// Questions a second where a stage of the scenario says 1
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<f64>,
+    /// Seconds that questions are asked
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<f64>,
+    /// Different cards
+    #[arg(long)]
+    cards: Option<usize>,
+    /// The seed of everything random
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How often to run it
+    #[arg(long, default_value_t = 1)]
+    repeats: usize,
+    /// Where record.json and latency.hlog go, and the files of nodes that are started here
+    #[arg(long, value_name = "DIRECTORY")]
+    out: Option<PathBuf>,
+    /// The program of nodes that are started here [default: the tollgate beside this program]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Yes, send all this to machines that are not this one
+    #[arg(long)]
+    i_own_this_target: bool,
+}
+
+fn main() -> ExitCode {
+    let options = match options(Arguments::parse()) {
+        Ok(options) => options,
+        Err(cause) => return refuse(&cause),
+    };
+    let screen = Screen::default();
+    let ran = run(&options, |progress| screen.show(progress));
+    screen.done();
+    match ran {
+        Ok(record) => {
+            let place = options.directory.join("record.json");
+            let _ = writeln!(io::stdout(), "{}record: {}", result(&record), place.display());
+            ExitCode::from(if record.verdict.passed { PASSED } else { FAILED })
+        }
+        Err(cause) => refuse(&cause.to_string()),
+    }
+}
+
+fn refuse(cause: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "tollgate-loadtest: {cause}");
+    ExitCode::from(NOT_RUN)
+}
+
+/// What the command line asks for, or what is wrong with it.
+fn options(arguments: Arguments) -> Result<Options, String> {
+    let command: Vec<String> = env::args().skip(1).collect();
+    let mut scenario = Scenario::load(&arguments.scenario).map_err(|cause| cause.to_string())?;
+    scenario.rate = arguments.rate.unwrap_or(scenario.rate);
+    scenario.duration_s = arguments.duration.unwrap_or(scenario.duration_s);
+    scenario.cards = arguments.cards.unwrap_or(scenario.cards);
+    scenario.seed = arguments.seed.unwrap_or(scenario.seed);
+    scenario.check()?;
+    let directory = arguments.out.unwrap_or_else(|| PathBuf::from("target/loadtest").join(&scenario.name));
+    let against = if arguments.target.is_empty() {
+        let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join("tollgate")));
+        let binary = arguments.binary.or(beside).unwrap_or_else(|| PathBuf::from("tollgate"));
+        Against::Local { count: arguments.local.unwrap_or(1), binary }
+    } else {
+        let places = |urls: &[String]| -> Result<Vec<Target>, String> {
+            urls.iter().map(|url| target(url, arguments.i_own_this_target)).collect()
+        };
+        let secret = setting("STRIPE_WEBHOOK_SECRET");
+        Against::There {
+            targets: places(&arguments.target)?,
+            admins: places(&arguments.admin)?.iter().map(|place| place.address).collect(),
+            token: setting("TOLLGATE_ADMIN_TOKEN"),
+            secrets: secret
+                .ok_or("expected the signing secret of --target in STRIPE_WEBHOOK_SECRET, found nothing")?,
+        }
+    };
+    let command = format!("./loadtest/run.sh {}", command.join(" "));
+    Ok(Options { scenario, against, repeats: arguments.repeats, directory, command })
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the edge where the environment is read")]
+fn setting(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Reads a URL. A machine that is not this one needs a word that it may be loaded.
+fn target(url: &str, is_owned: bool) -> Result<Target, String> {
+    const HTTP_PORT: u16 = 80;
+    let rest = url.strip_prefix("http://").ok_or_else(|| {
+        format!("expected a URL that begins with http://, found {url}: TLS is not spoken here; go to the node itself, \
+            or to what is behind the proxy that speaks it")
+    })?;
+    let (host, path) = rest.find('/').map_or((rest, "/webhook"), |at| rest.split_at(at));
+    let path = if path == "/" { "/webhook" } else { path };
+    let unknown = |cause: String| format!("expected a host and perhaps a port in {url}: {cause}");
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let named = if has_port { host.to_owned() } else { format!("{host}:{HTTP_PORT}") };
+    let mut addresses = named.to_socket_addrs().map_err(|cause| unknown(cause.to_string()))?;
+    let address: SocketAddr = addresses.next().ok_or_else(|| unknown("no address".to_owned()))?;
+    if !is_loopback(address.ip()) && !is_owned {
+        return Err(format!(
+            "{url} is not on this machine: a load test is an attack unless its target is yours; say --i-own-this-target if it is"
+        ));
+    }
+    Ok(Target { address, host: host.to_owned(), path: path.to_owned() })
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loaded_unasked() {
+        let here = target("http://127.0.0.1:4242", false).unwrap();
+        assert_eq!((here.host.as_str(), here.path.as_str()), ("127.0.0.1:4242", "/webhook"));
+        assert_eq!(target("http://[::1]:4242/other", false).unwrap().path, "/other");
+        let cause = target("http://192.0.2.1:4242", false).unwrap_err();
+        assert!(cause.contains("--i-own-this-target"), "{cause}");
+        assert_eq!(target("http://192.0.2.1", true).unwrap().address.port(), 80);
+        let cause = target("https://127.0.0.1", false).unwrap_err();
+        assert!(cause.starts_with("expected a URL that begins with http://"), "{cause}");
+    }
+}

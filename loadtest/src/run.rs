@@ -1,0 +1,330 @@
+//! A whole load test: nodes are started or found, the scenario is played against them as often as asked, the books are
+//! compared, and the record says what came of it.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    admin::Admin,
+    clock::{self, Clock},
+    events::Writer,
+    generator::{
+        Played, Progress, Secrets, Target,
+        api::{Api, KEY},
+        play,
+    },
+    nodes::{Nodes, NotStarted},
+    record::{self, FORMAT, Mark, Record, Run, Verdict},
+    scenario::{Act, Disturbance, Scenario},
+    setup,
+    signature::Signer,
+    verdict, watch,
+};
+
+/// The secret of nodes that are started here.
+const LOCAL_SECRET: &str = "whsec_of_a_load_test_on_this_machine";
+
+/// What to run, and against what.
+pub struct Options {
+    /// What.
+    pub scenario: Scenario,
+    /// Against what.
+    pub against: Against,
+    /// How often.
+    pub repeats: usize,
+    /// Where the record goes, and the nodes' files.
+    pub directory: PathBuf,
+    /// The command that repeats it.
+    pub command: String,
+}
+
+/// The nodes.
+pub enum Against {
+    /// So many of this program, started here.
+    Local {
+        /// How many.
+        count: usize,
+        /// The program.
+        binary: PathBuf,
+    },
+    /// Those that are there.
+    There {
+        /// Where they take webhooks.
+        targets: Vec<Target>,
+        /// Where their admin APIs are, for those that are told.
+        admins: Vec<SocketAddr>,
+        /// What the admin APIs want to see.
+        token: Option<String>,
+        /// Signing secrets with a comma between: of questions, and of events if that is another.
+        secrets: String,
+    },
+}
+
+/// Why a load test could not be run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// There are no nodes.
+    #[error(transparent)]
+    Nodes(#[from] NotStarted),
+    /// The generator has no sockets, or the record cannot be written.
+    #[error("the load test cannot go on: {0}")]
+    System(#[from] io::Error),
+    /// The books at the end cannot be read, or are not those of this test.
+    #[error("the books cannot be compared: {0}")]
+    Books(String),
+    /// The scenario cannot be run like this.
+    #[error("{0}")]
+    Scenario(String),
+}
+
+/// Where requests go, and who is asked at the end.
+struct Site {
+    targets: Vec<Target>,
+    admins: Vec<SocketAddr>,
+    token: Option<String>,
+    secrets: Secrets,
+}
+
+/// Runs it. Progress is told once a second.
+///
+/// # Errors
+/// It could not be run to its end; what is in the record then does not matter.
+pub fn run(options: &Options, mut tell: impl FnMut(&Progress)) -> Result<Record, Failure> {
+    options.scenario.check().map_err(Failure::Scenario)?;
+    if options.scenario.limits.daily.is_some()
+        && meets_midnight(clock::unix_seconds(), options.scenario.duration_s)
+    {
+        let what = "expected a run with a daily limit to end before midnight (UTC), where the limit begins anew; found one \
+                    that would not: start it after midnight, or use another limit";
+        return Err(Failure::Scenario(what.to_owned()));
+    }
+    let mut record = Record {
+        format: FORMAT,
+        verdict: Verdict::default(),
+        scenario: options.scenario.clone(),
+        setup: setup::look(&options.directory),
+        commands: vec![options.command.clone()],
+        runs: Vec::new(),
+    };
+    fs::create_dir_all(&options.directory)?;
+    let mut log = Vec::new();
+    for _ in 0..options.repeats.max(1) {
+        let (run, hlog) = run_once(options, &mut record, &mut tell)?;
+        record.runs.push(run);
+        log = hlog;
+    }
+    record.verdict = verdict::of(&record.scenario, &record.setup, &record.runs);
+    fs::write(options.directory.join("latency.hlog"), log)?;
+    let json = serde_json::to_vec_pretty(&record).map_err(io::Error::other)?;
+    fs::write(options.directory.join("record.json"), json)?;
+    Ok(record)
+}
+
+fn run_once(
+    options: &Options,
+    record: &mut Record,
+    tell: &mut impl FnMut(&Progress),
+) -> Result<(Run, Vec<u8>), Failure> {
+    let scenario = &options.scenario;
+    let api = if scenario.stripe.needs_api() { Some(Api::start()?) } else { None };
+    let (nodes, site, run_id) = match &options.against {
+        Against::Local { count, binary } => {
+            let directory = options.directory.join("nodes");
+            let more = settings(scenario, api.as_ref());
+            let nodes = Nodes::start(*count, binary, &directory, LOCAL_SECRET, &scenario.limits, &more)?;
+            record.setup.is_local = true;
+            nodes.journal().clone_into(&mut record.setup.journal);
+            record.setup.file_system = setup::look(&directory).file_system;
+            let site = Site::local(&nodes);
+            (Some(nodes), site, 0)
+        }
+        Against::There { targets, admins, token, secrets } => {
+            let site = Site {
+                targets: targets.clone(),
+                admins: admins.clone(),
+                token: token.clone(),
+                secrets: signers(secrets),
+            };
+            // Books that are there already are about other cards.
+            (None, site, u64::try_from(clock::unix_seconds()).unwrap_or_default())
+        }
+    };
+    if nodes.is_none() && (api.is_some() || !scenario.disturbances.is_empty()) {
+        let what = "expected --local for a scenario that ends nodes or plays Stripe's API: those of --target are not ours to \
+                    end, and talk to Stripe itself";
+        return Err(Failure::Scenario(what.to_owned()));
+    }
+    record.setup.targets =
+        site.targets.iter().map(|target| format!("http://{}{}", target.address, target.path)).collect();
+    if let Some(admin) = site.admins.first() {
+        record.setup.server = watch::build_info(&mut Admin::new(*admin, site.token.clone()));
+    }
+    let writer = Writer::new(run_id);
+    let clock = Clock::start();
+    let mut nodes = nodes;
+    let (stop_watching, watched_until) = sync_channel(0);
+    let (stop_disturbing, disturbed_until) = sync_channel(0);
+    let (played, watched, marks) = thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            // Moved in, so that it ends with this thread.
+            let until = watched_until;
+            watch::watch(&site.admins, site.token.as_deref(), clock, &until)
+        });
+        let disturbing = scope.spawn(|| {
+            let until = disturbed_until;
+            nodes.as_mut().map_or(Ok(Vec::new()), |nodes| disturb(scenario, nodes, clock, &until))
+        });
+        let played = play(scenario, &site.targets, &site.secrets, &writer, api.as_ref(), clock, tell);
+        drop(stop_disturbing);
+        let marks = disturbing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        drop(stop_watching);
+        let watched = watching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (played, watched, marks)
+    });
+    let mut played = played?;
+    let hlog = std::mem::take(&mut played.hlog);
+    if let Some(nodes) = nodes.as_ref().filter(|_| !played.lost.is_empty()) {
+        nodes.reconcile().map_err(Failure::Books)?;
+        for event in std::mem::take(&mut played.lost) {
+            played.auditor.acknowledged(event, clock.now_us());
+        }
+    }
+    Ok((finish(scenario, &site, &writer, played, watched, marks?)?, hlog))
+}
+
+/// What nodes need to know of Stripe's API.
+fn settings(scenario: &Scenario, api: Option<&Api>) -> Vec<(&'static str, String)> {
+    let Some(api) = api else { return Vec::new() };
+    let answer_by = if scenario.stripe.answers_over_api { "api" } else { "direct" };
+    vec![
+        ("TOLLGATE_ANSWER_BY", answer_by.to_owned()),
+        ("STRIPE_API_KEY", KEY.to_owned()),
+        ("STRIPE_API_BASE", api.base_url()),
+    ]
+}
+
+/// Ends nodes and starts them again, as the scenario has it, until the other side of `stop` is dropped. What was done,
+/// and when.
+fn disturb(
+    scenario: &Scenario,
+    nodes: &mut Nodes,
+    clock: Clock,
+    stop: &Receiver<()>,
+) -> Result<Vec<(u64, Mark)>, NotStarted> {
+    let mut planned: Vec<&Disturbance> = scenario.disturbances.iter().collect();
+    planned.sort_by(|one, other| one.at.total_cmp(&other.at));
+    let mut marks = Vec::new();
+    let mut mark = |what: &str, node: usize| {
+        let now_us = clock.now_us();
+        let at_s = Duration::from_micros(now_us).as_secs_f64();
+        marks.push((now_us, Mark { at_s, what: what.to_owned(), node, normal_after_s: None }));
+    };
+    for disturbance in planned {
+        let node = disturbance.node.checked_rem(nodes.count()).unwrap_or_default();
+        let at = Duration::from_secs_f64(disturbance.at * scenario.duration_s);
+        let wait = at.saturating_sub(Duration::from_micros(clock.now_us()));
+        if stop.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
+            break;
+        }
+        mark(disturbance.act.as_str(), node);
+        nodes.end(node, disturbance.act);
+        let _ = stop.recv_timeout(Duration::from_millis(disturbance.away_ms));
+        mark("start", node);
+        nodes.launch(node)?;
+        mark("ready", node);
+    }
+    Ok(marks)
+}
+
+/// Compares the books, and puts together what is known of a run.
+fn finish(
+    scenario: &Scenario,
+    site: &Site,
+    writer: &Writer,
+    played: Played,
+    watched: Vec<record::Node>,
+    marks: Vec<(u64, Mark)>,
+) -> Result<Run, Failure> {
+    let ends_us: Vec<u64> = marks.iter().filter(|(_, mark)| mark.is_end()).map(|(us, _)| *us).collect();
+    let kills = marks.iter().filter(|(_, mark)| mark.what == Act::Kill.as_str());
+    let kills_us: Vec<u64> = kills.map(|(us, _)| *us).collect();
+    let told: Vec<Mark> = marks
+        .into_iter()
+        .map(|(us, mark)| {
+            let next_us = ends_us.iter().find(|end_us| **end_us > us).copied().unwrap_or(u64::MAX);
+            let normal_us = mark.is_end().then(|| played.normal_after_us(us, next_us));
+            Mark { normal_after_s: normal_us.map(|us| Duration::from_micros(us).as_secs_f64()), ..mark }
+        })
+        .collect();
+    let mut stages = played.stages;
+    for stage in &mut stages {
+        let to_s = stage.from_s + stage.seconds;
+        let cpu: Vec<f64> =
+            watched.iter().filter_map(|node| watch::cpu_seconds(node, stage.from_s, to_s)).collect();
+        stage.nodes_cpu = (!cpu.is_empty()).then(|| cpu.iter().sum::<f64>() / stage.seconds);
+    }
+    let mut admin = site.admins.first().map(|address| Admin::new(*address, site.token.clone()));
+    let audit = played.auditor.close(admin.as_mut(), writer, &kills_us).map_err(Failure::Books)?;
+    Ok(Run {
+        seed: scenario.seed,
+        seconds: played.seconds,
+        outcomes: played.outcomes,
+        latency: played.latency,
+        deliveries: played.deliveries,
+        seconds_each: played.seconds_each,
+        stages,
+        marks: told,
+        generator: played.generator,
+        nodes: watched,
+        audit,
+    })
+}
+
+/// Whether a run that starts now, with what it takes to end, would go over midnight.
+fn meets_midnight(now: i64, duration_s: f64) -> bool {
+    const DAY_S: i64 = 86_400;
+    const END_S: f64 = 120.0;
+    let since = i32::try_from(now.rem_euclid(DAY_S)).unwrap_or_default();
+    f64::from(since) + duration_s + END_S > 86_400.0
+}
+
+impl Site {
+    fn local(nodes: &Nodes) -> Self {
+        Self {
+            targets: nodes
+                .webhooks()
+                .map(|address| Target { address, host: address.to_string(), path: "/webhook".to_owned() })
+                .collect(),
+            admins: nodes.admins().collect(),
+            token: None,
+            secrets: signers(LOCAL_SECRET),
+        }
+    }
+}
+
+fn signers(secrets: &str) -> Secrets {
+    let mut each = secrets.split(',').map(str::trim);
+    let questions = each.next().unwrap_or_default();
+    let events = each.next().unwrap_or(questions);
+    Secrets { questions: Signer::new(questions), events: Signer::new(events) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_meets_midnight_if_it_does_not_end_well_before() {
+        for (now, duration_s, meets) in
+            [(0, 60.0, false), (86_000, 60.0, false), (86_300, 60.0, true), (86_399, 1.0, true)]
+        {
+            assert_eq!(meets_midnight(1_790_000_000 / 86_400 * 86_400 + now, duration_s), meets, "{now}");
+        }
+    }
+}

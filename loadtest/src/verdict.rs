@@ -1,0 +1,162 @@
+//! What runs come to: whether the promises held and the objectives were met, and what makes the figures doubtful.
+
+use std::time::Duration;
+
+use crate::{
+    record::{Outcomes, Run, Setup, Verdict},
+    scenario::Scenario,
+};
+
+/// A generator that is busy for more than this share of the time is what is measured.
+const BUSY_MAX: f64 = 0.8;
+
+/// A generator whose questions leave later than this, 1 in 100 of them, adds too much of its own to the times.
+const LATENESS_MAX_US: u64 = 2_000;
+
+/// The verdict on all runs of a scenario.
+pub(crate) fn of(scenario: &Scenario, setup: &Setup, runs: &[Run]) -> Verdict {
+    let sum = |of: fn(&Run) -> u64| runs.iter().map(of).fold(0, u64::saturating_add);
+    let decisions = sum(|run| run.audit.decisions);
+    let violations = sum(|run| run.audit.violations.values().copied().fold(0, u64::saturating_add));
+    let mut verdict = Verdict {
+        summary: format!("{violations} violations in {decisions} decisions"),
+        decisions,
+        violations,
+        ..Verdict::default()
+    };
+    for run in runs {
+        verdict.missed.extend(missed(scenario, run));
+        verdict.warnings.extend(warnings(run));
+    }
+    if setup.build == "debug" {
+        verdict.warnings.push("this is a debug build: its times say nothing".to_owned());
+    }
+    verdict.passed = violations == 0 && verdict.missed.is_empty();
+    verdict
+}
+
+/// The objectives that a run has missed, in words.
+fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
+    let objectives = &scenario.objectives;
+    let Outcomes { offered, invalid, late, failed, dropped, stand_in, .. } = run.outcomes;
+    let mut missed = Vec::new();
+    let unanswered = [invalid, late, failed, dropped].into_iter().fold(0, u64::saturating_add);
+    let share = share(unanswered, offered);
+    if share > objectives.unanswered_max {
+        missed.push(format!(
+            "expected at most {} of the questions without a valid answer in time, found {share:.5}: {dropped} dropped, \
+             {late} late, {failed} failed, {invalid} invalid of {offered}",
+            objectives.unanswered_max
+        ));
+    }
+    let stand_in_share = self::share(stand_in, offered);
+    if stand_in_share > objectives.stand_in_max {
+        missed.push(format!(
+            "expected at most {} of the questions answered without the books, found {stand_in_share:.5}",
+            objectives.stand_in_max
+        ));
+    }
+    let p99_ms = Duration::from_micros(run.latency.p99_us).as_secs_f64() * 1e3;
+    if let Some(most) = objectives.p99_ms.filter(|most| p99_ms > *most) {
+        missed.push(format!("expected 99 in 100 questions answered within {most} ms, found {p99_ms:.1} ms"));
+    }
+    let normal = run.marks.iter().filter_map(|mark| Some((mark, mark.normal_after_s?)));
+    for (mark, after_s) in normal {
+        if let Some(most) = objectives.normal_within_s.filter(|most| after_s > *most) {
+            missed.push(format!(
+                "expected everything to be answered again {most} s after the {} of node {} at {:.1} s, found {after_s:.1} s",
+                mark.what, mark.node, mark.at_s
+            ));
+        }
+    }
+    if run.deliveries.undelivered > 0 {
+        missed.push(format!(
+            "expected every event acknowledged, found {} that are not",
+            run.deliveries.undelivered
+        ));
+    }
+    if run.audit.decisions == 0 {
+        missed.push("expected decisions, found none".to_owned());
+    }
+    missed
+}
+
+fn warnings(run: &Run) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let generator = &run.generator;
+    if generator.busy > BUSY_MAX {
+        warnings.push(format!(
+            "the generator was busy {:.0} in 100 of the time, with {:.2} cores: it, or whatever else runs on its machine, \
+             limits this run; use fewer questions a second, or another machine for it",
+            generator.busy * 100.0,
+            generator.cpu
+        ));
+    }
+    if generator.lateness.p99_us > LATENESS_MAX_US {
+        let late_ms = Duration::from_micros(generator.lateness.p99_us).as_secs_f64() * 1e3;
+        warnings.push(format!(
+            "1 in 100 questions left the generator {late_ms:.1} ms late or more: that much of the times is its own"
+        ));
+    }
+    if run.audit.cards_compared.is_none() {
+        warnings.push(
+            "the books at the end were not compared: name the nodes' admin APIs with --admin".to_owned(),
+        );
+    }
+    warnings.extend(run.audit.notes.iter().cloned());
+    warnings
+}
+
+#[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Audit, Deliveries, Generator, Latency, Mark};
+
+    /// A run that has met every objective of the scenario `spike`.
+    fn sound() -> Run {
+        Run {
+            outcomes: Outcomes { offered: 1_000, approved: 1_000, ..Outcomes::default() },
+            latency: Latency { p99_us: 400_000, ..Latency::default() },
+            audit: Audit { decisions: 1_000, cards_compared: Some(10), ..Audit::default() },
+            ..Run::default()
+        }
+    }
+
+    #[test]
+    fn a_verdict_says_what_was_missed() {
+        let mut scenario = Scenario::load("spike").unwrap();
+        scenario.objectives.normal_within_s = Some(5.0);
+        let check = |run: Run, expected: &str| {
+            let verdict = of(&scenario, &Setup::default(), &[sound(), run]);
+            let told = [verdict.missed.clone(), verdict.warnings.clone()].concat().join(" ");
+            assert!(told.contains(expected) && told.is_empty() == expected.is_empty(), "{verdict:?}");
+            assert_eq!(verdict.passed, verdict.missed.is_empty() && verdict.violations == 0, "{verdict:?}");
+            verdict
+        };
+        assert_eq!(check(sound(), "").summary, "0 violations in 2000 decisions");
+        let outcomes = Outcomes { dropped: 1, ..sound().outcomes };
+        check(Run { outcomes, ..sound() }, "1 dropped, 0 late, 0 failed, 0 invalid of 1000");
+        let outcomes = Outcomes { stand_in: 20, ..sound().outcomes };
+        check(Run { outcomes, ..sound() }, "answered without the books, found 0.02000");
+        let latency = Latency { p99_us: 600_000, ..Latency::default() };
+        check(
+            Run { latency, ..sound() },
+            "expected 99 in 100 questions answered within 500 ms, found 600.0 ms",
+        );
+        let deliveries = Deliveries { undelivered: 3, ..Deliveries::default() };
+        check(Run { deliveries, ..sound() }, "found 3 that are not");
+        let mark = Mark { what: "kill".to_owned(), normal_after_s: Some(6.0), ..Mark::default() };
+        check(Run { marks: vec![mark], ..sound() }, "found 6.0 s");
+        let generator = Generator { busy: 0.9, ..Generator::default() };
+        check(Run { generator, ..sound() }, "busy 90 in 100 of the time");
+        let mut violated = sound();
+        violated.audit.violations.insert("over_limit".to_owned(), 2);
+        let verdict = check(violated, "");
+        assert_eq!((verdict.summary.as_str(), verdict.passed), ("2 violations in 2000 decisions", false));
+    }
+}

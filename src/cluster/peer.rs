@@ -1,0 +1,207 @@
+//! Another node, and the ways to it: several connections that are kept open and looked after, and one forwarded
+//! request over one of them. Which requests go to which node is not decided here.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    HeaderMap, Method, Request, StatusCode, Uri,
+    body::Bytes,
+    client::conn::http2::{self, Connection, SendRequest},
+    header::{HeaderName, HeaderValue},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{net::TcpStream, task::JoinHandle};
+
+use super::wire::{HOP, PeerReply, RECEIVED_AT_US, WITHIN_MS};
+use crate::{
+    clock::{self, Instant, sleep, timeout, timeout_at},
+    domain::Timestamp,
+    metrics::Forward,
+};
+
+/// Connections to each peer: a packet that is lost on one of them does not hold up the others.
+const LINKS: usize = 2;
+
+/// How often a peer is asked whether it is there, and how long it may take to say so. A peer that hangs, or that the
+/// network has swallowed, is given up after both; until then what is forwarded to it costs its budget.
+const PING_EVERY: Duration = Duration::from_millis(200);
+const PONG_WITHIN: Duration = Duration::from_millis(400);
+
+/// How long a connection may take to come about.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long to wait before connecting again; the wait doubles with each failure.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// A reply of ours has some two hundred bytes.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// A request as it came, for its owner to verify again. Its signature is all that makes it believed.
+pub struct Sealed {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// The name of the one with the signature.
+    pub signature: &'static str,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// Its body, byte for byte.
+    pub body: Bytes,
+}
+
+/// Another node.
+pub(super) struct Peer {
+    links: [Arc<Link>; LINKS],
+    next: AtomicUsize,
+    answered: AtomicU64,
+    failed: AtomicU64,
+    keepers: Vec<JoinHandle<()>>,
+}
+
+/// One connection, as long as there is one.
+#[derive(Default)]
+struct Link(Mutex<Option<SendRequest<Full<Bytes>>>>);
+
+impl Peer {
+    /// A peer at this address, `host:port`. Connections to it are kept open until it is dropped.
+    pub(super) fn new(address: &str) -> Self {
+        let links: [Arc<Link>; LINKS] = Default::default();
+        let keep = |link: &Arc<Link>| tokio::spawn(keep(Arc::clone(link), address.to_owned()));
+        let keepers = links.iter().map(keep).collect();
+        let (answered, failed) = Default::default();
+        Self { links, next: AtomicUsize::new(0), answered, failed, keepers }
+    }
+
+    /// How many of its connections are open.
+    pub(super) fn links(&self) -> usize {
+        self.links.iter().filter(|link| link.is_open()).count()
+    }
+
+    /// How many forwarded requests it has answered, and how many it has not.
+    pub(super) fn told(&self) -> [u64; 2] {
+        [&self.answered, &self.failed].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Brings a request to the peer and waits for its reply until `deadline`.
+    pub(super) async fn ask(
+        &self,
+        from: &HeaderValue,
+        sealed: Sealed,
+        deadline: Instant,
+    ) -> Result<PeerReply, Forward> {
+        let reply = match timeout_at(deadline, self.exchange(from, sealed, deadline)).await {
+            Ok(reply) => reply,
+            Err(_) => Err(Forward::Late),
+        };
+        let count = if reply.is_ok() { &self.answered } else { &self.failed };
+        count.fetch_add(1, Ordering::Relaxed);
+        reply
+    }
+
+    async fn exchange(
+        &self,
+        from: &HeaderValue,
+        sealed: Sealed,
+        deadline: Instant,
+    ) -> Result<PeerReply, Forward> {
+        let mut sender = self.sender().ok_or(Forward::Unreachable)?;
+        let request = request(from, sealed, deadline);
+        let response = sender.send_request(request).await.map_err(|_| Forward::Broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), REPLY_BYTES_MAX);
+        let body = body.collect().await.map_err(|_| Forward::Broken)?.to_bytes();
+        if status != StatusCode::OK {
+            return Err(Forward::Refused);
+        }
+        PeerReply::decode(&body).ok_or(Forward::Refused)
+    }
+
+    /// An open connection, each in its turn.
+    fn sender(&self) -> Option<SendRequest<Full<Bytes>>> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let (before, after) = self.links.split_at(turn % LINKS);
+        after.iter().chain(before).find_map(|link| link.sender())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        for keeper in &self.keepers {
+            keeper.abort();
+        }
+    }
+}
+
+impl Link {
+    fn is_open(&self) -> bool {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sender.as_ref().is_some_and(|sender| !sender.is_closed())
+    }
+
+    fn sender(&self) -> Option<SendRequest<Full<Bytes>>> {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sender.as_ref().filter(|sender| !sender.is_closed()).cloned()
+    }
+
+    fn set(&self, sender: Option<SendRequest<Full<Bytes>>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sender;
+    }
+}
+
+/// The same bytes under the same signature, and what a peer has to know besides.
+fn request(from: &HeaderValue, sealed: Sealed, deadline: Instant) -> Request<Full<Bytes>> {
+    let within = deadline.saturating_duration_since(clock::instant()).as_millis();
+    let mut request = Request::new(Full::new(sealed.body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static("http://peer/webhook");
+    let headers = request.headers_mut();
+    for line in sealed.headers.get_all(sealed.signature) {
+        headers.append(HeaderName::from_static(sealed.signature), line.clone());
+    }
+    headers.insert(HOP, from.clone());
+    headers.insert(RECEIVED_AT_US, HeaderValue::from(sealed.received_at.as_micros()));
+    headers.insert(WITHIN_MS, HeaderValue::from(u64::try_from(within).unwrap_or(u64::MAX)));
+    request
+}
+
+/// Keeps one connection open, for ever.
+async fn keep(link: Arc<Link>, address: String) {
+    let mut pause = PAUSE_FIRST;
+    loop {
+        if let Some((sender, connection)) = connect(&address).await {
+            tracing::debug!(peer = %address, "connected to a peer");
+            link.set(Some(sender));
+            // However it ends, the next one is looked for.
+            let _ = connection.await;
+            link.set(None);
+            pause = PAUSE_FIRST;
+            tracing::debug!(peer = %address, "lost a connection to a peer");
+        }
+        sleep(pause).await;
+        pause = pause.saturating_mul(2).min(PAUSE_MAX);
+    }
+}
+
+type Open = Connection<TokioIo<TcpStream>, Full<Bytes>, TokioExecutor>;
+
+async fn connect(address: &str) -> Option<(SendRequest<Full<Bytes>>, Open)> {
+    let connecting = async {
+        let stream = TcpStream::connect(address).await.ok()?;
+        stream.set_nodelay(true).ok()?;
+        let mut protocol = http2::Builder::new(TokioExecutor::new());
+        protocol
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PONG_WITHIN)
+            .keep_alive_while_idle(true);
+        protocol.handshake(TokioIo::new(stream)).await.ok()
+    };
+    timeout(CONNECT_WITHIN, connecting).await.ok().flatten()
+}

@@ -1,0 +1,218 @@
+//! Appending to PostgreSQL: what of a batch goes into one statement, and what each row is told.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio_postgres::{
+    Error, Row,
+    error::{Severity, SqlState},
+};
+use tracing::{debug, warn};
+
+use super::{
+    misfit::told,
+    pool::{Lease, NotTaken, Pool},
+    timestamp,
+    way::Line,
+};
+use crate::{
+    domain::{AuthorizationId, Timestamp},
+    journal::{Append, Outcome, vitals::Vitals},
+};
+
+/// How long an append waits for a database that is away, before it is rejected: a connection that was cut is made again
+/// within this, and whoever asks is not kept waiting for longer.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How many bytes of bodies one statement takes, besides the first.
+const STATEMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// When each of the written rows was written, by account.
+type Written = HashMap<String, Timestamp>;
+
+/// Writes what fits, in as few statements as can be: one, unless the batch is huge or names an account twice.
+pub(super) async fn append(pool: Arc<Pool>, vitals: Arc<Vitals>, batch: Arc<[Append]>) -> Vec<Outcome> {
+    let mut outcomes: Vec<Option<Outcome>> = batch.iter().map(judge_alone).collect();
+    loop {
+        let chosen = choose(&batch, &mut outcomes);
+        if chosen.is_empty() {
+            break;
+        }
+        let rows: Vec<&Append> = chosen.values().copied().collect();
+        let told = match pool.take(PATIENCE).await {
+            Ok(lease) => write(lease, &rows).await,
+            Err(NotTaken::Closed) => vec![vitals.refusal(); rows.len()],
+            Err(NotTaken::Unreachable(_)) => {
+                debug!(entries = rows.len(), "the journal's database is away: appends are rejected");
+                vec![vitals.refusal(); rows.len()]
+            }
+        };
+        for (place, outcome) in chosen.keys().map(|(_, place)| *place).zip(told) {
+            if let Some(slot) = outcomes.get_mut(place) {
+                *slot = Some(outcome);
+            }
+        }
+    }
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Unknown)).collect()
+}
+
+/// What can be told of an append without asking.
+fn judge_alone(append: &Append) -> Option<Outcome> {
+    let is_beyond_numbers = i64::try_from(append.head.seq).map_or(true, |seq| seq == i64::MAX);
+    if is_beyond_numbers {
+        Some(Outcome::Conflict)
+    } else if !append.is_writable() || append.body.contains('\0') {
+        Some(Outcome::Rejected)
+    } else {
+        None
+    }
+}
+
+/// The next statement's rows, sorted by account, each account once. What comes behind an entry of its own batch is a
+/// conflict, and unknown with it.
+fn choose<'a>(
+    batch: &'a [Append],
+    outcomes: &mut [Option<Outcome>],
+) -> BTreeMap<(&'a str, usize), &'a Append> {
+    let mut chosen = BTreeMap::new();
+    let mut accounts: HashMap<&str, Option<Outcome>> = HashMap::with_capacity(batch.len());
+    let mut bytes = 0_usize;
+    for ((place, append), outcome) in batch.iter().enumerate().zip(outcomes) {
+        let account = append.account.as_str();
+        let before = accounts.get(account).copied();
+        if outcome.is_none() {
+            match before {
+                Some(Some(Outcome::Durable { .. })) => *outcome = Some(Outcome::Conflict),
+                Some(Some(Outcome::Unknown)) => *outcome = Some(Outcome::Unknown),
+                Some(None) => {}
+                Some(Some(Outcome::Conflict | Outcome::Rejected)) | None => {
+                    bytes = bytes.saturating_add(append.body.len());
+                    if chosen.is_empty() || bytes <= STATEMENT_BYTES_MAX {
+                        chosen.insert((account, place), append);
+                    }
+                }
+            }
+        }
+        // What was written stays what later ones of the account are held against.
+        if !matches!(before, Some(Some(Outcome::Durable { .. }))) {
+            accounts.insert(account, *outcome);
+        }
+    }
+    chosen
+}
+
+/// One statement on a connection of its own. Rows that did not go in may be there already, from an earlier try.
+async fn write(lease: Lease, rows: &[&Append]) -> Vec<Outcome> {
+    let all = |outcome| vec![outcome; rows.len()];
+    let written = match insert(&lease.line, rows).await {
+        Ok(written) => written,
+        Err(error) => {
+            warn!(entries = rows.len(), error = told(&error), "the journal could not append");
+            let outcome = what_is_known(&error);
+            if outcome == Outcome::Rejected {
+                lease.give_back();
+            }
+            return all(outcome);
+        }
+    };
+    if lease.line.session.take_warning() {
+        // The commit may have been told before the standbys had it. Whoever repeats it waits for them.
+        return all(Outcome::Unknown);
+    }
+    let missing: Vec<&Append> =
+        rows.iter().copied().filter(|append| !written.contains_key(append.account.as_str())).collect();
+    let own = if missing.is_empty() { Some(Written::new()) } else { find_own(&lease.line, &missing).await };
+    let Some(own) = own else {
+        return rows.iter().map(|append| outcome_of(append, &written).unwrap_or(Outcome::Unknown)).collect();
+    };
+    lease.give_back();
+    let outcome = |append: &&Append| {
+        outcome_of(append, &written).or_else(|| outcome_of(append, &own)).unwrap_or(Outcome::Conflict)
+    };
+    rows.iter().map(outcome).collect()
+}
+
+fn outcome_of(append: &Append, written: &Written) -> Option<Outcome> {
+    written.get(append.account.as_str()).map(|at| Outcome::Durable { at: *at })
+}
+
+async fn insert(line: &Line, rows: &[&Append]) -> Result<Written, Error> {
+    let Places { accounts, seqs, ids, prevs } = Places::of(rows);
+    let snapshots: Vec<bool> = rows.iter().map(|append| append.is_snapshot).collect();
+    let authorizations: Vec<String> = rows.iter().map(|append| joined(&append.authorizations)).collect();
+    let bodies: Vec<&str> = rows.iter().map(|append| append.body.as_str()).collect();
+    // What was said on this connection before is none of this statement's.
+    line.session.take_warning();
+    let written = line
+        .session
+        .client()
+        .query(
+            &line.statements.append,
+            &[&accounts, &seqs, &ids, &prevs, &snapshots, &authorizations, &bodies],
+        )
+        .await?;
+    written.iter().map(place_and_time).collect()
+}
+
+/// Which of the appends are there already, and where the settings want them to be. Nothing where that is not known.
+async fn find_own(line: &Line, rows: &[&Append]) -> Option<Written> {
+    let Places { accounts, seqs, ids, prevs } = Places::of(rows);
+    let client = line.session.client();
+    let look = async {
+        let own = client.query(&line.statements.own, &[&accounts, &seqs, &ids, &prevs]).await?;
+        let own: Written = own.iter().map(place_and_time).collect::<Result<_, _>>()?;
+        if !own.is_empty() {
+            client.query(&line.statements.settle, &[]).await?;
+        }
+        Ok::<_, Error>(own)
+    };
+    match look.await {
+        Ok(_) if line.session.take_warning() => None,
+        Ok(own) => Some(own),
+        Err(error) => {
+            warn!(error = told(&error), "the journal could not look for entries of its own");
+            None
+        }
+    }
+}
+
+/// Where each append wants to go: a column each.
+struct Places<'a> {
+    accounts: Vec<&'a str>,
+    seqs: Vec<i64>,
+    ids: Vec<i64>,
+    prevs: Vec<i64>,
+}
+
+impl<'a> Places<'a> {
+    fn of(rows: &[&'a Append]) -> Self {
+        Self {
+            accounts: rows.iter().map(|append| append.account.as_str()).collect(),
+            seqs: rows.iter().map(|append| append.head.seq.cast_signed()).collect(),
+            ids: rows.iter().map(|append| append.id.get().cast_signed()).collect(),
+            prevs: rows.iter().map(|append| append.head.id.get().cast_signed()).collect(),
+        }
+    }
+}
+
+fn place_and_time(row: &Row) -> Result<(String, Timestamp), Error> {
+    Ok((row.try_get(0)?, timestamp(row.try_get::<_, SystemTime>(1)?)))
+}
+
+/// Ids with a space between them; no id has one in it.
+fn joined(authorizations: &[AuthorizationId]) -> String {
+    authorizations.iter().map(AuthorizationId::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// What an error says of the statement. It was one transaction: where the server says that it failed, nothing of it is
+/// written. Where the connection ended, or the server ends it, it may have been committed before.
+fn what_is_known(error: &Error) -> Outcome {
+    let Some(told) = error.as_db_error() else { return Outcome::Unknown };
+    let is_over = matches!(told.parsed_severity(), Some(Severity::Error));
+    let is_in_doubt = told.code().code().starts_with("08")
+        || *told.code() == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+        || *told.code() == SqlState::TRANSACTION_RESOLUTION_UNKNOWN;
+    if is_over && !is_in_doubt { Outcome::Rejected } else { Outcome::Unknown }
+}

@@ -1,0 +1,140 @@
+//! Reading from PostgreSQL: an account's entries, an authorization's, everybody's.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio_postgres::{Error, Row, Statement, types::ToSql};
+
+use super::{
+    misfit::told,
+    pool::{NotTaken, Pool},
+    timestamp,
+    way::Line,
+};
+use crate::{
+    clock,
+    domain::{Account, AuthorizationId},
+    journal::{Entry, EntryId, Reach, Unavailable},
+};
+
+/// How long a reading waits for a database that is away.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a reading may take, with its waiting.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+/// How long a scan waits before it looks again whether the appends that it met are through.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// What is to be read.
+pub(super) enum Reading {
+    Load(Account, Reach),
+    Find(AuthorizationId),
+    Scan { after: u64, entries_max: usize },
+}
+
+/// Reads, on a task of its own: a reader who goes away, or waits no longer, leaves the connection to whoever comes
+/// next, when its answer has come.
+pub(super) async fn read(pool: Arc<Pool>, reading: Reading) -> Result<Vec<Entry>, Unavailable> {
+    let read = tokio::spawn(async move {
+        let lease = pool.take(PATIENCE).await.map_err(|not_taken| match not_taken {
+            NotTaken::Closed => Unavailable("it is closed".into()),
+            NotTaken::Unreachable(cause) => Unavailable(format!("its database {cause}")),
+        })?;
+        let rows = answer(&lease.line, &reading).await;
+        let is_in_doubt = lease.line.session.take_warning();
+        let rows = rows.map_err(|error| Unavailable(told(&error)))?;
+        lease.give_back();
+        if is_in_doubt {
+            return Err(Unavailable("its database does not know whether a standby has what was read".into()));
+        }
+        rows.iter().map(entry).collect()
+    });
+    match clock::timeout(READ_WITHIN, read).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(panicked)) => Err(Unavailable(panicked.to_string())),
+        Err(_) => Err(Unavailable(format!("its database did not answer within {READ_WITHIN:?}"))),
+    }
+}
+
+async fn answer(line: &Line, reading: &Reading) -> Result<Vec<Row>, Error> {
+    let statements = &line.statements;
+    match reading {
+        Reading::Load(account, Reach::Snapshot) => {
+            settled(line, &statements.load_snapshot, &[&account.as_str()]).await
+        }
+        Reading::Load(account, Reach::Genesis) => {
+            settled(line, &statements.load_last, &[&account.as_str(), &i64::MAX]).await
+        }
+        Reading::Load(account, Reach::Last(entries)) => {
+            let entries = limit((*entries).max(1));
+            settled(line, &statements.load_last, &[&account.as_str(), &entries]).await
+        }
+        Reading::Find(authorization) => settled(line, &statements.find, &[&authorization.as_str()]).await,
+        Reading::Scan { after, entries_max } => {
+            let last = last_lsn_in_order(line).await?;
+            let after = i64::try_from(*after).unwrap_or(i64::MAX);
+            settled(line, &statements.scan, &[&after, &last, &limit(*entries_max)]).await
+        }
+    }
+}
+
+/// The rows, when everything that was visible is durable on the standbys too. Both questions go out together.
+async fn settled(
+    line: &Line,
+    statement: &Statement,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, Error> {
+    let client = line.session.client();
+    let (rows, settled) = tokio::join!(
+        biased;
+        client.query(statement, parameters),
+        client.query(&line.statements.settle, &[]),
+    );
+    settled?;
+    rows
+}
+
+/// The last log sequence number before which nothing is missing that may still come: numbers are given before their
+/// entries are committed, and commits overtake each other.
+async fn last_lsn_in_order(line: &Line) -> Result<i64, Error> {
+    let client = line.session.client();
+    let last: i64 = client.query_one(&line.statements.last_lsn, &[]).await?.try_get(0)?;
+    let under_way = async || -> Result<Vec<String>, Error> {
+        let rows = client.query(&line.statements.appending, &[]).await?;
+        rows.iter().map(|row| row.try_get(0)).collect()
+    };
+    let mut met = under_way().await?;
+    while !met.is_empty() {
+        clock::sleep(LOOK_AGAIN).await;
+        let still = under_way().await?;
+        met.retain(|append| still.contains(append));
+    }
+    Ok(last)
+}
+
+fn limit(entries: usize) -> i64 {
+    i64::try_from(entries).unwrap_or(i64::MAX)
+}
+
+fn entry(row: &Row) -> Result<Entry, Unavailable> {
+    let read = || -> Result<Option<Entry>, Error> {
+        let number = |column| row.try_get::<_, i64>(column).map(i64::cast_unsigned);
+        let Some(account) = Account::new(row.try_get(1)?) else { return Ok(None) };
+        Ok(Some(Entry {
+            lsn: number(0)?,
+            account,
+            seq: number(2)?,
+            id: EntryId::new(number(3)?),
+            prev: EntryId::new(number(4)?),
+            at: timestamp(row.try_get::<_, SystemTime>(5)?),
+            is_snapshot: row.try_get(6)?,
+            body: row.try_get(7)?,
+        }))
+    };
+    match read() {
+        Ok(Some(entry)) => Ok(entry),
+        Ok(None) => Err(Unavailable("an entry has an account that cannot be one".into())),
+        Err(error) => Err(Unavailable(told(&error))),
+    }
+}

@@ -1,0 +1,155 @@
+//! Every question that the journal asks of PostgreSQL while it serves, as SQL, prepared on a connection.
+
+use tokio_postgres::{Error, Statement};
+
+use super::Session;
+
+/// The 64 bits under which an authorization `$a` is mentioned.
+macro_rules! hash_of {
+    ($a:literal) => {
+        concat!("('x' || encode(substr(sha256(convert_to(", $a, ", 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint")
+    };
+}
+
+/// The lock that every append shares while it is under way, so that a scan can tell.
+macro_rules! appending {
+    () => {
+        "1414546225"
+    };
+}
+
+macro_rules! columns {
+    () => {
+        "lsn, account, seq, id, prev, at, is_snapshot, body"
+    };
+}
+
+/// Each plan goes by an index, whatever the statistics of a young table say.
+const PLANNING: &str = "
+    SET plan_cache_mode = force_generic_plan;
+    SET enable_seqscan = off;
+    SET enable_hashjoin = off;
+    SET enable_mergejoin = off;
+    SET jit = off";
+
+/// The fenced append. An entry goes in behind the very entry that its writer names; the sequence number alone would let
+/// a stale writer's second entry in behind another's first. Sorted, so that two batches never wait for each other.
+const APPEND: &str = concat!(
+    "WITH written AS (
+        INSERT INTO tollgate.entry (account, seq, id, prev, is_snapshot, authorizations, body)
+        SELECT b.account, b.seq + 1, b.id, b.prev, b.is_snapshot, b.authorizations, b.body
+        FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[], $7::text[])
+            AS b (account, seq, id, prev, is_snapshot, authorizations, body)
+        WHERE (SELECT pg_advisory_xact_lock_shared(",
+    appending!(),
+    ")) IS NOT NULL
+            AND (b.seq = 0 AND b.prev = 0 OR EXISTS (
+                SELECT FROM tollgate.entry AS known
+                WHERE known.account = b.account AND known.seq = b.seq AND known.id = b.prev))
+        ORDER BY b.account COLLATE \"C\"
+        ON CONFLICT (account, seq) DO NOTHING
+        RETURNING lsn, account, at, authorizations
+    ), mentioned AS (
+        INSERT INTO tollgate.mention (part, hash, lsn)
+        SELECT (lsn >> 20)::integer, ",
+    hash_of!("a"),
+    ", lsn
+        FROM written, unnest(string_to_array(authorizations, ' ')) AS a
+        ON CONFLICT DO NOTHING
+    )
+    SELECT account, at FROM written"
+);
+
+/// Which of these very entries are there: an append that was repeated.
+const OWN: &str = "
+    SELECT entry.account, entry.at
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS b (account, seq, id, prev)
+    CROSS JOIN LATERAL (
+        SELECT * FROM tollgate.entry
+        WHERE entry.account = b.account AND entry.seq = b.seq + 1 AND entry.id = b.id AND entry.prev = b.prev
+    ) AS entry";
+
+/// Returns when everything that was visible before is where the settings want it: on the standbys, if they are
+/// synchronous. What a standby has not got yet may be visible, after a crash or a cancelled wait.
+const SETTLE: &str = "
+    SELECT CASE WHEN current_setting('synchronous_standby_names') <> ''
+        THEN pg_logical_emit_message(true, 'tollgate', '') IS NOT NULL END";
+
+const LOAD_SNAPSHOT: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM tollgate.entry WHERE account = $1 AND seq >= coalesce((
+        SELECT seq FROM tollgate.entry WHERE account = $1 AND is_snapshot ORDER BY seq DESC LIMIT 1
+    ), 0) ORDER BY seq"
+);
+
+const LOAD_LAST: &str = concat!(
+    "SELECT * FROM (SELECT ",
+    columns!(),
+    " FROM tollgate.entry WHERE account = $1 ORDER BY seq DESC LIMIT $2) AS last ORDER BY seq"
+);
+
+/// One small search for each part of the log, of about a million entries.
+const FIND: &str = concat!(
+    "SELECT entry.* FROM generate_series(0, (SELECT coalesce(max(part), -1) FROM tollgate.mention)) AS p (part)
+    CROSS JOIN LATERAL (
+        SELECT lsn FROM tollgate.mention
+        WHERE mention.part = p.part AND mention.hash = (SELECT ",
+    hash_of!("$1::text"),
+    ")
+    ) AS mention
+    CROSS JOIN LATERAL (
+        SELECT ",
+    columns!(),
+    " FROM tollgate.entry
+        WHERE entry.lsn = mention.lsn AND $1::text = ANY (string_to_array(authorizations, ' '))
+    ) AS entry
+    ORDER BY entry.lsn"
+);
+
+const LAST_LSN: &str = "SELECT coalesce(max(lsn), 0) FROM tollgate.entry";
+
+/// The appends that are under way.
+const APPENDING: &str = concat!(
+    "SELECT virtualtransaction FROM pg_locks
+    WHERE locktype = 'advisory' AND classid = 0 AND objid = ",
+    appending!(),
+    " AND objsubid = 1 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+);
+
+const SCAN: &str =
+    concat!("SELECT ", columns!(), " FROM tollgate.entry WHERE lsn > $1 AND lsn <= $2 ORDER BY lsn LIMIT $3");
+
+/// The prepared questions of one connection.
+pub(super) struct Statements {
+    pub(super) append: Statement,
+    pub(super) own: Statement,
+    pub(super) settle: Statement,
+    pub(super) load_snapshot: Statement,
+    pub(super) load_last: Statement,
+    pub(super) find: Statement,
+    pub(super) last_lsn: Statement,
+    pub(super) appending: Statement,
+    pub(super) scan: Statement,
+}
+
+impl Statements {
+    /// All of them in one exchange.
+    pub(super) async fn prepare(session: &Session) -> Result<Self, Error> {
+        let client = session.client();
+        client.batch_execute(PLANNING).await?;
+        let (append, own, settle, load_snapshot, load_last, find, last_lsn, appending, scan) = tokio::try_join!(
+            client.prepare(APPEND),
+            client.prepare(OWN),
+            client.prepare(SETTLE),
+            client.prepare(LOAD_SNAPSHOT),
+            client.prepare(LOAD_LAST),
+            client.prepare(FIND),
+            client.prepare(LAST_LSN),
+            client.prepare(APPENDING),
+            client.prepare(SCAN),
+        )?;
+        Ok(Self { append, own, settle, load_snapshot, load_last, find, last_lsn, appending, scan })
+    }
+}

@@ -1,0 +1,108 @@
+//! What an actor does for other nodes: it decides for their askers, leaves standing in to them, and believes the journal
+//! more than its memory, since they write there too.
+
+use std::{sync::Arc, time::Duration};
+
+use tollgate::{
+    actors::{Cause, Settings},
+    domain::{Account, Answer, Decided, Decision, Event, Outcome, Reason, Source, Timestamp},
+    journal::{Append, EntryId, Fault, Gate, Head, Journal, Outcome as Written, Reach, Script, record},
+};
+
+use super::{House, SOON, roomy};
+use crate::questions::{arrival, card, question};
+
+/// Else a decision that another node found in the journal, and told Stripe, would be undone behind its back.
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_has_stopped_waiting_for_stands() {
+    let gate = Gate::new();
+    let held = Fault::HeldBefore(gate.clone(), Box::new(Fault::None));
+    let house = House::new(roomy(), &[("daily", 5_000)], Script::of([held]));
+    let asked = house.directory.ask_for_peer(question("one", "1", 3_000), arrival(Duration::from_millis(50)));
+    assert_eq!(asked.await.map(|timed| timed.answer), Err(Cause::Deadline));
+    gate.open();
+    let again = house.ask("1", 3_000).await;
+    assert_eq!((again.outcome, again.source), (Outcome::Approved, Source::Policy));
+    assert_eq!(house.used().await, 3_000);
+    let entries = house.journal.load(&account(), Reach::Genesis).await.unwrap();
+    assert_eq!(entries.len(), 1, "nothing was booked in its place: {entries:?}");
+}
+
+#[tokio::test]
+async fn a_node_stands_in_for_its_own_askers_only() {
+    let house = House::new(Settings { in_flight_max: 0, ..roomy() }, &[("daily", 5_000)], Script::default());
+    let asked = house.directory.ask_for_peer(question("one", "1", 3_000), arrival(SOON)).await;
+    assert_eq!(asked.map(|timed| timed.answer), Err(Cause::Overload));
+    assert_eq!(house.journal.scan(0, 10).await.unwrap(), [], "nothing was answered, and nothing booked");
+}
+
+/// Another node may have stood in for a question that this one decided: nothing is appended for a repeated question, so
+/// that no conflict would tell.
+#[tokio::test]
+async fn a_repeated_question_is_answered_as_the_journal_has_it() {
+    for (is_journal_shared, expected) in [(true, Source::StandIn), (false, Source::Policy)] {
+        let house =
+            House::new(Settings { is_journal_shared, ..roomy() }, &[("daily", 5_000)], Script::default());
+        let first = house.ask("1", 3_000).await;
+        assert_eq!(first.source, Source::Policy);
+        assert_eq!(house.ask("1", 3_000).await, first, "nobody has written meanwhile");
+        void_elsewhere(&house).await;
+        let again: Answer = house.ask("1", 3_000).await;
+        assert_eq!(again.source, expected, "shared: {is_journal_shared}");
+    }
+}
+
+/// A node that has stood in for the only question in the books writes so.
+async fn void_elsewhere(house: &House) {
+    let entries = house.journal.load(&account(), Reach::Genesis).await.unwrap();
+    let [entry] = &entries[..] else { panic!("{entries:?}") };
+    let events = record::decode(&entry.body).unwrap();
+    let [Event::Decided(decided)] = &events[..] else { panic!("{events:?}") };
+    let decision = Decision {
+        outcome: Outcome::Declined,
+        granted: 0,
+        reason: Reason::StandInDeadline,
+        source: Source::StandIn,
+        ..decided.decision.clone()
+    };
+    let request = Arc::clone(&decided.request);
+    let authorizations = vec![request.authorization.clone()];
+    let voids = Event::StoodIn(Box::new(Decided { request, decision }));
+    let append = Append {
+        account: account(),
+        head: Head { seq: entry.seq, id: entry.id },
+        id: EntryId::new(7),
+        is_snapshot: false,
+        authorizations,
+        body: record::encode(&[voids]),
+    };
+    let written = house.journal.append(Arc::from([append])).await;
+    assert!(matches!(written[..], [Written::Durable { .. }]), "{written:?}");
+}
+
+fn account() -> Account {
+    Account::from(&card("one"))
+}
+
+/// A decision that another node made for this node's asker, and whose answer never got here: Stripe has the stand-in's.
+/// One that was told before the question was asked again is another matter.
+#[tokio::test]
+async fn a_stand_in_takes_the_place_of_a_decision_that_was_lost_on_its_way_and_of_no_other() {
+    for (is_asked_again, expected) in [(false, Source::StandIn), (true, Source::Policy)] {
+        let settings = || Settings { is_journal_shared: true, ..roomy() };
+        let owner = House::new(settings(), &[("daily", 5_000)], Script::default());
+        let shared: Arc<dyn Journal> = Arc::clone(&owner.journal) as _;
+        let asked = House::on(shared, settings(), &[("daily", 5_000)], Script::default());
+        let mut request = question("one", "1", 3_000);
+        owner.directory.ask_for_peer(request.clone(), arrival(SOON)).await.unwrap();
+        if is_asked_again {
+            request.received_at = Timestamp::from_micros(request.received_at.as_micros() + 1);
+        }
+        let told = asked.directory.stand_in(request, Cause::Deadline).answer;
+        assert_eq!(told.source, Source::StandIn);
+        asked.directory.flush().await;
+        let again = asked.ask("1", 3_000).await;
+        assert_eq!(again.source, expected, "asked again: {is_asked_again}");
+        assert_eq!(asked.used().await, if is_asked_again { 3_000 } else { 0 });
+    }
+}

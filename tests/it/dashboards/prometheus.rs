@@ -1,0 +1,51 @@
+//! The rules as Prometheus' own tool sees them, and the real Prometheus as a process. Where it is not installed, the
+//! tests that need it say so and pass, unless `NEEDS_PROMETHEUS` is set.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a switch for whoever runs the tests, not a setting of the program"
+)]
+
+use std::{path::Path, process::Command};
+
+/// Whether a program of Prometheus' can be run here.
+pub(super) fn has(program: &str) -> bool {
+    let is_there =
+        Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !is_there {
+        let needed = std::env::var_os("NEEDS_PROMETHEUS").is_some();
+        assert!(!needed, "{program} is not installed; on Debian it is in the package prometheus");
+        eprintln!("SKIPPED: {program} is not installed, so nothing was tested here");
+    }
+    is_there
+}
+
+/// Runs `promtool` beside the rules, and expects it to be content.
+fn promtool(arguments: &[&str]) {
+    if !has("promtool") {
+        return;
+    }
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/prometheus");
+    let output = Command::new("promtool").args(arguments).current_dir(rules).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    assert!(output.status.success() && said.contains("SUCCESS"), "promtool {arguments:?}: {said}");
+}
+
+#[test]
+fn the_rules_are_well_formed() {
+    promtool(&["check", "rules", "slo.rules.yml", "alerts.rules.yml"]);
+}
+
+#[test]
+fn the_example_configuration_is_well_formed() {
+    promtool(&["check", "config", "prometheus.yml"]);
+}
+
+#[test]
+fn what_is_recorded_is_what_the_stories_say() {
+    promtool(&["test", "rules", "slo.test.yml"]);
+}
+
+#[test]
+fn alerts_fire_when_they_should_and_only_then() {
+    promtool(&["test", "rules", "alerts.test.yml"]);
+}

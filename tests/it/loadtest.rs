@@ -1,0 +1,172 @@
+//! The load test against the real binary: an honest node has no violation, and each kind of violation is seen where a
+//! proxy between Stripe and the node breaks a promise.
+
+use std::path::Path;
+
+use tollgate_loadtest::{
+    generator::Target,
+    liar::{Liar, Lie},
+    nodes::Nodes,
+    record::Record,
+    run::{Against, Options, run},
+    scenario::{Act, Disturbance, Scenario},
+};
+
+const SECRET: &str = "whsec_of_the_tests";
+
+fn scenario(name: &str, rate: f64, duration_s: f64) -> Scenario {
+    let mut scenario = Scenario::load(name).unwrap();
+    scenario.rate = rate;
+    scenario.duration_s = duration_s;
+    // What is promised does not depend on how busy the machine is; how long it takes does.
+    scenario.objectives.p99_ms = None;
+    scenario.objectives.unanswered_max = 1.0;
+    scenario.objectives.stand_in_max = 1.0;
+    scenario.objectives.normal_within_s = None;
+    scenario
+}
+
+fn play(scenario: Scenario, against: Against, directory: &Path) -> Record {
+    let options = Options {
+        scenario,
+        against,
+        repeats: 1,
+        directory: directory.join("record"),
+        command: String::new(),
+    };
+    run(&options, |_| {}).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn against_a_node(scenario: Scenario) -> Record {
+    let directory = tempfile::tempdir().unwrap();
+    let binary = env!("CARGO_BIN_EXE_tollgate").into();
+    play(scenario, Against::Local { count: 1, binary }, directory.path())
+}
+
+fn honest(record: &Record) {
+    let verdict = &record.verdict;
+    assert!(verdict.summary.starts_with("0 violations in "), "{verdict:?} {:?}", record.runs[0].audit);
+    assert!(verdict.passed && verdict.decisions > 50, "{verdict:?}");
+    let audit = &record.runs[0].audit;
+    assert!(audit.cards_compared > Some(5) && audit.authorizations_compared > Some(50), "{audit:?}");
+}
+
+#[test]
+fn a_node_has_no_violation_whatever_becomes_of_its_authorizations() {
+    let mut scenario = scenario("lifecycle", 60.0, 3.0);
+    scenario.cards = 20;
+    scenario.limits.all_time = Some(20_000);
+    scenario.stripe.forged_questions = 0.1;
+    let record = against_a_node(scenario);
+    honest(&record);
+    let outcomes = &record.runs[0].outcomes;
+    assert!(outcomes.approved > 20 && outcomes.declined > 0, "{outcomes:?}");
+    assert!(outcomes.duplicates > 0 && outcomes.forged_refused > 0, "{outcomes:?}");
+    assert_eq!(record.runs[0].deliveries.undelivered, 0);
+}
+
+#[test]
+fn answers_over_the_api_and_events_that_never_came_are_audited_like_all_others() {
+    let mut scenario = scenario("over-the-api", 50.0, 2.0);
+    scenario.cards = 20;
+    let record = against_a_node(scenario);
+    honest(&record);
+    let deliveries = &record.runs[0].deliveries;
+    assert!(deliveries.latency.count < deliveries.events, "some are lost: {deliveries:?}");
+}
+
+#[test]
+fn nothing_that_was_acknowledged_is_missing_after_a_kill() {
+    let mut scenario = scenario("node-kill", 60.0, 3.0);
+    scenario.cards = 20;
+    scenario.disturbances = vec![
+        Disturbance { at: 0.3, act: Act::Kill, node: 0, away_ms: 10 },
+        Disturbance { at: 0.7, act: Act::Terminate, node: 0, away_ms: 10 },
+    ];
+    let record = against_a_node(scenario);
+    honest(&record);
+    let marks: Vec<&str> = record.runs[0].marks.iter().map(|mark| &*mark.what).collect();
+    assert_eq!(marks, ["kill", "start", "ready", "terminate", "start", "ready"]);
+}
+
+/// Plays with a liar in between, and looks which kinds of violations are found.
+#[track_caller]
+fn check(lie: Lie, expected: &[&str]) {
+    let mut scenario = scenario("smoke", 80.0, 2.0);
+    scenario.cards = 10;
+    scenario.stripe.duplicated_questions = 0.3;
+    scenario.stripe.forged_questions = if lie == Lie::TakesForgeries { 0.2 } else { 0.0 };
+    scenario.questions.controllable = 0.3;
+    // Twice what a pump asks for is less than what it may get.
+    scenario.questions.fuel = 0.0;
+    scenario.lives.held = 0.0;
+    if lie == Lie::HidesTimeouts {
+        scenario.stripe.deadline_ms = 1_000;
+    }
+    if lie == Lie::Approves {
+        scenario.limits.all_time = Some(5_000);
+    } else {
+        scenario.limits.all_time = Some(10_000_000);
+        scenario.limits.per_authorization = Some(1_000_000);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_tollgate"));
+    let nodes =
+        Nodes::start(1, binary, &directory.path().join("nodes"), SECRET, &scenario.limits, &[]).unwrap();
+    let liar = Liar::start(nodes.webhooks().next().unwrap(), lie).unwrap();
+    let target =
+        Target { address: liar.address(), host: liar.address().to_string(), path: "/webhook".to_owned() };
+    let against = Against::There {
+        targets: vec![target],
+        admins: nodes.admins().collect(),
+        token: None,
+        secrets: SECRET.to_owned(),
+    };
+    let record = play(scenario, against, directory.path());
+    let audit = &record.runs[0].audit;
+    let found: Vec<&str> = audit.violations.keys().map(|kind| &**kind).collect();
+    assert_eq!(found, expected, "{:#?}", audit.examples);
+    assert!(!record.verdict.passed);
+}
+
+// What the node decided is also missing wherever Stripe was told something else.
+
+#[test]
+fn an_approval_above_a_limit_is_found() {
+    check(Lie::Approves, &["decision_missing", "over_limit"]);
+}
+
+#[test]
+fn a_decline_with_room_is_found() {
+    check(Lie::Declines, &["decision_missing", "declined_with_room"]);
+}
+
+#[test]
+fn an_amount_that_nobody_asked_for_is_found() {
+    check(Lie::Doubles, &["wrong_amount"]);
+}
+
+#[test]
+fn a_duplicate_that_is_answered_differently_is_found() {
+    check(Lie::ChangesItsMind, &["answered_differently"]);
+}
+
+#[test]
+fn an_answer_that_counts_although_it_came_too_late_is_found() {
+    check(Lie::HidesTimeouts, &["books_differ", "late_answer_counted"]);
+}
+
+#[test]
+fn books_that_differ_at_the_end_are_found() {
+    check(Lie::HidesTransactions, &["books_differ"]);
+}
+
+#[test]
+fn a_decision_that_is_missing_at_the_end_is_found() {
+    check(Lie::Invents, &["decision_missing"]);
+}
+
+#[test]
+fn a_forgery_that_is_answered_is_found() {
+    check(Lie::TakesForgeries, &["forgery_answered"]);
+}

@@ -1,0 +1,354 @@
+//! A real PostgreSQL server of a test's own: found on this machine, started on a free port of loopback, stopped, killed
+//! and started again. What the tests ask of it is elsewhere.
+//!
+//! Where PostgreSQL is not installed, the tests that need it say so and skip, unless `TEST_SERVERS_REQUIRED` is set.
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
+
+use std::{
+    env, fs,
+    io::Write as _,
+    net::TcpListener,
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use crate::log::Log;
+
+/// Nothing here takes this long: a test that waits in vain fails instead of hanging.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// The superuser of every server.
+const USER: &str = "tollgate";
+/// Who runs the server where the tests run as root, which it refuses to: `nobody`, on every Linux.
+const NOBODY: u32 = 65_534;
+/// A server that syncs as it must, and is small and quick in everything else.
+const SETTINGS: &str = "
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+fsync = on
+full_page_writes = on
+max_connections = 100
+shared_buffers = 32MB
+min_wal_size = 32MB
+max_wal_size = 256MB
+autovacuum = off
+log_checkpoints = off
+restart_after_crash = on
+";
+
+/// A server, with its data. Killed and removed when it is dropped.
+pub(crate) struct Server {
+    directory: TempDir,
+    port: u16,
+    running: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    log: Log,
+}
+
+/// How a server is stopped.
+#[derive(Clone, Copy)]
+pub(crate) enum Stop {
+    /// In order: connections are ended, everything is written.
+    Fast,
+    /// At once, as after a crash: the log is replayed at the next start.
+    Immediate,
+    /// The server's main process is gone from one moment to the next; its other processes notice.
+    Kill,
+}
+
+/// What became of a try to start.
+enum Try {
+    Up(Running),
+    /// Something is in the way that may go.
+    Again,
+}
+
+impl Server {
+    /// Starts a fresh server, or says loudly that there is none and what to do, and gives nothing.
+    pub(crate) async fn start() -> Option<Self> {
+        Self::start_with("").await
+    }
+
+    /// With more lines of `postgresql.conf`.
+    pub(crate) async fn start_with(settings: &str) -> Option<Self> {
+        if !is_installed() {
+            return None;
+        }
+        let mut server = Self { directory: place(), port: free_port(), running: None };
+        let shape = ["--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync", "--username", USER];
+        run(program("initdb").arg("-D").arg(server.data()).args(shape));
+        server.configure(&format!("{SETTINGS}\n{settings}\n"));
+        server.restart().await;
+        Some(server)
+    }
+
+    /// A standby that streams from this server, with `application_name` as its name there.
+    pub(crate) async fn standby(&self, application_name: &str) -> Self {
+        let mut standby = Self { directory: place(), port: free_port(), running: None };
+        let source = format!(
+            "host=127.0.0.1 port={} user={USER} dbname=postgres application_name={application_name}",
+            self.port
+        );
+        let how = ["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--dbname", &source];
+        run(program("pg_basebackup").arg("-D").arg(standby.data()).args(how));
+        standby.restart().await;
+        standby
+    }
+
+    /// Adds lines to `postgresql.conf`, which count from the next start or [`Server::reload`] on.
+    pub(crate) fn configure(&self, settings: &str) {
+        let path = self.data().join("postgresql.conf");
+        let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+        writeln!(file, "{settings}").unwrap();
+    }
+
+    /// Writes a file into its data directory, for nobody else to read. Gives the path.
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.data().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        if geteuid().is_root() {
+            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        path
+    }
+
+    /// Lets the running server read its settings again.
+    pub(crate) fn reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Starts it, on the port and the data that it had. When this returns, it takes connections.
+    pub(crate) async fn restart(&mut self) {
+        assert!(self.running.is_none(), "it runs already");
+        for _ in 0..50 {
+            match timeout(PATIENCE, self.try_start()).await.expect("the server does not come up") {
+                Try::Up(running) => {
+                    self.running = Some(running);
+                    return;
+                }
+                // Only a server that nobody has been told the address of may move.
+                Try::Again if !self.data().join("postmaster.opts").exists() => self.port = free_port(),
+                Try::Again => {}
+            }
+        }
+        panic!("the server does not come up again");
+    }
+
+    async fn try_start(&self) -> Try {
+        let mut child = program("postgres")
+            .arg("-D")
+            .arg(self.data())
+            .args(["-p", &self.port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Log::of(child.stderr.take().unwrap());
+        let mut place = 0;
+        while let Some(line) = log.line(place).await {
+            place += 1;
+            let is_up = ["ready to accept connections", "ready to accept read-only connections"];
+            if is_up.iter().any(|message| line.contains(message)) {
+                return Try::Up(Running { child, log });
+            }
+        }
+        child.wait().unwrap();
+        let text = log.text();
+        // The processes of a killed server may still be on their way out; a port may be taken for a moment.
+        let passes = ["pre-existing shared memory block", "could not create any TCP/IP sockets", "lock file"];
+        assert!(passes.iter().any(|message| text.contains(message)), "the server does not start:\n{text}");
+        Try::Again
+    }
+
+    /// Stops it. When this returns, all its processes are gone.
+    pub(crate) async fn stop(&mut self, how: Stop) {
+        self.signal(match how {
+            Stop::Fast => Signal::INT,
+            Stop::Immediate => Signal::QUIT,
+            Stop::Kill => Signal::KILL,
+        });
+        let Running { mut child, log } = self.running.take().unwrap();
+        timeout(PATIENCE, log.end()).await.expect("the server does not end");
+        child.wait().unwrap();
+    }
+
+    /// CPU time of all its processes, the ended ones too, in clock ticks of a hundredth of a second.
+    #[allow(dead_code, reason = "for benches")]
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let main = self.running.as_ref().expect("it does not run").child.id().to_string();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let ticks = processes.filter_map(|process| {
+            let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+            // Behind the name, which may have anything in it: state, parent … utime, stime, and those of the ended.
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            let is_main = process.file_name().to_str() == Some(&main);
+            let counted = &fields[11..if is_main { 15 } else { 13 }];
+            let ticks: u64 = counted.iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+            (is_main || fields[1] == main).then_some(ticks)
+        });
+        ticks.sum()
+    }
+
+    /// Where it listens.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The address of its first database, as `TOLLGATE_JOURNAL` takes it.
+    pub(crate) fn url(&self) -> String {
+        Self::url_at(self.port)
+    }
+
+    /// The same database by way of another port: that of a proxy.
+    pub(crate) fn url_at(port: u16) -> String {
+        format!("postgres://{USER}@127.0.0.1:{port}/postgres")
+    }
+
+    /// Runs SQL with `psql`, and gives what it printed: columns with `|` between them, a line a row.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        let how = ["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql, &self.url()];
+        run(program("psql").args(how)).trim_end().to_owned()
+    }
+
+    /// All that it has logged since it was last started.
+    pub(crate) fn log(&self) -> String {
+        self.running.as_ref().map(|running| running.log.text()).unwrap_or_default()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let running = self.running.as_ref().expect("it does not run");
+        kill_process(Pid::from_child(&running.child), signal).unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            // "Immediate": its other processes go with it.
+            let _ = kill_process(Pid::from_child(&running.child), Signal::QUIT);
+            let _ = running.child.wait();
+        }
+    }
+}
+
+/// Whether there is a server to be started; where there is none, a loud word about what is skipped.
+fn is_installed() -> bool {
+    is_installed_or_said(binaries().is_some(), "PostgreSQL", "postgresql")
+}
+
+/// Whether it is there; where it is not, a loud word about what is skipped.
+pub(crate) fn is_installed_or_said(is_installed: bool, name: &str, package: &str) -> bool {
+    if !is_installed {
+        let how = format!("install it (on Debian: apt-get install {package})");
+        #[allow(clippy::disallowed_methods, reason = "a test has no configuration but this")]
+        let is_required = env::var_os("TEST_SERVERS_REQUIRED").is_some();
+        assert!(!is_required, "{name} is not installed, and TEST_SERVERS_REQUIRED is set: {how}");
+        // Past the test harness, which keeps what a passing test prints to itself.
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is not installed: {how}");
+    }
+    is_installed
+}
+
+/// Where `initdb`, `postgres` and the others are: on the PATH, where Debian has them, or where `pg_config` says.
+#[allow(clippy::disallowed_methods, reason = "a test has no configuration but this")]
+fn binaries() -> Option<PathBuf> {
+    let has_all = |directory: &PathBuf| {
+        ["initdb", "postgres", "psql", "pg_basebackup"].iter().all(|name| directory.join(name).is_file())
+    };
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
+        .map(|versions| versions.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect())
+        .unwrap_or_default();
+    versions.sort();
+    let told = Command::new("pg_config")
+        .arg("--bindir")
+        .output()
+        .ok()
+        .map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
+    env::split_paths(&path).chain(versions.into_iter().rev()).chain(told).find(has_all)
+}
+
+/// A directory that belongs to whoever runs the server.
+fn place() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    if geteuid().is_root() {
+        chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    directory
+}
+
+/// One of PostgreSQL's programs, as whoever may run a server.
+fn program(name: &str) -> Command {
+    let mut command = Command::new(binaries().unwrap().join(name));
+    if geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its good end, and gives what it printed.
+fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// A port that is free now, below those that the system gives to connections on their way out, so that it stays free
+/// while the server is down.
+fn free_port() -> u16 {
+    loop {
+        let port = fastrand::u16(15_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_keeps_what_was_committed_however_it_ends() {
+    let Some(mut server) = Server::start().await else { return };
+    server.sql("CREATE TABLE kept (n int)");
+    let port = server.port();
+    for (n, how) in [Stop::Fast, Stop::Immediate, Stop::Kill].into_iter().enumerate() {
+        server.sql(&format!("INSERT INTO kept VALUES ({n})"));
+        server.stop(how).await;
+        server.restart().await;
+        assert_eq!(server.sql("SELECT count(*) FROM kept"), (n + 1).to_string());
+        let is_replayed = server.log().contains("was not properly shut down");
+        assert_eq!(is_replayed, !matches!(how, Stop::Fast));
+    }
+    assert_eq!(server.port(), port);
+}
+
+#[tokio::test]
+async fn a_standby_follows() {
+    let Some(server) = Server::start().await else { return };
+    let standby = server.standby("follower").await;
+    server.sql("CREATE TABLE followed AS SELECT 1 AS n");
+    server.configure("synchronous_standby_names = 'follower'\nsynchronous_commit = remote_apply");
+    server.reload();
+    server.sql("INSERT INTO followed VALUES (2)");
+    assert_eq!(standby.sql("SELECT pg_is_in_recovery()"), "t");
+    crate::process::within("the standby has it", async {
+        while standby.sql("SELECT to_regclass('followed') IS NOT NULL") != "t" {}
+    })
+    .await;
+}
