@@ -329,12 +329,6 @@ impl Desk {
         self.shared.settings.is_journal_shared && !self.is_unreleased(request)
     }
 
-    /// Whether the answer to this question is still on its way into the journal.
-    fn is_unreleased(&self, request: &AuthorizationRequest) -> bool {
-        let in_flight = self.in_flight.as_ref().map_or(&[][..], |in_flight| &in_flight.sent.events);
-        [in_flight, &self.next.events].iter().any(|events| place_of(events, request).is_some())
-    }
-
     /// Answers a question that was answered before: at once if that answer is durable, else together with it.
     fn repeat(&mut self, answer: Answer, ask: Ask) {
         let Ask { request, reply, .. } = ask;

@@ -6,7 +6,7 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{Cause, Desk};
 use crate::{
     actors::{
-        batch::Waiting,
+        batch::{Waiting, place_of},
         in_flight::{Claim, Departure, InFlight, Sent},
     },
     domain::{AuthorizationRequest, Decided, Event, Source},
@@ -104,6 +104,12 @@ impl Desk {
         for message in std::mem::take(&mut self.put_off) {
             self.handle(message);
         }
+    }
+
+    /// Whether the answer to this question is still on its way into the journal.
+    pub(super) fn is_unreleased(&self, request: &AuthorizationRequest) -> bool {
+        let in_flight = self.in_flight.as_ref().map_or(&[][..], |in_flight| &in_flight.sent.events);
+        [in_flight, &self.next.events].iter().any(|events| place_of(events, request).is_some())
     }
 
     /// The head of the chain is this append now.
