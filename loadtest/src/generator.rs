@@ -151,7 +151,9 @@ struct Play<'a> {
     tales: HashMap<u64, Tale>,
     repeats: HashMap<u64, Asking>,
     events: HashMap<u64, Event>,
-    /// Those that Stripe never delivers.
+    /// Deliveries on their way.
+    delivering: usize,
+    /// Events that Stripe never delivers.
     lost: Vec<u64>,
     auditor: Auditor,
     measures: Measures,
@@ -192,6 +194,7 @@ pub fn play(
         tales: HashMap::new(),
         repeats: HashMap::new(),
         events: HashMap::new(),
+        delivering: 0,
         lost: Vec::new(),
         auditor: Auditor::new(scenario.limits),
         measures: Measures::new(pacer.stages()),

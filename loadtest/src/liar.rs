@@ -166,8 +166,8 @@ impl Scheme {
         let mut said: Value = serde_json::from_slice(&body).unwrap_or_default();
         let is_first = lock(&self.answered).insert(question);
         match self.lie {
-            Lie::Approves => said["approved"] = true.into(),
-            Lie::Declines => said = json!({"approved": false, "metadata": said["metadata"]}),
+            Lie::Approves => said = json!({"approved": true}),
+            Lie::Declines => said = json!({"approved": false}),
             Lie::Doubles
                 if said["approved"] == true
                     && object["pending_request"]["is_amount_controllable"] == true =>

@@ -43,7 +43,8 @@ pub struct Scenario {
     /// The seed of everything random.
     #[serde(default = "Scenario::default_seed")]
     pub seed: u64,
-    /// Connections to each node at most. A question that finds them all in use is dropped, and counts as a failure.
+    /// Connections to each node at most. A question that finds them all in use is dropped, and counts as a failure;
+    /// events take half of them at most.
     #[serde(default = "Scenario::default_connections")]
     pub connections: usize,
     /// When questions leave.

@@ -69,6 +69,12 @@ impl Play<'_> {
     pub(super) fn deliver(&mut self, event: u64, due_us: u64) {
         const NO_CONNECTION_WAIT_US: u64 = 10_000;
         let Some(known) = self.events.get(&event) else { return };
+        // Half of the connections are for questions, which cannot wait.
+        let most = self.scenario.connections.saturating_mul(self.targets.len()).div_ceil(2);
+        if self.delivering >= most {
+            return self
+                .later(self.clock.now_us().saturating_add(NO_CONNECTION_WAIT_US), Due::Deliver(event));
+        }
         let body = Body::clone(&known.body);
         let signature = self.secrets.events.header(clock::unix_seconds(), &body);
         let left_us = self.clock.now_us();
@@ -76,6 +82,7 @@ impl Play<'_> {
         if self.send(exchange, None, Some(&signature), &body, left_us.saturating_add(PATIENCE_US)).is_err() {
             return self.later(left_us.saturating_add(NO_CONNECTION_WAIT_US), Due::Deliver(event));
         }
+        self.delivering = self.delivering.saturating_add(1);
         self.auditor.left(event, left_us);
         self.told.attempts = self.told.attempts.saturating_add(1);
     }
@@ -83,6 +90,7 @@ impl Play<'_> {
     /// A delivery was acknowledged, or was not.
     pub(super) fn delivered(&mut self, event: u64, due_us: u64, is_taken: bool) {
         let now_us = self.clock.now_us();
+        self.delivering = self.delivering.saturating_sub(1);
         let Some(known) = self.events.get_mut(&event) else { return };
         known.copies = known.copies.saturating_sub(1);
         if is_taken {
