@@ -188,8 +188,8 @@ fn cpu_ratio(this: &Subject, that: &Subject) -> Spread {
 }
 
 /// Round by round: what slowed the machine down for a while slowed both down.
-fn ratio(these: &[Sample], those: &[Sample], of: fn(&Sample) -> f64) -> Spread {
-    Spread::of(these.iter().zip(those).map(|(this, that)| of(this) / of(that)).collect())
+fn ratio(these: &[Sample], others: &[Sample], of: fn(&Sample) -> f64) -> Spread {
+    Spread::of(these.iter().zip(others).map(|(this, that)| of(this) / of(that)).collect())
 }
 
 /// Latency from the time at which a request should have left, at half of what saturates the node. The bare server gets
