@@ -1,8 +1,9 @@
 -- Replays a corpus of signed events as fast as the connections carry them: the most that a server takes, closed loop.
 -- Latencies under such a load say little; `run.sh` measures them against a schedule.
 --
---   tollgate-loadtest corpus --count 20000 --secret whsec_… > corpus.txt     (signatures are good for five minutes)
---   CORPUS=corpus.txt wrk --threads 2 --connections 64 --duration 10s --latency --script replay.lua http://127.0.0.1:4242/webhook
+--   STRIPE_WEBHOOK_SECRET=whsec_… tollgate-loadtest corpus --count 20000 > corpus.txt     (good for five minutes)
+--   CORPUS=corpus.txt WRK_THREADS=2 wrk --threads 2 --connections 64 --duration 10s --latency --script replay.lua \
+--     http://127.0.0.1:4242/webhook
 --
 -- A corpus has two lines for each event: the value of `Stripe-Signature`, and the body. At its end it begins again:
 -- what is asked then are duplicates.
