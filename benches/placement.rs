@@ -63,7 +63,9 @@ fn owners(names: &[String], cards: &[String]) -> Vec<usize> {
 /// Whether the counts scatter as draws do. If they do, what holds for the sample holds for all, at their own scatter.
 fn spread(scale: &Scale, owners: &[usize]) {
     let mut owned = vec![0_u32; scale.nodes];
-    owners.iter().for_each(|owner| owned[*owner] += 1);
+    for owner in owners {
+        owned[*owner] += 1;
+    }
     let mean = scale.cards as f64 / scale.nodes as f64;
     let square = owned.iter().map(|count| (f64::from(*count) - mean).powi(2) / mean).sum::<f64>();
     let per_degree = square / (scale.nodes - 1) as f64;

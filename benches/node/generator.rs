@@ -54,6 +54,7 @@ pub(crate) fn run(servers: &[SocketAddr], events: &Events, connections: usize, p
         events,
         due: Due::new(pace, events.len()),
         idle: (0..connections.len()).collect(),
+        free_since: Duration::ZERO,
         load: Load {
             approved: 0,
             took: Duration::ZERO,
@@ -103,6 +104,8 @@ struct Run<'a> {
     due: Due,
     /// The longest idle first.
     idle: VecDeque<usize>,
+    /// Since when there is an idle connection: before that the server was late, not the generator.
+    free_since: Duration,
     load: Load,
     answered: usize,
 }
@@ -114,9 +117,7 @@ impl Run<'_> {
             let now = if self.due.is_timed() { start.elapsed() } else { Duration::ZERO };
             let Some((request, intended)) = self.due.take(now) else { break };
             self.idle.pop_front();
-            if self.due.is_timed() && !self.idle.is_empty() {
-                self.load.late_max = self.load.late_max.max(now.saturating_sub(intended));
-            }
+            self.load.late_max = self.load.late_max.max(now.saturating_sub(intended.max(self.free_since)));
             let connection = &mut connections[place];
             connection.request = Some(Request { place: request, sent: 0, intended });
             connection.write(self.events);
@@ -132,6 +133,9 @@ impl Run<'_> {
             self.load.approved += usize::from(is_approved);
             if self.due.is_timed() {
                 self.load.latencies.push(start.elapsed().saturating_sub(request.intended));
+            }
+            if self.idle.is_empty() && self.due.is_timed() {
+                self.free_since = start.elapsed();
             }
             self.idle.push_back(place);
         }

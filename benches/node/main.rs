@@ -102,6 +102,7 @@ struct Subject {
 /// One round of one server.
 struct Sample {
     cpu_us: f64,
+    page_faults: f64,
     rate: f64,
     generator_share: f64,
 }
@@ -112,12 +113,14 @@ impl Subject {
     }
 
     fn load(&self, events: &Events) -> Sample {
-        let before = self.process.cpu();
+        let (before, faults_before) = (self.process.cpu(), self.process.page_faults());
         let load = generator::run(&[self.process.webhook], events, CONNECTIONS, Pace::AsFastAsAnswered);
         let cpu = self.process.cpu().saturating_sub(before);
+        let page_faults = self.process.page_faults() - faults_before;
         check(self.name, &load, events);
         Sample {
             cpu_us: cpu.as_secs_f64() * 1e6 / events.len() as f64,
+            page_faults: page_faults as f64 / events.len() as f64,
             rate: events.len() as f64 / load.took.as_secs_f64(),
             generator_share: 1.0 - load.idle.as_secs_f64() / load.took.as_secs_f64(),
         }
@@ -160,18 +163,19 @@ fn closed_loop(scale: &Scale, writer: &mut Writer) -> (f64, f64) {
     }
     let rows: Vec<Row> = subjects.iter().map(|subject| row(subject, &subjects[0])).collect();
     report::closed_loop(&rows);
+    if let [_, memory, sqlite, other_memory, other_sqlite] = subjects.as_slice() {
+        report::against_other([cpu_ratio(memory, other_memory), cpu_ratio(sqlite, other_sqlite)]);
+    }
     (rows[1].rate.median, rows[2].rate.median)
 }
 
 fn row(subject: &Subject, bare: &Subject) -> Row {
     let spread = |of: fn(&Sample) -> f64| Spread::of(subject.many.iter().map(of).collect());
-    let ratio = |these: &[Sample], those: &[Sample], of: fn(&Sample) -> f64| {
-        Spread::of(these.iter().zip(those).map(|(this, that)| of(this) / of(that)).collect())
-    };
     Row {
         name: subject.name,
         cpu_us: spread(|sample| sample.cpu_us),
-        ratio: ratio(&subject.many, &bare.many, |sample| sample.cpu_us),
+        ratio: cpu_ratio(subject, bare),
+        page_faults: spread(|sample| sample.page_faults),
         rate: spread(|sample| sample.rate),
         generator_share: spread(|sample| sample.generator_share),
         batch_entries: subject.batches.mean(),
@@ -179,26 +183,36 @@ fn row(subject: &Subject, bare: &Subject) -> Row {
     }
 }
 
-/// Latency from the time at which a request should have left, at half of what saturates the node.
+fn cpu_ratio(this: &Subject, that: &Subject) -> Spread {
+    ratio(&this.many, &that.many, |sample| sample.cpu_us)
+}
+
+/// Round by round: what slowed the machine down for a while slowed both down.
+fn ratio(these: &[Sample], others: &[Sample], of: fn(&Sample) -> f64) -> Spread {
+    Spread::of(these.iter().zip(others).map(|(this, that)| of(this) / of(that)).collect())
+}
+
+/// Latency from the time at which a request should have left, at half of what saturates the node. The bare server gets
+/// the node's rate: what it shows is the machine's own, with whatever else runs on it.
 fn open_loop(scale: &Scale, writer: &mut Writer, saturation: Option<(f64, f64)>) {
-    let journals = [("tollgate, memory", Journal::Memory), ("tollgate, sqlite", Journal::Sqlite)];
-    let processes = journals.map(|(_, journal)| Process::tollgate(TOLLGATE, journal));
+    let servers = [
+        ("bare hyper", Process::bare()),
+        ("tollgate, memory", Process::tollgate(TOLLGATE, Journal::Memory)),
+        ("tollgate, sqlite", Process::tollgate(TOLLGATE, Journal::Sqlite)),
+    ];
     let warm = writer.write(scale.cards.max(CONNECTIONS), Cards::Many(scale.cards));
-    let rates = processes.each_ref().map(|process| {
-        check(
-            "warm-up",
-            &generator::run(&[process.webhook], &warm, CONNECTIONS, Pace::AsFastAsAnswered),
-            &warm,
-        );
+    let rates = servers.each_ref().map(|(name, process)| {
+        let loaded = generator::run(&[process.webhook], &warm, CONNECTIONS, Pace::AsFastAsAnswered);
+        check(name, &loaded, &warm);
         let events = writer.write(scale.requests, Cards::Many(scale.cards));
         let load = generator::run(&[process.webhook], &events, CONNECTIONS, Pace::AsFastAsAnswered);
         events.len() as f64 / load.took.as_secs_f64()
     });
-    let rates = saturation.map_or(rates, |(memory, sqlite)| [memory, sqlite]);
-    let mut latencies = journals.map(|(name, _)| (name, Vec::new()));
+    let (memory, sqlite) = saturation.unwrap_or((rates[1], rates[2]));
+    let halves = [memory, memory, sqlite].map(|rate| rate / 2.0);
+    let mut latencies = servers.each_ref().map(|(name, _)| (*name, Vec::new()));
     for _ in 0..scale.rounds {
-        for ((process, rate), (name, rounds)) in processes.iter().zip(rates).zip(&mut latencies) {
-            let half = rate / 2.0;
+        for (((_, process), half), (name, rounds)) in servers.iter().zip(halves).zip(&mut latencies) {
             let requests = (half * scale.open_loop.as_secs_f64()) as usize;
             let events = writer.write(requests.max(CONNECTIONS), Cards::Many(scale.cards));
             let load = generator::run(&[process.webhook], &events, CONNECTIONS, Pace::PerSecond(half));
@@ -206,7 +220,7 @@ fn open_loop(scale: &Scale, writer: &mut Writer, saturation: Option<(f64, f64)>)
             rounds.push(Latencies::of(load));
         }
     }
-    report::open_loop(&latencies, rates.map(|rate| rate / 2.0));
+    report::open_loop(&latencies, halves);
 }
 
 /// What a card with ten purchases takes in memory, when nobody asks about it.

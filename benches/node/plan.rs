@@ -62,7 +62,7 @@ fn full() -> Scale {
         cards: 10_000,
         open_loop: Duration::from_secs(4),
         memory_cards: 20_000,
-        memory_settles: Duration::from_secs(13),
+        memory_settles: Duration::from_secs(20),
         parts: Vec::new(),
         postgres: None,
         other: None,

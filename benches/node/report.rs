@@ -41,6 +41,7 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) cpu_us: Spread,
     pub(crate) ratio: Spread,
+    pub(crate) page_faults: Spread,
     pub(crate) rate: Spread,
     pub(crate) generator_share: Spread,
     pub(crate) batch_entries: Option<f64>,
@@ -84,10 +85,11 @@ pub(crate) fn setup(writer: &Writer, cards: usize, connections: usize) {
 pub(crate) fn closed_loop(rows: &[Row]) {
     println!("\nclosed loop: median (minimum to maximum) of the rounds");
     println!(
-        "{:<18} {:>22} {:>22} {:>28} {:>10} {:>22} {:>22}",
+        "{:<18} {:>22} {:>22} {:>22} {:>28} {:>10} {:>22} {:>22}",
         "server",
         "CPU us/request",
         "ratio to bare hyper",
+        "page faults/request",
         "requests/s",
         "batch",
         "one hot card",
@@ -96,13 +98,18 @@ pub(crate) fn closed_loop(rows: &[Row]) {
     for row in rows {
         let batch = row.batch_entries.map_or_else(|| "-".to_owned(), |entries| format!("{entries:.1}"));
         println!(
-            "{:<18} {:>22.1} {:>22.2} {:>28} {batch:>10} {:>22.2} {:>22.2}",
-            row.name, row.cpu_us, row.ratio, row.rate, row.hot_ratio, row.generator_share
+            "{:<18} {:>22.1} {:>22.2} {:>22.2} {:>28} {batch:>10} {:>22.2} {:>22.2}",
+            row.name, row.cpu_us, row.ratio, row.page_faults, row.rate, row.hot_ratio, row.generator_share
         );
         if row.generator_share.median > GENERATOR_SHARE_MAX {
             println!("  warning: the generator's core is full; the rate of {} may be its limit", row.name);
         }
     }
+}
+
+/// This build against the other one.
+pub(crate) fn against_other([memory, sqlite]: [Spread; 2]) {
+    println!("CPU of this build to the other's: memory {memory:.3}, sqlite {sqlite:.3}");
 }
 
 /// One round of an open loop.
@@ -126,7 +133,7 @@ impl Latencies {
     }
 }
 
-pub(crate) fn open_loop(subjects: &[(&str, Vec<Latencies>)], rates: [f64; 2]) {
+pub(crate) fn open_loop(subjects: &[(&str, Vec<Latencies>)], rates: [f64; 3]) {
     println!(
         "\nopen loop at half of saturation: ms from the intended time, median (minimum to maximum) of the rounds"
     );

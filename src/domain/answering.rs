@@ -61,8 +61,9 @@ impl Answering {
     /// The way of an answer. One that asks the cardholder goes with the reply: the API has no words for that.
     #[must_use]
     pub fn way(self, authorization: &AuthorizationId, challenge: bool) -> AnswerBy {
-        let place = hash_of(authorization.as_str()) % 100;
-        if !challenge && place < u64::from(self.api_percent) { AnswerBy::Api } else { AnswerBy::Direct }
+        let place = || hash_of(authorization.as_str()) % 100;
+        let is_over_api = self.uses_api() && !challenge && place() < u64::from(self.api_percent);
+        if is_over_api { AnswerBy::Api } else { AnswerBy::Direct }
     }
 }
 

@@ -2,7 +2,7 @@
 //! the index file. The writer adds, readers look up, upkeep takes away. No I/O happens under its lock.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -30,8 +30,9 @@ pub(super) struct Place {
 #[derive(Default)]
 pub(super) struct Generation {
     pub(super) heads: HashMap<Account, Place>,
-    /// Hash of an authorization, and an entry that speaks of it.
-    pub(super) authorizations: BTreeSet<(i64, u64)>,
+    /// Hash of an authorization, and an entry that speaks of it, in the order of entries. Sorting is upkeep's, looking
+    /// through is for the few who ask: the writer only appends.
+    pub(super) authorizations: Vec<(i64, u64)>,
     pub(super) entries: usize,
     /// The last entry, and the chained hash *before* it, so that the entry itself is checked once more at the next
     /// start.
@@ -79,11 +80,10 @@ impl Recent {
     pub(super) fn lsns(&self, hash: i64) -> Vec<u64> {
         let generations = self.lock();
         let all = [Some(&generations.filling), generations.draining.as_deref()];
-        let range = (hash, 0)..=(hash, u64::MAX);
         all.into_iter()
             .flatten()
-            .flat_map(|generation| generation.authorizations.range(range.clone()))
-            .map(|(_, lsn)| *lsn)
+            .flat_map(|generation| &generation.authorizations)
+            .filter_map(|(known, lsn)| (*known == hash).then_some(*lsn))
             .collect()
     }
 
