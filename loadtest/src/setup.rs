@@ -9,6 +9,8 @@ use crate::record::Setup;
 pub fn look(directory: &Path) -> Setup {
     let cpu = read("/proc/cpuinfo");
     let memory = read("/proc/meminfo");
+    // Mount points are told from the root on.
+    let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
     let kilobytes = after(&memory, "MemTotal:").trim_end_matches(" kB").parse::<u64>().unwrap_or_default();
     Setup {
         started_at: jiff::Timestamp::from_second(crate::clock::unix_seconds())
@@ -20,7 +22,7 @@ pub fn look(directory: &Path) -> Setup {
         kernel: format!("{} {}", std::env::consts::OS, read("/proc/sys/kernel/osrelease").trim()),
         commit: commit(),
         build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
-        file_system: file_system(&read("/proc/mounts"), directory),
+        file_system: file_system(&read("/proc/mounts"), &directory),
         ..Setup::default()
     }
 }
@@ -65,6 +67,14 @@ fn file_system(mounts: &str, directory: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_is_on_the_same_file_system_whatever_it_is_called() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(look(Path::new("src")).file_system, look(&here.join("src")).file_system);
+        #[cfg(target_os = "linux")]
+        assert_ne!(look(Path::new("src")).file_system, "");
+    }
 
     #[test]
     fn a_directory_is_on_the_file_system_of_the_nearest_mount_point() {

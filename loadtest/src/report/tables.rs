@@ -22,7 +22,9 @@ pub(super) fn verdict(record: &Record) -> Markup {
             b { (scenario.name) } " " (scenario.about)
         }
         @for miss in missed { p.note.failed { b { "Missed " } (miss) } }
-        @for warning in warnings { p.note.warning { b { "Note " } (warning) } }
+        @if !warnings.is_empty() {
+            div.note.warning { @for warning in warnings { p { b { "Note " } (warning) } } }
+        }
     }
 }
 
@@ -101,7 +103,9 @@ fn runs_figures() -> Vec<Figure> {
             Some(share(answered(&run.outcomes), run.outcomes.offered))
         }),
         figure("answers a second", true, words::rate, |run| {
-            (run.seconds > 0.0).then(|| float(answered(&run.outcomes)) / run.seconds)
+            // Only while questions were asked: stories end later.
+            let asked_s: f64 = run.stages.iter().map(|stage| stage.seconds).sum();
+            (asked_s > 0.0).then(|| float(answered(&run.outcomes)) / asked_s)
         }),
         figure("p50", true, words::time, |run| measured(&run.latency, |latency| latency.p50_us)),
         figure("p99", true, words::time, |run| measured(&run.latency, |latency| latency.p99_us)),
