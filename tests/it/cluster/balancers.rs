@@ -1,5 +1,5 @@
 //! The load balancers' files in `deploy/`, in front of real nodes: no request fails while nodes are restarted one after
-//! another, and HAProxy brings requests to the node that owns their card.
+//! another, and `HAProxy` brings requests to the node that owns their card.
 
 use std::{
     fs,
@@ -52,7 +52,7 @@ impl Balancer {
         )
     }
 
-    /// The same for HAProxy.
+    /// The same for `HAProxy`.
     async fn haproxy(cluster: &Cluster) -> Option<Self> {
         let program = installed("haproxy")?;
         Some(Self::start(cluster, program, "haproxy.cfg", |file| vec!["-db".into(), "-f".into(), file]).await)
