@@ -175,7 +175,7 @@ fn round_trip(criterion: &mut Criterion) {
         // The one card is another one now and then: no card has a hundred thousand open holds.
         const ONE_FOR: usize = 10_000;
         let directory = runtime.block_on(async {
-            directory(Arc::new(Blank), Settings { card_queue_max: 1_000, ..Settings::default() })
+            directory(Arc::new(Blank::default()), Settings { card_queue_max: 1_000, ..Settings::default() })
         });
         let all_awake = if is_measured() { cards } else { 1 };
         runtime.block_on(ask_all(&directory, all_awake, cards));
@@ -223,7 +223,8 @@ fn activation(criterion: &mut Criterion) {
             tokio::spawn(directory.clone().sweep());
             (directory, last.unwrap())
         });
-        runtime.block_on(tell_size(&*journal, &directory, history));
+        let past = runtime.block_on(tell_size(&*journal, &directory, history));
+        tell_memory(&runtime, past, history);
         group.bench_function(BenchmarkId::new("authorizations before", history), |bencher| {
             bencher.to_async(&runtime).iter_custom(|iterations| {
                 let (directory, last) = (directory.clone(), last.clone());
@@ -246,9 +247,8 @@ fn activation(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What waking the card reads, and what it has in memory then. The bytes are those of the snapshot, which is all that is
-/// kept.
-async fn tell_size(journal: &dyn Journal, directory: &Directory, history: usize) {
+/// What waking the card reads, and how much of it is kept. The bytes are those of the snapshot, which is all that is.
+async fn tell_size(journal: &dyn Journal, directory: &Directory, history: usize) -> Vec<Entry> {
     while directory.resident() > 0 {
         tokio::task::yield_now().await;
     }
@@ -265,29 +265,53 @@ async fn tell_size(journal: &dyn Journal, directory: &Directory, history: usize)
         "actors/activation: after {history} authorizations {} entries of {bytes} bytes are read; {kept} authorizations are kept",
         entries.len()
     );
+    entries
+}
+
+/// What cards with this past take in memory once they are awake.
+fn tell_memory(runtime: &Runtime, past: Vec<Entry>, history: usize) {
+    let cards = if is_measured() { 500 } else { 2 };
+    let before = resident_bytes();
+    let directory = runtime.block_on(async {
+        let directory = directory(Arc::new(Blank { past }), Settings::default());
+        for card in 0..cards {
+            ask(&directory, question(card, clock::now())).await;
+        }
+        directory
+    });
+    assert_eq!(directory.resident(), cards);
+    let each = resident_bytes().saturating_sub(before) / cards;
+    println!(
+        "actors/activation: after {history} authorizations an awake card takes {each} bytes, over {cards} cards"
+    );
+}
+
+/// Of this process.
+fn resident_bytes() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 /// Not a time, so that criterion has no part in it.
 fn memory(_: &mut Criterion) {
     let cards = if is_measured() { 20_000 } else { 100 };
     let runtime = Runtime::new().unwrap();
-    let resident = || {
-        let statm = fs::read_to_string("/proc/self/statm").unwrap();
-        statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-    };
-    let before = resident();
+    let before = resident_bytes();
     let directory = runtime.block_on(async {
-        let directory = directory(Arc::new(Blank), Settings::default());
+        let directory = directory(Arc::new(Blank::default()), Settings::default());
         ask_all(&directory, cards * PURCHASES, cards).await;
         directory
     });
     assert_eq!(directory.resident(), cards);
-    let each = resident().saturating_sub(before) / cards;
+    let each = resident_bytes().saturating_sub(before) / cards;
     println!("actors/memory: {each} bytes a card with {PURCHASES} purchases, over {cards} cards");
 }
 
-/// A journal that keeps nothing, so that only cards take memory.
-struct Blank;
+/// A journal that keeps nothing, so that only cards take memory. It has the same past for each of them.
+#[derive(Default)]
+struct Blank {
+    past: Vec<Entry>,
+}
 
 impl Journal for Blank {
     fn append(&self, batch: Arc<[Append]>) -> Pending<'_, Vec<Outcome>> {
@@ -295,8 +319,9 @@ impl Journal for Blank {
         Box::pin(async move { vec![Outcome::Durable { at }; batch.len()] })
     }
 
-    fn load<'a>(&'a self, _: &'a Account, _: Reach) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn load<'a>(&'a self, account: &'a Account, _: Reach) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
+        let entries = self.past.iter().map(|entry| Entry { account: account.clone(), ..entry.clone() });
+        Box::pin(std::future::ready(Ok(entries.collect())))
     }
 
     fn find<'a>(&'a self, _: &'a AuthorizationId) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {

@@ -19,7 +19,7 @@ use crate::{
 /// How often a node says that it is there.
 pub const BEAT_EVERY: Duration = Duration::from_millis(500);
 
-/// A node that has not said so for this long is dead to the others: the time that [`CLAIM`] and [`LIVING`] name.
+/// A node that has not said so for this long is dead to the others: the time that `CLAIM` and `LIVING` name.
 pub const DEAD_AFTER: Duration = Duration::from_secs(2);
 
 /// How long the database may take for one beat, connecting included.

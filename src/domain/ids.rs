@@ -171,8 +171,7 @@ impl DecisionId {
 }
 
 /// The same number for the same text, on every node and in every build: FNV-1a, mixed once more.
-#[must_use]
-pub fn hash_of(text: &str) -> u64 {
+pub(super) fn hash_of(text: &str) -> u64 {
     mixed(fnv(FNV_EMPTY, text.bytes()))
 }
 

@@ -29,7 +29,7 @@ pub use event::{Carried, Decided, Event, Joined, Recalled};
 pub use explain::explain;
 pub use ids::{
     Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, DecisionId, EventId, ID_BYTES_MAX,
-    NetworkId, TransactionId, hash_of,
+    NetworkId, TransactionId,
 };
 pub use merchant::{CardPresence, Category, Country, Merchant};
 pub use money::{AMOUNT_MAX, Currency, Money, NotACurrency};

@@ -64,7 +64,7 @@ pub struct Exporter {
 }
 
 impl Spans {
-    /// For this collector. [`Exporter::run`] has to be run beside it.
+    /// For this collector. `Exporter::run` has to be run beside it.
     #[must_use]
     pub fn to(collector: Collector, node_id: &str, metrics: &Arc<Metrics>) -> (Self, Exporter) {
         let (sender, queue) = mpsc::channel(WAITING_MAX);

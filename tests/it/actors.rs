@@ -334,7 +334,7 @@ async fn askers_of_one_question_get_one_answer_where_one_of_them_is_gone() {
     let gate = house.journal.hold_next();
     let [gone, waiting] = [(); 2].map(|()| {
         let directory = house.directory.clone();
-        tokio::spawn(async move { directory.ask(question("one", "asked twice", 700), arrival(SOON)).await })
+        tokio::spawn(async move { directory.ask(question("one", "asked-twice", 700), arrival(SOON)).await })
     });
     gate.arrived().await;
     gone.abort();
@@ -342,7 +342,7 @@ async fn askers_of_one_question_get_one_answer_where_one_of_them_is_gone() {
     gate.open();
     let told = waiting.await.unwrap().answer;
     assert_eq!((told.outcome, told.source), (Outcome::Declined, Source::StandIn));
-    assert_eq!(house.ask("asked twice", 700).await, told);
+    assert_eq!(house.ask("asked-twice", 700).await, told);
     assert_eq!(house.used().await, 0);
 }
 

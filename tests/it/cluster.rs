@@ -2,6 +2,7 @@
 //! nothing which befalls them costs a limit, an answer or a promise.
 #![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
 
+mod balancers;
 mod proxy;
 mod load;
 mod membership;

@@ -7,6 +7,8 @@ use std::{
     os::unix::fs::FileExt,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
 };
 
 use sha2::{Digest, Sha256};
@@ -42,6 +44,11 @@ pub(super) struct Marked {
     count: u64,
 }
 
+/// How often a lock is asked for, at this distance: a process that is just ending, or one that was just started from
+/// here and still has every file of ours, lets go of it in a moment.
+const LOCK_ATTEMPTS: u32 = 100;
+const LOCK_AGAIN: Duration = Duration::from_millis(5);
+
 /// Why a mark file was not opened.
 pub(super) enum NotOpened {
     /// Another process has it.
@@ -49,15 +56,22 @@ pub(super) enum NotOpened {
     Io(io::Error),
 }
 
+fn lock(file: &File) -> Result<(), NotOpened> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_AGAIN),
+            Err(TryLockError::Error(error)) => return Err(NotOpened::Io(error)),
+        }
+    }
+    Err(NotOpened::InUse)
+}
+
 /// Opens and locks the file, which is created where it is missing, and reads what it says, if anything.
 pub(super) fn open(path: &Path) -> Result<(File, Option<Marked>), NotOpened> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     let file = file.map_err(NotOpened::Io)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(NotOpened::InUse),
-        Err(TryLockError::Error(error)) => return Err(NotOpened::Io(error)),
-    }
+    lock(&file)?;
     let mut slots = Vec::new();
     for offset in SLOT_OFFSETS {
         let mut slot = [0; SLOT_BYTES];
