@@ -144,3 +144,30 @@ fn print_corpus(count: usize, cards: usize) -> Result<(), String> {
 fn print(text: &str) -> Result<(), String> {
     io::stdout().write_all(text.as_bytes()).map_err(|cause| format!("cannot print: {cause}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_written_beside_its_record_or_it_is_said_why_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let record = directory.path().join("record.json");
+        let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/results/steady.json");
+        let text = fs::read_to_string(reference).unwrap();
+        let report = |text: &str| {
+            fs::write(&record, text).unwrap();
+            run(&Also::Report { record: record.clone(), out: None })
+        };
+        assert_eq!(report(&text), Ok(()));
+        let page = fs::read_to_string(directory.path().join("report.html")).unwrap();
+        assert!(page.contains("0 violations in 98527 decisions"), "{page}");
+        let cause = report("{}").unwrap_err();
+        assert!(cause.contains("expected the record of a load test: missing field"), "{cause}");
+        let cause = report(&text.replacen("\"format\": 1", "\"format\": 7", 1)).unwrap_err();
+        assert!(cause.contains("expected a record of format 1: found 7"), "{cause}");
+        fs::remove_file(&record).unwrap();
+        let cause = run(&Also::Report { record, out: None }).unwrap_err();
+        assert!(cause.contains("record.json: cannot be read: "), "{cause}");
+    }
+}

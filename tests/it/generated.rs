@@ -8,6 +8,7 @@
 use std::{fs, path::Path};
 
 use tollgate::{config, http::vocabulary, metrics};
+use tollgate_loadtest::{record::Record, report};
 
 /// The file at `path` in the repository holds `expected`.
 #[track_caller]
@@ -46,4 +47,13 @@ fn the_boards_and_rules_are_fresh() {
 #[test]
 fn the_schema_of_the_policy_file_is_fresh() {
     check("docs/policy.schema.json", &config::policy_file::json_schema());
+}
+
+#[test]
+fn the_reports_of_the_reference_runs_are_fresh() {
+    for name in ["steady", "saturation"] {
+        let record = format!("{}/loadtest/results/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let record: Record = serde_json::from_str(&fs::read_to_string(record).unwrap()).unwrap();
+        check(&format!("loadtest/results/{name}.html"), &report::html(&record));
+    }
 }

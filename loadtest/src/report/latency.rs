@@ -133,10 +133,20 @@ impl Step<'_> {
         self.spread(|stage| stage.offered_per_second).median
     }
 
+    /// In each run: one that fell short is not made good by the others.
     fn is_held(&self) -> bool {
-        self.spread(|stage| stage.achieved_per_second / stage.offered_per_second.max(f64::MIN_POSITIVE))
-            .median
-            >= HELD_SHARE
+        let answered =
+            |stage: &Stage| stage.achieved_per_second / stage.offered_per_second.max(f64::MIN_POSITIVE);
+        self.spread(answered).min >= HELD_SHARE
+    }
+
+    /// How many questions a second were answered, in words.
+    fn answered(&self) -> String {
+        let Spread { median, min, max } = self.spread(|stage| stage.achieved_per_second);
+        if self.of_runs.len() == 1 {
+            return format!("{} were", words::rate(median));
+        }
+        format!("{} were in the worst run, {} in the best", words::rate(min), words::rate(max))
     }
 }
 
@@ -152,22 +162,28 @@ fn steps(runs: &[Run]) -> Vec<Step<'_>> {
 
 /// How far it held, in a sentence.
 fn held(steps: &[Step]) -> String {
-    let held = steps.iter().take_while(|step| step.is_held()).last();
+    let share = words::percent(HELD_SHARE);
+    let is_repeated = steps.iter().any(|step| step.of_runs.len() > 1);
+    let in_each_run = if is_repeated { " in each run" } else { "" };
+    let held = steps.iter().take_while(|step| step.is_held()).last().map(Step::offered);
     let beyond = steps.iter().find(|step| !step.is_held());
     match (held, beyond) {
         (Some(held), Some(beyond)) => format!(
-            "Up to {} questions a second at least {} were answered; at {} a second {} were.",
-            words::rate(held.offered()),
-            words::percent(HELD_SHARE),
+            "Up to {} questions a second at least {share} were answered{in_each_run}; at {} a second {}.",
+            words::rate(held),
             words::rate(beyond.offered()),
-            words::rate(beyond.spread(|stage| stage.achieved_per_second).median),
+            beyond.answered(),
         ),
         (Some(held), None) => format!(
-            "At every stage, up to {} questions a second, at least {} were answered: the knee is beyond.",
-            words::rate(held.offered()),
-            words::percent(HELD_SHARE),
+            "At every stage, up to {} questions a second, at least {share} were answered{in_each_run}: the knee is beyond.",
+            words::rate(held),
         ),
-        (None, _) => format!("At no stage {} of the questions were answered.", words::percent(HELD_SHARE)),
+        (None, Some(beyond)) => format!(
+            "Already at the lowest stage, {} questions a second, fewer than {share} were answered: {}.",
+            words::rate(beyond.offered()),
+            beyond.answered(),
+        ),
+        (None, None) => String::new(),
     }
 }
 
