@@ -1,5 +1,6 @@
 //! Cards in memory: exact under concurrency, durable before known, one answer to one question, in time.
 
+mod askers;
 mod cardholders;
 mod peers;
 mod replacement;
@@ -326,42 +327,6 @@ async fn a_card_whose_books_cannot_be_read_is_answered_by_the_stand_in_until_the
     house.journal.fail_loads(1);
     assert_eq!(house.ask("unread", 1_000).await.reason, Reason::StandInJournal);
     assert_eq!(house.ask("read", 1_000).await.outcome, Outcome::Approved);
-}
-
-#[tokio::test]
-async fn askers_of_one_question_get_one_answer_where_one_of_them_is_gone() {
-    let house = House::new(roomy(), &[("daily", 5_000)], Script::default());
-    let gate = house.journal.hold_next();
-    let [gone, waiting] = [(); 2].map(|()| {
-        let directory = house.directory.clone();
-        tokio::spawn(async move { directory.ask(question("one", "asked-twice", 700), arrival(SOON)).await })
-    });
-    gate.arrived().await;
-    gone.abort();
-    assert!(gone.await.unwrap_err().is_cancelled());
-    gate.open();
-    let told = waiting.await.unwrap().answer;
-    assert_eq!((told.outcome, told.source), (Outcome::Declined, Source::StandIn));
-    assert_eq!(house.ask("asked-twice", 700).await, told);
-    assert_eq!(house.used().await, 0);
-}
-
-#[tokio::test]
-async fn a_question_that_was_answered_is_not_stood_in_for() {
-    let settings = Settings { in_flight_max: 1, ..roomy() };
-    let house = House::new(settings, &[("daily", 5_000)], Script::default());
-    let before = house.ask("answered", 700).await;
-    assert_eq!(before.outcome, Outcome::Approved);
-    let gate = house.journal.hold_next();
-    let held = tokio::spawn({
-        let directory = house.directory.clone();
-        async move { directory.ask(question("one", "held", 100), arrival(SOON)).await }
-    });
-    gate.arrived().await;
-    assert_eq!(house.ask("another", 100).await.source, Source::StandIn, "there is no room");
-    assert_eq!(house.ask("answered", 700).await, before);
-    gate.open();
-    assert_eq!(held.await.unwrap().answer.outcome, Outcome::Approved);
 }
 
 #[tokio::test]

@@ -174,6 +174,8 @@ impl Desk {
         for (event, told) in events.into_iter().zip(told) {
             match (event, told) {
                 (Event::Decided(decided), Some(false)) => self.void(decided.request),
+                // The stand-in took its place before it was durable, and was counted and remembered then.
+                (Event::Decided(decided), _) if self.is_stood_in(&decided.request) => {}
                 (Event::Decided(decided), _) => {
                     self.shared.told(&decided.decision);
                     self.shared.unconfirmed.answered(&decided);
@@ -237,14 +239,17 @@ impl Desk {
 
     /// Books the stand-in's answer in place of a decision that came too late.
     pub(super) fn void(&mut self, request: Arc<AuthorizationRequest>) {
-        let is_stood_in =
-            self.card.answer_to(&request).is_some_and(|answered| answered.answer.source == Source::StandIn);
         // In books that the card has joined meanwhile it stands until Stripe's own word.
-        if !is_stood_in && self.card.joined.is_none() {
+        if !self.is_stood_in(&request) && self.card.joined.is_none() {
             let decision = self.shared.stand_in_decision(&request, Cause::Deadline);
             let decided = Decided { request, decision };
             self.shared.unconfirmed.answered(&decided);
             self.record(Event::StoodIn(Box::new(decided)), None);
         }
+    }
+
+    /// Whether the books have the stand-in's answer to this question.
+    fn is_stood_in(&self, request: &AuthorizationRequest) -> bool {
+        self.card.answer_to(request).is_some_and(|answered| answered.answer.source == Source::StandIn)
     }
 }

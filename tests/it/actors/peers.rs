@@ -52,6 +52,18 @@ async fn a_repeated_question_is_answered_as_the_journal_has_it() {
     }
 }
 
+/// What it remembers may be void by what another node has written, and would be an approval that nothing holds.
+#[tokio::test]
+async fn a_stand_in_goes_by_its_memory_only_where_nobody_else_writes() {
+    for (is_journal_shared, expected) in [(true, Source::StandIn), (false, Source::Policy)] {
+        let house =
+            House::new(Settings { is_journal_shared, ..roomy() }, &[("daily", 5_000)], Script::default());
+        assert_eq!(house.ask("1", 3_000).await.source, Source::Policy);
+        let again = house.directory.stand_in(question("one", "1", 3_000), Cause::Overload).answer;
+        assert_eq!(again.source, expected, "shared: {is_journal_shared}");
+    }
+}
+
 /// A node that has stood in for the only question in the books writes so.
 async fn void_elsewhere(house: &House) {
     let entries = house.journal.load(&account(), Reach::Genesis).await.unwrap();
