@@ -110,7 +110,7 @@ secret=${STRIPE_WEBHOOK_SECRET:-whsec_local_cluster_only}
 webhooks=() admins=()
 for n in 1 2 3; do
     webhook=$(free_port "$((4250 + n * 10))")
-    peer=$(free_port "$((4251 + n * 10))")
+    peer=$(free_port "$((webhook + 1))")
     admin=$(free_port "$((9464 + n * 10))")
     STRIPE_WEBHOOK_SECRET=$secret \
         TOLLGATE_NODE_ID=tollgate-$n \
