@@ -370,7 +370,8 @@ fn report_postgres(scale: usize) {
 /// As many rows as one server takes: nodes are added, each with a thread, connections and cards of its own and many
 /// questions waiting, until more of them bring no more rows.
 fn report_saturation(server: &postgres::Server, scale: usize) {
-    const WAITING: usize = 512;
+    // As many as all statements of a node may carry.
+    const WAITING: usize = 4 * 512;
     println!(
         "{:<40} {:>10} {:>15} {:>16} {:>13} {:>14}",
         "postgres, until it takes no more: nodes",
