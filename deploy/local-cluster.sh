@@ -33,14 +33,12 @@ find_postgres() {
     [ -n "${postgres:-}" ] || give_up 'PostgreSQL is not here: apt install postgresql (or brew install postgresql).'
 }
 
-# PostgreSQL does not run as root: somebody else must, then.
-as_somebody() {
-    if [ "$(id -u)" = 0 ]; then
-        setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups -- "$@"
-    else
-        "$@"
-    fi
-}
+# PostgreSQL does not run as root: somebody else must, then. A command and no function: what is started in the background
+# is then the server itself, and gets its signals.
+as_somebody=()
+if [ "$(id -u)" = 0 ]; then
+    as_somebody=(setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups --)
+fi
 
 free_port() {
     local port
@@ -99,10 +97,11 @@ database=$(free_port 54320)
 if [ ! -d "$home/postgres" ]; then
     mkdir "$home/postgres"
     [ "$(id -u)" != 0 ] || chown nobody "$home/postgres"
-    as_somebody "$postgres/initdb" --pgdata "$home/postgres" --username tollgate --auth trust --no-locale --encoding UTF8 \
+    ${as_somebody[@]+"${as_somebody[@]}"} "$postgres/initdb" --pgdata "$home/postgres" --username tollgate --auth trust --no-locale --encoding UTF8 \
         > "$home/initdb.log"
 fi
-as_somebody "$postgres/postgres" -D "$home/postgres" -p "$database" -h 127.0.0.1 -c unix_socket_directories= \
+${as_somebody[@]+"${as_somebody[@]}"} "$postgres/postgres" -D "$home/postgres" -p "$database" -h 127.0.0.1 \
+    -c unix_socket_directories= \
     > "$home/postgres.log" 2>&1 &
 processes+=($!)
 wait_for PostgreSQL "$postgres/pg_isready" -h 127.0.0.1 -p "$database" -U tollgate
@@ -111,7 +110,7 @@ secret=${STRIPE_WEBHOOK_SECRET:-whsec_local_cluster_only}
 webhooks=() admins=()
 for n in 1 2 3; do
     webhook=$(free_port "$((4250 + n * 10))")
-    peer=$(free_port "$((4251 + n * 10))")
+    peer=$(free_port "$((webhook + 1))")
     admin=$(free_port "$((9464 + n * 10))")
     STRIPE_WEBHOOK_SECRET=$secret \
         TOLLGATE_NODE_ID=tollgate-$n \

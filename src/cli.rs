@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::{
     config::{self, Loaded, Problem},
@@ -43,7 +43,7 @@ impl Cli {
 pub enum Command {
     /// Answer Stripe's webhook until SIGTERM (the default)
     Serve(ServeOptions),
-    /// Play through purchases on a node of its own, in a temporary directory
+    /// Play through purchases on a node of its own, or on several, in a temporary directory
     Demo(DemoOptions),
     /// Point at every mistake of a policy file, and show what cards get
     Check(CheckOptions),
@@ -69,9 +69,12 @@ pub struct ServeOptions {
 /// Options of `demo`.
 #[derive(Debug, Args)]
 pub struct DemoOptions {
-    /// Leave the node running at the end, with its address, secret and a `curl` to paste
+    /// Leave it running at the end, with its address, secret and a `curl` to paste
     #[arg(long)]
     pub keep: bool,
+    /// How many nodes; several share a PostgreSQL of their own, which has to be installed, and one of them is killed
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = value_parser!(u8).range(1..=9))]
+    pub nodes: u8,
 }
 
 /// Options of `check`.
@@ -286,6 +289,8 @@ mod tests {
             &["check", "--schema", "p.yaml"],
             &["check", "p.yaml", "--accept-journal-loss"],
             &["config", "--json", "--markdown"],
+            &["demo", "--nodes", "0"],
+            &["demo", "--nodes", "10"],
             &["sign"],
             &["sign", "e.json", "--secret", ""],
             &["reconcile"],

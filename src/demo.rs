@@ -1,24 +1,32 @@
 //! `tollgate demo`: a newcomer's first minutes. A node of its own is asked real, signed questions over real sockets, is
-//! stopped and started in the middle, and is compared with what it should say. The questions are in `story`.
+//! stopped and started in the middle, and is compared with what it should say. The questions are in `story`; the story
+//! of several nodes is in `cluster`.
 
 mod story;
+mod cluster;
 mod events;
 mod client;
 mod burst;
+mod balancer;
+mod connection;
 mod home;
+mod fleet;
+mod database;
+mod interrupt;
 mod page;
 
 use std::io::{self, Write};
-
-use tokio::signal::ctrl_c;
 
 use crate::{
     cli::{DemoOptions, Verdict, check::Colours},
     clock,
     node::Node,
 };
+use balancer::Targets;
+use burst::Buyers;
 use client::Client;
 use home::Home;
+use interrupt::Interrupt;
 use page::{Page, amount};
 use story::Told;
 
@@ -36,11 +44,7 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match runtime.block_on(demo(options, &mut page)) {
         Ok(()) => Ok(Verdict::Done),
-        Err(Failure::Output(error)) => Err(error),
-        Err(Failure::Unexpected(what)) => {
-            writeln!(err, "tollgate: the demo did not go as expected: {what}")?;
-            Ok(Verdict::Failed)
-        }
+        Err(failure) => failure.tell(err),
     }
 }
 
@@ -53,6 +57,9 @@ enum Failure {
     /// The node, or this machine, did something else than it should.
     #[error("{0}")]
     Unexpected(String),
+    /// What it needs is not on this machine.
+    #[error("{0}")]
+    Missing(String),
 }
 
 impl Failure {
@@ -60,17 +67,39 @@ impl Failure {
     fn during<E: std::fmt::Display>(doing: &str) -> impl Fn(E) -> Self {
         move |cause| Self::Unexpected(format!("cannot {doing}: {cause}"))
     }
+
+    fn interrupted() -> Self {
+        Self::Unexpected("it was interrupted".to_owned())
+    }
+
+    fn tell(self, err: &mut dyn Write) -> io::Result<Verdict> {
+        match self {
+            Self::Output(error) => Err(error),
+            Self::Unexpected(what) => {
+                writeln!(err, "tollgate: the demo did not go as expected: {what}")?;
+                Ok(Verdict::Failed)
+            }
+            Self::Missing(what) => {
+                writeln!(err, "tollgate: {what}")?;
+                Ok(Verdict::Unavailable)
+            }
+        }
+    }
 }
 
 async fn demo(options: &DemoOptions, page: &mut Page<'_>) -> Result<(), Failure> {
+    let mut interrupt = Interrupt::listen()?;
     let mut home = Home::furnished()?;
+    if options.nodes > 1 {
+        return cluster::demo(options, &home, &mut interrupt, page).await;
+    }
     let node = tokio::select! {
         biased;
-        _ = ctrl_c() => return Err(Failure::Unexpected("it was interrupted".to_owned())),
+        () = interrupt.came() => return Err(Failure::interrupted()),
         node = play(&home, page) => node?,
     };
     if options.keep {
-        home.keep(node, page).await
+        home.keep(node, &mut interrupt, page).await
     } else {
         node.stop().await;
         page.line("Next: `demo --keep` leaves the node running for you; README.md hooks up Stripe.")
@@ -84,8 +113,10 @@ async fn play(home: &Home, page: &mut Page<'_>) -> Result<Node, Failure> {
     page.line("approvals an hour, no gambling.")?;
     page.line("")?;
     let node = home.start().await?;
-    let mut client = Client::connect(&node, &home.secret).await?;
-    let told = Told::by(&mut client, page).await?;
+    let mut client = connect(&node, home).await?;
+    let mut told = Told::default();
+    told.ask(&story::FIRST, &mut client, page).await?;
+    told.ask(&story::SECOND, &mut client, page).await?;
     told.repeat_one(&mut client, page).await?;
     story::forge(&mut client, page).await?;
     story::settle(&mut client, page).await?;
@@ -99,16 +130,29 @@ async fn play(home: &Home, page: &mut Page<'_>) -> Result<Node, Failure> {
     page.line(&format!(
         "The node is stopped; another starts from its journal. ({restart_ms} ms, drain included)"
     ))?;
-    let mut client = Client::connect(&node, &home.secret).await?;
+    let mut client = connect(&node, home).await?;
     told.repeat_all(&mut client, page).await?;
     story::go_on(&mut client, page).await?;
-    show_windows(&mut client, page).await?;
+    show_windows(&mut client, &story::USED, page).await?;
     show_burst(&node, home, page).await?;
     Ok(node)
 }
 
+/// One node is a cluster of one.
+fn targets(node: &Node) -> Targets {
+    Targets::new([(String::new(), node.webhook())])
+}
+
+async fn connect(node: &Node, home: &Home) -> Result<Client, Failure> {
+    Client::connect(targets(node), node.admin(), &home.secret).await
+}
+
 /// The card's windows as operators see them, and what they must have come to.
-async fn show_windows(client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
+async fn show_windows(
+    client: &mut Client,
+    expected: &[(&str, i64)],
+    page: &mut Page<'_>,
+) -> Result<(), Failure> {
     let card = client.card(story::CARD).await?;
     page.line("")?;
     page.line(&format!("What is left on the card, from GET /v1/cards/{}:", story::CARD))?;
@@ -120,10 +164,10 @@ async fn show_windows(client: &mut Client, page: &mut Page<'_>) -> Result<(), Fa
         page.window([&limit.window, &max, &used, &remaining, &to_the_second(resets_at)])?;
     }
     let used: Vec<(&str, i64)> = card.limits.iter().map(|limit| (&*limit.window, limit.used)).collect();
-    if used == story::USED {
+    if used == expected {
         Ok(())
     } else {
-        Err(Failure::Unexpected(format!("the windows should have used {:?}, found {used:?}", story::USED)))
+        Err(Failure::Unexpected(format!("the windows should have used {expected:?}, found {used:?}")))
     }
 }
 
@@ -133,14 +177,31 @@ fn to_the_second(time: &str) -> String {
 }
 
 async fn show_burst(node: &Node, home: &Home, page: &mut Page<'_>) -> Result<(), Failure> {
-    let burst = burst::run(node, &home.secret).await?;
+    let burst = Buyers::start(&targets(node), &home.secret, burst::QUESTIONS_EACH).finish().await?;
     page.line("")?;
     page.line(&format!(
         "{} more requests on {} connections, each durable before it was answered:",
-        burst.requests,
+        burst.requests(),
         burst::CONNECTIONS
     ))?;
     let build = if cfg!(debug_assertions) { "  (a debug build; try --release)" } else { "" };
     page.line(&format!("  half within {}, 99 % within {}{build}", burst.p50(), burst.p99()))?;
     page.line("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_told_apart_from_what_went_wrong() {
+        let check = |failure: Failure, verdict: Verdict, told: &str| {
+            let mut err = Vec::new();
+            assert_eq!(failure.tell(&mut err).unwrap(), verdict);
+            assert_eq!(String::from_utf8(err).unwrap(), told);
+        };
+        check(Failure::Missing("no X here".into()), Verdict::Unavailable, "tollgate: no X here\n");
+        let told = "tollgate: the demo did not go as expected: it was interrupted\n";
+        check(Failure::interrupted(), Verdict::Failed, told);
+    }
 }

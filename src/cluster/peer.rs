@@ -175,7 +175,9 @@ fn request(from: &HeaderValue, sealed: Sealed, deadline: Instant) -> Request<Ful
 async fn keep(link: Arc<Link>, address: String) {
     let mut pause = PAUSE_FIRST;
     loop {
-        if let Some((sender, connection)) = connect(&address).await {
+        if let Some((mut sender, mut connection)) = connect(&address).await
+            && is_answered(&mut sender, &mut connection).await
+        {
             tracing::debug!(peer = %address, "connected to a peer");
             link.set(Some(sender));
             // However it ends, the next one is looked for.
@@ -204,4 +206,57 @@ async fn connect(address: &str) -> Option<(SendRequest<Full<Bytes>>, Open)> {
         protocol.handshake(TokioIo::new(stream)).await.ok()
     };
     timeout(CONNECT_WITHIN, connecting).await.ok().flatten()
+}
+
+/// Whether the peer says anything at all. One that hangs takes connections all the same, its system does that for it:
+/// without this it would be asked again and again, and cost each time its budget.
+async fn is_answered(sender: &mut SendRequest<Full<Bytes>>, connection: &mut Open) -> bool {
+    let mut greeting = Request::new(Full::default());
+    *greeting.uri_mut() = Uri::from_static("http://peer/");
+    tokio::select! {
+        // It ends, and with it the answer.
+        _ = connection => false,
+        answered = timeout(CONNECT_WITHIN, sender.send_request(greeting)) => matches!(answered, Ok(Ok(_))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::{Response, server::conn::http2 as server, service::service_fn};
+    use tokio::{io::AsyncReadExt as _, net::TcpListener, task::yield_now};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_takes_connections_and_says_nothing_is_not_reached() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = Peer::new(&listener.local_addr().unwrap().to_string());
+        // As a process does that is stopped: what is sent to it arrives.
+        let (mut silent, _) = listener.accept().await.unwrap();
+        let mut preface = [0; 24];
+        silent.read_exact(&mut preface).await.unwrap();
+        assert!(preface.starts_with(b"PRI * HTTP/2.0"));
+        assert_eq!(peer.links(), 0);
+        // Whatever it says, it is there.
+        let (open, _) = listener.accept().await.unwrap();
+        tokio::spawn(async move {
+            let refuse = |_| async {
+                let mut refusal = Response::new(Full::<Bytes>::default());
+                *refusal.status_mut() = StatusCode::BAD_REQUEST;
+                Ok::<_, Infallible>(refusal)
+            };
+            server::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(open), service_fn(refuse))
+                .await
+        });
+        let reached = async {
+            while peer.links() == 0 {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_mins(1), reached).await.unwrap();
+        assert_eq!(peer.links(), 1);
+    }
 }

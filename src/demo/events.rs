@@ -9,6 +9,7 @@ const REQUEST: &str = include_str!("../../tests/fixtures/stripe/request-01-purch
 const CAPTURE: &str = include_str!("../../tests/fixtures/stripe/transaction-created-capture.json");
 
 /// Where the card is used.
+#[derive(Clone, Copy)]
 pub(super) struct Merchant {
     pub(super) name: &'static str,
     pub(super) category: &'static str,
@@ -17,6 +18,7 @@ pub(super) struct Merchant {
 }
 
 /// What a card is asked for, in cents.
+#[derive(Clone, Copy)]
 pub(super) struct Purchase<'a> {
     pub(super) card: &'a str,
     pub(super) authorization: &'a str,

@@ -1,4 +1,4 @@
-//! Where the demo's node lives: a temporary directory, a policy, a secret for one run. The environment's settings do not
+//! Where the demo's nodes live: a temporary directory, a policy, a secret for one run. The environment's settings do not
 //! count here.
 
 use std::{
@@ -8,9 +8,8 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::signal::ctrl_c;
 
-use super::{Failure, page::Page, story};
+use super::{Failure, interrupt::Interrupt, page::Page, story};
 use crate::{
     cli::serve::one_run_secret,
     clock,
@@ -27,15 +26,14 @@ const POLICY: &str = include_str!("policy.yaml");
 /// slow, and not told by the stand-in. Shorter than the client waits.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// What a demo's node is made of.
+/// What a demo's nodes are made of.
 pub(super) struct Home {
     directory: TempDir,
-    settings: Settings,
     pub(super) secret: Secret,
 }
 
 impl Home {
-    /// A directory with a policy in it, and settings that point there.
+    /// A directory with a policy in it.
     pub(super) fn furnished() -> Result<Self, Failure> {
         let directory = tempfile::Builder::new()
             .prefix("tollgate-demo-")
@@ -43,26 +41,38 @@ impl Home {
             .map_err(Failure::during("make a temporary directory"))?;
         let policy = format!("{POLICY}time_zone: {}\n", calm_time_zone(clock::now().as_seconds()));
         fs::write(policy_path(directory.path()), policy).map_err(Failure::during("write the policy"))?;
-        let secret = one_run_secret();
-        let settings = settings(directory.path(), &secret)?;
-        Ok(Self { directory, settings, secret })
+        Ok(Self { directory, secret: one_run_secret() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
     }
 
     /// A node on the journal as it is.
     pub(super) async fn start(&self) -> Result<Node, Failure> {
-        Node::start(self.settings.clone()).await.map_err(Failure::during("start the node"))
+        Node::start(self.settings()?).await.map_err(Failure::during("start the node"))
+    }
+
+    /// A purchase to be pasted: written to a file, and its signature.
+    pub(super) fn purchase(&self) -> Result<(PathBuf, String), Failure> {
+        let file = self.path().join("purchase.json");
+        let body = story::YOURS.event(&story::YOURS.event_id());
+        fs::write(&file, &body).map_err(Failure::during("write a purchase"))?;
+        Ok((file, stripe::sign(&self.secret, clock::now().as_seconds(), &body)))
     }
 
     /// Leaves the node to whoever watches, until Ctrl-C.
-    pub(super) async fn keep(&mut self, node: Node, page: &mut Page<'_>) -> Result<(), Failure> {
+    pub(super) async fn keep(
+        &mut self,
+        node: Node,
+        interrupt: &mut Interrupt,
+        page: &mut Page<'_>,
+    ) -> Result<(), Failure> {
         self.directory.disable_cleanup(true);
-        log::start(&self.settings.log);
+        log::start(&self.settings()?.log);
+        let (event, header) = self.purchase()?;
         let directory = self.directory.path();
-        let event = directory.join("purchase.json");
-        let body = story::YOURS.event(&story::YOURS.event_id());
-        fs::write(&event, &body).map_err(Failure::during("write a purchase"))?;
         let (webhook, admin) = (format!("http://{}/webhook", node.webhook()), node.admin());
-        let header = stripe::sign(&self.secret, clock::now().as_seconds(), &body);
         let event = event.to_string_lossy();
         let program = std::env::current_exe().unwrap_or_else(|_| "tollgate".into());
 
@@ -81,41 +91,41 @@ impl Home {
             program.display(),
             self.secret.reveal()
         ))?;
-        let interrupted = async {
-            let _ = ctrl_c().await;
-        };
-        node.run(interrupted).await.map_err(Failure::during("go on"))?;
+        node.run(interrupt.came()).await.map_err(Failure::during("go on"))?;
         page.line(&format!("The books stay in {}.", directory.display()))
+    }
+
+    /// The settings by the names that everybody uses for them.
+    pub(super) fn pairs(&self) -> [(String, String); 9] {
+        let [journal, policy] = ["tollgate.db", "policy.yaml"].map(|name| self.path().join(name));
+        let pairs = [
+            ("STRIPE_WEBHOOK_SECRET", self.secret.reveal().to_owned()),
+            ("TOLLGATE_SIGNATURE_TOLERANCE", "1h".to_owned()),
+            ("TOLLGATE_LISTEN", "127.0.0.1:0".to_owned()),
+            ("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:0".to_owned()),
+            ("TOLLGATE_JOURNAL", format!("sqlite:{}", journal.display())),
+            ("TOLLGATE_POLICY", policy.display().to_string()),
+            ("TOLLGATE_DRAIN_DELAY", "0s".to_owned()),
+            ("TOLLGATE_LOG", "info,tollgate::http=debug".to_owned()),
+            ("TOLLGATE_LOG_FORMAT", "pretty".to_owned()),
+        ];
+        pairs.map(|(name, value)| (name.to_owned(), value))
+    }
+
+    fn settings(&self) -> Result<Settings, Failure> {
+        let loaded = config::read(self.pairs(), |path| fs::read_to_string(path)).map_err(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Failure::Unexpected(problems.join("; "))
+        })?;
+        let mut settings = loaded.settings;
+        settings.http.answer_within = PATIENCE;
+        settings.http.bounds.body_within = PATIENCE;
+        Ok(settings)
     }
 }
 
 fn policy_path(directory: &Path) -> PathBuf {
     directory.join("policy.yaml")
-}
-
-/// The settings by the names that everybody uses for them.
-fn settings(directory: &Path, secret: &Secret) -> Result<Settings, Failure> {
-    let policy = policy_path(directory);
-    let pairs = [
-        ("STRIPE_WEBHOOK_SECRET", secret.reveal().to_owned()),
-        ("TOLLGATE_SIGNATURE_TOLERANCE", "1h".to_owned()),
-        ("TOLLGATE_LISTEN", "127.0.0.1:0".to_owned()),
-        ("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:0".to_owned()),
-        ("TOLLGATE_JOURNAL", format!("sqlite:{}", directory.join("tollgate.db").display())),
-        ("TOLLGATE_POLICY", policy.display().to_string()),
-        ("TOLLGATE_DRAIN_DELAY", "0s".to_owned()),
-        ("TOLLGATE_LOG", "info,tollgate::http=debug".to_owned()),
-        ("TOLLGATE_LOG_FORMAT", "pretty".to_owned()),
-    ];
-    let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
-    let loaded = config::read(pairs, |path| fs::read_to_string(path)).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Failure::Unexpected(problems.join("; "))
-    })?;
-    let mut settings = loaded.settings;
-    settings.http.answer_within = PATIENCE;
-    settings.http.bounds.body_within = PATIENCE;
-    Ok(settings)
 }
 
 /// UTC, but not in its last hour: the day of the story must not end in the middle of it.

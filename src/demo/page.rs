@@ -65,10 +65,11 @@ impl<'a> Page<'a> {
         Ok(())
     }
 
-    /// A window of a card, or the head of their table.
+    /// A row of the table of a card's windows, or of nodes.
     pub(super) fn window(&mut self, cells: [&str; 5]) -> Result<(), Failure> {
         let [window, limit, used, remaining, resets_at] = cells;
-        Ok(writeln!(self.out, "  {window:<12} {limit:>9} {used:>9} {remaining:>11}   {resets_at}")?)
+        let line = format!("  {window:<12} {limit:>9} {used:>9} {remaining:>11}   {resets_at}");
+        self.line(line.trim_end())
     }
 
     const fn style(&self, style: Style) -> Style {

@@ -1,10 +1,14 @@
 //! What is asked in the demo, what happens, and what must come of it. The amounts are cents.
 
+use std::net::SocketAddr;
+
 use hyper::{StatusCode, body::Bytes};
 
 use super::{
     Failure,
-    client::{Answer, Client, Reply},
+    balancer::Balancer,
+    client::{Answer, Client},
+    connection::Reply,
     events::{Merchant, Purchase},
     page::{Mark, Page, amount},
 };
@@ -13,24 +17,31 @@ use crate::{cli::serve::one_run_secret, stripe::RECEIVED_BODY};
 /// The card of the story.
 pub(super) const CARD: &str = "ic_demo";
 
+/// How often somebody tries to buy something.
+const TRIES: usize = 4;
+
 /// What its windows have used in the end: 42.00 captured, 358.00 held for the hotel, 60.00 for the last one; and the
 /// approvals of these, and of the one that was voided.
 pub(super) const USED: [(&str, i64); 2] = [("daily", 46_000), ("rolling(1h)", 5)];
 
-struct Question {
-    purchase: Purchase<'static>,
-    expected: Expected,
+/// A purchase, and what must come of it.
+#[derive(Clone, Copy)]
+pub(super) struct Question {
+    pub(super) purchase: Purchase<'static>,
+    pub(super) expected: Expected,
     /// Words of the explanation, where it is shown.
-    because: Option<&'static str>,
+    pub(super) because: Option<&'static str>,
 }
 
-enum Expected {
+#[derive(Clone, Copy)]
+pub(super) enum Expected {
     Approved,
     Partial(i64),
     Declined(&'static str),
 }
 
-const QUESTIONS: [Question; 6] = [
+/// With which every story begins: two approvals, and two declines.
+pub(super) const FIRST: [Question; 4] = [
     Question { purchase: SOFTWARE, expected: Expected::Approved, because: None },
     Question { purchase: HOTEL, expected: Expected::Approved, because: None },
     Question {
@@ -53,6 +64,10 @@ const QUESTIONS: [Question; 6] = [
         expected: Expected::Declined("category_blocked"),
         because: None,
     },
+];
+
+/// More on what was approved, and a part of what is asked.
+pub(super) const SECOND: [Question; 2] = [
     Question {
         purchase: Purchase { amount: 4_800, approved_before: HOTEL.amount, ..HOTEL },
         expected: Expected::Approved,
@@ -65,7 +80,7 @@ const QUESTIONS: [Question; 6] = [
     },
 ];
 
-const SOFTWARE: Purchase<'static> = Purchase {
+pub(super) const SOFTWARE: Purchase<'static> = Purchase {
     card: CARD,
     authorization: "iauth_software",
     merchant: Merchant { name: "EXAMPLE SAAS", category: "computer_software_stores", code: "5734" },
@@ -93,7 +108,7 @@ const PHARMACY: Purchase<'static> = Purchase {
 const PHARMACY_GRANTED: i64 = 10_000;
 
 /// Asked after the restart.
-const BOOKS: Question = Question {
+pub(super) const BOOKS: Question = Question {
     purchase: Purchase {
         authorization: "iauth_books",
         merchant: Merchant { name: "CORNER BOOKS", category: "book_stores", code: "5942" },
@@ -113,22 +128,27 @@ pub(super) const YOURS: Purchase<'static> = Purchase {
 };
 
 /// The questions of the story with the replies to them, byte for byte.
+#[derive(Default)]
 pub(super) struct Told(Vec<(Vec<u8>, Bytes)>);
 
 impl Told {
-    /// Asks everything once.
-    pub(super) async fn by(client: &mut Client, page: &mut Page<'_>) -> Result<Self, Failure> {
-        let mut told = Vec::new();
-        for question in &QUESTIONS {
-            told.push(question.ask(client, page).await?);
+    /// Asks each of these once.
+    pub(super) async fn ask(
+        &mut self,
+        questions: &[Question],
+        client: &mut Client,
+        page: &mut Page<'_>,
+    ) -> Result<(), Failure> {
+        for question in questions {
+            self.0.push(question.ask(client, page).await?);
         }
-        Ok(Self(told))
+        Ok(())
     }
 
     /// Stripe delivers the first question again.
     pub(super) async fn repeat_one(&self, client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
         for (event, answer) in self.0.iter().take(1) {
-            is_same(client, event, answer).await?;
+            is_same(&mut client.stripe, event, answer).await?;
         }
         let what = format!("{}, delivered again", SOFTWARE.merchant.name);
         page.row(&Mark::Yes, &amount(SOFTWARE.amount), &what, "the same answer, byte for byte")
@@ -136,16 +156,35 @@ impl Told {
 
     /// Stripe delivers every question again.
     pub(super) async fn repeat_all(&self, client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
-        for (event, answer) in &self.0 {
-            is_same(client, event, answer).await?;
-        }
+        self.repeat(&mut client.stripe).await?;
         let what = format!("all {} asked again", self.0.len());
         page.row(&Mark::Yes, "", &what, "the same answers, byte for byte")
     }
+
+    /// Every question is asked again at each of these nodes.
+    pub(super) async fn repeat_everywhere(
+        &self,
+        client: &mut Client,
+        nodes: &[SocketAddr],
+        page: &mut Page<'_>,
+    ) -> Result<(), Failure> {
+        for node in nodes {
+            self.repeat(&mut client.at(*node)).await?;
+        }
+        let what = format!("all {} asked again, at each node", self.0.len());
+        page.row(&Mark::Yes, "", &what, "the same answers, byte for byte")
+    }
+
+    async fn repeat(&self, stripe: &mut Balancer) -> Result<(), Failure> {
+        for (event, answer) in &self.0 {
+            is_same(stripe, event, answer).await?;
+        }
+        Ok(())
+    }
 }
 
-async fn is_same(client: &mut Client, event: &[u8], expected: &Bytes) -> Result<(), Failure> {
-    let reply = client.deliver(event.to_vec()).await?;
+async fn is_same(stripe: &mut Balancer, event: &[u8], expected: &Bytes) -> Result<(), Failure> {
+    let reply = stripe.deliver(event.to_vec()).await?;
     if reply.status == StatusCode::OK && reply.body == *expected {
         return Ok(());
     }
@@ -153,22 +192,45 @@ async fn is_same(client: &mut Client, event: &[u8], expected: &Bytes) -> Result<
 }
 
 impl Question {
-    /// Asks, shows the answer, and compares it.
+    /// Asks, shows the answer, and compares it. A buyer whom the stand-in declines tries again with another purchase: a
+    /// node that waits no longer than Stripe does may be late on a machine that is busy with something else.
     async fn ask(&self, client: &mut Client, page: &mut Page<'_>) -> Result<(Vec<u8>, Bytes), Failure> {
-        let purchase = &self.purchase;
-        let event = purchase.event(&purchase.event_id());
-        let reply = client.deliver(event.clone()).await?;
-        if reply.status != StatusCode::OK || !reply.names_version {
-            return Err(unexpected(purchase.merchant.name, "200 with a Stripe-Version", &reply));
+        let mut authorization = self.purchase.authorization.to_owned();
+        let mut tries = 1_usize;
+        loop {
+            let purchase = Purchase { authorization: &authorization, ..self.purchase };
+            let event = purchase.event(&purchase.event_id());
+            let reply = client.deliver(event.clone()).await?;
+            if reply.status != StatusCode::OK || !reply.names_version {
+                return Err(unexpected(purchase.merchant.name, "200 with a Stripe-Version", &reply));
+            }
+            let answer: Answer = reply.json()?;
+            if !answer.is_stand_in() || tries == TRIES || purchase.approved_before > 0 {
+                self.told(&purchase, &answer, &reply, client, page).await?;
+                return Ok((event, reply.body));
+            }
+            let what = format!("{}{}", purchase.merchant.name, at(&reply));
+            page.row(&Mark::No, &amount(purchase.amount), &what, "declined by the stand-in")?;
+            authorization = format!("{}_{tries}", self.purchase.authorization);
+            tries = tries.saturating_add(1);
         }
-        let answer: Answer = reply.json()?;
+    }
+
+    async fn told(
+        &self,
+        purchase: &Purchase<'_>,
+        answer: &Answer,
+        reply: &Reply,
+        client: &mut Client,
+        page: &mut Page<'_>,
+    ) -> Result<(), Failure> {
         let (mark, expected) = match self.expected {
             Expected::Approved => (Mark::Yes, (true, None, "approved")),
             Expected::Partial(granted) => (Mark::Part, (true, Some(granted), "spending_limit")),
             Expected::Declined(reason) => (Mark::No, (false, None, reason)),
         };
         if (answer.approved, answer.amount, &*answer.metadata.reason) != expected {
-            return Err(unexpected(purchase.merchant.name, &format!("{expected:?}"), &reply));
+            return Err(unexpected(purchase.merchant.name, &format!("{expected:?}"), reply));
         }
         let is_increment = purchase.approved_before > 0;
         let answered = match self.expected {
@@ -181,13 +243,22 @@ impl Question {
         };
         let asked =
             if is_increment { format!("+{}", amount(purchase.amount)) } else { amount(purchase.amount) };
-        let what = if purchase.is_amount_controllable { ", any part will do" } else { "" };
-        page.row(&mark, &asked, &format!("{}{what}", purchase.merchant.name), &answered)?;
-        if let Some(words) = self.because {
-            explain(purchase, words, client, page).await?;
+        let what = match (purchase.is_amount_controllable, reply.by.is_empty()) {
+            (true, true) => ", any part will do",
+            (true, false) => ", any part",
+            (false, _) => "",
+        };
+        page.row(&mark, &asked, &format!("{}{what}{}", purchase.merchant.name, at(reply)), &answered)?;
+        match self.because {
+            Some(words) => explain(purchase, words, client, page).await,
+            None => Ok(()),
         }
-        Ok((event, reply.body))
     }
+}
+
+/// Who has answered, where there are several.
+fn at(reply: &Reply) -> String {
+    if reply.by.is_empty() { String::new() } else { format!(", at {}", reply.by) }
 }
 
 /// Asks the books why, shows the sentence, and looks for the words that it must have.

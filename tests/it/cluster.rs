@@ -90,12 +90,16 @@ impl Cluster {
         }
     }
 
-    /// A card that node `n` owns while all nodes are there, and another for each `number`.
-    fn card_of(&self, n: usize, number: usize) -> String {
+    /// The node that owns a card while all nodes are there.
+    fn owner(&self, card: &str) -> Option<usize> {
         let names: Vec<String> = (0..self.nodes.len()).map(name).collect();
-        let placement = Placement::new(names.iter().map(String::as_str));
+        Placement::new(names.iter().map(String::as_str)).owner(card)
+    }
+
+    /// A card that node `n` owns, and another for each `number`.
+    fn card_of(&self, n: usize, number: usize) -> String {
         let cards = (0..).map(|card| format!("ic_of_a_cluster_{card}"));
-        cards.filter(|card| placement.owner(card) == Some(n)).nth(number).unwrap()
+        cards.filter(|card| self.owner(card) == Some(n)).nth(number).unwrap()
     }
 
     /// The sum of a series over all running nodes.

@@ -4,13 +4,18 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Stdio},
 };
 
+use tempfile::TempDir;
 use tollgate::stripe::SIGNATURE_HEADER;
 
-use crate::client::{Client, post, request};
+use crate::{
+    client::{Client, Response, post, request},
+    postgres::is_installed,
+};
 
 /// The demo with a temporary directory of its own, in an environment whose settings it has to ignore.
 fn demo(directory: &Path) -> Command {
@@ -75,16 +80,16 @@ fn a_newcomer_sees_what_the_readme_shows() {
     assert_eq!(shown, seen, "the README shows another demo");
 }
 
-/// A demo that is left running; it goes with the test, however that ends.
-struct Kept {
+/// A demo that runs; it goes with the test, however that ends.
+struct Running {
     child: Child,
     out: BufReader<std::process::ChildStdout>,
 }
 
-impl Kept {
-    fn start(directory: &Path) -> Self {
+impl Running {
+    fn start(directory: &Path, arguments: &[&str]) -> Self {
         let mut command = demo(directory);
-        let mut child = command.arg("--keep").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         Self { child, out }
     }
@@ -100,9 +105,14 @@ impl Kept {
         }
         panic!("no line starts with `{start}`");
     }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
 }
 
-impl Drop for Kept {
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -112,19 +122,12 @@ impl Drop for Kept {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_demo_answers_what_is_pasted_until_it_is_interrupted() {
     let directory = tempfile::tempdir().unwrap();
-    let mut kept = Kept::start(directory.path());
+    let mut kept = Running::start(directory.path(), &["--keep"]);
     let curl = kept.line("curl -i ");
     let why = kept.line("curl -s http://");
     kept.line("'");
 
-    // What the shell would make of the command.
-    let words: Vec<&str> = curl.split('\'').collect();
-    let [_, url, _, signature, _, _, _, file, _] = words[..] else { panic!("{curl}") };
-    let signature = signature.strip_prefix("Stripe-Signature: ").unwrap();
-    let event = fs::read(file.strip_prefix('@').unwrap()).unwrap();
-    let address = url.strip_prefix("http://").unwrap().strip_suffix("/webhook").unwrap().parse().unwrap();
-    let headers = format!("{SIGNATURE_HEADER}: {signature}\r\n");
-    let reply = Client::connect(address).await.exchange(post("/webhook", &headers, &event)).await;
+    let reply = paste(&curl).await;
     assert_eq!((reply.status, &reply.json()["approved"]), (200, &true.into()), "{reply:?}");
 
     let (address, path) = why.strip_prefix("curl -s http://").unwrap().split_once('/').unwrap();
@@ -132,10 +135,109 @@ async fn a_kept_demo_answers_what_is_pasted_until_it_is_interrupted() {
     let books = admin.exchange(request("GET", &format!("/{path}"), "")).await;
     assert_eq!((books.status, &books.json()["held"]), (200, &2_500.into()), "{books:?}");
 
-    let interrupt = Command::new("kill").args(["-INT", &kept.child.id().to_string()]).status().unwrap();
-    assert!(interrupt.success());
+    kept.signal("-INT");
     let stays = kept.line("The books stay in ");
     assert_eq!(kept.child.wait().unwrap().code(), Some(0));
     let stays = Path::new(stays.strip_prefix("The books stay in ").unwrap().trim_end_matches('.'));
     assert!(stays.join("tollgate.db").is_file() && stays.join("policy.yaml").is_file());
+}
+
+/// What comes of a `curl` command, read as the shell would.
+async fn paste(curl: &str) -> Response {
+    let words: Vec<&str> = curl.split('\'').collect();
+    let [_, url, _, signature, _, _, _, file, _] = words[..] else { panic!("{curl}") };
+    let signature = signature.strip_prefix("Stripe-Signature: ").unwrap();
+    let event = fs::read(file.strip_prefix('@').unwrap()).unwrap();
+    let address = url.strip_prefix("http://").unwrap().strip_suffix("/webhook").unwrap().parse().unwrap();
+    let headers = format!("{SIGNATURE_HEADER}: {signature}\r\n");
+    Client::connect(address).await.exchange(post("/webhook", &headers, &event)).await
+}
+
+/// A directory in which somebody else may run PostgreSQL, where the tests run as root.
+fn open_directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    directory
+}
+
+/// No file of the demo is left, and no process that it started: all of them work in its directory.
+fn assert_nothing_is_left(directory: &Path) {
+    assert_eq!(fs::read_dir(directory).unwrap().count(), 0, "the demo left something behind");
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let workplaces = processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok());
+    let left = workplaces.filter(|place| place.starts_with(directory)).count();
+    assert_eq!(left, 0, "{left} processes still run");
+}
+
+#[test]
+fn nobody_who_pays_with_a_card_notices_that_its_node_is_killed() {
+    if !is_installed() {
+        return;
+    }
+    let directory = open_directory();
+    let output = demo(directory.path()).args(["--nodes", "3"]).output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!((output.status.code(), &*err), (Some(0), ""), "{out}");
+    for line in [
+        "at most 148.00",
+        "all 4 asked again, at each node  the same answers, byte for byte",
+        "is killed (kill -9):",
+        "412.00 of the 500.00 USD a day are spent; at most 88.00",
+        "all 6 asked again, at each node  the same answers, byte for byte",
+        "and gets it back:",
+        "approved in part: 88.00",
+        "all 7 asked again, at each node  the same answers, byte for byte",
+        "daily           500.00    500.00        0.00",
+        "rolling(1h)         10         4           6",
+        "all of them answered:",
+        "s of the kill took ",
+        "what was approved is in the books, once: no limit is passed, nothing is lost",
+        "killed; back after ",
+    ] {
+        assert!(out.contains(line), "no `{line}` in\n{out}");
+    }
+    let asked = |n: usize| {
+        out.lines().any(|line| line.starts_with("  ✓") && line.contains(&format!(", at node-{n} ")))
+    };
+    assert!((1..=3).filter(|n| asked(*n)).count() >= 2, "one node took all purchases:\n{out}");
+    let too_long = out.lines().find(|line| line.chars().count() > 80);
+    assert_eq!(too_long.filter(|line| !line.contains("a debug build")), None);
+    assert!(!out.contains('\u{1b}'), "colours without a terminal");
+    assert_nothing_is_left(directory.path());
+}
+
+#[test]
+fn a_demo_of_several_nodes_that_is_ended_in_the_middle_leaves_nothing_behind() {
+    if !is_installed() {
+        return;
+    }
+    for line in ["2 Tollgate nodes", "buyers use other cards"] {
+        let directory = open_directory();
+        let mut running = Running::start(directory.path(), &["--nodes", "2"]);
+        running.line(line);
+        running.signal("-TERM");
+        assert_eq!(running.child.wait().unwrap().code(), Some(1));
+        assert_nothing_is_left(directory.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_nodes_give_one_answer_to_what_is_pasted_until_they_are_interrupted() {
+    if !is_installed() {
+        return;
+    }
+    let directory = open_directory();
+    let mut kept = Running::start(directory.path(), &["--nodes", "2", "--keep"]);
+    let [one, other] = [kept.line("curl -i "), kept.line("curl -i ")];
+    let why = kept.line("curl -s http://");
+    let (one, other) = (paste(&one).await, paste(&other).await);
+    assert_eq!((one.status, &one.json()["approved"]), (200, &false.into()), "{one:?}");
+    assert_eq!(one.body, other.body);
+    let (address, path) = why.strip_prefix("curl -s http://").unwrap().split_once('/').unwrap();
+    let mut admin = Client::connect(address.parse().unwrap()).await;
+    let books = admin.exchange(request("GET", &format!("/{path}"), "")).await.json();
+    assert_eq!(books["decisions"][0]["reason"], "spending_limit", "{books}");
+    kept.signal("-INT");
+    assert_eq!(kept.child.wait().unwrap().code(), Some(0));
+    assert_nothing_is_left(directory.path());
 }

@@ -248,7 +248,7 @@ impl Drop for Server {
 }
 
 /// Whether there is a server to be started; where there is none, a loud word about what is skipped.
-fn is_installed() -> bool {
+pub(crate) fn is_installed() -> bool {
     is_installed_or_said(binaries().is_some(), "PostgreSQL", "postgresql")
 }
 

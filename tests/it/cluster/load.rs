@@ -69,6 +69,8 @@ pub(super) struct Asked {
     pub(super) verdict: Verdict,
     pub(super) sent: Instant,
     pub(super) took: Duration,
+    /// How many times a node was asked until one took it.
+    pub(super) tries: usize,
 }
 
 impl Asked {
@@ -152,9 +154,10 @@ impl Buyer {
             let body = purchase(&card, &authorization, amount);
             let sent = clock::instant();
             match self.ask(&body).await {
-                Some(response) => {
+                Some((response, tries)) => {
                     let (verdict, took) = (Verdict::of(&response), sent.elapsed());
-                    let asked = Asked { card, amount, body, reply: response.body, verdict, sent, took };
+                    let asked =
+                        Asked { card, amount, body, reply: response.body, verdict, sent, took, tries };
                     self.account.asked.lock().unwrap().insert(authorization, asked);
                     self.account.answers.send_modify(|answers| *answers += 1);
                 }
@@ -165,12 +168,15 @@ impl Buyer {
 
     /// One question as a balancer brings it: where a node does not take it or breaks off, another is asked, as
     /// long as the buyer waits.
-    async fn ask(&mut self, body: &[u8]) -> Option<Response> {
+    /// The answer, and how many tries it took.
+    async fn ask(&mut self, body: &[u8]) -> Option<(Response, usize)> {
         let since = clock::instant();
+        let mut tries = 0;
         while let Some(left) = PATIENCE.checked_sub(since.elapsed()) {
+            tries += 1;
             let asked = timeout(left, self.try_once(body)).await;
             match asked {
-                Ok(Some(response)) => return Some(response),
+                Ok(Some(response)) => return Some((response, tries)),
                 Ok(None) => {
                     self.account.turned_away.fetch_add(1, Ordering::SeqCst);
                     tokio::task::yield_now().await;
