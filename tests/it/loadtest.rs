@@ -14,7 +14,7 @@ use tollgate_loadtest::{
 
 const SECRET: &str = "whsec_of_the_tests";
 
-fn scenario(name: &str, rate: f64, duration_s: f64) -> Scenario {
+pub(crate) fn scenario(name: &str, rate: f64, duration_s: f64) -> Scenario {
     let mut scenario = Scenario::load(name).unwrap();
     scenario.rate = rate;
     scenario.duration_s = duration_s;
@@ -26,7 +26,7 @@ fn scenario(name: &str, rate: f64, duration_s: f64) -> Scenario {
     scenario
 }
 
-fn play(scenario: Scenario, against: Against, directory: &Path) -> Record {
+pub(crate) fn play(scenario: Scenario, against: Against, directory: &Path) -> Record {
     let options = Options {
         scenario,
         against,
@@ -43,7 +43,7 @@ fn against_a_node(scenario: Scenario) -> Record {
     play(scenario, Against::Local { count: 1, binary }, directory.path())
 }
 
-fn honest(record: &Record) {
+pub(crate) fn honest(record: &Record) {
     let verdict = &record.verdict;
     assert!(verdict.summary.starts_with("0 violations in "), "{verdict:?} {:?}", record.runs[0].audit);
     assert!(verdict.passed && verdict.decisions > 50, "{verdict:?}");
