@@ -76,6 +76,19 @@ fn answers_over_the_api_and_events_that_never_came_are_audited_like_all_others()
 }
 
 #[test]
+fn a_soak_sees_what_a_node_uses_and_reads_no_metrics() {
+    let mut scenario = scenario("soak", 40.0, 3.0);
+    scenario.cards = 10;
+    scenario.objectives.memory_growth_max = None;
+    let record = against_a_node(scenario);
+    honest(&record);
+    let samples = &record.runs[0].nodes[0].samples;
+    let last = samples.last().unwrap();
+    assert!(samples.len() > 2 && last.memory_bytes > 5e6 && last.cpu_seconds > 0.0, "{samples:?}");
+    assert!(samples.iter().all(|one| one.cards_resident == 0.0 && one.journal_batches == 0.0), "{samples:?}");
+}
+
+#[test]
 fn nothing_that_was_acknowledged_is_missing_after_a_kill() {
     let mut scenario = scenario("node-kill", 60.0, 3.0);
     scenario.cards = 20;
