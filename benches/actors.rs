@@ -224,7 +224,10 @@ fn activation(criterion: &mut Criterion) {
             (directory, last.unwrap())
         });
         let past = runtime.block_on(tell_size(&*journal, &directory, history));
-        tell_memory(&runtime, past, history);
+        if history > 10 {
+            // What ten take is in the memory that was freed before; `memory` has measured it.
+            tell_memory(&runtime, past, history);
+        }
         group.bench_function(BenchmarkId::new("authorizations before", history), |bencher| {
             bencher.to_async(&runtime).iter_custom(|iterations| {
                 let (directory, last) = (directory.clone(), last.clone());

@@ -16,6 +16,7 @@ use tollgate::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    without_huge_pages();
     let (out, err) = (&mut io::stdout(), &mut io::stderr());
     let is_coloured = config::shows_colours(io::stdout().is_terminal());
     let colours = if is_coloured { Colours::On } else { Colours::Off };
@@ -44,4 +45,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The system clears a huge page of 2 MiB at once, while requests wait; small pages, one by one, are also fewer in all.
+fn without_huge_pages() {
+    // What it cannot have it does without: only time is lost.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }

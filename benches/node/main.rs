@@ -195,22 +195,28 @@ fn ratio(these: &[Sample], others: &[Sample], of: fn(&Sample) -> f64) -> Spread 
 /// Latency from the time at which a request should have left, at half of what saturates the node. The bare server gets
 /// the node's rate: what it shows is the machine's own, with whatever else runs on it.
 fn open_loop(scale: &Scale, writer: &mut Writer, saturation: Option<(f64, f64)>) {
-    let servers = [
+    let mut servers = vec![
         ("bare hyper", Process::bare()),
         ("tollgate, memory", Process::tollgate(TOLLGATE, Journal::Memory)),
         ("tollgate, sqlite", Process::tollgate(TOLLGATE, Journal::Sqlite)),
     ];
+    if let Some(other) = &scale.other {
+        servers.push(("other, memory", Process::tollgate(other, Journal::Memory)));
+        servers.push(("other, sqlite", Process::tollgate(other, Journal::Sqlite)));
+    }
     let warm = writer.write(scale.cards.max(CONNECTIONS), Cards::Many(scale.cards));
-    let rates = servers.each_ref().map(|(name, process)| {
+    let mut rates = Vec::new();
+    for (name, process) in &servers {
         let loaded = generator::run(&[process.webhook], &warm, CONNECTIONS, Pace::AsFastAsAnswered);
         check(name, &loaded, &warm);
         let events = writer.write(scale.requests, Cards::Many(scale.cards));
         let load = generator::run(&[process.webhook], &events, CONNECTIONS, Pace::AsFastAsAnswered);
-        events.len() as f64 / load.took.as_secs_f64()
-    });
+        rates.push(events.len() as f64 / load.took.as_secs_f64());
+    }
     let (memory, sqlite) = saturation.unwrap_or((rates[1], rates[2]));
-    let halves = [memory, memory, sqlite].map(|rate| rate / 2.0);
-    let mut latencies = servers.each_ref().map(|(name, _)| (*name, Vec::new()));
+    // Another build gets this one's rates too.
+    let halves = [memory, memory, sqlite, memory, sqlite].map(|rate| rate / 2.0);
+    let mut latencies: Vec<_> = servers.iter().map(|(name, _)| (*name, Vec::new())).collect();
     for _ in 0..scale.rounds {
         for (((_, process), half), (name, rounds)) in servers.iter().zip(halves).zip(&mut latencies) {
             let requests = (half * scale.open_loop.as_secs_f64()) as usize;
@@ -220,7 +226,7 @@ fn open_loop(scale: &Scale, writer: &mut Writer, saturation: Option<(f64, f64)>)
             rounds.push(Latencies::of(load));
         }
     }
-    report::open_loop(&latencies, halves);
+    report::open_loop(&latencies, &halves);
 }
 
 /// What a card with ten purchases takes in memory, when nobody asks about it.

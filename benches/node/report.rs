@@ -133,7 +133,7 @@ impl Latencies {
     }
 }
 
-pub(crate) fn open_loop(subjects: &[(&str, Vec<Latencies>)], rates: [f64; 3]) {
+pub(crate) fn open_loop(subjects: &[(&str, Vec<Latencies>)], rates: &[f64]) {
     println!(
         "\nopen loop at half of saturation: ms from the intended time, median (minimum to maximum) of the rounds"
     );

@@ -74,6 +74,10 @@ impl Batch {
 
     /// Adds all of `later` behind this.
     pub(super) fn extend(&mut self, later: Self) {
+        if self.is_empty() {
+            *self = later;
+            return;
+        }
         let offset = self.events.len();
         self.events.extend(later.events);
         self.waiting.extend(

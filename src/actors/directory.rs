@@ -39,6 +39,8 @@ use crate::{
 const FAILURES_MAX: u32 = 3;
 pub(super) const FAILURES_WITHIN: Duration = Duration::from_mins(1);
 /// How long a node that goes down waits for a journal that does not take the stand-in's answers.
+/// Parts of the table of cards that are locked, and grow, by themselves: with a million cards each has a thousand.
+const SHARDS: usize = 1_024;
 const STAND_INS_BOOKED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the room is built on.
@@ -101,7 +103,7 @@ impl Directory {
             committer,
             policy,
             metrics,
-            slots: DashMap::new(),
+            slots: DashMap::with_shard_amount(SHARDS),
             failures: DashMap::new(),
             conflicts: AtomicU64::new(0),
             incarnations: AtomicU64::new(0),

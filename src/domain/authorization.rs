@@ -2,19 +2,17 @@
 //! what follows from that for holds and windows. What follows is a function of the record alone, so that it does not
 //! matter in which order the facts came.
 
-use std::collections::BTreeMap;
-
 use super::{
     card::Totals,
     decision::{Answer, Outcome, Source},
     event::Decided,
-    ids::{EventId, TransactionId},
+    ids::EventId,
     merchant::Merchant,
     money::Currency,
     observed::{AuthorizationSeen, AuthorizationStatus, HistoryEntry, TransactionSeen},
     request::{AuthorizationRequest, Question},
     time::Timestamp,
-    transaction::Transaction,
+    transaction::{Transaction, Transactions},
     window::Spend,
 };
 
@@ -32,7 +30,7 @@ pub struct Authorization {
     /// Stripe's word with the most progress.
     pub seen: Option<Box<Seen>>,
     /// Captures and refunds, each in its latest version.
-    pub transactions: BTreeMap<TransactionId, Transaction>,
+    pub transactions: Transactions,
 }
 
 /// One question with the answer that was given.
@@ -209,7 +207,7 @@ impl Authorization {
             return;
         }
         self.transactions.insert(seen.id.clone(), transaction);
-        let is_first = self.transactions.first_key_value().is_some_and(|(first, _)| *first == seen.id);
+        let is_first = self.transactions.iter().next().is_some_and(|(first, _)| *first == seen.id);
         if self.answers.is_empty() && self.seen.is_none() && is_first {
             self.merchant = seen.merchant.clone();
             self.currency = seen.currency;

@@ -248,7 +248,7 @@ impl Card {
     /// Takes a record back. The sums count it still. Transactions that a correction has moved elsewhere stay there.
     fn recalled(&mut self, recalled: &Recalled) {
         let mut authorization = recalled.authorization.clone();
-        authorization.transactions.retain(|id, _| {
+        authorization.transactions.retain(|id| {
             !self.unlinked.contains_key(id) && self.place_of(id).is_none_or(|place| place == recalled.id)
         });
         if !authorization.is_bare() {
@@ -347,7 +347,7 @@ impl Card {
 
     fn place_of(&self, id: &TransactionId) -> Option<AuthorizationId> {
         let mut records = self.authorizations.iter();
-        records.find_map(|(place, record)| record.transactions.contains_key(id).then(|| place.clone()))
+        records.find_map(|(place, record)| record.transactions.get(id).is_some().then(|| place.clone()))
     }
 
     /// Changes one authorization, and the sums by the difference. A change may also tell where it belongs at all: a

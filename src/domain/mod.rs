@@ -46,5 +46,5 @@ pub use policy::{
 pub use request::{AuthorizationRequest, Question, Violation};
 pub use standing::Standing;
 pub use time::Timestamp;
-pub use transaction::Transaction;
+pub use transaction::{Transaction, Transactions};
 pub use window::{Running, Spend, Tally};

@@ -1,6 +1,8 @@
 //! What goes back to Stripe: the bytes of a decision and of a receipt. Which decision it is was settled elsewhere.
 //! Source: <https://docs.stripe.com/issuing/controls/real-time-authorizations>, "respond directly to the webhook".
 
+use std::io::Write as _;
+
 use crate::domain::{Answer, Outcome};
 
 /// The header that names the API version of a reply; without it a reply is no decision.
@@ -33,7 +35,8 @@ pub fn decision_body(answer: &Answer, with_metadata: bool) -> Vec<u8> {
     }
     if with_metadata {
         body.extend_from_slice(br#","metadata":{"tollgate_decision":""#);
-        body.extend_from_slice(answer.decision.to_string().as_bytes());
+        // Writing to memory cannot fail.
+        let _ = write!(body, "{}", answer.decision);
         body.extend_from_slice(br#"","tollgate_reason":""#);
         body.extend_from_slice(answer.reason.as_str().as_bytes());
         body.extend_from_slice(br#""}"#);

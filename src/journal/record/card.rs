@@ -1,6 +1,6 @@
 //! The whole state of a card, on disk: what a snapshot holds.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use crate::domain::{
     Answer, AnswerBy, Answered, Authorization, AuthorizationId, AuthorizationStatus, Card, CardId, Carried,
     Category, ConnectedAccountId, DecisionId, EventId, Forgotten, Interval, Joined, Measure, NetworkId,
     Outcome, Progress, Question, Reason, Recalled, Running, Seen, Source, Standing, Tally, Timestamp, Totals,
-    Transaction, TransactionId, TransactionKind, Unlinked, Window, Zone,
+    Transaction, TransactionId, TransactionKind, Transactions, Unlinked, Window, Zone,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -297,7 +297,7 @@ impl<'a> From<&'a Authorization> for AuthorizationRecord<'a> {
 
 impl AuthorizationRecord<'_> {
     fn into_authorization(self) -> Result<Authorization, Unreadable> {
-        let mut transactions = BTreeMap::new();
+        let mut transactions = Transactions::default();
         for (id, record) in self.transactions {
             transactions.insert(field("id", &id, TransactionId::new)?, record.into_transaction()?);
         }
