@@ -30,7 +30,9 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    domain::{Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Policy, Subject},
+    domain::{
+        Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Outcome, Policy, Subject,
+    },
     journal::{Committer, Entry, Journal, Reach, Unavailable},
     metrics::{Metrics, Shed},
 };
@@ -364,22 +366,25 @@ impl Shared {
     }
 
     /// Answers without the books, and lets the books know. An approval that the books could not count is none; a question
-    /// that was answered a while ago gets that answer.
+    /// that was answered a moment ago gets that answer.
     fn stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, cause: Cause) -> Answer {
-        // Where other nodes write too, one of them may have made it void.
-        if !self.settings.is_journal_shared
-            && let Some(answer) = self.unconfirmed.answer_to(request)
-        {
+        // Where other nodes write too, one of them may have made a decision void.
+        let before = self.unconfirmed.answer_to(request).filter(|_| !self.settings.is_journal_shared);
+        let backlog = Backlog::take(self);
+        let rule = if backlog.is_some() { self.settings.stand_in } else { StandIn::default() };
+        let decision = self.addressed(rule.decide(request, cause), request);
+        let mut decided = Decided { request: Arc::clone(request), decision };
+        if let Some(before) = before.or_else(|| self.unconfirmed.stood_in(&decided)) {
             self.metrics.decisions.repeats.increment(1);
-            return answer;
+            return before;
         }
-        let mut decision = self.stand_in_decision(request, cause);
-        let is_on_its_way = self.book_stand_in(request, &decision);
-        if !is_on_its_way {
+        if !self.book_stand_in(&decided, backlog) {
             self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
-            decision = self.addressed(StandIn::default().decide(request, cause), request);
+            decided.decision = self.addressed(StandIn::default().decide(request, cause), request);
+            self.unconfirmed.answered(&decided);
         }
-        self.told(&decision);
+        let decision = &decided.decision;
+        self.told(decision);
         match cause {
             Cause::Overload => {}
             Cause::Deadline => self.metrics.decisions.shed.get(Shed::Deadline).increment(1),
@@ -389,11 +394,11 @@ impl Shared {
     }
 
     /// Sends an answer without the books on its way into them. False: there is no room, or no way.
-    fn book_stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, decision: &Decision) -> bool {
-        let Some(backlog) = Backlog::take(self) else { return false };
-        let decided = Decided { request: Arc::clone(request), decision: decision.clone() };
-        let message = |_| Message::StoodIn(Box::new(StoodIn { decided, hops: 0, backlog: Some(backlog) }));
-        self.send(&request.account(), Bound::Sender, message).is_ok()
+    fn book_stand_in(self: &Arc<Self>, decided: &Decided, backlog: Option<Backlog>) -> bool {
+        let Some(backlog) = backlog else { return false };
+        let stood_in = StoodIn { decided: decided.clone(), hops: 0, backlog: Some(backlog) };
+        let message = |_| Message::StoodIn(Box::new(stood_in));
+        self.send(&decided.request.account(), Bound::Sender, message).is_ok()
     }
 
     async fn all_booked(&self) {
@@ -408,9 +413,13 @@ impl Shared {
         }
     }
 
-    /// What the stand-in says to a request.
-    pub(super) fn stand_in_decision(&self, request: &AuthorizationRequest, cause: Cause) -> Decision {
-        self.addressed(self.settings.stand_in.decide(request, cause), request)
+    /// What the stand-in has told an asker of this question, or else what it says to one who was too late.
+    pub(super) fn stand_in_told(&self, request: &AuthorizationRequest) -> Decision {
+        let told = self.unconfirmed.stand_in_answer_to(request);
+        let cause = told.and_then(|told| Cause::ALL.into_iter().find(|cause| cause.reason() == told.reason));
+        let is_declined = told.is_some_and(|told| told.outcome == Outcome::Declined);
+        let rule = if is_declined { StandIn::default() } else { self.settings.stand_in };
+        self.addressed(rule.decide(request, cause.unwrap_or(Cause::Deadline)), request)
     }
 
     /// A decision that knows how its answer goes to Stripe.

@@ -30,7 +30,7 @@ impl Cause {
         }
     }
 
-    const fn reason(self) -> Reason {
+    pub(super) const fn reason(self) -> Reason {
         match self {
             Self::Overload => Reason::StandInOverload,
             Self::Deadline => Reason::StandInDeadline,

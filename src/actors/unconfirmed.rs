@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 
 use super::{
     Directory,
@@ -20,7 +20,7 @@ use crate::{
     clock,
     domain::{
         Answer, AuthorizationId, AuthorizationRequest, CardId, Decided, DecisionId, Event, Fact, Question,
-        Timestamp,
+        Source, Timestamp,
     },
     journal::Journal,
 };
@@ -51,6 +51,13 @@ struct Answered {
     answer: Option<Answer>,
 }
 
+impl Answered {
+    fn of(decided: &Decided) -> Self {
+        let answer = decided.decision.answer(decided.request.is_amount_controllable);
+        Self { view: view(decided), answer: Some(answer) }
+    }
+}
+
 /// The answers that wait, as many as there is room for.
 pub(super) struct Unconfirmed {
     waiting: DashMap<DecisionId, Answered>,
@@ -73,15 +80,39 @@ impl Unconfirmed {
     /// An answer left.
     pub(super) fn answered(&self, decided: &Decided) {
         if self.waiting.len() < self.waiting_max {
-            let answer = decided.decision.answer(decided.request.is_amount_controllable);
-            let view = view(decided);
-            self.waiting.insert(view.decision, Answered { view, answer: Some(answer) });
+            self.waiting.insert(decided.decision.id, Answered::of(decided));
+        }
+    }
+
+    /// The stand-in's answer is about to leave, unless another one of the stand-in's to the same question is known: that
+    /// one is given, and leaves instead.
+    pub(super) fn stood_in(&self, decided: &Decided) -> Option<Answer> {
+        let has_room = self.waiting.len() < self.waiting_max;
+        match self.waiting.entry(decided.decision.id) {
+            Entry::Occupied(mut known) => {
+                let before = known.get().answer.filter(|answer| answer.source == Source::StandIn);
+                if before.is_none() {
+                    known.insert(Answered::of(decided));
+                }
+                before
+            }
+            Entry::Vacant(place) => {
+                if has_room {
+                    place.insert(Answered::of(decided));
+                }
+                None
+            }
         }
     }
 
     /// What this question was answered, as far as it is known without the books.
     pub(super) fn answer_to(&self, request: &AuthorizationRequest) -> Option<Answer> {
         self.waiting.get(&DecisionId::of(&request.authorization, request.question()))?.answer
+    }
+
+    /// What the stand-in answered to this question.
+    pub(super) fn stand_in_answer_to(&self, request: &AuthorizationRequest) -> Option<Answer> {
+        self.answer_to(request).filter(|answer| answer.source == Source::StandIn)
     }
 
     /// Stripe spoke of it.

@@ -130,6 +130,11 @@ impl Desk {
     /// stand-in meanwhile is booked as that: Stripe has the stand-in's answer, so the books void ours.
     pub(super) fn release(&mut self, batch: Batch, commit_us: u32) {
         let Batch { events, waiting } = batch;
+        for decided in events.iter().filter_map(decided_in) {
+            if self.shared.unconfirmed.stand_in_answer_to(&decided.request).is_some() {
+                self.void(Arc::clone(&decided.request));
+            }
+        }
         let mut askers = vec![0_usize; events.len()];
         for waiting in &waiting {
             if let Some(place) = askers.get_mut(waiting.event) {
@@ -218,7 +223,7 @@ impl Desk {
         }
         let mut answer = self.current(decided, commit_us);
         if is_one_gone {
-            let decision = self.shared.stand_in_decision(&decided.request, Cause::Deadline);
+            let decision = self.shared.stand_in_told(&decided.request);
             answer = decision.answer(decided.request.is_amount_controllable).into();
             self.void(Arc::clone(&decided.request));
         }
@@ -241,7 +246,7 @@ impl Desk {
     pub(super) fn void(&mut self, request: Arc<AuthorizationRequest>) {
         // In books that the card has joined meanwhile it stands until Stripe's own word.
         if !self.is_stood_in(&request) && self.card.joined.is_none() {
-            let decision = self.shared.stand_in_decision(&request, Cause::Deadline);
+            let decision = self.shared.stand_in_told(&request);
             let decided = Decided { request, decision };
             self.shared.unconfirmed.answered(&decided);
             self.record(Event::StoodIn(Box::new(decided)), None);

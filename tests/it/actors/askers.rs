@@ -1,15 +1,18 @@
 //! One question, asked more than once at about the same time: whoever asks is told the same, also where the stand-in
 //! has answered one of them.
 
-use tokio::task::JoinHandle;
+use std::{collections::BTreeMap, iter, time::Duration};
+
+use tokio::task::{JoinHandle, JoinSet};
 use tollgate::{
-    actors::{Settings, TimedAnswer},
+    actors::{Settings, StandIn, StandInRule, TimedAnswer},
+    clock,
     domain::{Answer, Outcome, Source},
-    journal::{Gate, Script},
+    journal::{Fault, Gate, Script},
 };
 
 use super::{House, SOON, roomy};
-use crate::questions::{arrival, question};
+use crate::questions::{arrival, card, question};
 
 /// A node with one place for requests.
 fn narrow() -> House {
@@ -73,4 +76,80 @@ async fn an_answer_that_the_stand_in_took_the_place_of_is_not_remembered() {
     assert_eq!(house.ask("refused", 700).await, refused, "it holds nothing");
     assert_eq!(told(other).await.outcome, Outcome::Approved);
     assert_eq!(house.used().await, 200);
+}
+
+/// Askers with little time, some of whom go away, of few questions, at a card with short queues on a journal that is slow
+/// and fails.
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_is_told_the_same_whatever_becomes_of_the_others() {
+    const SEEDS: u64 = 120;
+    const LIMIT: i64 = 1_000;
+    let mut by_stand_in = 0;
+    for seed in 0..SEEDS {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let approves = StandIn { deadline: StandInRule::Approve { amount_max: 300 }, ..StandIn::default() };
+        let stand_in = if random.bool() { approves } else { StandIn::default() };
+        let settings = Settings { card_queue_max: random.usize(1..4), stand_in, ..Settings::default() };
+        let house = House::new(settings, &[("daily", LIMIT)], slow_and_failing(&mut random));
+        let mut asked = JoinSet::new();
+        for _ in 0..24 {
+            let (number, starts) = (random.u8(..6), Duration::from_millis(random.u64(..400)));
+            let within = Duration::from_millis(random.u64(20..400));
+            let leaves = random.bool().then(|| Duration::from_millis(random.u64(..300)));
+            let directory = house.directory.clone();
+            asked.spawn(async move {
+                clock::sleep(starts).await;
+                let request = question("one", &number.to_string(), 100 * i64::from(number + 1));
+                let asking = directory.ask(request, arrival(within));
+                let answer = clock::timeout(leaves.unwrap_or(SOON), asking).await.ok();
+                answer.map(|timed| (number, timed.answer))
+            });
+        }
+        let mut told: BTreeMap<u8, Answer> = BTreeMap::new();
+        for (number, answer) in asked.join_all().await.into_iter().flatten() {
+            let first = told.entry(number).or_insert(answer);
+            assert_eq!(*first, answer, "question {number}, seed {seed}");
+        }
+        house.journal.heal();
+        let (mut held, mut approved_by_policy) = (0, 0);
+        for number in 0..6 {
+            let amount = 100 * i64::from(number + 1);
+            let now = house.ask(&number.to_string(), amount).await;
+            let before = told.get(&number).copied().unwrap_or(now);
+            assert_eq!(now, before, "question {number} asked again, seed {seed}");
+            by_stand_in += usize::from(now.source == Source::StandIn);
+            let granted = if now.outcome == Outcome::Approved { amount } else { 0 };
+            held += granted;
+            approved_by_policy += if now.source == Source::Policy { granted } else { 0 };
+        }
+        let settled = clock::timeout(SOON, async {
+            while used(&house).await != held {
+                clock::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        assert!(settled.await.is_ok(), "{held} were approved, {} are used, seed {seed}", used(&house).await);
+        assert!(approved_by_policy <= LIMIT, "{approved_by_policy} of {LIMIT} were approved, seed {seed}");
+    }
+    assert!(by_stand_in > 50, "{by_stand_in} answers were the stand-in's: too few to show anything");
+}
+
+/// What the books count, as soon as there are any.
+async fn used(house: &House) -> i64 {
+    let view = house.directory.card(&card("one"), clock::now()).await.unwrap();
+    view.map_or(0, |view| view.limits[0].used)
+}
+
+/// Appends that take their time, and then fail or not.
+fn slow_and_failing(random: &mut fastrand::Rng) -> Script {
+    let fault = |random: &mut fastrand::Rng| match random.u8(..10) {
+        0 => Fault::Rejected,
+        1 => Fault::LostBefore,
+        2 => Fault::LostAfter,
+        _ => Fault::None,
+    };
+    let slow = iter::repeat_with(|| {
+        let takes = Duration::from_millis(random.u64(..250));
+        Fault::Delayed(takes, Box::new(fault(random)))
+    });
+    Script::of(slow.take(100))
 }
