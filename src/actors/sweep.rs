@@ -52,7 +52,7 @@ impl Directory {
             match looked.await {
                 Ok(found) => self.send(found).await,
                 Err(error) => {
-                    tracing::error!(%error, "the sweep for idle cards failed; the next one tries again")
+                    tracing::error!(%error, "the sweep for idle cards failed; the next one tries again");
                 }
             }
         }
