@@ -1,11 +1,15 @@
 //! One question, asked more than once at about the same time: whoever asks is told the same, also where the stand-in
 //! has answered one of them.
 
-use std::{collections::BTreeMap, iter, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter,
+    time::Duration,
+};
 
 use tokio::task::{JoinHandle, JoinSet};
 use tollgate::{
-    actors::{Settings, StandIn, StandInRule, TimedAnswer},
+    actors::{Cause, Settings, StandIn, StandInRule, TimedAnswer},
     clock,
     domain::{Answer, Outcome, Source},
     journal::{Fault, Gate, Script},
@@ -76,6 +80,28 @@ async fn an_answer_that_the_stand_in_took_the_place_of_is_not_remembered() {
     assert_eq!(house.ask("refused", 700).await, refused, "it holds nothing");
     assert_eq!(told(other).await.outcome, Outcome::Approved);
     assert_eq!(house.used().await, 200);
+}
+
+/// At whatever moment between the journal and the first asker the second one is refused.
+#[tokio::test]
+async fn an_answer_on_its_way_out_gives_way_to_one_of_the_stand_in() {
+    let mut sources = BTreeSet::new();
+    for moments in 0..24 {
+        let house = narrow();
+        let (gate, asked) = held(&house, "asked-twice", 700).await;
+        gate.open();
+        let directory = house.directory.clone();
+        let refused = tokio::spawn(async move {
+            for _ in 0..moments {
+                tokio::task::yield_now().await;
+            }
+            directory.stand_in(question("one", "asked-twice", 700), Cause::Overload).answer
+        });
+        let refused = refused.await.unwrap();
+        assert_eq!(asked.await.unwrap().answer, refused, "after {moments} moments");
+        sources.insert(refused.source.as_str());
+    }
+    assert_eq!(sources.len(), 2, "only {sources:?}: the moments are not enough");
 }
 
 /// Askers with little time, some of whom go away, of few questions, at a card with short queues on a journal that is slow
