@@ -26,10 +26,16 @@ async function ask(query) {
   const fields = new URLSearchParams({ query: filled, start: from, end: to, step });
   const answer = await (await fetch(`${prometheus}/api/v1/query_range?${fields}`)).json();
   if (answer.status !== 'success') throw new Error(`${filled}: ${answer.error}`);
-  return answer.data.result.map(({ metric, values }) => ({
-    metric,
-    values: values.map(([at, number]) => [at * 1000, number === 'NaN' ? null : Number(number)]),
-  }));
+  return answer.data.result.map(({ metric, values }) => ({ metric, values: gapped(values) }));
+}
+
+// A step without an answer is a gap, as Grafana draws it: a node that was away has no line across the time.
+function gapped(values) {
+  return values.flatMap(([at, number], place) => {
+    const before = values[place - 1]?.[0] ?? at;
+    const missing = at - before > 1.5 * step ? [[(before + step) * 1000, null]] : [];
+    return [...missing, [at * 1000, number === 'NaN' ? null : Number(number)]];
+  });
 }
 
 // Chromium writes the picture and may stay: it is ended as soon as the file is there and does not grow any more.

@@ -25,7 +25,8 @@ use crate::{
     scenario::{Act, Disturbance, Scenario},
     setup,
     signature::Signer,
-    verdict, watch,
+    verdict,
+    watch::{self, Window},
 };
 
 /// The secret of nodes that are started here.
@@ -162,6 +163,20 @@ fn run_once(
                     end, and talk to Stripe itself";
         return Err(Failure::Scenario(what.to_owned()));
     }
+    if !scenario.is_scraped && (nodes.is_none() || !scenario.disturbances.is_empty()) {
+        let what = "expected --local and no disturbances for a scenario that sees its nodes from outside: it has to know \
+                    their processes";
+        return Err(Failure::Scenario(what.to_owned()));
+    }
+    let windows = match &nodes {
+        Some(nodes) if !scenario.is_scraped => {
+            site.admins.iter().copied().zip(nodes.processes().map(Window::Process)).collect()
+        }
+        _ => {
+            let of = |admin: &SocketAddr| (*admin, Window::Metrics(Admin::new(*admin, site.token.clone())));
+            site.admins.iter().map(of).collect()
+        }
+    };
     record.setup.targets =
         site.targets.iter().map(|target| format!("http://{}{}", target.address, target.path)).collect();
     if let Some(admin) = site.admins.first() {
@@ -176,7 +191,7 @@ fn run_once(
         let watching = scope.spawn(|| {
             // Moved in, so that it ends with this thread.
             let until = watched_until;
-            watch::watch(&site.admins, site.token.as_deref(), clock, &until)
+            watch::watch(windows, clock, &until)
         });
         let disturbing = scope.spawn(|| {
             let until = disturbed_until;

@@ -6,7 +6,7 @@ use std::{fs, io, path::Path};
 use serde::{Deserialize, Serialize};
 
 /// The scenarios that come with the load test, by name.
-const BUNDLED: [(&str, &str); 13] = [
+const BUNDLED: [(&str, &str); 14] = [
     ("smoke", include_str!("../scenarios/smoke.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("spike", include_str!("../scenarios/spike.toml")),
@@ -20,6 +20,7 @@ const BUNDLED: [(&str, &str); 13] = [
     ("over-the-api", include_str!("../scenarios/over-the-api.toml")),
     ("node-kill", include_str!("../scenarios/node-kill.toml")),
     ("rolling-restart", include_str!("../scenarios/rolling-restart.toml")),
+    ("soak", include_str!("../scenarios/soak.toml")),
 ];
 
 /// All that a run needs to know, but where the nodes are.
@@ -47,6 +48,10 @@ pub struct Scenario {
     /// events take half of them at most.
     #[serde(default = "Scenario::default_connections")]
     pub connections: usize,
+    /// Whether the nodes' metrics are read each second. Of nodes without a reader only CPU and memory are seen, as the
+    /// system tells them: their metrics have to keep without being fetched.
+    #[serde(default = "Scenario::default_is_scraped")]
+    pub is_scraped: bool,
     /// When questions leave.
     #[serde(default)]
     pub arrivals: Arrivals,
@@ -290,6 +295,8 @@ pub struct Objectives {
     pub stand_in_max: f64,
     /// How long it may take after a disturbance until everything is answered again.
     pub normal_within_s: Option<f64>,
+    /// By which share a node's memory in the last quarter of the run may be above that in the second, on average.
+    pub memory_growth_max: Option<f64>,
 }
 
 /// Why there is no scenario.
@@ -407,6 +414,7 @@ impl Scenario {
             ("questions.forced", questions.forced),
             ("objectives.unanswered_max", self.objectives.unanswered_max),
             ("objectives.stand_in_max", self.objectives.stand_in_max),
+            ("objectives.memory_growth_max", self.objectives.memory_growth_max.unwrap_or_default()),
         ];
         shares.extend(self.disturbances.iter().map(|disturbance| ("disturbances.at", disturbance.at)));
         shares
@@ -422,6 +430,10 @@ impl Scenario {
 
     const fn default_connections() -> usize {
         512
+    }
+
+    const fn default_is_scraped() -> bool {
+        true
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    record::{Outcomes, Run, Setup, Verdict},
+    record::{Node, Outcomes, Run, Setup, Verdict},
     scenario::Scenario,
 };
 
@@ -69,6 +69,12 @@ fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
             ));
         }
     }
+    let grown = run.nodes.iter().filter_map(memory_growth).fold(0.0, f64::max);
+    if let Some(most) = objectives.memory_growth_max.filter(|most| grown > *most) {
+        missed.push(format!(
+            "expected memory at most {most} above that in the second quarter of the run, found {grown:.3}"
+        ));
+    }
     if run.deliveries.undelivered > 0 {
         missed.push(format!(
             "expected every event acknowledged, found {} that are not",
@@ -79,6 +85,21 @@ fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
         missed.push("expected decisions, found none".to_owned());
     }
     missed
+}
+
+/// By which share a node's memory was larger in the last quarter of its samples than in the second.
+fn memory_growth(node: &Node) -> Option<f64> {
+    let quarter = node.samples.len().checked_div(4).filter(|quarter| *quarter > 0)?;
+    let mean = |from: usize| -> f64 {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for sample in node.samples.iter().skip(from).take(quarter) {
+            sum += sample.memory_bytes;
+            count += 1.0;
+        }
+        sum / count
+    };
+    let last = node.samples.len().saturating_sub(quarter);
+    Some(mean(last) / mean(quarter) - 1.0)
 }
 
 fn warnings(run: &Run) -> Vec<String> {
@@ -115,7 +136,7 @@ fn share(part: u64, whole: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Audit, Deliveries, Generator, Latency, Mark};
+    use crate::record::{Audit, Deliveries, Generator, Latency, Mark, Sample};
 
     /// A run that has met every objective of the scenario `spike`.
     fn sound() -> Run {
@@ -131,6 +152,7 @@ mod tests {
     fn a_verdict_says_what_was_missed() {
         let mut scenario = Scenario::load("spike").unwrap();
         scenario.objectives.normal_within_s = Some(5.0);
+        scenario.objectives.memory_growth_max = Some(0.1);
         let check = |run: Run, expected: &str| {
             let verdict = of(&scenario, &Setup::default(), &[sound(), run]);
             let told = [verdict.missed.clone(), verdict.warnings.clone()].concat().join(" ");
@@ -152,6 +174,13 @@ mod tests {
         check(Run { deliveries, ..sound() }, "found 3 that are not");
         let mark = Mark { what: "kill".to_owned(), normal_after_s: Some(6.0), ..Mark::default() };
         check(Run { marks: vec![mark], ..sound() }, "found 6.0 s");
+        let node = |memory: [f64; 8]| Node {
+            samples: memory.map(|memory_bytes| Sample { memory_bytes, ..Sample::default() }).into(),
+            ..Node::default()
+        };
+        let nodes = |last| vec![node([1e8; 8]), node([1e7, 5e7, 9e7, 11e7, 30e7, 10e7, 10e7, last])];
+        check(Run { nodes: nodes(11.8e7), ..sound() }, "");
+        check(Run { nodes: nodes(12.4e7), ..sound() }, "second quarter of the run, found 0.120");
         let generator = Generator { busy: 0.9, ..Generator::default() };
         check(Run { generator, ..sound() }, "busy 90 in 100 of the time");
         let mut violated = sound();

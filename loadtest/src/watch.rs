@@ -1,4 +1,4 @@
-//! Looks at the metrics of nodes once a second while a run goes on. What they mean is in the record.
+//! Looks at nodes once a second while a run goes on: at their metrics, or from outside. What is seen is in the record.
 
 use std::{
     collections::BTreeMap,
@@ -11,28 +11,48 @@ use crate::{
     admin::Admin,
     clock::Clock,
     record::{Node, Sample},
+    system,
 };
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Looks until the other side of `stop` is dropped, and once more then.
+/// Where it is seen what a node does.
+pub enum Window {
+    /// In its metrics.
+    Metrics(Admin),
+    /// From outside, in what its process uses: nobody reads its metrics.
+    Process(u32),
+}
+
+impl Window {
+    /// Nothing of a node that is away.
+    fn look(&mut self, at_s: f64) -> Option<Sample> {
+        match self {
+            Self::Metrics(admin) => match admin.get("/metrics") {
+                Ok((200, text)) => Some(sample(at_s, &String::from_utf8_lossy(&text))),
+                _ => None,
+            },
+            Self::Process(process) => Some(Sample {
+                at_s,
+                cpu_seconds: system::cpu_seconds(*process).ok()?,
+                memory_bytes: system::memory_bytes(*process).ok()?,
+                ..Sample::default()
+            }),
+        }
+    }
+}
+
+/// Looks until the other side of `stop` is dropped, and once more then. Each node has its admin address for a name.
 #[must_use]
-pub fn watch(admins: &[SocketAddr], token: Option<&str>, clock: Clock, stop: &Receiver<()>) -> Vec<Node> {
-    let mut nodes: Vec<(Admin, Node)> = admins
-        .iter()
-        .map(|address| {
-            let node = Node { admin: format!("http://{address}"), samples: Vec::new() };
-            (Admin::new(*address, token.map(ToOwned::to_owned)), node)
-        })
-        .collect();
+pub fn watch(nodes: Vec<(SocketAddr, Window)>, clock: Clock, stop: &Receiver<()>) -> Vec<Node> {
+    let named =
+        |(address, window)| (window, Node { admin: format!("http://{address}"), samples: Vec::new() });
+    let mut nodes: Vec<(Window, Node)> = nodes.into_iter().map(named).collect();
     loop {
-        for (admin, node) in &mut nodes {
-            // A node that is away has nothing to tell.
-            if let Ok((200, text)) = admin.get("/metrics") {
-                let at_s = Duration::from_micros(clock.now_us()).as_secs_f64();
-                node.samples.push(sample(at_s, &String::from_utf8_lossy(&text)));
-            }
+        for (window, node) in &mut nodes {
+            let at_s = Duration::from_micros(clock.now_us()).as_secs_f64();
+            node.samples.extend(window.look(at_s));
         }
         if stop.recv_timeout(EVERY) == Err(RecvTimeoutError::Disconnected) {
             return nodes.into_iter().map(|(_, node)| node).collect();

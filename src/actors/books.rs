@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::holds::Holds;
 use crate::{
     domain::{Authorization, AuthorizationId, Card, Event, NeedsHistory, Recalled, Timestamp, Window},
     journal::{
@@ -21,6 +22,8 @@ pub(super) struct Folded {
     pub(super) events_since_snapshot: usize,
     /// Authorizations in the last snapshot.
     pub(super) snapshot_size: usize,
+    /// Its open holds among the node's, where these books rest in memory.
+    pub(super) holds: Option<Holds>,
 }
 
 /// The journal's entries could not be folded.

@@ -263,6 +263,7 @@ impl Desk {
             (Message::Passivate(cause), _) => self.passivate(cause),
         }
         if !self.lease.is_given_up() {
+            self.lease.count_holds(self.card.authorizations.open());
             self.dispatch();
         }
     }

@@ -22,6 +22,7 @@ use super::{
     books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
     cardholders::Cardholders,
+    holds::Holds,
     lease::{Lease, Occupant, Place, Slot},
     micros,
     places::{Backlog, Permit},
@@ -344,9 +345,11 @@ impl Shared {
         self: &Arc<Self>,
         account: &Account,
         place: &Arc<Place>,
-        folded: Option<Box<Folded>>,
+        mut folded: Option<Box<Folded>>,
     ) -> Result<ActorRef<Message>, Cause> {
-        let lease = Lease::new(self, account, place);
+        let counted = folded.as_mut().and_then(|folded| folded.holds.take());
+        let holds = counted.unwrap_or_else(|| Holds::new(self.metrics.cards.holds_open.clone()));
+        let lease = Lease::new(self, account, place, holds);
         let arguments = Arguments { account: account.clone(), shared: Arc::clone(self), lease, folded };
         let started = ActorRuntime::<CardActor>::spawn_instant(None, CardActor, arguments);
         started.map(|(actor, _)| actor).map_err(|_| Cause::Overload)

@@ -7,7 +7,7 @@ use std::sync::{
 
 use ractor::ActorRef;
 
-use super::{books::Folded, card::Message, directory::Shared};
+use super::{books::Folded, card::Message, directory::Shared, holds::Holds};
 use crate::{clock, domain::Account, metrics::Passivation};
 
 /// One card in memory.
@@ -56,18 +56,27 @@ pub(super) struct Lease {
     shared: Arc<Shared>,
     account: Account,
     place: Arc<Place>,
+    /// The card's among the node's; none once the place is given up.
+    holds: Option<Holds>,
     is_given_up: bool,
 }
 
 impl Lease {
-    pub(super) fn new(shared: &Arc<Shared>, account: &Account, place: &Arc<Place>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, account: &Account, place: &Arc<Place>, holds: Holds) -> Self {
         let (shared, account, place) = (Arc::clone(shared), account.clone(), Arc::clone(place));
-        Self { shared, account, place, is_given_up: false }
+        Self { shared, account, place, holds: Some(holds), is_given_up: false }
     }
 
     /// Whether the actor has nothing to say any more.
     pub(super) const fn is_given_up(&self) -> bool {
         self.is_given_up
+    }
+
+    /// The books have so many open holds now.
+    pub(super) fn count_holds(&mut self, open: usize) {
+        if let Some(holds) = &mut self.holds {
+            holds.count(open);
+        }
     }
 
     /// A message was taken up.
@@ -88,19 +97,21 @@ impl Lease {
         });
         if removed.is_some() {
             self.is_given_up = true;
+            self.holds = None;
             self.shared.one_less_resident();
         }
         removed.is_some()
     }
 
     /// Leaves the books in the directory and goes, unless a message is on its way: then it gets them back.
-    pub(super) fn rest(&mut self, folded: Box<Folded>) -> Result<(), Box<Folded>> {
+    pub(super) fn rest(&mut self, mut folded: Box<Folded>) -> Result<(), Box<Folded>> {
         let place = &self.place;
         match self.shared.slots.get_mut(&self.account) {
             Some(mut slot)
                 if slot.place.incarnation == place.incarnation
                     && slot.place.queued.load(Ordering::Acquire) == 0 =>
             {
+                folded.holds = self.holds.take();
                 slot.occupant = Occupant::Resting(folded);
                 self.is_given_up = true;
                 Ok(())

@@ -6,6 +6,7 @@ mod books;
 mod card;
 mod cardholders;
 mod directory;
+mod holds;
 mod lease;
 mod places;
 mod sweep;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     authorization::{Answered, Authorization},
+    authorizations::Authorizations,
     event::{Decided, Event, Joined, Recalled},
     ids::{AuthorizationId, CardId, ConnectedAccountId, EventId, TransactionId},
     merchant::Merchant,
@@ -26,7 +27,7 @@ pub struct Card {
     /// The latest time that anything was decided at. It never goes back, whatever a node's clock says.
     pub time: Timestamp,
     /// Open authorizations, and the settled ones that may still be asked about.
-    pub authorizations: BTreeMap<AuthorizationId, Authorization>,
+    pub authorizations: Authorizations,
     /// Captures and refunds that name no authorization.
     pub unlinked: BTreeMap<TransactionId, Unlinked>,
     /// Where the transactions are booked that Stripe has corrected: a correction may have moved them.
@@ -353,24 +354,25 @@ impl Card {
     /// sum gives back what it counted, and counts what it has to count now.
     fn change(&mut self, id: &AuthorizationId, change: impl FnOnce(&mut Authorization)) {
         let refunds_restore = self.refunds_restore;
-        let authorization = self.authorizations.entry(id.clone()).or_default();
-        let before = authorization.spends(refunds_restore);
-        let (currency, merchant) = (authorization.currency, authorization.merchant.clone());
-        change(authorization);
-        let after = authorization.spends(refunds_restore);
-        let is_same_place = currency == authorization.currency && merchant == authorization.merchant;
-        if is_same_place && before == after {
-            return;
-        }
-        for tally in &mut self.tallies {
-            let counted = tally.window.admits(&merchant, currency, self.currency);
-            let counts = if is_same_place {
-                counted
-            } else {
-                tally.window.admits(&authorization.merchant, authorization.currency, self.currency)
-            };
-            tally.exchange(if counted { &before } else { &[] }, if counts { &after } else { &[] });
-        }
+        self.authorizations.change(id, |authorization| {
+            let before = authorization.spends(refunds_restore);
+            let (currency, merchant) = (authorization.currency, authorization.merchant.clone());
+            change(authorization);
+            let after = authorization.spends(refunds_restore);
+            let is_same_place = currency == authorization.currency && merchant == authorization.merchant;
+            if is_same_place && before == after {
+                return;
+            }
+            for tally in &mut self.tallies {
+                let counted = tally.window.admits(&merchant, currency, self.currency);
+                let counts = if is_same_place {
+                    counted
+                } else {
+                    tally.window.admits(&authorization.merchant, authorization.currency, self.currency)
+                };
+                tally.exchange(if counted { &before } else { &[] }, if counts { &after } else { &[] });
+            }
+        });
     }
 
     fn count_unlinked(&mut self, unlinked: &Unlinked, sign: i64) {

@@ -15,6 +15,7 @@ mod event;
 mod window;
 mod transaction;
 mod authorization;
+mod authorizations;
 mod card;
 mod standing;
 mod decide;
@@ -22,6 +23,7 @@ mod explain;
 
 pub use answering::{AnswerBy, Answering};
 pub use authorization::{Answered, Authorization, Progress, Seen, StripeOutcome};
+pub use authorizations::Authorizations;
 pub use card::{Card, Forgotten, NeedsHistory, SETTLED_KEPT_MAX, Totals, Unlinked};
 pub use decide::{decide, held_if_approved, limits_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};

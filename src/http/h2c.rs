@@ -8,10 +8,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use super::server::{Bounds, Respond, Stop};
+use super::server::{Bounds, Respond, Stop, counted, not_accepted};
 use crate::metrics::{Cut, Listener, Metrics};
 
 /// Each node has two connections to each other one.
@@ -22,9 +22,6 @@ const STREAMS_MAX: u32 = 1_024;
 
 /// A connection whose other side is gone without a word is closed after two of these.
 const PING_EVERY: Duration = Duration::from_secs(5);
-
-/// After a failure to accept that is ours: time for connections to end.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `listener` until `stop` says so, and returns when its last connection has ended.
 pub async fn run_h2c<S: Respond>(
@@ -50,11 +47,7 @@ pub async fn run_h2c<S: Respond>(
                     tokio::spawn(Arc::clone(&server).connection(stream, place));
                 }
             }
-            Err(error) => {
-                server.metrics.sockets.accept_errors.get(Listener::Peer).increment(1);
-                tracing::error!(listener = Listener::Peer.as_str(), %error, "cannot accept connections");
-                sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => not_accepted(&server.metrics, Listener::Peer, &error).await,
         }
     }
     drop(listener);
@@ -71,13 +64,7 @@ struct Server<S> {
 
 impl<S: Respond> Server<S> {
     async fn connection(self: Arc<Self>, stream: TcpStream, place: OwnedSemaphorePermit) {
-        let sockets = &self.metrics.sockets;
-        sockets.accepted.get(Listener::Peer).increment(1);
-        sockets.open.get(Listener::Peer).increment(1.0);
-        if let Some(cut) = self.exchange(stream).await {
-            sockets.cut.get((Listener::Peer, cut)).increment(1);
-        }
-        sockets.open.get(Listener::Peer).decrement(1.0);
+        counted(&self.metrics, Listener::Peer, self.exchange(stream)).await;
         drop(place);
     }
 

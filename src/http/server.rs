@@ -168,12 +168,38 @@ pub async fn run<S: Respond>(
                 Ok(place) => drop(tokio::spawn(Arc::clone(&server).connection(stream, place))),
                 Err(_) => Arc::clone(&server).refuse(stream, &refusals),
             },
-            Err(error) => server.not_accepted(&error).await,
+            Err(error) => not_accepted(&server.metrics, name, &error).await,
         }
     }
     drop(listener);
     let all = u32::try_from(bounds.connections_max).unwrap_or(u32::MAX);
     let _ = places.acquire_many(all).await;
+}
+
+/// Counts a connection of a listener, from its first byte to its last. What it is served by says why it was cut, if it was.
+pub(super) async fn counted(metrics: &Metrics, name: Listener, served: impl Future<Output = Option<Cut>>) {
+    let sockets = &metrics.sockets;
+    sockets.accepted.get(name).increment(1);
+    sockets.open.get(name).increment(1.0);
+    if let Some(cut) = served.await {
+        sockets.cut.get((name, cut)).increment(1);
+    }
+    sockets.open.get(name).decrement(1.0);
+}
+
+/// A connection was not accepted. Where that is our own failure, others get time to end.
+pub(super) async fn not_accepted(metrics: &Metrics, name: Listener, error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    metrics.sockets.accept_errors.get(name).increment(1);
+    if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+        return;
+    }
+    tracing::error!(
+        listener = name.as_str(),
+        %error,
+        "cannot accept connections; if file descriptors are short, raise `ulimit -n` or lower the bound on connections"
+    );
+    sleep(ACCEPT_PAUSE).await;
 }
 
 fn protocol(bounds: Bounds) -> http1::Builder {
@@ -201,16 +227,9 @@ struct Server<S> {
 }
 
 impl<S: Respond> Server<S> {
-    /// One connection from its first byte to its last.
     async fn connection(self: Arc<Self>, stream: TcpStream, place: OwnedSemaphorePermit) {
-        let sockets = &self.metrics.sockets;
-        sockets.accepted.get(self.name).increment(1);
-        sockets.open.get(self.name).increment(1.0);
         let _ = stream.set_nodelay(true);
-        if let Some(cut) = self.serve(stream).await {
-            sockets.cut.get((self.name, cut)).increment(1);
-        }
-        sockets.open.get(self.name).decrement(1.0);
+        counted(&self.metrics, self.name, self.serve(stream)).await;
         drop(place);
     }
 
@@ -293,20 +312,6 @@ impl<S: Respond> Server<S> {
             }
             drop(place);
         });
-    }
-
-    async fn not_accepted(&self, error: &io::Error) {
-        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-        self.metrics.sockets.accept_errors.get(self.name).increment(1);
-        if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-            return;
-        }
-        tracing::error!(
-            listener = self.name.as_str(),
-            %error,
-            "cannot accept connections; if file descriptors are short, raise `ulimit -n` or lower the bound on connections"
-        );
-        sleep(ACCEPT_PAUSE).await;
     }
 
     fn patience(&self) -> Patience {

@@ -217,6 +217,8 @@ families! {
             "cards in memory that have an actor, looked at once a second; the others rest", "cards that were asked for in the last seconds";
         QUEUE_LONGEST = Gauge Count "tollgate_card_queue_longest" []
             "requests waiting at the card where most wait, looked at once a second", "a few; at the `card_queue` capacity requests are turned away";
+        HOLDS_OPEN = Gauge Count "tollgate_holds_open" []
+            "authorizations that hold money, on the cards in this node's memory; a card that has left it is not counted, and in a cluster one that has changed its owner may be in two memories for a while", "follows the traffic; captures, reversals and expiries that do not come make it grow";
         ACTIVATIONS = Counter Count "tollgate_card_activations_total" ["result": here::<Done>()]
             "cards that were folded from the journal", "`failed`: 0";
         ACTIVATION_DURATION = Histogram Seconds "tollgate_card_activation_duration_seconds" []

@@ -131,6 +131,8 @@ pub struct Cards {
     pub actors: Gauge,
     /// `tollgate_card_queue_longest`
     pub queue_longest: Gauge,
+    /// `tollgate_holds_open`
+    pub holds_open: Gauge,
     /// `tollgate_card_activations_total`
     pub activations: Series<Done, Counter>,
     /// `tollgate_card_activation_duration_seconds`

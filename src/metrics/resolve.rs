@@ -35,6 +35,7 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             resident: resolver.single(&family::CARDS_RESIDENT),
             actors: resolver.single(&family::CARD_ACTORS),
             queue_longest: resolver.single(&family::QUEUE_LONGEST),
+            holds_open: resolver.single(&family::HOLDS_OPEN),
             activations: resolver.series(&family::ACTIVATIONS),
             activation_duration: resolver.single(&family::ACTIVATION_DURATION),
             passivations: resolver.series(&family::PASSIVATIONS),

@@ -2,6 +2,7 @@
 
 mod askers;
 mod cardholders;
+mod holds;
 mod peers;
 mod replacement;
 
@@ -206,6 +207,7 @@ async fn the_limit_is_exact_while_cards_come_and_go_and_other_nodes_interfere() 
             while house.directory.resident() > 0 {
                 tokio::task::yield_now().await;
             }
+            assert_eq!(house.holds_open(), 0, "seed {seed}: open holds without a card in memory");
         }
         let by_policy: Vec<Answer> =
             answers.iter().copied().filter(|answer| answer.source == Source::Policy).collect();

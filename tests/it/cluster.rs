@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Nodes that share a database.
-struct Cluster {
+pub(crate) struct Cluster {
     server: Server,
     sites: Vec<Site>,
     nodes: Vec<Option<Node>>,
@@ -27,7 +27,7 @@ struct Cluster {
 
 impl Cluster {
     /// So many nodes with these settings, started, and known to each other. Nothing where there is no PostgreSQL.
-    async fn start(nodes: usize, settings: &[(&str, &str)]) -> Option<Self> {
+    pub(crate) async fn start(nodes: usize, settings: &[(&str, &str)]) -> Option<Self> {
         let mut cluster = Self::prepare(nodes, settings).await?;
         for n in 0..nodes {
             cluster.start_node(n).await;
@@ -50,29 +50,36 @@ impl Cluster {
         Some(Self { server, sites, nodes: (0..nodes).map(|_| None).collect() })
     }
 
-    async fn start_node(&mut self, n: usize) {
+    pub(crate) async fn start_node(&mut self, n: usize) {
         self.nodes[n] = Some(self.sites[n].start().await);
+    }
+
+    /// From now on a node that is started again answers where it does now.
+    pub(crate) fn keep_addresses(&mut self, n: usize) {
+        let (webhook, admin) = (self.node(n).webhook, self.node(n).admin);
+        self.sites[n].set("TOLLGATE_LISTEN", &webhook.to_string());
+        self.sites[n].set("TOLLGATE_ADMIN_LISTEN", &admin.to_string());
     }
 
     fn node(&self, n: usize) -> &Node {
         self.nodes[n].as_ref().expect("the node runs")
     }
 
-    fn take(&mut self, n: usize) -> Node {
+    pub(crate) fn take(&mut self, n: usize) -> Node {
         self.nodes[n].take().expect("the node runs")
     }
 
-    fn running(&self) -> impl Iterator<Item = &Node> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().flatten()
     }
 
     /// Where a balancer would send requests: every node that runs.
-    fn targets(&self) -> Vec<SocketAddr> {
+    pub(crate) fn targets(&self) -> Vec<SocketAddr> {
         self.running().map(|node| node.webhook).collect()
     }
 
     /// Waits until all running nodes see the same members, themselves, and have connections to each other.
-    async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let names: Vec<String> =
             (0..self.nodes.len()).filter(|n| self.nodes[*n].is_some()).map(name).collect();
         for node in self.running() {

@@ -14,7 +14,7 @@ use tollgate_loadtest::{
 
 const SECRET: &str = "whsec_of_the_tests";
 
-fn scenario(name: &str, rate: f64, duration_s: f64) -> Scenario {
+pub(crate) fn scenario(name: &str, rate: f64, duration_s: f64) -> Scenario {
     let mut scenario = Scenario::load(name).unwrap();
     scenario.rate = rate;
     scenario.duration_s = duration_s;
@@ -26,7 +26,7 @@ fn scenario(name: &str, rate: f64, duration_s: f64) -> Scenario {
     scenario
 }
 
-fn play(scenario: Scenario, against: Against, directory: &Path) -> Record {
+pub(crate) fn play(scenario: Scenario, against: Against, directory: &Path) -> Record {
     let options = Options {
         scenario,
         against,
@@ -43,7 +43,7 @@ fn against_a_node(scenario: Scenario) -> Record {
     play(scenario, Against::Local { count: 1, binary }, directory.path())
 }
 
-fn honest(record: &Record) {
+pub(crate) fn honest(record: &Record) {
     let verdict = &record.verdict;
     assert!(verdict.summary.starts_with("0 violations in "), "{verdict:?} {:?}", record.runs[0].audit);
     assert!(verdict.passed && verdict.decisions > 50, "{verdict:?}");
@@ -73,6 +73,19 @@ fn answers_over_the_api_and_events_that_never_came_are_audited_like_all_others()
     honest(&record);
     let deliveries = &record.runs[0].deliveries;
     assert!(deliveries.latency.count < deliveries.events, "some are lost: {deliveries:?}");
+}
+
+#[test]
+fn a_soak_sees_what_a_node_uses_and_reads_no_metrics() {
+    let mut scenario = scenario("soak", 40.0, 3.0);
+    scenario.cards = 10;
+    scenario.objectives.memory_growth_max = None;
+    let record = against_a_node(scenario);
+    honest(&record);
+    let samples = &record.runs[0].nodes[0].samples;
+    let last = samples.last().unwrap();
+    assert!(samples.len() > 2 && last.memory_bytes > 5e6 && last.cpu_seconds > 0.0, "{samples:?}");
+    assert!(samples.iter().all(|one| one.cards_resident == 0.0 && one.journal_batches == 0.0), "{samples:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub(super) fn board() -> Board {
         description: "How fast decisions become durable, and how cards move in and out of memory.",
         rows: vec![
             ("The journal", vec![commits(), commit_time(), batches(), written(), trouble()]),
-            ("Cards in memory", vec![resident(), passivations(), activations(), queue()]),
+            ("Cards in memory", vec![resident(), holds(), passivations(), activations(), queue()]),
             ("Nodes", vec![readiness(), members(), routes(), forwards()]),
         ],
     }
@@ -127,6 +127,22 @@ fn resident() -> Panel {
             ("sum(tollgate_card_actors{@})", "with an actor"),
         ],
     )
+    .wide(8)
+}
+
+fn holds() -> Panel {
+    Panel::new(
+        Lines,
+        "Open holds",
+        "none",
+        [
+            "Authorizations that hold money, on the cards that are in memory.",
+            "Follows the traffic, and the cards that come and go.",
+            "Growing while the traffic does not: captures, reversals or expiries do not come. See the events on cards and policy.",
+        ],
+        &[("sum by (instance) (tollgate_holds_open{@})", "{{instance}}")],
+    )
+    .wide(8)
 }
 
 fn passivations() -> Panel {
@@ -144,6 +160,7 @@ fn passivations() -> Panel {
             (&rates_by("result", "tollgate_card_activations_total{@}"), "loaded: {{result}}"),
         ],
     )
+    .wide(8)
 }
 
 fn activations() -> Panel {

@@ -1,15 +1,14 @@
 //! The servers of a comparison as processes of their own, and what the system says that they cost. Dropped, they end.
 
 use std::{
-    fs,
-    io::{self, BufRead as _, BufReader, Read},
+    io::{self, BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
 };
 
 use super::{Database, Failure, LIMIT, Options, SECRET};
-use crate::{generator::Target, nodes::Nodes, scenario::Limits};
+use crate::{generator::Target, nodes::Nodes, scenario::Limits, system::cpu_seconds};
 
 /// A server under test.
 pub(super) struct Contender {
@@ -169,63 +168,9 @@ fn other(
     Ok(Contender { name, keeps, target, one_in, process: Process::Other(running), database })
 }
 
-/// User and system time of a process and its children, ended ones included, in seconds.
-fn cpu_seconds(process: u32) -> io::Result<f64> {
-    // Linux counts in hundredths wherever it tells programs, whatever it counts in itself.
-    const TICKS: f64 = 100.0;
-    let mut ticks = 0.0;
-    let mut open = vec![process];
-    while let Some(process) = open.pop() {
-        let stat = match fs::read_to_string(format!("/proc/{process}/stat")) {
-            Ok(stat) => stat,
-            // Between two looks a child may end; its time is its parent's then.
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound && ticks > 0.0 => continue,
-            Err(cause) => return Err(cause),
-        };
-        // The name, in brackets, may have spaces; 14 to 17 in proc_pid_stat(5) are 11 to 14 behind it.
-        let behind_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        let times = behind_name.split(' ').skip(11).take(4);
-        ticks += times.filter_map(|time| time.parse::<f64>().ok()).sum::<f64>();
-        let mut children = String::new();
-        // Any of its threads may have started some.
-        for thread in fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
-            if let Ok(mut file) = fs::File::open(thread.path().join("children")) {
-                let _ = file.read_to_string(&mut children);
-            }
-        }
-        open.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
-    }
-    Ok(ticks / TICKS)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cpu_of_children_counts_while_they_run_and_after() {
-        let own = std::process::id();
-        let before = cpu_seconds(own).unwrap();
-        let busy = "i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done; echo done; read wait";
-        let mut child = Command::new("sh")
-            .args(["-c", busy])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let running = cpu_seconds(own).unwrap();
-        assert!(
-            running >= before + 0.02,
-            "{before} s, then {running} s with a child that counted to 300,000"
-        );
-        drop(child.stdin.take());
-        child.wait().unwrap();
-        let after = cpu_seconds(own).unwrap();
-        assert!(after >= running, "{running} s, then {after} s when it had ended");
-        assert!(cpu_seconds(u32::MAX).is_err(), "a process that is not there has no times");
-    }
 
     #[test]
     fn a_server_that_does_not_come_up_is_told_with_its_own_words() {

@@ -25,6 +25,7 @@ impl Desk {
             entries_since_snapshot: self.entries_since_snapshot,
             events_since_snapshot: self.events_since_snapshot,
             snapshot_size: self.snapshot_size,
+            holds: None,
         };
         match self.lease.rest(Box::new(folded)) {
             Ok(()) => drop(self.myself.drain()),

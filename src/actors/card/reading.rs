@@ -91,7 +91,7 @@ impl Desk {
     }
 
     pub(super) fn take(&mut self, folded: Folded) {
-        let Folded { card, head, entries_since_snapshot, events_since_snapshot, snapshot_size } = folded;
+        let Folded { card, head, entries_since_snapshot, events_since_snapshot, snapshot_size, .. } = folded;
         (self.card, self.head) = (card, head);
         self.entries_since_snapshot = entries_since_snapshot;
         self.events_since_snapshot = events_since_snapshot;

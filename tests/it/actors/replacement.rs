@@ -20,12 +20,12 @@ use crate::questions::{arrival, card, question, told};
 const LIMIT: i64 = 1_000;
 
 /// A question on a card, which tells that the card replaces another.
-fn asked(on: &str, replaced: Option<&str>, name: &str, amount: i64) -> AuthorizationRequest {
+pub(super) fn asked(on: &str, replaced: Option<&str>, name: &str, amount: i64) -> AuthorizationRequest {
     AuthorizationRequest { replacement_for: replaced.map(card), ..question(on, name, amount) }
 }
 
 /// The news that a card was made, or has changed.
-fn made(on: &str, replaced: Option<&str>, is_update: bool) -> Observation {
+pub(super) fn made(on: &str, replaced: Option<&str>, is_update: bool) -> Observation {
     Observation {
         event: EventId::new(&format!("evt_{on}_{is_update}")).unwrap(),
         replacement_for: replaced.map(card),
@@ -40,7 +40,7 @@ fn made(on: &str, replaced: Option<&str>, is_update: bool) -> Observation {
 }
 
 /// A capture, which knows its card by id alone.
-fn captured(on: &str, name: &str, amount: i64) -> Observation {
+pub(super) fn captured(on: &str, name: &str, amount: i64) -> Observation {
     let request = question(on, name, amount);
     Observation {
         event: EventId::new(&format!("evt_capture_{name}")).unwrap(),
@@ -59,11 +59,11 @@ fn captured(on: &str, name: &str, amount: i64) -> Observation {
 }
 
 impl House {
-    async fn asks(&self, request: AuthorizationRequest) -> Answer {
+    pub(super) async fn asks(&self, request: AuthorizationRequest) -> Answer {
         self.directory.ask(request, arrival(SOON)).await.answer
     }
 
-    async fn books(&self, observation: Observation) {
+    pub(super) async fn books(&self, observation: Observation) {
         self.directory.book(observation, arrival(SOON)).await.unwrap();
     }
 

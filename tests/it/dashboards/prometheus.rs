@@ -1,22 +1,15 @@
 //! The rules as Prometheus' own tool sees them, and the real Prometheus as a process. Where it is not installed, the
-//! tests that need it say so and pass, unless `NEEDS_PROMETHEUS` is set.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a switch for whoever runs the tests, not a setting of the program"
-)]
+//! tests that need it say so and skip, unless `TEST_SERVERS_REQUIRED` is set.
 
 use std::{path::Path, process::Command};
+
+use crate::postgres::is_installed_or_said;
 
 /// Whether a program of Prometheus' can be run here.
 pub(super) fn has(program: &str) -> bool {
     let is_there =
         Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !is_there {
-        let needed = std::env::var_os("NEEDS_PROMETHEUS").is_some();
-        assert!(!needed, "{program} is not installed; on Debian it is in the package prometheus");
-        eprintln!("SKIPPED: {program} is not installed, so nothing was tested here");
-    }
-    is_there
+    is_installed_or_said(is_there, program, "prometheus")
 }
 
 /// Runs `promtool` beside the rules, and expects it to be content.

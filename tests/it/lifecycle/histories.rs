@@ -148,6 +148,8 @@ impl Run {
             let kept = (purchase.hold(), purchase.captured(), purchase.refunded(), purchase.status());
             assert_eq!(told, kept, "{when}: {purchase:#?}\n{record:#?}");
         }
+        let open = self.world.purchases.iter().filter(|purchase| purchase.hold() > 0).count();
+        assert_eq!(card.authorizations.open(), open, "{when}: open holds");
         self.sums_agree(card, when);
     }
 
@@ -304,8 +306,9 @@ impl Run {
     fn recall(&mut self) {
         let mut whole = Card::default();
         self.world.log.iter().for_each(|event| whole.apply(event));
-        for (id, authorization) in whole.authorizations {
-            if !self.card.authorizations.contains_key(&id) {
+        for (id, authorization) in whole.authorizations.iter() {
+            if !self.card.authorizations.contains_key(id) {
+                let (id, authorization) = (id.clone(), authorization.clone());
                 let recalled = tollgate::domain::Recalled { id, authorization };
                 self.card.apply(&Event::Recalled(Box::new(recalled)));
             }
