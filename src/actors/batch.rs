@@ -55,6 +55,11 @@ impl Batch {
             .position(|event| decided_in(event).is_some_and(|decided| is_same(decided, request)))
     }
 
+    /// Whether another node waits for the event at `place`: it may stop, and find it in the journal.
+    pub(super) fn is_for_a_peer(&self, place: usize) -> bool {
+        self.waiting.iter().any(|waiting| waiting.event == place && matches!(waiting.reply, Reply::Peer(_)))
+    }
+
     /// Lets another wait for the event at `place`.
     pub(super) fn join(&mut self, place: usize, reply: Reply) {
         self.waiting.push(Waiting { event: place, reply });

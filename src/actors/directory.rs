@@ -29,7 +29,9 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    domain::{Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Policy, Subject},
+    domain::{
+        Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Policy, Source, Subject,
+    },
     journal::{Committer, Entry, Journal, Reach, Unavailable},
     metrics::{Metrics, Shed},
 };
@@ -361,9 +363,9 @@ impl Shared {
     /// Answers without the books, and lets the books know. An approval that the books could not count is none; a question
     /// that was answered a while ago gets that answer.
     fn stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, cause: Cause) -> Answer {
-        // Where other nodes write too, one of them may have made it void.
-        if !self.settings.is_journal_shared
-            && let Some(answer) = self.unconfirmed.answer_to(request)
+        // Where other nodes write too, one of them may have made it void, unless it was one without the books itself.
+        if let Some(answer) = self.unconfirmed.answer_to(request)
+            && (!self.settings.is_journal_shared || answer.source == Source::StandIn)
         {
             self.metrics.decisions.repeats.increment(1);
             return answer;
@@ -380,7 +382,9 @@ impl Shared {
             Cause::Deadline => self.metrics.decisions.shed.get(Shed::Deadline).increment(1),
             Cause::Journal => self.metrics.decisions.shed.get(Shed::Journal).increment(1),
         }
-        decision.answer(request.is_amount_controllable)
+        let decided = Decided { request: Arc::clone(request), decision };
+        self.unconfirmed.stood_in(&decided);
+        decided.decision.answer(request.is_amount_controllable)
     }
 
     /// Sends an answer without the books on its way into them. False: there is no room, or no way.

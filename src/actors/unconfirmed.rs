@@ -79,6 +79,13 @@ impl Unconfirmed {
         }
     }
 
+    /// An answer without the books left; what was answered before it stays known.
+    pub(super) fn stood_in(&self, decided: &Decided) {
+        if !self.waiting.contains_key(&decided.decision.id) {
+            self.answered(decided);
+        }
+    }
+
     /// What this question was answered, as far as it is known without the books.
     pub(super) fn answer_to(&self, request: &AuthorizationRequest) -> Option<Answer> {
         self.waiting.get(&DecisionId::of(&request.authorization, request.question()))?.answer
