@@ -21,6 +21,9 @@ use crate::{
 /// Numbers of stories that exist only for a badly signed question.
 const FORGED: u64 = 5_000_000_000_000;
 
+/// A question that is later than this does not leave any more: a generator so far behind would only fall further back.
+const LATE_US_MAX: u64 = 1_000_000;
+
 /// A story that is being told.
 pub(super) struct Tale {
     pub(super) story: Story,
@@ -191,8 +194,9 @@ impl Play<'_> {
         let is_repeated = tale.story.random().f64() < self.scenario.stripe.duplicated_questions;
         self.measures.offered(stage, due_us);
         let now_us = self.clock.now_us();
-        self.measures.lateness.record(now_us.saturating_sub(due_us));
-        if !self.has_room(None) {
+        let late_us = now_us.saturating_sub(due_us);
+        self.measures.lateness.record(late_us);
+        if late_us > LATE_US_MAX || !self.has_room(None) {
             self.measures.dropped(stage, due_us, now_us);
             if question.index == 0 {
                 // Nobody ever heard of it.
