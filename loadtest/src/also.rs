@@ -1,8 +1,10 @@
-//! The commands beside the load test itself: a report anew, questions for other clients, other servers to compare with.
+//! The commands beside the load test itself: a report anew, questions for other clients, other servers to compare with,
+//! Stripe's API for tests by hand.
 
 use std::{
     fs,
     io::{self, Write as _},
+    net::SocketAddr,
     path::PathBuf,
 };
 
@@ -11,13 +13,15 @@ use tollgate_loadtest::{
     bare, clock,
     compare::{Database, Options, compare, table},
     corpus,
+    generator::Target,
     record::{FORMAT, Record},
     report,
     scenario::Scenario,
     signature::Signer,
+    stripe_api::{Endpoint, StripeApi},
 };
 
-use crate::{beside, setting};
+use crate::{beside, is_loopback, setting, target};
 
 #[derive(Subcommand)]
 pub(crate) enum Also {
@@ -68,6 +72,18 @@ pub(crate) enum Also {
         #[arg(long, value_name = "DIRECTORY", default_value = "target/loadtest/compare")]
         out: PathBuf,
     },
+    /// Be Stripe's API with its test helpers, until killed; `STRIPE_WEBHOOK_SECRET` signs what goes to the webhook
+    Stripe {
+        /// Where a node takes webhooks; at /webhook, if no path is given
+        #[arg(long, value_name = "URL")]
+        forward_to: String,
+        /// Where calls are taken
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12111")]
+        listen: SocketAddr,
+        /// The secret key that calls need
+        #[arg(long, value_name = "KEY", default_value = "sk_test_local")]
+        key: String,
+    },
     /// Be the server that does nothing, on a free port, until killed
     Bare,
 }
@@ -109,8 +125,28 @@ pub(crate) fn run(also: &Also) -> Result<(), String> {
             let place = out.join("compare.json");
             print(&format!("{}figures: {}\n", table(&compared), place.display()))
         }
+        Also::Stripe { forward_to, listen, key } => be_stripe(forward_to, *listen, key),
         Also::Bare => bare::serve().map_err(|cause| format!("cannot serve: {cause}")),
     }
+}
+
+fn be_stripe(forward_to: &str, listen: SocketAddr, key: &str) -> Result<(), String> {
+    let secret = setting("STRIPE_WEBHOOK_SECRET")
+        .ok_or("expected the signing secret of --forward-to in STRIPE_WEBHOOK_SECRET, found nothing")?;
+    if !is_loopback(listen.ip()) {
+        return Err(format!(
+            "expected an address of this machine for --listen, found {listen}: it is for tests"
+        ));
+    }
+    let Target { address, host, path } = target(forward_to, false)?;
+    let endpoint = Endpoint { address, host, path, signer: Signer::new(&secret) };
+    let failed = |cause: io::Error| format!("cannot serve at {listen}: {cause}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        let api = StripeApi::listen(listen, key, Some(endpoint)).await.map_err(failed)?;
+        print(&format!("Stripe's API at {}, key {key}; events go to {forward_to}\n", api.base_url()))?;
+        std::future::pending().await
+    })
 }
 
 fn write_report(record: &PathBuf, out: &PathBuf) -> Result<(), String> {

@@ -43,6 +43,8 @@ pub struct Answer<'a> {
     pub reason: Option<&'a str>,
     /// The bytes, to compare with those of a duplicate.
     pub body: &'a [u8],
+    /// Which node gave it.
+    pub node: usize,
 }
 
 /// An answer that a node gave, and must still know at the end.
@@ -104,10 +106,20 @@ struct Card {
 struct Record {
     facts: Facts,
     is_quiet: bool,
-    answers: Vec<(usize, Box<[u8]>, Option<Acknowledged>)>,
+    answers: Vec<Told>,
     was_late: bool,
     /// Set at its end.
     end: Option<(Position, Status, bool)>,
+}
+
+/// The first answer to a question.
+struct Told {
+    /// The question's place in the history of requests.
+    index: usize,
+    body: Box<[u8]>,
+    node: usize,
+    /// None for one that was given without the books: it may never get into them.
+    acknowledged: Option<Acknowledged>,
 }
 
 impl Auditor {
@@ -150,9 +162,17 @@ impl Auditor {
         let Some(card) = self.cards.get_mut(&purchase.card.number) else { return };
         let sent_us = card.asked.remove(&question);
         let record = card.record(question.authorization);
-        if let Some((_, before, _)) = record.answers.iter().find(|(index, ..)| *index == question.index) {
-            if **before != *answer.body {
-                let (before, now) = (String::from_utf8_lossy(before), String::from_utf8_lossy(answer.body));
+        if let Some(before) = record.answers.iter().find(|told| told.index == question.index) {
+            if *before.body == *answer.body {
+                return;
+            }
+            // A node that cannot ask the books in time cannot know what another one has answered.
+            let is_without_books = answer.is_stand_in || before.acknowledged.is_none();
+            if is_without_books && before.node != answer.node {
+                self.ambiguous = self.ambiguous.saturating_add(1);
+            } else {
+                let (before, now) =
+                    (String::from_utf8_lossy(&before.body), String::from_utf8_lossy(answer.body));
                 self.findings.found(
                     Kind::AnsweredDifferently,
                     format!("authorization {}: first {before}, then {now}", question.authorization),
@@ -165,9 +185,12 @@ impl Auditor {
             granted: answer.granted,
             at_us: now_us,
         };
-        // What was answered without the books may never get into them.
-        let acknowledged = (!answer.is_stand_in).then_some(acknowledged);
-        record.answers.push((question.index, answer.body.into(), acknowledged));
+        record.answers.push(Told {
+            index: question.index,
+            body: answer.body.into(),
+            node: answer.node,
+            acknowledged: (!answer.is_stand_in).then_some(acknowledged),
+        });
         // A duplicate may be answered after Stripe has given the question itself up.
         let Some(sent_us) = sent_us else { return };
         record.facts.take_decision(question.index);
@@ -180,17 +203,6 @@ impl Auditor {
             self.judge(&judgement);
         }
         self.calm(purchase.card.number);
-    }
-
-    /// A question could not leave after all: no node has heard of it.
-    pub fn not_asked(&mut self, question: Question, card: u64) {
-        if let Some(card) = self.cards.get_mut(&card) {
-            card.asked.remove(&question);
-            card.record(question.authorization).facts.take_decision(question.index);
-            if question.index == 0 {
-                card.open.remove(&question.authorization);
-            }
-        }
     }
 
     /// Stripe gives a question up: a node may or may not have decided it. Stripe's own word settles it.
@@ -362,7 +374,7 @@ impl Auditor {
                     status,
                     approved,
                     was_late: record.was_late,
-                    acknowledged: record.answers.into_iter().filter_map(|(.., one)| one).collect(),
+                    acknowledged: record.answers.into_iter().filter_map(|told| told.acknowledged).collect(),
                 });
             }
             false

@@ -37,6 +37,9 @@ use crate::{
     signature::Signer,
 };
 
+/// How much of what is due is done before sockets are looked at again.
+const DONE_AT_ONCE: usize = 32;
+
 /// Where a node takes webhooks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
@@ -130,6 +133,14 @@ struct Exchange {
     left_us: u64,
     /// The node that it went to.
     target: usize,
+}
+
+/// What goes out, and how long its reply is waited for.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    signature: Option<&'a str>,
+    body: &'a [u8],
+    give_up_us: u64,
 }
 
 enum What {
@@ -231,20 +242,29 @@ pub fn play(
         let next_us = [pacer.next().map(|(us, _)| us), play.heap.peek().map(|Reverse((us, _))| *us)];
         let next_us = next_us.into_iter().flatten().min().unwrap_or(u64::MAX);
         let began_us = clock.now_us();
-        play.pool.wait(Duration::from_micros(next_us.saturating_sub(began_us)))?;
-        own.idle_us = own.idle_us.saturating_add(clock.now_us().saturating_sub(began_us));
+        play.pool.wait(began_us, next_us)?;
+        if next_us > began_us {
+            own.idle_us = own.idle_us.saturating_add(clock.now_us().saturating_sub(began_us));
+        }
+        play.pool.advance();
     }
     own.passes(u64::MAX, &mut play.measures);
     play.end(&own, now_seconds(clock))
 }
 
 impl Play<'_> {
+    /// Does some of what is due: where that is more, replies are read in between, so that a generator that is behind
+    /// does not find every connection in use that has its reply.
     fn do_what_is_due(&mut self, pacer: &mut Pacer, now_us: u64) {
-        while let Some((due_us, stage)) = pacer.next().filter(|(due_us, _)| *due_us <= now_us) {
+        for _ in 0..DONE_AT_ONCE {
+            let Some((due_us, stage)) = pacer.next().filter(|(due_us, _)| *due_us <= now_us) else { break };
             pacer.advance();
             self.begin(due_us, stage);
         }
-        while self.heap.peek().is_some_and(|Reverse((due_us, _))| *due_us <= now_us) {
+        for _ in 0..DONE_AT_ONCE {
+            if self.heap.peek().is_none_or(|Reverse((due_us, _))| *due_us > now_us) {
+                break;
+            }
             let Some(Reverse((due_us, due))) = self.heap.pop() else { break };
             match due {
                 Due::Turn(story) => self.turn(story, due_us),
@@ -292,27 +312,26 @@ impl Play<'_> {
         self.heap.push(Reverse((us, due)));
     }
 
-    /// Sends a body to the next node in turn, but the one that failed; gives the exchange back where no connection is
-    /// free.
-    fn send(
-        &mut self,
-        mut exchange: Exchange,
-        failed_at: Option<usize>,
-        signature: Option<&str>,
-        body: &[u8],
-        give_up_us: u64,
-    ) -> Result<(), Exchange> {
+    /// Turns to the next node, but the one that failed. False where no connection to it is free: looked at first, since
+    /// a body costs more to write and to sign than to send.
+    fn has_room(&mut self, failed_at: Option<usize>) -> bool {
         let next = |turn: usize| turn.saturating_add(1).checked_rem(self.targets.len()).unwrap_or_default();
         self.turn_of = next(self.turn_of);
         if failed_at == Some(self.turn_of) {
             self.turn_of = next(self.turn_of);
         }
-        exchange.target = self.turn_of;
-        let Some(target) = self.targets.get(self.turn_of) else { return Err(exchange) };
-        let ticket =
-            self.pool.send(self.turn_of, exchange, |out| write_request(out, target, signature, body))?;
-        self.later(give_up_us, Due::GiveUp(ticket));
-        Ok(())
+        self.pool.is_free(self.turn_of)
+    }
+
+    /// Sends a body to the node whose turn it is, and that has room.
+    fn send(&mut self, what: What, due_us: u64, left_us: u64, request: Request<'_>) {
+        let Some(target) = self.targets.get(self.turn_of) else { return };
+        let Request { signature, body, give_up_us } = request;
+        let exchange = Exchange { what, due_us, left_us, target: self.turn_of };
+        let write = |out: &mut Vec<u8>| write_request(out, target, signature, body);
+        if let Ok(ticket) = self.pool.send(self.turn_of, exchange, write) {
+            self.later(give_up_us, Due::GiveUp(ticket));
+        }
     }
 
     fn progress(&self, now_us: u64, at_s: u64) -> Progress {

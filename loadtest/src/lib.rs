@@ -1,8 +1,9 @@
 //! Stripe's part, played for Tollgate: what load tests and integration tests run against. It knows Stripe's wire from
 //! the outside, as Stripe does, and nothing of the engine.
 //!
-//! The rooms in reading order. [`run`] is a whole load test: it starts [`nodes`] or finds them, lets the [`generator`]
-//! play a [`scenario`] while it [`watch`]es them, or asks the `system` what they use, and puts what came of it into a [`record`], with the machine's
+//! The rooms in reading order. [`run`] is a whole load test: it starts [`nodes`] or finds them (several share a journal in
+//! [`postgres`]), lets the [`generator`] play a [`scenario`] while it [`watch`]es them, or asks the `system` what they use,
+//! and puts what came of it into a [`record`], with the machine's
 //! [`setup`] and a verdict; [`report`] and [`screen`] show it to people. What is played are [`story`]s of
 //! [`authorization`]s with cards of a [`population`], told in [`events`] with a [`signature`]. The [`audit`] judges the
 //! answers, and reads the books over the [`admin`] API. [`compare`] asks other servers the same: a [`corpus`] of
@@ -18,6 +19,8 @@ mod verdict;
 pub mod screen;
 pub mod setup;
 pub mod nodes;
+pub mod postgres;
+mod process;
 mod system;
 pub mod watch;
 pub mod generator;

@@ -3,23 +3,29 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, BufRead as _, BufReader, Write as _},
-    net::SocketAddr,
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Stdio},
-    sync::mpsc::{Receiver, sync_channel},
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::scenario::{Act, Limits};
+use crate::{
+    admin::Admin,
+    clock::Clock,
+    postgres::{NoServer, Server},
+    process::{NotUp, Process},
+    scenario::{Act, Limits},
+};
 
-/// How long a node may take to come up, and to end in order.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long nodes may take to find each other.
+const PATIENCE_US: u64 = 60_000_000;
+/// How often they are asked whether they have.
+const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// Nodes on this machine, with a journal of their own.
 pub struct Nodes {
@@ -27,13 +33,23 @@ pub struct Nodes {
     directory: PathBuf,
     settings: BTreeMap<String, String>,
     each: Vec<Node>,
+    /// Behind the nodes: it ends after them.
+    _database: Option<Server>,
 }
 
 /// A node's process, and where it answers, which stays the same when it is started again.
 struct Node {
-    child: Option<Child>,
+    process: Option<Process>,
+    at: Addresses,
+}
+
+/// Where a node answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Addresses {
     webhook: SocketAddr,
     admin: SocketAddr,
+    /// For other nodes, where there are any.
+    peers: Option<SocketAddr>,
 }
 
 /// Why there are no nodes.
@@ -49,14 +65,18 @@ pub enum NotStarted {
     #[error("node {0} is not ready; its log is {1}")]
     NotReady(usize, PathBuf),
     /// More than one node needs a journal that they can share.
+    #[error("nodes share a journal in PostgreSQL: {0}")]
+    Database(#[from] NoServer),
+    /// They do not become a cluster.
     #[error(
-        "expected --local 1, found --local {0}: nodes share a PostgreSQL journal, which is not started here yet"
+        "expected node {0} to find the {1} others, found that it has not after a minute; the logs are in {2}"
     )]
-    NoSharedJournal(usize),
+    Alone(usize, usize, PathBuf),
 }
 
 impl Nodes {
-    /// Starts so many nodes with these limits, in `directory`, which is emptied first.
+    /// Starts so many nodes with these limits, in `directory`, which is emptied first. One node keeps its journal in a
+    /// file; several share a PostgreSQL, which is started for them, and know each other when this returns.
     ///
     /// # Errors
     /// They do not come up.
@@ -68,7 +88,6 @@ impl Nodes {
         limits: &Limits,
         more: &[(&str, String)],
     ) -> Result<Self, NotStarted> {
-        let journal = journal(count)?;
         let prepare = || -> io::Result<PathBuf> {
             if directory.exists() {
                 fs::remove_dir_all(directory)?;
@@ -77,8 +96,10 @@ impl Nodes {
             directory.canonicalize()
         };
         let directory = prepare().map_err(|cause| NotStarted::Directory(directory.to_owned(), cause))?;
+        let database = if count > 1 { Some(Server::start(&directory)?) } else { None };
+        let journal = database.as_ref().map_or_else(|| "sqlite:tollgate.db".to_owned(), Server::url);
         let mut settings: BTreeMap<String, String> = [
-            ("TOLLGATE_JOURNAL", journal),
+            ("TOLLGATE_JOURNAL", &*journal),
             ("TOLLGATE_LOG_FORMAT", "json"),
             // A line for each declined purchase would be part of what is measured.
             ("TOLLGATE_LOG", "warn,tollgate::cli::serve=info"),
@@ -96,11 +117,16 @@ impl Nodes {
         }
         settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let binary = binary.canonicalize().unwrap_or_else(|_| binary.to_owned());
-        let mut nodes = Self { binary, directory, settings, each: Vec::new() };
-        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut nodes = Self { binary, directory, settings, each: Vec::new(), _database: database };
+        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let peers = (count > 1).then_some(anywhere);
         for number in 0..count {
-            nodes.each.push(Node { child: None, webhook: anywhere, admin: anywhere });
+            let at = Addresses { webhook: anywhere, admin: anywhere, peers };
+            nodes.each.push(Node { process: None, at });
             nodes.launch(number)?;
+        }
+        if count > 1 {
+            nodes.wait_for_each_other()?;
         }
         Ok(nodes)
     }
@@ -119,17 +145,17 @@ impl Nodes {
 
     /// The processes of those that run.
     pub fn processes(&self) -> impl Iterator<Item = u32> {
-        self.each.iter().filter_map(|node| node.child.as_ref().map(Child::id))
+        self.each.iter().filter_map(|node| node.process.as_ref().map(Process::id))
     }
 
     /// Where each takes webhooks.
     pub fn webhooks(&self) -> impl Iterator<Item = SocketAddr> {
-        self.each.iter().map(|node| node.webhook)
+        self.each.iter().map(|node| node.at.webhook)
     }
 
     /// Where each has its admin API.
     pub fn admins(&self) -> impl Iterator<Item = SocketAddr> {
-        self.each.iter().map(|node| node.admin)
+        self.each.iter().map(|node| node.at.admin)
     }
 
     /// Lets the first node catch up with what Stripe's API knows.
@@ -139,7 +165,8 @@ impl Nodes {
     pub fn reconcile(&self) -> Result<(), String> {
         let Some(node) = self.each.first() else { return Ok(()) };
         let output = self
-            .command(node)
+            .command(0, node)
+            .stdin(Stdio::null())
             .args(["reconcile", "--since", "24h"])
             .output()
             .map_err(|cause| format!("cannot run {}: {cause}", self.binary.display()))?;
@@ -155,19 +182,12 @@ impl Nodes {
 
     /// Ends a node, and returns when it has ended.
     pub fn end(&mut self, number: usize, act: Act) {
-        let Some(child) = self.each.get_mut(number).and_then(|node| node.child.as_mut()) else { return };
-        match act {
-            Act::Kill => {
-                let _ = child.kill();
-            }
-            Act::Terminate => {
-                let _ = kill_process(Pid::from_child(child), Signal::TERM);
-            }
-        }
-        let _ = child.wait();
-        if let Some(node) = self.each.get_mut(number) {
-            node.child = None;
-        }
+        let process = self.each.get_mut(number).and_then(|node| node.process.take());
+        let Some(process) = process else { return };
+        process.end(match act {
+            Act::Kill => Signal::KILL,
+            Act::Terminate => Signal::TERM,
+        });
     }
 
     /// Starts a node, and returns when it is ready.
@@ -177,83 +197,67 @@ impl Nodes {
     pub fn launch(&mut self, number: usize) -> Result<(), NotStarted> {
         let log = self.directory.join(format!("node-{number}.log"));
         let Some(node) = self.each.get(number) else { return Ok(()) };
-        let mut child = self
-            .command(node)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|cause| NotStarted::Program(self.binary.clone(), cause))?;
-        let ready = child.stderr.take().map(|stderr| watch(stderr, &log));
-        let Some(node) = self.each.get_mut(number) else { return Ok(()) };
-        node.child = Some(child);
-        let not_ready = || NotStarted::NotReady(number, log.clone());
-        let ready = ready.and_then(|ready| ready.recv_timeout(PATIENCE).ok()).ok_or_else(not_ready)?;
-        (node.webhook, node.admin) = ready;
+        let (process, at) = Process::start(&mut self.command(number, node), &log, addresses).map_err(
+            |cause| match cause {
+                NotUp::Program(cause) => NotStarted::Program(self.binary.clone(), cause),
+                NotUp::NotReady => NotStarted::NotReady(number, log),
+            },
+        )?;
+        if let Some(node) = self.each.get_mut(number) {
+            *node = Node { process: Some(process), at };
+        }
+        Ok(())
+    }
+
+    /// Waits until each node counts all of them as members, so that the first questions find the owners of their cards.
+    fn wait_for_each_other(&self) -> Result<(), NotStarted> {
+        let others = self.count().saturating_sub(1);
+        let clock = Clock::start();
+        for (number, node) in self.each.iter().enumerate() {
+            let mut admin = Admin::new(node.at.admin, None);
+            let mut members = || Some(admin.read("/v1/node").ok()??.get("members")?.as_array()?.len());
+            while members().is_none_or(|members| members <= others) {
+                if clock.now_us() > PATIENCE_US {
+                    return Err(NotStarted::Alone(number, others, self.directory.clone()));
+                }
+                thread::sleep(ASK_EVERY);
+            }
+        }
         Ok(())
     }
 }
 
 impl Nodes {
     /// The program with the settings of a node, and nothing else from outside.
-    fn command(&self, node: &Node) -> Command {
+    fn command(&self, number: usize, node: &Node) -> Command {
         let mut command = Command::new(&self.binary);
         command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .envs(&self.settings)
-            .env("TOLLGATE_LISTEN", node.webhook.to_string())
-            .env("TOLLGATE_ADMIN_LISTEN", node.admin.to_string())
-            .current_dir(&self.directory)
-            .stdin(Stdio::null());
+            .env("TOLLGATE_LISTEN", node.at.webhook.to_string())
+            .env("TOLLGATE_ADMIN_LISTEN", node.at.admin.to_string())
+            .current_dir(&self.directory);
+        if let Some(peers) = node.at.peers {
+            command.env("TOLLGATE_NODE_ID", format!("node-{number}"));
+            command.env("TOLLGATE_PEER_LISTEN", peers.to_string());
+        }
         command
     }
 }
 
-impl Drop for Nodes {
-    fn drop(&mut self) {
-        for number in 0..self.each.len() {
-            self.end(number, Act::Kill);
-        }
-    }
-}
-
-/// One node keeps its journal in a file; several need one that they share.
-const fn journal(count: usize) -> Result<&'static str, NotStarted> {
-    match count {
-        1 => Ok("sqlite:tollgate.db"),
-        _ => Err(NotStarted::NoSharedJournal(count)),
-    }
-}
-
-/// Keeps a node's log, and tells where it answers once it is ready.
-fn watch(stderr: ChildStderr, log: &Path) -> Receiver<(SocketAddr, SocketAddr)> {
-    let (tell, ready) = sync_channel(1);
-    let file = File::options().append(true).create(true).open(log);
-    thread::spawn(move || {
-        let mut file = file.ok();
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if let Some(addresses) = addresses(&line) {
-                let _ = tell.try_send(addresses);
-            }
-            if let Some(file) = &mut file {
-                let _ = writeln!(file, "{line}");
-            }
-        }
-    });
-    ready
-}
-
 /// The addresses in the line of a node that is ready.
-fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn addresses(line: &str) -> Option<Addresses> {
     let entry: Value = serde_json::from_str(line).ok()?;
     if entry.get("message")? != "ready" {
         return None;
     }
-    let address = |name: &str| {
+    let url = |name: &str| {
         let url = entry.get(name)?.as_str()?.strip_prefix("http://")?;
         url.trim_end_matches("/webhook").parse().ok()
     };
-    Some((address("webhook")?, address("admin")?))
+    let peers = entry.get("peers").and_then(Value::as_str).and_then(|address| address.parse().ok());
+    Some(Addresses { webhook: url("webhook")?, admin: url("admin")?, peers })
 }
 
 #[cfg(test)]
@@ -263,8 +267,10 @@ mod tests {
     #[test]
     fn the_line_of_a_ready_node_has_its_addresses() {
         let line = r#"{"message":"ready","webhook":"http://127.0.0.1:4242/webhook","admin":"http://127.0.0.1:9464"}"#;
-        let (webhook, admin) = addresses(line).unwrap();
-        assert_eq!((webhook.port(), admin.port()), (4242, 9464));
+        let at = addresses(line).unwrap();
+        assert_eq!((at.webhook.port(), at.admin.port(), at.peers), (4242, 9464, None));
+        let clustered = addresses(&line.replace('}', r#","peers":"127.0.0.1:4243"}"#)).unwrap();
+        assert_eq!(clustered.peers.unwrap().port(), 4243);
         assert_eq!(addresses(&line.replace("ready", "draining")), None);
     }
 
@@ -272,12 +278,11 @@ mod tests {
     fn a_program_that_is_not_there_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let limits = Limits { daily: Some(1), ..Limits::default() };
-        let start = |count, binary: &str| {
+        let start = |binary: &str| {
             let at = directory.path().join("nodes");
-            Nodes::start(count, Path::new(binary), &at, "whsec_1", &limits, &[]).err().unwrap().to_string()
+            Nodes::start(1, Path::new(binary), &at, "whsec_1", &limits, &[]).err().unwrap().to_string()
         };
-        assert!(start(1, "/nowhere/tollgate").starts_with("cannot start /nowhere/tollgate: "));
-        assert!(start(2, "/nowhere/tollgate").starts_with("expected --local 1, found --local 2"));
-        assert!(start(1, "/bin/true").starts_with("node 0 is not ready; its log is "));
+        assert!(start("/nowhere/tollgate").starts_with("cannot start /nowhere/tollgate: "));
+        assert!(start("/bin/true").starts_with("node 0 is not ready; its log is "));
     }
 }

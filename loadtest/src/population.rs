@@ -135,6 +135,13 @@ pub fn merchant(random: &mut fastrand::Rng) -> &'static Merchant {
     MERCHANTS.get(place).unwrap_or(&FUEL_DISPENSER)
 }
 
+/// The code of a category that one of the shops, or the pump, has.
+#[must_use]
+pub fn category_code(category: &str) -> Option<&'static str> {
+    let mut shops = MERCHANTS.iter().chain([&FUEL_DISPENSER]);
+    shops.find(|shop| shop.category == category).map(|shop| shop.category_code)
+}
+
 /// An amount: most are near the median, a few are many times as large.
 #[allow(
     clippy::as_conversions,

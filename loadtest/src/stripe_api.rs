@@ -1,15 +1,20 @@
 //! A stub of Stripe's API: a small local HTTP server with Stripe's paths, field names and error shapes, as far as a
-//! decision engine needs them. It fails on command. Webhooks are not sent from here.
+//! decision engine needs them. It fails on command.
 //!
 //! Served are `/v1/issuing/authorizations` (list, get, update, `/approve`, `/decline`), `/v1/issuing/transactions` and
-//! `/v1/events` (list, get). Sources: <https://docs.stripe.com/api/issuing/authorizations>,
+//! `/v1/events` (list, get), and the test helpers below `/v1/test_helpers/issuing`, which alone send webhooks:
+//! `authorizations` (create, `/increment`, `/reverse`, `/expire`, `/capture`, `/finalize_amount`) and `transactions`
+//! (`/create_force_capture`, `/create_unlinked_refund`, `/refund`). Sources: <https://docs.stripe.com/api/issuing/authorizations>,
 //! <https://docs.stripe.com/api/errors>, <https://docs.stripe.com/api/idempotent_requests>.
 
 mod books;
+mod endpoint;
 mod fault;
+mod form;
 mod problem;
 mod query;
 mod server;
+mod test_helpers;
 
 use std::{
     collections::VecDeque,
@@ -23,6 +28,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use books::Books;
 pub use books::NotKept;
+pub use endpoint::Endpoint;
 use fault::Faults;
 pub use fault::{Effect, Fault};
 use server::Replays;
@@ -70,6 +76,9 @@ struct State {
     books: Mutex<Books>,
     faults: Mutex<Faults>,
     replays: Mutex<Replays>,
+    /// Where the test helpers' events go.
+    endpoint: Option<Arc<Endpoint>>,
+    desk: test_helpers::Desk,
     calls: Mutex<VecDeque<Call>>,
     calls_total: watch::Sender<u64>,
 }
@@ -80,14 +89,19 @@ impl StripeApi {
     /// # Errors
     /// The system has no port.
     pub async fn start(secret_key: &str) -> io::Result<Self> {
-        Self::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), secret_key).await
+        Self::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), secret_key, None).await
     }
 
-    /// Serves whoever has `secret_key`, on `address`.
+    /// Serves whoever has `secret_key`, on `address`. What the test helpers do is asked and told at `endpoint`; without one
+    /// they approve, as Stripe does.
     ///
     /// # Errors
     /// The address is not to be had.
-    pub async fn listen(address: SocketAddr, secret_key: &str) -> io::Result<Self> {
+    pub async fn listen(
+        address: SocketAddr,
+        secret_key: &str,
+        endpoint: Option<Endpoint>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
@@ -95,6 +109,8 @@ impl StripeApi {
             books: Mutex::default(),
             faults: Mutex::default(),
             replays: Mutex::default(),
+            endpoint: endpoint.map(Arc::new),
+            desk: test_helpers::Desk::default(),
             calls: Mutex::default(),
             calls_total: watch::Sender::new(0),
         });

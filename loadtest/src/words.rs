@@ -87,6 +87,12 @@ pub(crate) fn three_digits(value: f64) -> String {
     }
 }
 
+/// The same without zeros at its end: `1.2`, `50`, `0`.
+pub(crate) fn up_to_three_digits(value: f64) -> String {
+    let text = three_digits(value);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
 /// A median with the extremes around it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Spread {
@@ -130,6 +136,10 @@ mod tests {
         check(rate(7.46), "7.5");
         check(rate(9.97), "10");
         check(rate(12_345.4), "12,345");
+        check(up_to_three_digits(0.0), "0");
+        check(up_to_three_digits(1.25), "1.25");
+        check(up_to_three_digits(50.0), "50");
+        check(up_to_three_digits(150.0), "150");
         check(time(850.0), "850 µs");
         check(time(1_237.0), "1.24 ms");
         check(time(99_960.0), "100 ms");

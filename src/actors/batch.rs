@@ -136,6 +136,11 @@ impl Reply {
     }
 }
 
+/// Whether another node waits for the event at `place`: it may stop, and find it in the journal.
+pub(super) fn is_for_a_peer(waiting: &[Waiting], place: usize) -> bool {
+    waiting.iter().any(|waiting| waiting.event == place && matches!(waiting.reply, Reply::Peer(_)))
+}
+
 /// The question and answer in an event.
 pub(super) fn decided_in(event: &Event) -> Option<&Decided> {
     match event {

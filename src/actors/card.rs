@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Arrival, Cause, NotBooked,
-    batch::{Batch, Reply},
+    batch::{Batch, Reply, is_for_a_peer},
     books::{Folded, NotFolded},
     directory::Shared,
     lease::Lease,
@@ -327,10 +327,14 @@ impl Desk {
     /// Whether another node may have stood in for an answer that these books have: nothing is appended for a repeated
     /// question, so that nothing else would tell. What is still on its way from here will be told.
     fn may_be_voided_elsewhere(&self, request: &AuthorizationRequest) -> bool {
+        self.shared.settings.is_journal_shared && self.unreleased(request).is_none()
+    }
+
+    /// Where the answer to the same question is, if it is on its way to being durable.
+    fn unreleased(&self, request: &AuthorizationRequest) -> Option<(&Batch, usize)> {
         let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
-        let is_unreleased =
-            in_flight.into_iter().chain([&self.next]).any(|batch| batch.place_of(request).is_some());
-        self.shared.settings.is_journal_shared && !is_unreleased
+        let mut batches = in_flight.into_iter().chain([&self.next]);
+        batches.find_map(|batch| Some((batch, batch.place_of(request)?)))
     }
 
     /// Answers a question that was answered before: at once if that answer is durable, else together with it.
@@ -461,18 +465,15 @@ impl Desk {
         {
             return self.look_up(Work::StoodIn(stood_in));
         }
-        let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
-        let is_unreleased =
-            in_flight.into_iter().chain([&self.next]).any(|batch| batch.place_of(request).is_some());
-        let is_free = match self.card.answer_to(request) {
-            // Made since this request came in, and not for this node to tell: it was made for this request, by another
-            // node whose answer never got here.
-            Some(answered) => {
-                let is_lost = self.shared.settings.is_journal_shared && answered.at >= request.received_at;
-                answered.answer.source != Source::StandIn && (is_unreleased || is_lost)
-            }
-            None => true,
-        };
+        let is_ours_to_tell =
+            self.unreleased(request).is_some_and(|(batch, place)| !is_for_a_peer(&batch.waiting, place));
+        // Made for this very request by another node, whose answer never got here. One that was made for another
+        // delivery of the question is told by whoever was asked that.
+        let is_free = self.card.answer_to(request).is_none_or(|answered| {
+            let is_lost =
+                self.shared.settings.is_journal_shared && answered.received_at == request.received_at;
+            answered.answer.source != Source::StandIn && (is_ours_to_tell || is_lost)
+        });
         if is_free {
             let StoodIn { decided, backlog, .. } = *stood_in;
             self.shared.unconfirmed.answered(&decided);

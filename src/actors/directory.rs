@@ -40,9 +40,9 @@ use crate::{
 /// A card that could not be used so often within [`FAILURES_WITHIN`] is answered by stand-in for the rest of it.
 const FAILURES_MAX: u32 = 3;
 pub(super) const FAILURES_WITHIN: Duration = Duration::from_mins(1);
-/// How long a node that goes down waits for a journal that does not take the stand-in's answers.
 /// Parts of the table of cards that are locked, and grow, by themselves: with a million cards each has a thousand.
 const SHARDS: usize = 1_024;
+/// How long a node that goes down waits for a journal that does not take the stand-in's answers.
 const STAND_INS_BOOKED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the room is built on.

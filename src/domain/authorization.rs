@@ -40,8 +40,10 @@ pub struct Answered {
     pub question: Question,
     /// The event that asked it first.
     pub event: EventId,
-    /// The time of the request.
+    /// The time that counts for windows: that of the request, or a later one that the card had seen before.
     pub at: Timestamp,
+    /// When the node that Stripe asked received the request.
+    pub received_at: Timestamp,
     /// Minor units that the answer reserved.
     pub granted: i64,
     /// What went back.
@@ -146,6 +148,7 @@ impl Authorization {
                 question: Question { history_entries: earlier, amount: request.approved_before },
                 event: request.event.clone(),
                 at: decision.at,
+                received_at: request.received_at,
                 granted: unseen,
                 answer: Answer { source: Source::Forced, outcome: Outcome::Approved, ..answer },
             });
@@ -154,6 +157,7 @@ impl Authorization {
             question,
             event: request.event.clone(),
             at: decision.at,
+            received_at: request.received_at,
             granted: decision.granted,
             answer,
         };

@@ -5,6 +5,7 @@ mod card;
 mod decided;
 mod object;
 mod observed;
+mod tally;
 
 use std::borrow::Cow;
 

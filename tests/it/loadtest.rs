@@ -1,7 +1,7 @@
 //! The load test against the real binary: an honest node has no violation, and each kind of violation is seen where a
 //! proxy between Stripe and the node breaks a promise.
 
-use std::path::Path;
+use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt as _, path::Path};
 
 use tollgate_loadtest::{
     generator::Target,
@@ -100,6 +100,44 @@ fn nothing_that_was_acknowledged_is_missing_after_a_kill() {
     honest(&record);
     let marks: Vec<&str> = record.runs[0].marks.iter().map(|mark| &*mark.what).collect();
     assert_eq!(marks, ["kill", "start", "ready", "terminate", "start", "ready"]);
+}
+
+#[test]
+fn another_node_takes_over_from_one_that_is_killed_or_restarted() {
+    if !crate::postgres::is_installed() {
+        return;
+    }
+    let mut scenario = scenario("node-kill", 60.0, 4.0);
+    scenario.cards = 20;
+    // On a busy machine nothing is given up but what nobody answers.
+    scenario.stripe.deadline_ms = 30_000;
+    scenario.disturbances = vec![
+        Disturbance { at: 0.3, act: Act::Kill, node: 0, away_ms: 300 },
+        Disturbance { at: 0.6, act: Act::Terminate, node: 1, away_ms: 300 },
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    // Where this is root, PostgreSQL is somebody else, who has to get there.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = env!("CARGO_BIN_EXE_tollgate").into();
+    let record = play(scenario, Against::Local { count: 3, binary }, directory.path());
+    honest(&record);
+    let run = &record.runs[0];
+    assert_eq!((record.setup.targets.len(), run.nodes.len()), (3, 3));
+    let marks: Vec<(&str, usize)> = run.marks.iter().map(|mark| (&*mark.what, mark.node)).collect();
+    let whats = ["kill", "start", "ready", "terminate", "start", "ready"];
+    assert_eq!(marks, std::iter::zip(whats, [0, 0, 0, 1, 1, 1]).collect::<Vec<_>>());
+    assert!(run.marks[0].normal_after_s.is_some() && run.marks[3].normal_after_s.is_some());
+    // Whoever finds a node gone asks another, and is answered: nobody waits for it to come back.
+    let outcomes = &run.outcomes;
+    assert!(outcomes.retried > 0 && outcomes.failed == 0 && outcomes.dropped == 0, "{outcomes:?}");
+    assert_eq!(run.deliveries.undelivered, 0);
+    // The database has gone with the nodes.
+    let database = record.setup.journal.strip_prefix("postgres://tollgate@").unwrap();
+    let gone = TcpStream::connect(database.trim_end_matches("/postgres")).unwrap_err();
+    assert_eq!(gone.kind(), std::io::ErrorKind::ConnectionRefused);
+    assert!(!directory.path().join("record/nodes/postgres").exists());
+    let html = fs::read_to_string(directory.path().join("record/report.html")).unwrap();
+    assert!(html.contains("kill node 0"), "the report marks what was done");
 }
 
 const NO_LIVES: Lives = Lives {

@@ -53,6 +53,8 @@ mod stripe_events;
 #[cfg(test)]
 mod stripe_fixtures;
 #[cfg(test)]
+mod stripe_test_helpers;
+#[cfg(test)]
 mod stripe_tls;
 #[cfg(test)]
 mod tidy;

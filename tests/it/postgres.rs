@@ -8,18 +8,16 @@ use std::{
     env, fs,
     io::Write as _,
     net::TcpListener,
-    os::unix::{
-        fs::{PermissionsExt as _, chown},
-        process::CommandExt as _,
-    },
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::timeout;
+use tollgate_loadtest::postgres::{Programs, give};
 
 use crate::log::Log;
 
@@ -27,8 +25,6 @@ use crate::log::Log;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// The superuser of every server.
 const USER: &str = "tollgate";
-/// Who runs the server where the tests run as root, which it refuses to: `nobody`, on every Linux.
-const NOBODY: u32 = 65_534;
 /// A server that syncs as it must, and is small and quick in everything else.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
@@ -118,9 +114,7 @@ impl Server {
         let path = self.data().join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        if geteuid().is_root() {
-            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
+        give(&path).unwrap();
         path
     }
 
@@ -249,7 +243,7 @@ impl Drop for Server {
 
 /// Whether there is a server to be started; where there is none, a loud word about what is skipped.
 pub(crate) fn is_installed() -> bool {
-    is_installed_or_said(binaries().is_some(), "PostgreSQL", "postgresql")
+    is_installed_or_said(programs().is_some(), "PostgreSQL", "postgresql")
 }
 
 /// Whether it is there; where it is not, a loud word about what is skipped.
@@ -266,41 +260,21 @@ pub(crate) fn is_installed_or_said(is_installed: bool, name: &str, package: &str
     is_installed
 }
 
-/// Where `initdb`, `postgres` and the others are: on the PATH, where Debian has them, or where `pg_config` says.
-#[allow(clippy::disallowed_methods, reason = "a test has no configuration but this")]
-fn binaries() -> Option<PathBuf> {
-    let has_all = |directory: &PathBuf| {
-        ["initdb", "postgres", "psql", "pg_basebackup"].iter().all(|name| directory.join(name).is_file())
-    };
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
-        .map(|versions| versions.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect())
-        .unwrap_or_default();
-    versions.sort();
-    let told = Command::new("pg_config")
-        .arg("--bindir")
-        .output()
-        .ok()
-        .map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
-    env::split_paths(&path).chain(versions.into_iter().rev()).chain(told).find(has_all)
-}
-
 /// A directory that belongs to whoever runs the server.
 fn place() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    if geteuid().is_root() {
-        chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-    }
+    give(directory.path()).unwrap();
     directory
+}
+
+fn programs() -> Option<Programs> {
+    Programs::find(&["initdb", "postgres", "psql", "pg_basebackup"])
 }
 
 /// One of PostgreSQL's programs, as whoever may run a server.
 fn program(name: &str) -> Command {
-    let mut command = Command::new(binaries().unwrap().join(name));
-    if geteuid().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
+    let mut command = programs().unwrap().command(name);
+    command.stdin(Stdio::null());
     command
 }
 

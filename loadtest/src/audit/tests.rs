@@ -63,10 +63,22 @@ impl Story {
     }
 
     fn answers_with(&mut self, authorization: u64, granted: Option<i64>, body: &str) -> &mut Self {
+        self.answers_from(0, authorization, granted, body)
+    }
+
+    /// A node answers; without the books, if the body says so.
+    fn answers_from(
+        &mut self,
+        node: usize,
+        authorization: u64,
+        granted: Option<i64>,
+        body: &str,
+    ) -> &mut Self {
         let now_us = self.next();
         let (asked, index) = self.asked[&authorization];
+        let is_stand_in = body == "stand-in";
         let answer =
-            Answer { granted, is_stand_in: false, decision: None, reason: None, body: body.as_bytes() };
+            Answer { granted, is_stand_in, decision: None, reason: None, body: body.as_bytes(), node };
         let question = Question { authorization, index };
         self.auditor.answered(question, &self.purchase, asked, &answer, now_us);
         let books = self.books.get_mut(&authorization).unwrap();
@@ -213,6 +225,22 @@ fn a_duplicate_has_the_same_answer() {
     story.check(&[], 0);
     story.answers_with(1, Some(600), "b");
     story.check(&[(Kind::AnsweredDifferently, 1)], 0);
+}
+
+#[test]
+fn an_answer_without_the_books_beside_that_of_another_node_is_ambiguous() {
+    let check = |second: usize, first: &str, then: &str, expected: &[(Kind, u64)], ambiguous: u64| {
+        let mut story = Story::new();
+        story.asks(1, 600).answers_from(0, 1, None, first).answers_from(second, 1, None, then);
+        story.check(expected, ambiguous);
+    };
+    let found = [(Kind::AnsweredDifferently, 1)];
+    check(1, "stand-in", "b", &[], 1);
+    check(1, "stand-in", "stand-in", &[], 0);
+    check(0, "stand-in", "b", &found, 0);
+    // A decline with room is another matter.
+    check(1, "a", "b", &[(Kind::DeclinedWithRoom, 1), found[0]], 0);
+    check(1, "a", "stand-in", &[(Kind::DeclinedWithRoom, 1)], 1);
 }
 
 #[test]

@@ -9,10 +9,16 @@ use mio::{Events, Poll};
 #[cfg(target_os = "linux")]
 pub(super) const TOKEN: mio::Token = mio::Token(usize::MAX);
 
+/// The longest wait.
+const LONGEST: Duration = Duration::from_millis(100);
+
 /// A timer that a poll listens to.
 pub(super) struct Alarm {
     #[cfg(target_os = "linux")]
     timer: std::os::fd::OwnedFd,
+    /// For when it was set.
+    #[cfg(target_os = "linux")]
+    set_us: Option<u64>,
 }
 
 #[cfg(target_os = "linux")]
@@ -26,20 +32,30 @@ impl Alarm {
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         let mut source = mio::unix::SourceFd(&timer.as_raw_fd());
         poll.registry().register(&mut source, TOKEN, mio::Interest::READABLE)?;
-        Ok(Self { timer })
+        Ok(Self { timer, set_us: None })
     }
 
-    /// Waits for sockets, but no longer than this.
-    pub(super) fn wait(&self, poll: &mut Poll, events: &mut Events, most: Duration) -> io::Result<()> {
+    /// Waits for sockets from `now_us` on, but no longer than until `until_us`.
+    pub(super) fn wait(
+        &mut self,
+        poll: &mut Poll,
+        events: &mut Events,
+        now_us: u64,
+        until_us: u64,
+    ) -> io::Result<()> {
         use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
 
-        const LONGEST: Duration = Duration::from_millis(100);
-        if most.is_zero() {
-            return poll.poll(events, Some(Duration::ZERO));
+        let most = Duration::from_micros(until_us.saturating_sub(now_us));
+        if most.is_zero() || most >= LONGEST {
+            return poll.poll(events, Some(most.min(LONGEST)));
         }
-        let value = Timespec::try_from(most.min(LONGEST)).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 1 });
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
+        // Most of what wakes the loop are replies, after which the same moment is waited for.
+        if self.set_us != Some(until_us) {
+            let value = Timespec::try_from(most).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 1 });
+            let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
+            self.set_us = Some(until_us);
+        }
         poll.poll(events, Some(LONGEST))
     }
 }
@@ -53,10 +69,14 @@ impl Alarm {
 
     /// Waits for sockets, but no longer than this, in whole milliseconds.
     #[allow(clippy::unused_self, reason = "elsewhere there is a timer in it")]
-    pub(super) fn wait(&self, poll: &mut Poll, events: &mut Events, most: Duration) -> io::Result<()> {
-        poll.poll(
-            events,
-            Some(Duration::from_millis(u64::try_from(most.as_millis()).unwrap_or(100).min(100))),
-        )
+    pub(super) fn wait(
+        &mut self,
+        poll: &mut Poll,
+        events: &mut Events,
+        now_us: u64,
+        until_us: u64,
+    ) -> io::Result<()> {
+        let most = Duration::from_millis(until_us.saturating_sub(now_us) / 1_000);
+        poll.poll(events, Some(most.min(LONGEST)))
     }
 }

@@ -1,6 +1,6 @@
 //! Deliveries to the regular endpoint: at least once, in no order, until they are acknowledged. Questions are not here.
 
-use super::{Body, Due, Exchange, Play, What};
+use super::{Body, Due, Play, Request, What};
 use crate::{clock, events::Subject};
 
 /// How long Stripe waits for an event to be acknowledged.
@@ -71,17 +71,16 @@ impl Play<'_> {
         let Some(known) = self.events.get(&event) else { return };
         // Half of the connections are for questions, which cannot wait.
         let most = self.scenario.connections.saturating_mul(self.targets.len()).div_ceil(2);
-        if self.delivering >= most {
+        let body = Body::clone(&known.body);
+        if self.delivering >= most || !self.has_room(None) {
             return self
                 .later(self.clock.now_us().saturating_add(NO_CONNECTION_WAIT_US), Due::Deliver(event));
         }
-        let body = Body::clone(&known.body);
         let signature = self.secrets.events.header(clock::unix_seconds(), &body);
         let left_us = self.clock.now_us();
-        let exchange = Exchange { what: What::Deliver(event), due_us, left_us, target: 0 };
-        if self.send(exchange, None, Some(&signature), &body, left_us.saturating_add(PATIENCE_US)).is_err() {
-            return self.later(left_us.saturating_add(NO_CONNECTION_WAIT_US), Due::Deliver(event));
-        }
+        let give_up_us = left_us.saturating_add(PATIENCE_US);
+        let request = Request { signature: Some(&signature), body: &body, give_up_us };
+        self.send(What::Deliver(event), due_us, left_us, request);
         self.delivering = self.delivering.saturating_add(1);
         self.auditor.left(event, left_us);
         self.told.attempts = self.told.attempts.saturating_add(1);

@@ -5,7 +5,6 @@ use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Read as _, Write as _},
     net::SocketAddr,
-    time::Duration,
 };
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
@@ -52,6 +51,8 @@ pub(super) struct Pool<T> {
     /// Places of connections that are closed.
     vacant: Vec<usize>,
     done: VecDeque<Done<T>>,
+    /// Which connections the sockets have told of, and whether as closed by the other side.
+    told: Vec<(usize, bool)>,
     generation: u64,
     /// How many may be open to each target.
     open_max: usize,
@@ -91,6 +92,7 @@ impl<T> Pool<T> {
             connections: Vec::new(),
             vacant: Vec::new(),
             done: VecDeque::new(),
+            told: Vec::with_capacity(EVENTS),
             generation: 0,
             open_max,
             most_open: 0,
@@ -100,6 +102,11 @@ impl<T> Pool<T> {
     /// The most connections that were open at once.
     pub(super) const fn most_open(&self) -> usize {
         self.most_open
+    }
+
+    /// Whether a request to this target would find a connection.
+    pub(super) fn is_free(&self, target: usize) -> bool {
+        self.targets.get(target).is_some_and(|to| !to.idle.is_empty() || to.open < self.open_max)
     }
 
     /// Sends a request, which `write` writes; none where every connection to the target is in use. A target that
@@ -120,7 +127,9 @@ impl<T> Pool<T> {
             write(&mut connection.outbox);
             connection.request = Some((tag, generation));
         }
-        self.progress(place);
+        // Nothing can be there to be read yet.
+        let sent = self.connections.get_mut(place).map_or(Ok(()), Connection::write);
+        self.end(place, sent.map(|()| None));
         Ok(Ticket { place, generation })
     }
 
@@ -140,17 +149,22 @@ impl<T> Pool<T> {
         self.done.pop_front()
     }
 
-    /// Waits until something happens, but no longer than `most`.
-    pub(super) fn wait(&mut self, most: Duration) -> io::Result<()> {
-        match self.alarm.wait(&mut self.poll, &mut self.events, most) {
-            Err(cause) if cause.kind() != ErrorKind::Interrupted => return Err(cause),
-            _ => {}
+    /// Waits from `now_us` on until the sockets tell of something, but no longer than until `until_us`.
+    pub(super) fn wait(&mut self, now_us: u64, until_us: u64) -> io::Result<()> {
+        match self.alarm.wait(&mut self.poll, &mut self.events, now_us, until_us) {
+            Err(cause) if cause.kind() != ErrorKind::Interrupted => Err(cause),
+            _ => Ok(()),
         }
-        let ready: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
-        for place in ready {
-            self.progress(place);
+    }
+
+    /// Does what can be done about what the sockets have told of.
+    pub(super) fn advance(&mut self) {
+        let mut told = std::mem::take(&mut self.told);
+        told.extend(self.events.iter().map(|event| (event.token().0, event.is_read_closed())));
+        for (place, is_closed) in told.drain(..) {
+            self.progress(place, is_closed);
         }
-        Ok(())
+        self.told = told;
     }
 
     /// A connection that is free, or a new one.
@@ -194,34 +208,29 @@ impl<T> Pool<T> {
         Some(place)
     }
 
-    /// Does what can be done on a connection now.
-    fn progress(&mut self, place: usize) {
+    /// Does what can be done on a connection of which the sockets have told.
+    fn progress(&mut self, place: usize, is_closed: bool) {
         let Some(connection) = self.connections.get_mut(place) else { return };
-        let stepped = connection.step();
+        let stepped = connection.write().and_then(|()| connection.read(is_closed));
+        self.end(place, stepped);
+    }
+
+    /// Ends the request on a connection that has its reply, or never gets one.
+    fn end(&mut self, place: usize, stepped: Result<Option<(reply::Reply, bool)>, Broken>) {
+        let Some(connection) = self.connections.get_mut(place) else { return };
         let target = connection.target;
-        match stepped {
-            Ok(None) => {}
-            Ok(Some((reply, is_kept))) => {
-                let request = connection.request.take();
-                if let Some((tag, _)) = request {
-                    self.done.push_back(Done { tag, result: Ok(reply) });
-                }
-                if is_kept {
-                    if let Some(target) = self.targets.get_mut(target) {
-                        target.idle.push(place);
-                    }
-                } else {
-                    self.close(place);
-                }
-            }
-            Err(broken) => {
-                let request = connection.request.take();
-                self.close(place);
-                if let Some((tag, _)) = request {
-                    self.done.push_back(Done { tag, result: Err(broken) });
-                }
-            }
+        let (result, is_kept) = match stepped {
+            Ok(None) => return,
+            Ok(Some((reply, is_kept))) => (Ok(reply), is_kept),
+            Err(broken) => (Err(broken), false),
+        };
+        let request = connection.request.take();
+        if !is_kept {
+            self.close(place);
+        } else if let Some(target) = self.targets.get_mut(target) {
+            target.idle.push(place);
         }
+        self.done.extend(request.map(|(tag, _)| Done { tag, result }));
     }
 
     fn close(&mut self, place: usize) {
@@ -241,10 +250,10 @@ impl<T> Pool<T> {
 }
 
 impl<T> Connection<T> {
-    /// Writes and reads as far as it goes. A reply, and whether the connection is of further use; or why it is not.
-    fn step(&mut self) -> Result<Option<(reply::Reply, bool)>, Broken> {
+    /// Writes as far as it goes; why it is of no use, if it is not.
+    fn write(&mut self) -> Result<(), Broken> {
         let Some(stream) = &mut self.stream else {
-            return if self.request.is_some() { Err(Broken::Refused) } else { Ok(None) };
+            return if self.request.is_some() { Err(Broken::Refused) } else { Ok(()) };
         };
         if !self.is_connected {
             if let Ok(Some(_)) | Err(_) = stream.take_error() {
@@ -252,7 +261,7 @@ impl<T> Connection<T> {
             }
             match stream.peer_addr() {
                 Ok(_) => {}
-                Err(cause) if cause.kind() == ErrorKind::NotConnected => return Ok(None),
+                Err(cause) if cause.kind() == ErrorKind::NotConnected => return Ok(()),
                 Err(_) => return Err(Broken::Refused),
             }
             self.is_connected = true;
@@ -266,22 +275,35 @@ impl<T> Connection<T> {
                 Err(_) => return Err(Broken::Reset),
             }
         }
-        // The sockets tell only once of what there is: read all of it.
+        Ok(())
+    }
+
+    /// Reads all that there is. A reply, and whether the connection is of further use; or why it is not.
+    fn read(&mut self, is_closed: bool) -> Result<Option<(reply::Reply, bool)>, Broken> {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.is_connected) else { return Ok(None) };
         let mut whole = None;
         let mut chunk = [0; 4_096];
         loop {
-            match stream.read(&mut chunk) {
+            let is_all = match stream.read(&mut chunk) {
                 Ok(0) => return whole.map(|(reply, _)| Some((reply, false))).ok_or(Broken::Reset),
                 Ok(_) if whole.is_some() || self.request.is_none() => return Err(Broken::Garbled),
-                Ok(read) => self.inbox.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+                Ok(read) => {
+                    self.inbox.extend_from_slice(chunk.get(..read).unwrap_or_default());
+                    // The sockets tell only once of what there is. Less than there was room for is all of it, but for
+                    // the end, of which they tell too.
+                    read < chunk.len() && !is_closed
+                }
                 Err(cause) if cause.kind() == ErrorKind::WouldBlock => return Ok(whole),
                 Err(cause) if cause.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => return Err(Broken::Reset),
-            }
+            };
             if self.inbox.len() > REPLY_BYTES_MAX {
                 return Err(Broken::Garbled);
             }
             whole = reply::read(&self.inbox).map_err(|reply::NotHttp| Broken::Garbled)?;
+            if is_all {
+                return Ok(whole);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    Body, Due, Exchange, Play, What,
+    Body, Due, Play, Request, What,
     api::OverApi,
     measures::Ending,
     pool::Broken,
@@ -20,6 +20,9 @@ use crate::{
 
 /// Numbers of stories that exist only for a badly signed question.
 const FORGED: u64 = 5_000_000_000_000;
+
+/// A question that is later than this does not leave any more: a generator so far behind would only fall further back.
+const LATE_US_MAX: u64 = 1_000_000;
 
 /// A story that is being told.
 pub(super) struct Tale {
@@ -98,7 +101,9 @@ impl Play<'_> {
         let Some(asking) = self.repeats.remove(&repeat) else { return };
         let number = asking.question.authorization;
         let now_us = self.clock.now_us();
-        if self.send_question(asking, now_us, now_us).is_err() {
+        if self.has_room(None) {
+            self.send_question(asking, now_us, now_us);
+        } else {
             self.asked_no_more(number);
         }
     }
@@ -119,8 +124,10 @@ impl Play<'_> {
                 let retried = &mut self.measures.outcomes.retried;
                 *retried = retried.saturating_add(1);
                 let again = Asking { failed_at: Some(target), ..asking };
-                if let Err(asking) = self.send_question(again, due_us, left_us) {
-                    self.unanswered(&asking, due_us, Ending::Failed);
+                if self.has_room(Some(target)) {
+                    self.send_question(again, due_us, left_us);
+                } else {
+                    self.unanswered(&again, due_us, Ending::Failed);
                 }
                 return;
             }
@@ -141,7 +148,7 @@ impl Play<'_> {
         };
         let Some(tale) = self.tales.get_mut(&number) else { return };
         let purchase = tale.story.authorization.purchase;
-        let answer = answer(&decision, &purchase, asking.asked, &reply.body);
+        let answer = answer(&decision, &purchase, &asking, &reply.body, target);
         self.auditor.answered(asking.question, &purchase, asking.asked, &answer, now_us);
         if asking.is_repeat {
             let duplicates = &mut self.measures.outcomes.duplicates;
@@ -156,7 +163,7 @@ impl Play<'_> {
         };
         self.measures.ended(ending, answer.reason, asking.stage, due_us, now_us);
         let verdict = answer.granted.map_or(Verdict::Declined, Verdict::Approved);
-        self.decided(&asking, verdict, now_us);
+        self.decided(asking.question, asking.asked, verdict, now_us);
     }
 
     /// A question has no valid answer in time: Stripe decides by itself.
@@ -170,7 +177,7 @@ impl Play<'_> {
         if let Some(tale) = self.tales.get(&number) {
             self.auditor.given_up(asking.question, tale.story.authorization.purchase.card.number);
         }
-        self.decided(asking, self.by_default(ending), now_us);
+        self.decided(asking.question, asking.asked, self.by_default(ending), now_us);
     }
 
     fn by_default(&self, ending: Ending) -> Verdict {
@@ -182,32 +189,34 @@ impl Play<'_> {
     fn ask(&mut self, number: u64, asked: i64, due_us: u64, stage: usize) {
         let Some(tale) = self.tales.get_mut(&number) else { return };
         self.event_count = self.event_count.saturating_add(1);
-        let authorization = &tale.story.authorization;
-        let subject = Subject::Request(asked);
-        let body = self.writer.event(self.event_count, subject, authorization, clock::unix_seconds());
-        let question = Question { authorization: number, index: authorization.history.len() };
-        let asking = Asking { question, asked, stage, is_repeat: false, failed_at: None, body: body.into() };
+        let question = Question { authorization: number, index: tale.story.authorization.history.len() };
         tale.asking = tale.asking.saturating_add(1);
-        if let Some(api) = self.api.filter(|_| self.scenario.stripe.answers_over_api) {
-            api.asks(&asking.body);
-        }
         let is_repeated = tale.story.random().f64() < self.scenario.stripe.duplicated_questions;
         self.measures.offered(stage, due_us);
         let now_us = self.clock.now_us();
-        self.measures.lateness.record(now_us.saturating_sub(due_us));
-        if let Err(asking) = self.send_question(asking.clone(), due_us, now_us) {
+        let late_us = now_us.saturating_sub(due_us);
+        self.measures.lateness.record(late_us);
+        if late_us > LATE_US_MAX || !self.has_room(None) {
             self.measures.dropped(stage, due_us, now_us);
-            if asking.question.index == 0 {
+            if question.index == 0 {
                 // Nobody ever heard of it.
                 self.tales.remove(&number);
             } else {
-                self.decided(&asking, self.by_default(Ending::Failed), now_us);
+                self.decided(question, asked, self.by_default(Ending::Failed), now_us);
             }
             return;
+        }
+        let Some(tale) = self.tales.get(&number) else { return };
+        let (subject, authorization) = (Subject::Request(asked), &tale.story.authorization);
+        let body = self.writer.event(self.event_count, subject, authorization, clock::unix_seconds());
+        let asking = Asking { question, asked, stage, is_repeat: false, failed_at: None, body: body.into() };
+        if let Some(api) = self.api.filter(|_| self.scenario.stripe.answers_over_api) {
+            api.asks(&asking.body);
         }
         if is_repeated {
             self.plan_repeat(&asking, now_us);
         }
+        self.send_question(asking, due_us, now_us);
     }
 
     /// The same question comes once more: while the first is on its way, or soon after; as the same event, or as another
@@ -229,35 +238,28 @@ impl Play<'_> {
         self.later(now_us.saturating_add(wait_us), Due::Repeat(self.repeat_count));
     }
 
-    /// Sends a question; Stripe's patience began at `since_us`. Gives it back where no connection is free.
-    fn send_question(&mut self, asking: Asking, due_us: u64, since_us: u64) -> Result<(), Asking> {
+    /// Sends a question to the node whose turn it is; Stripe's patience began at `since_us`.
+    fn send_question(&mut self, asking: Asking, due_us: u64, since_us: u64) {
         let signature = self.secrets.questions.header(clock::unix_seconds(), &asking.body);
         let body = Rc::clone(&asking.body);
-        let (question, asked) = (asking.question, asking.asked);
         let left_us = self.clock.now_us();
-        if let Some(tale) = self.tales.get(&question.authorization)
+        if let Some(tale) = self.tales.get(&asking.question.authorization)
             && !asking.is_repeat
         {
-            self.auditor.asked(question, &tale.story.authorization.purchase, asked, left_us);
+            let purchase = &tale.story.authorization.purchase;
+            self.auditor.asked(asking.question, purchase, asking.asked, left_us);
         }
         let give_up_us = since_us.saturating_add(self.scenario.stripe.deadline_ms.saturating_mul(1_000));
-        let failed_at = asking.failed_at;
-        let exchange = Exchange { what: What::Ask(asking), due_us, left_us: since_us, target: 0 };
-        match self.send(exchange, failed_at, Some(&signature), &body, give_up_us) {
-            Err(Exchange { what: What::Ask(asking), .. }) => {
-                if !asking.is_repeat && asking.failed_at.is_none() {
-                    let card = self.tales.get(&question.authorization);
-                    let card = card.map(|tale| tale.story.authorization.purchase.card.number);
-                    self.auditor.not_asked(question, card.unwrap_or_default());
-                }
-                Err(asking)
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+        let request = Request { signature: Some(&signature), body: &body, give_up_us };
+        self.send(What::Ask(asking), due_us, since_us, request);
     }
 
     /// One more question, badly signed, about an authorization that nothing else is about.
     fn forge(&mut self, due_us: u64) {
+        if !self.has_room(None) {
+            // With every connection in use, there is one attack less.
+            return;
+        }
         self.event_count = self.event_count.saturating_add(1);
         let number = FORGED.saturating_add(self.event_count);
         let now = clock::unix_seconds();
@@ -269,18 +271,17 @@ impl Play<'_> {
         let what = What::Forged(forgery.as_str());
         let left_us = self.clock.now_us();
         let give_up_us = left_us.saturating_add(self.scenario.stripe.deadline_ms.saturating_mul(1_000));
-        // With every connection in use, there is one attack less.
-        let exchange = Exchange { what, due_us, left_us, target: 0 };
-        let _ = self.send(exchange, None, signature.as_deref(), &body, give_up_us);
+        let request = Request { signature: signature.as_deref(), body: &body, give_up_us };
+        self.send(what, due_us, left_us, request);
     }
 
     /// Stripe has decided: its books change, and an event tells it.
-    fn decided(&mut self, asking: &Asking, verdict: Verdict, now_us: u64) {
-        let number = asking.question.authorization;
+    fn decided(&mut self, question: Question, asked: i64, verdict: Verdict, now_us: u64) {
+        let number = question.authorization;
         let Some(tale) = self.tales.get_mut(&number) else { return };
         tale.asking = tale.asking.saturating_sub(1);
-        tale.story.decided(asking.asked, verdict, clock::unix_seconds());
-        let subject = if asking.question.index == 0 { Subject::Created } else { Subject::Updated };
+        tale.story.decided(asked, verdict, clock::unix_seconds());
+        let subject = if question.index == 0 { Subject::Created } else { Subject::Updated };
         self.emit(number, subject, now_us);
         self.next_turn(number, now_us);
     }
@@ -322,8 +323,14 @@ impl<'a> From<&'a OverApi> for Decision<'a> {
 }
 
 /// What Stripe takes from a decision.
-fn answer<'a>(decision: &Decision<'a>, purchase: &Purchase, asked: i64, body: &'a [u8]) -> Answer<'a> {
-    let full = purchase.held_for(asked);
+fn answer<'a>(
+    decision: &Decision<'a>,
+    purchase: &Purchase,
+    asking: &Asking,
+    body: &'a [u8],
+    node: usize,
+) -> Answer<'a> {
+    let full = purchase.held_for(asking.asked);
     let named = decision.amount.filter(|_| purchase.is_controllable);
     let reason = decision.metadata.tollgate_reason;
     Answer {
@@ -332,5 +339,6 @@ fn answer<'a>(decision: &Decision<'a>, purchase: &Purchase, asked: i64, body: &'
         decision: decision.metadata.tollgate_decision,
         reason,
         body,
+        node,
     }
 }

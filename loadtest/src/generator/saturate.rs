@@ -11,7 +11,7 @@ const PATIENCE_US: u64 = 30_000_000;
 /// How many digits of a time are told apart.
 const DIGITS: u8 = 3;
 /// How long to wait for sockets at a time.
-const WAIT: Duration = Duration::from_millis(100);
+const WAIT_US: u64 = 100_000;
 
 /// What came of it.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,7 +55,9 @@ pub fn saturate(target: &Target, questions: &[Signed], connections: usize) -> io
             }
             open = open.saturating_add(1);
         }
-        pool.wait(WAIT)?;
+        let now_us = clock.now_us();
+        pool.wait(now_us, now_us.saturating_add(WAIT_US))?;
+        pool.advance();
         while let Some(done) = pool.done() {
             last_us = clock.now_us();
             open = open.saturating_sub(1);

@@ -26,6 +26,15 @@ fn scenario(change: impl FnOnce(&mut Scenario)) -> Scenario {
 
 /// Plays it against servers that do with each connection what `serve` does, until they are left alone.
 fn played(scenario: &Scenario, servers: &[fn(std::net::TcpStream)]) -> Played {
+    played_with(scenario, servers, |_| {})
+}
+
+/// The same; each second `tell` is called, and nothing else happens meanwhile.
+fn played_with(
+    scenario: &Scenario,
+    servers: &[fn(std::net::TcpStream)],
+    tell: impl FnMut(&Progress),
+) -> Played {
     let targets: Vec<Target> = servers
         .iter()
         .map(|serve| {
@@ -42,7 +51,7 @@ fn played(scenario: &Scenario, servers: &[fn(std::net::TcpStream)]) -> Played {
         .collect();
     let signer = Signer::new("whsec_1");
     let secrets = Secrets { questions: signer.clone(), events: signer };
-    play(scenario, &targets, &secrets, &Writer::new(1), None, Clock::start(), |_| {}).unwrap()
+    play(scenario, &targets, &secrets, &Writer::new(1), None, Clock::start(), tell).unwrap()
 }
 
 /// Reads whole requests and answers each.
@@ -119,6 +128,22 @@ fn what_cannot_start_is_dropped_and_what_is_not_answered_is_late() {
         played.latency
     );
     assert!(played.deliveries.undelivered > 0);
+}
+
+#[test]
+fn a_question_that_would_leave_a_second_late_is_dropped() {
+    let scenario = scenario(|scenario| scenario.duration_s = 3.0);
+    let mut is_held_up = false;
+    let played = played_with(&scenario, &[approve], |_| {
+        let clock = Clock::start();
+        while !is_held_up && clock.now_us() < 1_500_000 {
+            std::thread::yield_now();
+        }
+        is_held_up = true;
+    });
+    let outcomes = &played.outcomes;
+    assert_eq!(sum(outcomes), outcomes.offered);
+    assert!(outcomes.dropped > 20 && outcomes.approved > 200, "{outcomes:?}");
 }
 
 #[test]

@@ -132,7 +132,7 @@ pub(super) fn resources(run: &Run) -> Markup {
         div.thirds {
             (of_nodes(run, "CPU, in cores", cpu_of, |cores| format!("{cores:.2}"), Some(run.generator.cpu)))
             (of_nodes(run, "memory, in MiB", memory_of, words::whole, None))
-            (of_nodes(run, "appends a batch", batch_of, words::three_digits, None))
+            (of_nodes(run, "appends a batch", batch_of, words::up_to_three_digits, None))
         }
     }
 }

@@ -10,6 +10,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::{problem::Problem, query::Query};
+use crate::population::FUEL_DISPENSER;
 
 /// What can be listed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -86,7 +87,23 @@ impl fmt::Display for NotKept {
 
 impl std::error::Error for NotKept {}
 
-/// What an answer over the API may carry.
+/// How a pending request is decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verdict {
+    pub(super) is_approval: bool,
+    /// `reason` in the history.
+    pub(super) reason: &'static str,
+}
+
+impl Verdict {
+    pub(super) const APPROVAL: Self = Self { is_approval: true, reason: "webhook_approved" };
+    pub(super) const DECLINE: Self = Self { is_approval: false, reason: "webhook_declined" };
+}
+
+/// What a pump holds where it asks for one unit of a currency.
+const FUEL_HOLD_UNITS: i64 = 100;
+
+/// What an answer may carry.
 #[derive(Debug, Default)]
 pub(super) struct Given {
     pub(super) amount: Option<i64>,
@@ -152,19 +169,20 @@ impl Books {
         &mut self,
         account: Option<&str>,
         id: &str,
-        is_approval: bool,
+        verdict: Verdict,
         given: &Given,
     ) -> Result<Value, Problem> {
+        let Verdict { is_approval, reason } = verdict;
         let authorization = self.authorization(account, id)?;
+        let full = fuel_hold(authorization);
         let pending = authorization.get("pending_request").cloned().unwrap_or_default();
         let Some(asked) = pending.get("amount").and_then(Value::as_i64) else {
             return Err(Problem::too_late(id));
         };
         let is_controllable = pending.get("is_amount_controllable").and_then(Value::as_bool) == Some(true);
-        let granted = given.amount.filter(|_| is_controllable).unwrap_or(asked);
+        let granted = given.amount.filter(|_| is_controllable).unwrap_or(full.unwrap_or(asked));
         let before = authorization.get("amount").and_then(Value::as_i64).unwrap_or(0);
         let was_approved = authorization.get("approved").and_then(Value::as_bool) == Some(true);
-        let reason = if is_approval { "webhook_approved" } else { "webhook_declined" };
         let entry = json!({
             "amount": if is_approval { granted } else { asked }, "approved": is_approval, "reason": reason,
             "created": authorization.get("created"), "currency": pending.get("currency"),
@@ -224,6 +242,14 @@ impl Account {
         self.places.insert(id, place);
         self.objects.insert(place, object);
     }
+}
+
+/// What a fuel dispenser holds, whatever it asks for; none at any other shop.
+fn fuel_hold(authorization: &Value) -> Option<i64> {
+    let text = |pointer: &str| authorization.pointer(pointer).and_then(Value::as_str);
+    let unit = if text("/currency") == Some("jpy") { 1 } else { 100 };
+    let is_pump = text("/merchant_data/category_code") == Some(FUEL_DISPENSER.category_code);
+    is_pump.then(|| FUEL_HOLD_UNITS.saturating_mul(unit))
 }
 
 /// Seconds, also where they are written with a zero fraction.
@@ -316,17 +342,17 @@ mod tests {
             books.put(None, asked(controllable)).unwrap();
             let metadata = vec![("new".to_owned(), "2".to_owned()), ("old".to_owned(), String::new())];
             let given = Given { amount: Some(500), metadata };
-            let answered = books.answer(None, "iauth_1", true, &given).unwrap();
+            let answered = books.answer(None, "iauth_1", Verdict::APPROVAL, &given).unwrap();
             assert_eq!(answered["amount"], held);
             assert_eq!(answered["metadata"], json!({"new": "2"}));
             assert_eq!(answered["request_history"][0]["reason"], "webhook_approved");
-            let late = books.answer(None, "iauth_1", false, &Given::default()).unwrap_err();
+            let late = books.answer(None, "iauth_1", Verdict::DECLINE, &Given::default()).unwrap_err();
             assert_eq!(late.status, StatusCode::BAD_REQUEST);
         }
         let mut books = Books::default();
         books.put(Some("acct_1"), asked(false)).unwrap();
-        assert!(books.answer(None, "iauth_1", false, &Given::default()).is_err());
-        let declined = books.answer(Some("acct_1"), "iauth_1", false, &Given::default()).unwrap();
+        assert!(books.answer(None, "iauth_1", Verdict::DECLINE, &Given::default()).is_err());
+        let declined = books.answer(Some("acct_1"), "iauth_1", Verdict::DECLINE, &Given::default()).unwrap();
         assert_eq!((&declined["status"], &declined["approved"]), (&json!("closed"), &json!(false)));
     }
 }

@@ -51,6 +51,11 @@ impl Problem {
     /// An approval or decline that comes after the authorization was decided.
     pub(super) fn too_late(id: &str) -> Self {
         let message = format!("Authorization '{id}' has no pending request: it has already been decided.");
+        Self::refused(&message)
+    }
+
+    /// Something that cannot be done to an object as it is.
+    pub(super) fn refused(message: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, &json!({"type": "invalid_request_error", "message": message}))
     }
 

@@ -23,9 +23,10 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
     Call, Effect, State,
-    books::{Given, Kind},
+    books::{Given, Kind, Verdict},
     lock,
     problem::Problem,
+    test_helpers,
 };
 
 /// The largest body of a call, in bytes.
@@ -91,13 +92,13 @@ async fn handle(state: &State, request: Request<Incoming>) -> io::Result<Respons
         Some(Effect::TooLate) => (Err(Problem::too_late("")), false),
         Some(Effect::Delay(span)) => {
             tokio::time::sleep(span).await;
-            admitted(state, &head.headers, &call)
+            admitted(state, &head.headers, &call).await
         }
         Some(Effect::DropAfter) => {
-            let _ = admitted(state, &head.headers, &call);
+            let _ = admitted(state, &head.headers, &call).await;
             return Err(dropped(state, call));
         }
-        None => admitted(state, &head.headers, &call),
+        None => admitted(state, &head.headers, &call).await,
     };
     let mut response = response(&answered);
     call.status = Some(response.status().as_u16());
@@ -118,31 +119,42 @@ fn dropped(state: &State, call: Call) -> io::Error {
 }
 
 /// Does what is asked, for whoever has the key; says whether it was done before.
-fn admitted(state: &State, headers: &HeaderMap, call: &Call) -> (Answered, bool) {
+async fn admitted(state: &State, headers: &HeaderMap, call: &Call) -> (Answered, bool) {
     if !is_authorized(&state.secret_key, headers) {
         return (Err(Problem::unauthorized()), false);
     }
     if let Some(account) = call.account.as_deref().filter(|account| !lock(&state.books).knows(account)) {
         return (Err(Problem::no_such_account(account)), false);
     }
-    let Some(key) = call.idempotency_key.as_ref().filter(|_| call.method == "POST") else {
-        return (route(state, call), false);
+    let key = call.idempotency_key.as_ref().filter(|_| call.method == "POST");
+    let replay = |replays: &Replays| {
+        let (parameters, path, answered) = replays.get(key?)?;
+        let is_same = *parameters == call.parameters && *path == call.path;
+        Some(if is_same { (answered.clone(), true) } else { (Err(Problem::other_parameters()), false) })
     };
-    let mut replays = lock(&state.replays);
-    match replays.get(key) {
-        Some((parameters, path, answered)) if *parameters == call.parameters && *path == call.path => {
-            (answered.clone(), true)
+    let remember = |replays: &mut Replays, answered: &Answered| {
+        if replays.len() >= REPLAYS_KEPT_MAX {
+            replays.clear();
         }
-        Some(_) => (Err(Problem::other_parameters()), false),
-        None => {
-            let answered = route(state, call);
-            if replays.len() >= REPLAYS_KEPT_MAX {
-                replays.clear();
-            }
-            replays.insert(key.clone(), (call.parameters.clone(), call.path.clone(), answered.clone()));
-            (answered, false)
+        let kept = (call.parameters.clone(), call.path.clone(), answered.clone());
+        replays.extend(key.map(|key| (key.clone(), kept)));
+    };
+    if call.path.starts_with(test_helpers::PATH) {
+        if let Some(replay) = replay(&lock(&state.replays)) {
+            return replay;
         }
+        let answered = test_helpers::serve(state, call).await;
+        remember(&mut lock(&state.replays), &answered);
+        return (answered, false);
     }
+    // Held meanwhile, so that two calls with one key are done once.
+    let mut replays = lock(&state.replays);
+    if let Some(replay) = replay(&replays) {
+        return replay;
+    }
+    let answered = route(state, call);
+    remember(&mut replays, &answered);
+    (answered, false)
 }
 
 /// The key comes as a bearer token, or as the user of basic authentication without a password.
@@ -166,7 +178,7 @@ fn route(state: &State, call: &Call) -> Answered {
             books.update(account, rest, &given(&call.parameters)?)
         }
         ("POST", Kind::Authorization, Some((id, "approve"))) => {
-            books.answer(account, id, true, &given(&call.parameters)?)
+            books.answer(account, id, Verdict::APPROVAL, &given(&call.parameters)?)
         }
         ("POST", Kind::Authorization, Some((id, "decline"))) => {
             let given = given(&call.parameters)?;
@@ -174,7 +186,7 @@ fn route(state: &State, call: &Call) -> Answered {
                 let message = "Received unknown parameter: amount";
                 return Err(Problem::parameter("parameter_unknown", "amount", message));
             }
-            books.answer(account, id, false, &given)
+            books.answer(account, id, Verdict::DECLINE, &given)
         }
         _ => Err(unknown(call)),
     }

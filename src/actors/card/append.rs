@@ -12,7 +12,7 @@ use super::{Cause, Desk, InFlight, seconds};
 use crate::{
     actors::{
         TimedAnswer,
-        batch::{Batch, Released, Reply, Waiting, decided_in},
+        batch::{Batch, Released, Reply, Waiting, decided_in, is_for_a_peer},
         card::Message,
         micros,
     },
@@ -130,8 +130,11 @@ impl Desk {
     /// stand-in meanwhile is booked as that: Stripe has the stand-in's answer, so the books void ours.
     pub(super) fn release(&mut self, batch: Batch, commit_us: u32) {
         let Batch { events, waiting } = batch;
-        for decided in events.iter().filter_map(decided_in) {
-            if self.shared.unconfirmed.stand_in_answer_to(&decided.request).is_some() {
+        for (place, decided) in events.iter().map(decided_in).enumerate() {
+            if let Some(decided) = decided
+                && self.shared.unconfirmed.stand_in_answer_to(&decided.request).is_some()
+                && !is_for_a_peer(&waiting, place)
+            {
                 self.void(Arc::clone(&decided.request));
             }
         }

@@ -1,21 +1,20 @@
 //! The whole state of a card, on disk: what a snapshot holds.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
     Text, Unreadable,
-    decided::{MerchantRecord, answer_by, currency_text, interval_text},
+    decided::{MerchantRecord, answer_by, currency_text},
     field, is_false, is_zero,
     observed::HistoryRecord,
     optional,
+    tally::TallyRecord,
 };
 use crate::domain::{
     Answer, AnswerBy, Answered, Authorization, AuthorizationId, AuthorizationStatus, Card, CardId, Carried,
-    Category, ConnectedAccountId, DecisionId, EventId, Forgotten, Interval, Joined, Measure, NetworkId,
-    Outcome, Progress, Question, Reason, Recalled, Running, Seen, Source, Standing, Tally, Timestamp, Totals,
-    Transaction, TransactionId, TransactionKind, Transactions, Unlinked, Window, Zone,
+    ConnectedAccountId, DecisionId, EventId, Forgotten, Joined, Outcome, Progress, Question, Reason,
+    Recalled, Seen, Source, Standing, Timestamp, Totals, Transaction, TransactionId, TransactionKind,
+    Transactions, Unlinked,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -95,6 +94,9 @@ struct AnsweredRecord<'a> {
     history: u32,
     asked: i64,
     at: i64,
+    /// Where that is another time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    received_at: Option<i64>,
     #[serde(skip_serializing_if = "is_zero", default)]
     granted: i64,
     outcome: Text<'a>,
@@ -137,27 +139,6 @@ struct UnlinkedRecord<'a> {
     currency: Option<Text<'a>>,
     #[serde(borrow, flatten)]
     merchant: MerchantRecord<'a>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct TallyRecord<'a> {
-    measure: Text<'a>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    currency: Option<Text<'a>>,
-    interval: Text<'a>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    zone: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    categories: Option<Vec<Text<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    merchants: Option<Vec<Text<'a>>>,
-    used: i64,
-    /// Start and end of a calendar period.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    period: Option<(i64, i64)>,
-    /// Times and amounts of a rolling window.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    slots: Option<Vec<(i64, i64)>>,
 }
 
 impl<'a> From<&'a Card> for CardRecord<'a> {
@@ -321,6 +302,7 @@ impl<'a> From<&'a Answered> for AnsweredRecord<'a> {
             history: answered.question.history_entries,
             asked: answered.question.amount,
             at: answered.at.as_micros(),
+            received_at: (answered.received_at != answered.at).then(|| answered.received_at.as_micros()),
             granted: answered.granted,
             outcome: outcome.as_str().into(),
             reason: reason.as_str().into(),
@@ -338,6 +320,7 @@ impl AnsweredRecord<'_> {
             question: Question { history_entries: self.history, amount: self.asked },
             event: field("event", &self.event, EventId::new)?,
             at: Timestamp::from_micros(self.at),
+            received_at: Timestamp::from_micros(self.received_at.unwrap_or(self.at)),
             granted: self.granted,
             answer: Answer {
                 decision: field("id", &self.id, DecisionId::parse)?,
@@ -430,71 +413,5 @@ impl UnlinkedRecord<'_> {
             currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
             merchant: self.merchant.into_merchant()?,
         })
-    }
-}
-
-impl<'a> From<&'a Tally> for TallyRecord<'a> {
-    fn from(tally: &'a Tally) -> Self {
-        let Window { measure, interval, time_zone, categories, merchants } = &*tally.window;
-        let (used, period, slots) = match &tally.running {
-            Running::Period { start, end, used } => (*used, Some((start.as_micros(), end.as_micros())), None),
-            Running::Rolling { slots, used } => {
-                let slots = slots.iter().map(|(at, amount)| (at.as_micros(), *amount)).collect();
-                (*used, None, Some(slots))
-            }
-            Running::Total { used } => (*used, None, None),
-        };
-        let currency = match measure {
-            Measure::Amount(currency) => *currency,
-            Measure::Count => None,
-        };
-        Self {
-            measure: measure.as_str().into(),
-            currency: currency.map(currency_text),
-            interval: interval_text(*interval),
-            zone: (*time_zone != Zone::UTC).then(|| time_zone.name().into()),
-            categories: categories.as_ref().map(|list| list.iter().map(|one| one.as_str().into()).collect()),
-            merchants: merchants.as_ref().map(|list| list.iter().map(|one| one.as_str().into()).collect()),
-            used,
-            period,
-            slots,
-        }
-    }
-}
-
-impl TallyRecord<'_> {
-    fn into_tally(self) -> Result<Tally, Unreadable> {
-        let currency = optional("currency", self.currency.as_ref(), |text| text.parse().ok())?;
-        let measure = field("measure", &self.measure, |text| match text {
-            "amount" => Some(Measure::Amount(currency)),
-            "count" => Some(Measure::Count),
-            _ => None,
-        })?;
-        let list = |list: Vec<Text<'_>>| {
-            list.iter().map(|id| field("merchants", id, NetworkId::new)).collect::<Result<_, _>>()
-        };
-        let window = Window {
-            measure,
-            interval: field("interval", &self.interval, Interval::parse)?,
-            time_zone: optional("zone", self.zone.as_ref(), Zone::new)?.unwrap_or(Zone::UTC),
-            categories: self
-                .categories
-                .map(|list| list.iter().map(|name| Category::of(Some(name), None)).collect()),
-            merchants: self.merchants.map(list).transpose()?,
-        };
-        let used = self.used;
-        let running = match (self.period, self.slots) {
-            (Some((start, end)), _) => Running::Period {
-                start: Timestamp::from_micros(start),
-                end: Timestamp::from_micros(end),
-                used,
-            },
-            (None, Some(slots)) => Running::Rolling {
-                slots: slots.into_iter().map(|(at, amount)| (Timestamp::from_micros(at), amount)).collect(),
-                used,
-            },
-            (None, None) => Running::Total { used },
-        };
-        Ok(Tally { window: Arc::new(window), running })
     }
 }
