@@ -198,6 +198,47 @@ fn round_trip(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// An event about what was decided: the capture of each of the questions that [`round_trip`] asks.
+fn booking(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let cards = if is_measured() { 10_000 } else { 1 };
+    let directory = runtime.block_on(async {
+        directory(Arc::new(Blank::default()), Settings { card_queue_max: 1_000, ..Settings::default() })
+    });
+    runtime.block_on(ask_all(&directory, cards, cards));
+    let mut group = criterion.benchmark_group("actors/book");
+    group.throughput(criterion::Throughput::Elements(u64::try_from(CONCURRENT).unwrap()));
+    let mut next = 0;
+    group.bench_function(BenchmarkId::new("64 at once, cards", cards), |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut taken = Duration::ZERO;
+            for _ in 0..iterations {
+                let requests: Vec<AuthorizationRequest> = (0..CONCURRENT)
+                    .map(|_| {
+                        next = (next + 7_919) % cards;
+                        question(next, clock::now())
+                    })
+                    .collect();
+                taken += runtime.block_on(async {
+                    for request in &requests {
+                        ask(&directory, request.clone()).await;
+                    }
+                    let started = clock::instant();
+                    let mut tellers = JoinSet::new();
+                    for request in requests {
+                        let directory = directory.clone();
+                        tellers.spawn(async move { directory.book(capture(&request), arrival()).await });
+                    }
+                    assert!(tellers.join_all().await.iter().all(Result::is_ok));
+                    started.elapsed()
+                });
+            }
+            taken
+        });
+    });
+    group.finish();
+}
+
 /// Most of a card's history has settled: its snapshot holds what is open, and the last day.
 fn activation(criterion: &mut Criterion) {
     const OPEN: usize = 10;
@@ -344,5 +385,5 @@ impl Journal for Blank {
     }
 }
 
-criterion_group!(benches, memory, round_trip, activation);
+criterion_group!(benches, memory, round_trip, booking, activation);
 criterion_main!(benches);
