@@ -234,13 +234,10 @@ async fn two_cards_never_spend_more_than_one_budget_on_two_nodes_that_fail() {
                 "seed {seed}, {name}: {used} used, {expected} approved"
             );
         }
-        for name in ["two", "three"] {
-            let entries = journal.load(&Account::from(&card(name)), Reach::Genesis).await.unwrap();
-            assert!(
-                entries.iter().all(|entry| !entry.body.contains("decided")),
-                "seed {seed}: {name} joined first"
-            );
-        }
+        // The second may be brought a purchase of the third before it has heard that it replaces the first.
+        let entries = journal.load(&Account::from(&card("three")), Reach::Genesis).await.unwrap();
+        let has_decided = entries.iter().any(|entry| entry.body.contains("decided"));
+        assert!(!has_decided, "seed {seed}: the third decided before it joined");
     }
 }
 
