@@ -232,11 +232,11 @@ impl Prometheus {
         self.ask(&Choice::all().fill(&query), since_ms).await
     }
 
-    /// What a query gives since then, at each second.
+    /// What a query gives since then, twice for each scrape: nothing that was scraped is passed over.
     async fn ask(&self, query: &str, since_ms: i64) -> Vec<Series> {
         let now = clock::now().as_micros() / 1_000;
         let time = |millis: i64| format!("{}.{:03}", millis / 1_000, millis % 1_000);
-        let fields = [("query", query), ("start", &time(since_ms)), ("end", &time(now)), ("step", "1")];
+        let fields = [("query", query), ("start", &time(since_ms)), ("end", &time(now)), ("step", "0.25")];
         let answer = self.json(&format!("/api/v1/query_range?{}", encoded(&fields))).await;
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         let series = answer["data"]["result"].as_array().unwrap();
