@@ -166,18 +166,14 @@ impl Auditor {
             if *before.body == *answer.body {
                 return;
             }
-            // A node that cannot ask the books in time cannot know what another one has answered.
-            let is_without_books = answer.is_stand_in || before.acknowledged.is_none();
-            if is_without_books && before.node != answer.node {
-                self.ambiguous = self.ambiguous.saturating_add(1);
-            } else {
-                let (before, now) =
-                    (String::from_utf8_lossy(&before.body), String::from_utf8_lossy(answer.body));
-                self.findings.found(
-                    Kind::AnsweredDifferently,
-                    format!("authorization {}: first {before}, then {now}", question.authorization),
-                );
-            }
+            let (first, now) = (String::from_utf8_lossy(&before.body), String::from_utf8_lossy(answer.body));
+            self.findings.found(
+                Kind::AnsweredDifferently,
+                format!(
+                    "authorization {}: first {first} from node {}, then {now} from node {}",
+                    question.authorization, before.node, answer.node
+                ),
+            );
             return;
         }
         let acknowledged = Acknowledged {
