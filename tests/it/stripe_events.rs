@@ -274,7 +274,7 @@ fn twice(name: &str, parent: &str, key: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_field_that_matters_may_not_occur_twice() {
+fn no_field_may_occur_twice_in_one_object() {
     let refused = |name: &str, parent: &str, keys: &[&str]| {
         for key in keys {
             assert_eq!(
@@ -326,17 +326,13 @@ fn a_field_that_matters_may_not_occur_twice() {
     refused("card-updated-canceled.json", "/data/object", &["id", "status"]);
     refused("token-created.json", "/data/object", &["card"]);
 
-    let before = read_plainly(&fixture(name)).unwrap();
-    for (parent, key) in [
-        ("", "api_version"),
-        ("/data/object", "wallet"),
-        ("/data/object", "verification_data"),
-        ("/data/object/card", "brand"),
-        ("/data/object/card/cardholder", "email"),
-        ("/data/object/merchant_data", "name"),
-    ] {
-        assert_eq!(read_plainly(&twice(name, parent, key)).as_ref(), Ok(&before), "{parent}/{key}");
-    }
+    // Nor one that is not read, nor one that only an object of somebody else's making has.
+    refused(name, "", &["api_version"]);
+    refused(name, "/data/object", &["wallet", "verification_data"]);
+    refused(name, "/data/object/card", &["brand"]);
+    refused(name, "/data/object/card/cardholder", &["email"]);
+    refused(name, "/data/object/card/cardholder/billing/address", &["city"]);
+    refused(name, "/data/object/merchant_data", &["name"]);
     // An escaped key is the same key.
     let escaped = String::from_utf8(twice(name, "", "type")).unwrap().replacen(
         "\"type\":null",
@@ -345,6 +341,24 @@ fn a_field_that_matters_may_not_occur_twice() {
     );
     assert!(escaped.contains("\\u0074"));
     assert_eq!(read_plainly(escaped.as_bytes()), Err(Malformed::DuplicateKey));
+}
+
+#[test]
+fn one_of_many_fields_that_occurs_twice_is_found() {
+    let body = |names: &[u32]| {
+        let fields: Vec<String> = names.iter().map(|name| format!("\"n{name}\":0")).collect();
+        format!("{{\"object\":\"event\",\"metadata\":{{{}}}}}", fields.join(","))
+    };
+    for many in [2, 63, 64, 65, 128, 129, 20_000] {
+        let mut names: Vec<u32> = (0..many).collect();
+        assert_eq!(read_plainly(body(&names).as_bytes()), Err(Malformed::NoType), "{many} once");
+        for (first, again) in [(0, many - 1), (many / 2, many - 1), (0, many / 2)] {
+            names[usize::try_from(again).unwrap()] = first;
+            let expected = if first == again { Malformed::NoType } else { Malformed::DuplicateKey };
+            assert_eq!(read_plainly(body(&names).as_bytes()), Err(expected), "{many}: {first} at {again}");
+            names[usize::try_from(again).unwrap()] = again;
+        }
+    }
 }
 
 #[test]

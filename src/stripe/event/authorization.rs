@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    About, Malformed, Stop, Unbooked,
+    About, Unbooked,
     card::Card,
     envelope::Envelope,
     merchant,
@@ -14,7 +14,7 @@ use crate::domain::{
     Timestamp,
 };
 
-pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Stop> {
+pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
     fields!(envelope.object;
         "id" => id,
         "amount" => amount,
@@ -31,12 +31,12 @@ pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Stop> {
         "transactions" => transactions,
     );
     if amount.is_missing() && !held_amount.is_missing() {
-        return Err(Unbooked::LegacyShape.into());
+        return Err(Unbooked::LegacyShape);
     }
-    let card = Card::read(card)?;
+    let card = Card::read(card);
     let created = created.whole().map_or(envelope.created, Timestamp::from_seconds);
-    let History { entries, currency: history_currency } = History::read(request_history, created)?;
-    let merchant = merchant::read(merchant_data)?;
+    let History { entries, currency: history_currency } = History::read(request_history, created);
+    let merchant = merchant::read(merchant_data);
     let authorization = id.text().and_then(AuthorizationId::new).ok_or(Unbooked::NoId)?;
     let card_id = card.id.ok_or(Unbooked::NoCard)?;
     let minor_units = amount.whole().filter(|amount| *amount >= 0).ok_or(Unbooked::NoAmount)?;
@@ -70,7 +70,7 @@ struct History {
 }
 
 impl History {
-    fn read(history: Value<'_>, authorization_created: Timestamp) -> Result<Self, Malformed> {
+    fn read(history: Value<'_>, authorization_created: Timestamp) -> Self {
         let mut entries = Vec::new();
         let mut first_currency = None;
         for entry in history.items() {
@@ -90,7 +90,7 @@ impl History {
             });
         }
         entries.sort_by_key(|entry| entry.created);
-        Ok(Self { entries, currency: first_currency })
+        Self { entries, currency: first_currency }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    About, Malformed, Stop, Unbooked,
+    About, Unbooked,
     envelope::Envelope,
     tape::{Value, fields},
 };
@@ -28,7 +28,7 @@ pub(super) struct Card<'a> {
 }
 
 impl<'a> Card<'a> {
-    pub(super) fn read(card: Value<'a>) -> Result<Self, Malformed> {
+    pub(super) fn read(card: Value<'a>) -> Self {
         fields!(card;
             "id" => id,
             "currency" => currency,
@@ -44,19 +44,17 @@ impl<'a> Card<'a> {
             "spending_controls" => cardholder_spending_controls,
             "status" => cardholder_status,
         );
-        let own_group = group(metadata)?;
-        let cardholder_group = group(cardholder_metadata)?;
-        Ok(Self {
+        Self {
             id: id.text().or(card.text()).and_then(CardId::new),
             currency: currency.text().and_then(|text| text.parse().ok()),
-            group: own_group.or(cardholder_group).map(Arc::from),
+            group: group(metadata).or(group(cardholder_metadata)).map(Arc::from),
             status,
-            replacement_for: id_text(replacement_for)?.and_then(CardId::new),
+            replacement_for: id_text(replacement_for).and_then(CardId::new),
             cardholder: cardholder_id.text().or(cardholder.text()).and_then(CardholderId::new),
             cardholder_status,
             spending_controls,
             cardholder_spending_controls,
-        })
+        }
     }
 }
 
@@ -73,8 +71,8 @@ impl Card<'_> {
 const ACTIVE: &str = "active";
 
 /// `issuing_card.created` and `.updated`.
-pub(super) fn seen(envelope: &Envelope<'_>) -> Result<About, Stop> {
-    let card = Card::read(envelope.object)?;
+pub(super) fn seen(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
+    let card = Card::read(envelope.object);
     let seen = CardSeen {
         is_update: envelope.is_update(),
         is_active: card.status.text().ok_or(Unbooked::NoStatus)? == ACTIVE,
@@ -89,12 +87,12 @@ pub(super) fn seen(envelope: &Envelope<'_>) -> Result<About, Stop> {
 }
 
 /// `issuing_cardholder.created` and `.updated`.
-pub(super) fn cardholder_seen(envelope: &Envelope<'_>) -> Result<About, Stop> {
+pub(super) fn cardholder_seen(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
     fields!(envelope.object; "id" => id, "metadata" => metadata, "status" => status);
     let seen = CardholderSeen {
         is_update: envelope.is_update(),
         is_active: status.text().ok_or(Unbooked::NoStatus)? == ACTIVE,
-        group: group(metadata)?.map(Arc::from),
+        group: group(metadata).map(Arc::from),
     };
     Ok(About {
         subject: Subject::Cardholder(id.text().and_then(CardholderId::new).ok_or(Unbooked::NoId)?),
@@ -104,14 +102,14 @@ pub(super) fn cardholder_seen(envelope: &Envelope<'_>) -> Result<About, Stop> {
 }
 
 /// The id of something that comes as an id or, expanded, as an object.
-pub(super) fn id_text(value: Value<'_>) -> Result<Option<&str>, Malformed> {
+pub(super) fn id_text(value: Value<'_>) -> Option<&str> {
     fields!(value; "id" => id);
-    Ok(value.text().or(id.text()))
+    value.text().or(id.text())
 }
 
 /// The name of the policy group in some metadata.
-fn group(metadata: Value<'_>) -> Result<Option<&str>, Malformed> {
+fn group(metadata: Value<'_>) -> Option<&str> {
     fields!(metadata; "tollgate_group" => group);
     let usable = |name: &&str| !name.is_empty() && name.chars().nth(GROUP_CHARACTERS_MAX).is_none();
-    Ok(group.text().filter(usable))
+    group.text().filter(usable)
 }

@@ -90,7 +90,7 @@ pub enum Malformed {
     /// Nested deeper than any event is.
     #[error("expected at most {DEPTH_MAX} levels of nesting, found more")]
     TooDeep,
-    /// A field that matters occurs twice in one object.
+    /// A field occurs twice in one object, read or not.
     #[error("expected each field once, found one twice")]
     DuplicateKey,
     /// JSON, but not an Event of Stripe's v1 API. Thin events are another product.
@@ -138,24 +138,5 @@ impl Malformed {
             Self::NoEventId => "no_event_id",
             Self::NoAuthorizationId => "no_authorization_id",
         }
-    }
-}
-
-/// Why the walk of a body ends early.
-#[derive(Clone, Copy)]
-pub(super) enum Stop {
-    Malformed(Malformed),
-    Unbooked(Unbooked),
-}
-
-impl From<Malformed> for Stop {
-    fn from(malformed: Malformed) -> Self {
-        Self::Malformed(malformed)
-    }
-}
-
-impl From<Unbooked> for Stop {
-    fn from(unbooked: Unbooked) -> Self {
-        Self::Unbooked(unbooked)
     }
 }

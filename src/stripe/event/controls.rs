@@ -3,10 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{
-    Malformed,
-    tape::{Value, fields},
-};
+use super::tape::{Value, fields};
 use crate::domain::{
     CardPresence, Category, Controls, Country, Currency, Interval, Limit, Lists, Measure, Window, Zone,
 };
@@ -15,16 +12,16 @@ use crate::domain::{
 ///
 /// The cardholder's `spending_limits` are left out: they count over all cards of the cardholder, and one card's books
 /// know nothing of the others.
-pub(super) fn read(card: Value<'_>, cardholder: Value<'_>) -> Result<Controls, Malformed> {
-    let own = Lines::read(card)?;
-    let shared = Lines::read(cardholder)?;
-    Ok(Controls {
-        spending_limits: limits(own.spending_limits, own.currency)?,
+pub(super) fn read(card: Value<'_>, cardholder: Value<'_>) -> Controls {
+    let own = Lines::read(card);
+    let shared = Lines::read(cardholder);
+    Controls {
+        spending_limits: limits(own.spending_limits, own.currency),
         categories: merged(own.categories, shared.categories),
         countries: merged(own.countries, shared.countries),
         presences: merged(own.presences, shared.presences),
         merchants: Lists::default(),
-    })
+    }
 }
 
 /// One `spending_controls` object.
@@ -40,7 +37,7 @@ struct Lines<'a> {
 struct Pair<T>(Option<BTreeSet<T>>, Option<BTreeSet<T>>);
 
 impl<'a> Lines<'a> {
-    fn read(controls: Value<'a>) -> Result<Self, Malformed> {
+    fn read(controls: Value<'a>) -> Self {
         fields!(controls;
             "allowed_categories" => allowed_categories,
             "blocked_categories" => blocked_categories,
@@ -51,7 +48,7 @@ impl<'a> Lines<'a> {
             "spending_limits" => spending_limits,
             "spending_limits_currency" => currency,
         );
-        Ok(Self {
+        Self {
             categories: Pair(list(allowed_categories, category), list(blocked_categories, category)),
             countries: Pair(list(allowed_countries, Country::new), list(blocked_countries, Country::new)),
             presences: Pair(
@@ -60,7 +57,7 @@ impl<'a> Lines<'a> {
             ),
             spending_limits,
             currency: currency.text().and_then(|text| text.parse().ok()),
-        })
+        }
     }
 }
 
@@ -92,7 +89,7 @@ fn both<T>(a: Option<T>, b: Option<T>, join: impl Fn(&T, &T) -> T) -> Option<T> 
 }
 
 /// The limits that can be read: one that cannot is still Stripe's to enforce. Stripe counts its days in UTC.
-fn limits(limits: Value<'_>, currency: Option<Currency>) -> Result<Vec<Limit>, Malformed> {
+fn limits(limits: Value<'_>, currency: Option<Currency>) -> Vec<Limit> {
     let mut read = Vec::new();
     for limit in limits.items() {
         fields!(limit; "amount" => amount, "categories" => categories, "interval" => every);
@@ -108,7 +105,7 @@ fn limits(limits: Value<'_>, currency: Option<Currency>) -> Result<Vec<Limit>, M
         };
         read.push(Limit { max, window: Arc::new(window) });
     }
-    Ok(read)
+    read
 }
 
 /// The intervals that Stripe has; sliding windows are ours alone.

@@ -25,7 +25,6 @@ pub use reader::Reader;
 use crate::domain::{
     AuthorizationRequest, CardId, EventId, EventType, Fact, Observation, Subject, Timestamp,
 };
-use cause::Stop;
 use envelope::Envelope;
 use tape::{Value, fields};
 
@@ -93,11 +92,10 @@ fn incoming(root: Value<'_>, received_at: Timestamp, reading: Reading) -> Result
     }
     let event = envelope.event.clone();
     let kind = envelope.kind;
-    match observation(envelope) {
-        Ok(observation) => Ok(Incoming::Observation(Box::new(observation))),
-        Err(Stop::Unbooked(cause)) => Ok(Incoming::Acknowledged { event, kind, cause }),
-        Err(Stop::Malformed(malformed)) => Err(malformed),
-    }
+    Ok(match observation(envelope) {
+        Ok(observation) => Incoming::Observation(Box::new(observation)),
+        Err(cause) => Incoming::Acknowledged { event, kind, cause },
+    })
 }
 
 /// What an event tells, and of whom.
@@ -107,7 +105,7 @@ struct About {
     fact: Fact,
 }
 
-fn observation(envelope: Envelope<'_>) -> Result<Observation, Stop> {
+fn observation(envelope: Envelope<'_>) -> Result<Observation, Unbooked> {
     let About { subject, replacement_for, fact } = match envelope.kind {
         Kind::AuthorizationCreated | Kind::AuthorizationUpdated => authorization::read(&envelope)?,
         Kind::TransactionCreated | Kind::TransactionUpdated | Kind::TransactionReceiptUpdated => {
@@ -116,7 +114,7 @@ fn observation(envelope: Envelope<'_>) -> Result<Observation, Stop> {
         Kind::CardCreated | Kind::CardUpdated => card::seen(&envelope)?,
         Kind::Cardholder if envelope.is_of_change() => card::cardholder_seen(&envelope)?,
         Kind::Token | Kind::Cardholder | Kind::Dispute | Kind::Other => other(&envelope)?,
-        Kind::AuthorizationRequest => return Err(Unbooked::NotOurs.into()),
+        Kind::AuthorizationRequest => return Err(Unbooked::NotOurs),
     };
     Ok(Observation {
         event: envelope.event.ok_or(Unbooked::NoEventId)?,
@@ -131,13 +129,13 @@ fn observation(envelope: Envelope<'_>) -> Result<Observation, Stop> {
 }
 
 /// Any other event of Issuing that names a card. Stripe's other products have cards too, which are not ours.
-fn other(envelope: &Envelope<'_>) -> Result<About, Stop> {
+fn other(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
     let event_type = EventType::new(envelope.event_type).ok_or(Unbooked::NotOurs)?;
     if !envelope.event_type.starts_with("issuing_") {
-        return Err(Unbooked::NotOurs.into());
+        return Err(Unbooked::NotOurs);
     }
     fields!(envelope.object; "card" => card);
-    let card::Card { id, replacement_for, .. } = card::Card::read(card)?;
+    let card::Card { id, replacement_for, .. } = card::Card::read(card);
     let subject = Subject::Card(id.ok_or(Unbooked::NotOurs)?);
     Ok(About { subject, replacement_for, fact: Fact::Other(event_type) })
 }

@@ -4,7 +4,10 @@ use std::mem;
 
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape};
 
-use super::{Incoming, Malformed, Reading, incoming, tape::Value};
+use super::{
+    Incoming, Malformed, Reading, incoming,
+    tape::{Value, repeats_a_field},
+};
 use crate::domain::Timestamp;
 
 /// The deepest nesting that is read; a full event has eight levels.
@@ -48,6 +51,7 @@ impl Reader {
         let mut tape = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let parsed = simd_json::fill_tape_padded(&mut self.scratch, body.len(), &mut self.buffers, &mut tape);
         let incoming = match parsed {
+            Ok(()) if repeats_a_field(&tape.0) => Err(Malformed::DuplicateKey),
             Ok(()) => incoming(Value::root(&tape.0), received_at, reading),
             Err(error) => Err(refusal(&error)),
         };

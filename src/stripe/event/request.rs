@@ -30,11 +30,11 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
         "verified_by_fraud_challenge" => verified_by_fraud_challenge,
     );
     let is_legacy = pending_request.is_missing() && !pending_held_amount.is_missing();
-    let card = Card::read(card)?;
-    let pending = Pending::read(pending_request)?;
+    let card = Card::read(card);
+    let pending = Pending::read(pending_request);
     let mirrored =
         reading.mirror_stripe_controls.then_some((card.spending_controls, card.cardholder_spending_controls));
-    let stripe_controls = mirrored.map(|(own, shared)| controls::read(own, shared)).transpose()?;
+    let stripe_controls = mirrored.map(|(own, shared)| controls::read(own, shared));
     let presence = card_presence.text().and_then(CardPresence::new);
     Ok(AuthorizationRequest {
         event: envelope.event.ok_or(Malformed::NoEventId)?,
@@ -56,7 +56,7 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
         approved_before: bounded(amount),
         is_amount_controllable: pending.is_amount_controllable,
         cashback: pending.cashback,
-        merchant: merchant::read(merchant_data)?,
+        merchant: merchant::read(merchant_data),
         card_presence: presence.or(authorization_method.text().and_then(CardPresence::of_method)),
         verified_by_fraud_challenge: verified_by_fraud_challenge.flag().unwrap_or(false),
         livemode: envelope.livemode,
@@ -73,7 +73,7 @@ struct Pending {
 }
 
 impl Pending {
-    fn read(pending: Value<'_>) -> Result<Self, Malformed> {
+    fn read(pending: Value<'_>) -> Self {
         fields!(pending;
             "amount" => amount,
             "amount_details" => amount_details,
@@ -91,11 +91,11 @@ impl Pending {
             let currency = currency.ok_or(Violation::NoCurrency)?;
             controllable.map(|_| Money::new(amount, currency))
         });
-        Ok(Self {
+        Self {
             asked,
             is_amount_controllable: controllable.unwrap_or(false),
             cashback: bounded(cashback_amount),
-        })
+        }
     }
 }
 

@@ -9,24 +9,28 @@ use crate::domain::AMOUNT_MAX;
 #[derive(Clone, Copy)]
 pub(super) struct Value<'a>(&'a [Node<'a>]);
 
-/// Takes the named fields of an object in one pass, each as a [`Value`]. A name that occurs twice is an error: two
-/// readers of the same bytes could otherwise see two different events.
+/// Takes the named fields of an object in one pass, each as a [`Value`].
 macro_rules! fields {
     ($object:expr; $($key:literal => $name:ident),+ $(,)?) => {
-        $(let mut $name = None;)+
+        $(let mut $name = Value::MISSING;)+
         for (key, value) in $object.fields() {
-            let place: &mut Option<Value<'_>> = match key {
-                $($key => &mut $name,)+
-                _ => continue,
-            };
-            if place.replace(value).is_some() {
-                return Err(Malformed::DuplicateKey.into());
+            match key {
+                $($key => $name = value,)+
+                _ => {}
             }
         }
-        $(let $name = $name.unwrap_or(Value::MISSING);)+
     };
 }
 pub(super) use fields;
+
+/// Whether any object on the tape, however deep, names a field twice: two readers of the same bytes could then see two
+/// different events.
+pub(super) fn repeats_a_field(nodes: &[Node<'_>]) -> bool {
+    nodes.iter().enumerate().any(|(place, node)| match node {
+        Node::Object { len, .. } => Value(nodes.get(place..).unwrap_or_default()).repeats_a_field(*len),
+        Node::Array { .. } | Node::String(_) | Node::Static(_) => false,
+    })
+}
 
 impl<'a> Value<'a> {
     pub(super) const MISSING: Value<'static> = Value(&[]);
@@ -96,6 +100,22 @@ impl<'a> Value<'a> {
             Some(Node::Array { len, .. }) => u32::try_from(*len).unwrap_or(u32::MAX),
             _ => 0,
         }
+    }
+
+    fn repeats_a_field(self, fields: usize) -> bool {
+        let names = || self.fields().map(|(name, _)| name);
+        if fields > SIEVED_FIELDS_MAX {
+            let mut sorted: Vec<&str> = names().collect();
+            sorted.sort_unstable();
+            return sorted.windows(2).any(|pair| matches!(pair, [one, other] if one == other));
+        }
+        let mut sieve = 0_u128;
+        names().enumerate().any(|(place, name)| {
+            let bit = sieve_bit(name);
+            let is_new = sieve & bit == 0;
+            sieve |= bit;
+            !is_new && names().take(place).any(|before| before == name)
+        })
     }
 
     /// The fields of an object in their order; none of anything else.
@@ -176,6 +196,18 @@ impl<'a> Iterator for Fields<'a> {
         self.0 = rest;
         Some((key, value))
     }
+}
+
+/// An object with more fields than this is sorted to find one twice; Stripe's have some thirty.
+const SIEVED_FIELDS_MAX: usize = 64;
+
+/// One of 128 bits for a name: most names are seen to be new without a look at those before.
+fn sieve_bit(name: &str) -> u128 {
+    let bytes = name.as_bytes();
+    let byte = |place: usize| bytes.get(place).copied().unwrap_or_default();
+    let length = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
+    let mixed = byte(0) ^ byte(usize::from(length / 2)).rotate_left(2) ^ length.rotate_left(4);
+    1_u128.rotate_left(u32::from(mixed))
 }
 
 /// Splits off a value with everything in it: containers know how many nodes they span.

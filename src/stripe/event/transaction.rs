@@ -1,7 +1,7 @@
 //! `issuing_transaction.*`: captures and refunds. Receipts, flights and fuel are not read.
 
 use super::{
-    About, Malformed, Stop, Unbooked,
+    About, Unbooked,
     card::{Card, id_text},
     envelope::Envelope,
     merchant,
@@ -11,7 +11,7 @@ use crate::domain::{
     AuthorizationId, Fact, Subject, Timestamp, TransactionId, TransactionKind, TransactionSeen,
 };
 
-pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Stop> {
+pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
     fields!(envelope.object;
         "id" => id,
         "amount" => amount,
@@ -22,9 +22,9 @@ pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Stop> {
         "merchant_data" => merchant_data,
         "type" => kind,
     );
-    let card = Card::read(card)?;
-    let merchant = merchant::read(merchant_data)?;
-    let authorization = id_text(authorization)?.and_then(AuthorizationId::new);
+    let card = Card::read(card);
+    let merchant = merchant::read(merchant_data);
+    let authorization = id_text(authorization).and_then(AuthorizationId::new);
     let card_id = card.id.ok_or(Unbooked::NoCard)?;
     let seen = TransactionSeen {
         id: id.text().and_then(TransactionId::new).ok_or(Unbooked::NoId)?,
