@@ -187,16 +187,15 @@ impl Auditor {
             node: answer.node,
             acknowledged: (!answer.is_stand_in).then_some(acknowledged),
         });
-        // A duplicate may be answered after Stripe has given the question itself up.
-        let Some(sent_us) = sent_us else { return };
-        record.facts.take_decision(question.index);
-        if let Some(granted) = answer.granted {
-            let what = What::Decision { index: question.index, granted };
-            record.facts.add(Fact { what, sent_us, known_us: Some(now_us), event: None });
-        }
-        if !answer.is_stand_in {
-            let judgement = Judgement { question, purchase, asked, answer, sent_us, now_us };
-            self.judge(&judgement);
+        // A duplicate may be answered after Stripe has given the question itself up. And what was answered without the
+        // books may stand in them as something else, until they are told: Stripe's own word settles it.
+        if let Some(sent_us) = sent_us.filter(|_| !answer.is_stand_in) {
+            record.facts.take_decision(question.index);
+            if let Some(granted) = answer.granted {
+                let what = What::Decision { index: question.index, granted };
+                record.facts.add(Fact { what, sent_us, known_us: Some(now_us), event: None });
+            }
+            self.judge(&Judgement { question, purchase, asked, answer, sent_us, now_us });
         }
         self.calm(purchase.card.number);
     }

@@ -257,6 +257,25 @@ fn a_question_that_was_given_up_is_what_stripe_says_it_is() {
 }
 
 #[test]
+fn what_was_answered_without_the_books_may_stand_in_them_until_stripe_tells() {
+    for (granted, then, ambiguous) in [(None, None, 1), (Some(600), None, 1), (Some(600), Some(500), 0)] {
+        let mut story = Story::new();
+        story.asks(1, 600).answers_with(1, granted, "stand-in").asks(2, 500).answers(2, then);
+        story.check(&[], ambiguous);
+    }
+    let mut story = Story::new();
+    story.asks(1, 600).answers_with(1, None, "stand-in");
+    let event = story.tells(1, |_| {});
+    story.hears(event).asks(2, 500).answers(2, None);
+    story.check(&[(Kind::DeclinedWithRoom, 1)], 0);
+    let mut story = Story::new();
+    story.asks(1, 600).answers_with(1, Some(600), "stand-in");
+    let event = story.tells(1, |_| {});
+    story.hears(event).asks(2, 500).answers(2, Some(500));
+    story.check(&[(Kind::OverLimit, 1)], 0);
+}
+
+#[test]
 fn what_ended_is_expected_as_stripe_has_it() {
     let mut story = Story::new();
     story.asks(1, 600).answers(1, Some(600));
