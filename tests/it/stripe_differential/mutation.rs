@@ -217,7 +217,7 @@ fn replacement(rng: &mut Rng) -> Value {
     }
 }
 
-/// Writes JSON with its fields in any order, white space anywhere, and letters escaped at will.
+/// Writes JSON with its fields in any order and seldom one twice, white space anywhere, and letters escaped at will.
 fn put(value: &Value, out: &mut String, rng: &mut Rng) {
     space(out, rng);
     match value {
@@ -233,6 +233,9 @@ fn put(value: &Value, out: &mut String, rng: &mut Rng) {
         }
         Value::Object(object) => {
             let mut fields: Vec<_> = object.iter().collect();
+            if rng.u16(0..400) == 0 {
+                fields.extend(rng.choice(&fields).copied());
+            }
             rng.shuffle(&mut fields);
             out.push('{');
             for (index, (key, value)) in fields.into_iter().enumerate() {

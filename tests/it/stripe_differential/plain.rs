@@ -1,7 +1,11 @@
 //! The plain reader: slow, on whole values, by pointer. It follows the contract, not the engine's code.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::Value;
 use tollgate::{
     domain::{
@@ -17,6 +21,7 @@ use tollgate::{
 /// What the body says, or nothing if it must be refused.
 pub(super) fn read(body: &[u8], received_at: Timestamp, mirror: bool) -> Option<Incoming> {
     let event: Value = serde_json::from_slice(body).ok()?;
+    serde_json::from_slice::<NoFieldTwice>(body).ok()?;
     let shape = event.get("object").unwrap_or(&Value::Null);
     let event_type = text(&event, "/type").filter(|text| !text.is_empty())?;
     if !event.is_object()
@@ -35,6 +40,62 @@ pub(super) fn read(body: &[u8], received_at: Timestamp, mirror: bool) -> Option<
         Ok(observation) => Incoming::Observation(Box::new(observation)),
         Err(cause) => Incoming::Acknowledged { event: id, kind, cause },
     })
+}
+
+/// JSON in which no object names a field twice, or else an error.
+struct NoFieldTwice;
+
+impl<'de> Deserialize<'de> for NoFieldTwice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for NoFieldTwice {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some((name, _)) = fields.next_entry::<String, Self>()? {
+            if !names.insert(name) {
+                return Err(A::Error::custom("a field twice"));
+            }
+        }
+        Ok(self)
+    }
 }
 
 fn request(event: &Value, id: EventId, received_at: Timestamp, mirror: bool) -> Option<AuthorizationRequest> {
