@@ -230,6 +230,8 @@ fn an_observation_that_cannot_be_booked_is_acknowledged_with_its_cause() {
     check("card-updated-canceled.json", "/data/object/status", "null", Unbooked::NoStatus);
     check("card-updated-canceled.json", "/data/object/id", "null", Unbooked::NoId);
     check("token-created.json", "/data/object/card", "null", Unbooked::NotOurs);
+    // Of a cardholder only what makes or changes one is read; this type is one that fuzzing has made up.
+    check("cardholder-updated.json", "/type", "\"issuing_cardholder.r.updated\"", Unbooked::NotOurs);
     // Cards of Stripe's other products are not ours.
     check("token-created.json", "/type", "\"payment_method.attached\"", Unbooked::NotOurs);
     check("token-created.json", "/type", "\"Something Else\"", Unbooked::NotOurs);

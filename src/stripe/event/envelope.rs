@@ -56,7 +56,7 @@ impl<'a> Envelope<'a> {
 
     /// Whether the event shows the object as it was made or changed.
     pub(super) fn is_of_change(&self) -> bool {
-        self.event_type.ends_with(".created") || self.event_type.ends_with(".updated")
+        matches!(self.event_type.split_once('.'), Some((_, "created" | "updated")))
     }
 
     /// Whether the event tells of a change, rather than of something new.
