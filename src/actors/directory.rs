@@ -26,6 +26,7 @@ use super::{
     lease::{Lease, Occupant, Place, Slot},
     micros,
     places::{Backlog, Permit},
+    room::{Room, Unreached},
     unconfirmed::Unconfirmed,
 };
 use crate::{
@@ -77,6 +78,7 @@ pub(super) struct Shared {
     pub(super) conflicts: AtomicU64,
     incarnations: AtomicU64,
     resident: AtomicUsize,
+    pub(super) room: Room,
     pub(super) in_flight: AtomicUsize,
     /// Answers given without the books that are on their way into them.
     pub(super) unbooked: AtomicUsize,
@@ -110,6 +112,7 @@ impl Directory {
             conflicts: AtomicU64::new(0),
             incarnations: AtomicU64::new(0),
             resident: AtomicUsize::new(0),
+            room: Room::default(),
             in_flight: AtomicUsize::new(0),
             unbooked: AtomicUsize::new(0),
             all_booked: Notify::new(),
@@ -168,7 +171,7 @@ impl Directory {
             let (request, reply) = (Arc::clone(&request), asker(reply));
             Message::Ask(Box::new(Ask { request, arrival, route_us, queued_at, hops: 0, reply }))
         };
-        if let Err(cause) = shared.send(&request.account(), Bound::CardQueue, message) {
+        if let Err(cause) = shared.send_in_time(&request.account(), arrival.deadline, message).await {
             return Err((request, cause));
         }
         match within(arrival.deadline, answer).await {
@@ -191,7 +194,7 @@ impl Directory {
         let (reply, booked) = oneshot::channel();
         let subject = observation.subject.clone();
         let message = |_| Message::Book(Box::new(Book { observation, hops: 0, reply }));
-        shared.send(&subject.account(), Bound::CardQueue, message)?;
+        shared.send_in_time(&subject.account(), arrival.deadline, message).await?;
         within(arrival.deadline, booked).await?;
         if let Subject::Cardholder(cardholder) = &subject {
             shared.cardholders.changed(cardholder);
@@ -271,8 +274,17 @@ impl Shared {
         bound: Bound,
         now: Instant,
     ) -> Result<ActorRef<Message>, Cause> {
+        self.noted(self.try_reach(account, bound, now))
+    }
+
+    pub(super) fn try_reach(
+        self: &Arc<Self>,
+        account: &Account,
+        bound: Bound,
+        now: Instant,
+    ) -> Result<ActorRef<Message>, Unreached> {
         let working = match self.slots.get(account.as_str()) {
-            Some(slot) => slot.actor().map(|actor| self.enter(actor, &slot, bound, now)),
+            Some(slot) => slot.actor().map(|actor| Ok(self.enter(actor, &slot, bound, now)?)),
             None => None,
         };
         working.unwrap_or_else(|| self.activate(account, bound, now))
@@ -303,25 +315,24 @@ impl Shared {
         account: &Account,
         bound: Bound,
         now: Instant,
-    ) -> Result<ActorRef<Message>, Cause> {
+    ) -> Result<ActorRef<Message>, Unreached> {
         let vacant = match self.slots.entry(account.clone()) {
             SlotEntry::Occupied(mut slot) => {
                 let slot = slot.get_mut();
                 self.wake(account, slot)?;
                 let actor = slot.actor().ok_or(Cause::Overload)?;
-                return self.enter(actor, slot, bound, now);
+                return Ok(self.enter(actor, slot, bound, now)?);
             }
             SlotEntry::Vacant(vacant) => vacant,
         };
         if self.is_failing(account, now) {
             self.metrics.decisions.shed.get(Shed::CardFailing).increment(1);
-            return Err(Cause::Journal);
+            return Err(Cause::Journal.into());
         }
-        // Sweeping makes room every second; between two sweeps a tenth more is let in.
+        // Between two sweeps a tenth more is let in.
         let most = self.settings.cards_resident_max;
         if self.resident.load(Ordering::Relaxed) >= most.saturating_add(most.div_ceil(10)) {
-            self.metrics.decisions.shed.get(Shed::CardsResident).increment(1);
-            return Err(Cause::Overload);
+            return Err(Unreached::Full);
         }
         let place = Arc::new(Place::new(self.next_incarnation(), 1));
         self.one_more_resident();
@@ -453,6 +464,7 @@ impl Shared {
     pub(super) fn one_less_resident(&self) {
         self.resident.fetch_sub(1, Ordering::Relaxed);
         self.metrics.cards.resident.decrement(1.0);
+        self.room.one_left();
     }
 
     pub(super) fn milliseconds(&self, now: Instant) -> u64 {

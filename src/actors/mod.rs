@@ -9,6 +9,7 @@ mod directory;
 mod holds;
 mod lease;
 mod places;
+mod room;
 mod sweep;
 mod tally;
 mod stand_in;

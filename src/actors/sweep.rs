@@ -23,6 +23,8 @@ use crate::{
 /// Only a card that was asked for this lately can have a queue worth counting: the others' places are not looked at,
 /// since each look follows a pointer.
 const QUEUED_MS: u64 = 2_000;
+/// The least between two sweeps, however many cards wait for room: each looks at every card in memory.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How many cards are sent to rest or away before requests get their turn again.
 const SENT_AT_ONCE: usize = 32;
 
@@ -33,7 +35,7 @@ struct Found {
     resting: Vec<ActorRef<Message>>,
     /// Nobody has asked about these for long.
     idle: Vec<Account>,
-    /// More than there is room for: those of them that were not asked for the longest.
+    /// More than there is room for, beside those that wait for it: the ones that were not asked for the longest.
     surplus: Vec<Account>,
 }
 
@@ -45,7 +47,10 @@ impl Directory {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.shared().room.is_full.notified() => {}
+            }
             let shared = Arc::clone(self.shared());
             // A million cards take a while to look at, and requests would wait for it.
             let looked = tokio::task::spawn_blocking(move || shared.look_around(clock::instant()));
@@ -55,6 +60,7 @@ impl Directory {
                     tracing::error!(%error, "the sweep for idle cards failed; the next one tries again");
                 }
             }
+            clock::sleep(PAUSE).await;
         }
     }
 
@@ -109,8 +115,8 @@ impl Shared {
         let cards = &self.metrics.cards;
         cards.actors.set(f64::from(actors));
         cards.queue_longest.set(f64::from(u32::try_from(longest).unwrap_or(u32::MAX)));
-        let surplus =
-            usize::try_from(in_use).unwrap_or(usize::MAX).saturating_sub(self.settings.cards_resident_max);
+        let wanted = usize::try_from(in_use).unwrap_or(usize::MAX).saturating_add(self.room.wanted());
+        let surplus = wanted.saturating_sub(self.settings.cards_resident_max);
         if surplus > 0 {
             found.surplus = self.longest_unused(surplus, now_ms);
         }
