@@ -22,14 +22,18 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// A stand-in's answer on its way into the books; there is room for as many as for requests.
+/// There is room for so many of the stand-in's answers at least: where few requests fit, most answers are its own, and
+/// what it may approve must not depend on how fast they are booked.
+const BACKLOG_LEAST: usize = 1_024;
+
+/// A stand-in's answer on its way into the books; there is room for as many as for requests, or [`BACKLOG_LEAST`].
 pub(super) struct Backlog(Arc<Shared>);
 
 impl Backlog {
     pub(super) fn take(shared: &Arc<Shared>) -> Option<Self> {
         let waiting = shared.unbooked.fetch_add(1, Ordering::AcqRel);
         let place = Self(Arc::clone(shared));
-        (waiting < shared.settings.in_flight_max).then_some(place)
+        (waiting < shared.settings.in_flight_max.max(BACKLOG_LEAST)).then_some(place)
     }
 }
 
