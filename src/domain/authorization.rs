@@ -126,6 +126,24 @@ impl Authorization {
         request.approved_before.saturating_sub(self.hold().saturating_add(self.captured())).max(0)
     }
 
+    /// What the books count of this very question already: Stripe's word of the request can come before the request.
+    #[must_use]
+    pub fn told_before(&self, request: &AuthorizationRequest, refunds_restore: bool) -> Option<Spend> {
+        let index = usize::try_from(request.history_entries).ok()?;
+        let (before, rest) = self.seen.as_deref()?.history.split_at_checked(index)?;
+        let entry = rest.first()?;
+        // What was asked here counts at the time of its answer, anything else at Stripe's.
+        let is_told =
+            |index, entry: &HistoryEntry| entry.approved && self.answer_behind(index, entry).is_none();
+        let is_alike = |(index, other): &(usize, &HistoryEntry)| {
+            other.created == entry.created && is_told(*index, other)
+        };
+        let alike_before = before.iter().enumerate().filter(is_alike).count();
+        let spends = self.spends(refunds_restore).into_iter();
+        let mut alike = spends.filter(|spend| is_told(index, entry) && spend.at == entry.created);
+        alike.nth(alike_before)
+    }
+
     /// Books a question with its answer. The first answer stands, unless a stand-in's takes its place: Stripe has
     /// that one.
     pub fn answered(&mut self, decided: &Decided) {

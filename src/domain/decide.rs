@@ -185,22 +185,36 @@ fn checks(
 ) -> Vec<LimitCheck> {
     let known = card.authorizations.get(&request.authorization);
     let unseen = known.map_or(request.approved_before_if_unknown(), |known| known.unseen_before(request));
+    let told = |refunds_restore| known.and_then(|known| known.told_before(request, refunds_restore));
+    let (told, told_of_authorization) = (told(card.refunds_restore), told(false));
     let full = held_if_approved(&request.merchant.category, asked);
     let own = request.card_currency.or(card.currency).or(Some(asked.currency));
     limits_in_force(policy, request.stripe_controls.as_deref())
         .filter(|limit| limit.window.admits(&request.merchant, Some(asked.currency), own))
         .map(|limit| {
             let tally = card.tallies.iter().find(|tally| tally.is_of(&limit.window));
-            let used = match limit.window.interval {
-                Interval::PerAuthorization => used_by(known, limit.window.measure),
+            let measure = limit.window.measure;
+            let (used, told) = match limit.window.interval {
+                Interval::PerAuthorization => (used_by(known, measure), told_of_authorization),
                 Interval::Daily
                 | Interval::Weekly
                 | Interval::Monthly
                 | Interval::Yearly
                 | Interval::AllTime
-                | Interval::Rolling(_) => tally.map_or(0, |tally| tally.used(at)),
+                | Interval::Rolling(_) => (
+                    tally.map_or(0, |tally| tally.used(at)),
+                    told.filter(|told| tally.is_some_and(|tally| tally.counts(told.at, at))),
+                ),
             };
-            let (measure, before, adds) = match limit.window.measure {
+            let counted = known
+                .is_some_and(|known| limit.window.admits(&known.merchant, known.currency, card.currency));
+            let told = told.filter(|_| counted).map_or(0, |told| measure.of(&told));
+            let asks = match measure {
+                Measure::Amount(_) => full,
+                Measure::Count => 1,
+            };
+            let used = used.saturating_sub(told.min(asks));
+            let (measure, before, adds) = match measure {
                 Measure::Amount(_) => {
                     (Measure::Amount(Some(asked.currency)), used.saturating_add(unseen), full)
                 }

@@ -181,6 +181,15 @@ impl Tally {
         }
     }
 
+    /// Whether what was used at the time `spent` counts at the time `now`.
+    #[must_use]
+    pub fn counts(&self, spent: Timestamp, now: Timestamp) -> bool {
+        match &self.running {
+            Running::Rolling { .. } => spent > self.opens_at(now),
+            Running::Period { .. } | Running::Total { .. } => spent >= self.opens_at(now),
+        }
+    }
+
     /// What this window measures of a spend.
     #[must_use]
     pub fn measure(&self, spend: &Spend) -> i64 {

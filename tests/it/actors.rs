@@ -459,6 +459,27 @@ async fn a_card_is_turned_away_early_where_none_of_those_in_memory_can_leave() {
     }
 }
 
+/// `issuing_authorization.created` may overtake the request that it tells of: what it holds is this question's own.
+#[tokio::test]
+async fn a_question_that_stripe_has_decided_already_counts_once() {
+    for reason in ["webhook_approved", "webhook_timeout"] {
+        let limits = [("daily", 1_000), ("per_authorization", 1_000), ("rolling(1h)", 1_000)];
+        let house = House::new(roomy(), &limits, Script::default());
+        house.directory.book(told("one", "overtaken", 1_000, true, reason), arrival(SOON)).await.unwrap();
+        assert_eq!(house.used().await, 1_000);
+        let answer = house.ask("overtaken", 1_000).await;
+        assert_eq!((answer.outcome, answer.source), (Outcome::Approved, Source::Policy), "{reason}");
+        assert_eq!(house.used().await, 1_000);
+        let view = house.directory.authorization(&question("one", "overtaken", 0).authorization).await;
+        let view = view.unwrap().unwrap();
+        assert_eq!((view.record.hold(), view.record.overrun()), (1_000, 0), "{reason}");
+        let told = &view.decisions[0].decided.decision.limits;
+        assert!(told.iter().all(|check| (check.before, check.after) == (0, 1_000)), "{told:?}");
+        // The next purchase finds it counted.
+        assert_eq!(house.ask("next", 1).await.outcome, Outcome::Declined);
+    }
+}
+
 #[tokio::test]
 async fn what_stripe_did_is_adopted_counted_and_shown_beside_what_we_said() {
     let house = House::new(roomy(), &[("daily", 1_000)], Script::default());
