@@ -1,6 +1,6 @@
 //! What is wrong with the settings, in words that say what to do. No secret is ever in them.
 
-use std::fmt;
+use std::{fmt, io};
 
 use super::{nearest::nearest, setting::Setting, table::SETTINGS};
 
@@ -37,6 +37,20 @@ pub enum Problem {
         /// What the system says.
         cause: String,
     },
+    /// Any other file that cannot be read.
+    #[error("{name}={path}: the file cannot be read: {cause}; expected {expected}, for example `{example}`")]
+    NoFile {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        path: String,
+        /// What the system says.
+        cause: String,
+        /// What it should have been.
+        expected: String,
+        /// A value that could be set.
+        example: &'static str,
+    },
     /// Settings that cannot be had together, or not without another.
     #[error("{0}")]
     Conflict(String),
@@ -60,6 +74,17 @@ impl Problem {
         let is_path = ["/", "./", "../"].iter().any(|start| path.starts_with(start));
         let path = if is_path { Shown::Plain(path.to_owned()) } else { Shown::Redacted };
         Self::Unreadable { name, path, cause }
+    }
+
+    /// The file at `path`, which `setting` names, cannot be read.
+    pub(super) fn no_file(setting: &Setting, path: &str, cause: &io::Error) -> Self {
+        Self::NoFile {
+            name: setting.name,
+            path: path.to_owned(),
+            cause: cause.to_string(),
+            expected: setting.kind.expected(),
+            example: setting.example,
+        }
     }
 
     /// No setting has this name.

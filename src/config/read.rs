@@ -135,7 +135,7 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
     let admin_token = reader.optional("TOLLGATE_ADMIN_TOKEN", Token::new);
     if let Some(admin) = admin_listen.filter(|admin| !admin.ip().is_loopback() && !admin_token_given) {
         reader.note(Problem::Conflict(format!(
-            "TOLLGATE_ADMIN_LISTEN={admin}: an admin port that others can reach needs TOLLGATE_ADMIN_TOKEN, a long random text"
+            "TOLLGATE_ADMIN_LISTEN={admin}: an admin port that others can reach needs TOLLGATE_ADMIN_TOKEN, a long random text; expected a loopback address without it, for example `127.0.0.1:9464`"
         )));
     }
     if let Some(both) = listen.filter(|listen| listen.port() != 0 && Some(*listen) == admin_listen) {
@@ -260,7 +260,10 @@ const AMOUNT_LIMITS: [(&str, Interval); 6] = [
 const DAILY_DEFAULT: &str = "50000";
 
 fn policy_source(reader: &mut Reader) -> Option<PolicySource> {
-    let file = reader.optional("TOLLGATE_POLICY", |text| Some(text.into()));
+    let file = reader.optional("TOLLGATE_POLICY", |text| Some(text.to_owned()));
+    if let Some(path) = &file {
+        reader.refuse_unreadable("TOLLGATE_POLICY", path);
+    }
     let names = AMOUNT_LIMITS.map(|(name, _)| name).into_iter().chain(["TOLLGATE_CARD_VELOCITY"]);
     let given: Vec<&str> = names.filter(|name| reader.is_set(name)).collect();
     let mut limits = Vec::new();
@@ -282,7 +285,7 @@ fn policy_source(reader: &mut Reader) -> Option<PolicySource> {
             )));
             None
         }
-        Some(path) => Some(PolicySource::File(path)),
+        Some(path) => Some(PolicySource::File(path.into())),
         None => Some(PolicySource::Environment(Arc::new(environment_policy(limits)))),
     }
 }

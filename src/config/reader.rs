@@ -117,9 +117,16 @@ impl<'a> Reader<'a> {
                 value
             }
             Err(error) => {
-                self.problems.push(Problem::unreadable(name.to_owned(), &path, error.to_string()));
+                self.problems.extend(find(name).map(|setting| Problem::no_file(setting, &path, &error)));
                 None
             }
+        }
+    }
+
+    /// Notes that the file at `path`, which the setting `name` gives, cannot be read. What is in it is for others to see.
+    pub(super) fn refuse_unreadable(&mut self, name: &str, path: &str) {
+        if let Err(error) = (self.read_file)(path) {
+            self.problems.extend(find(name).map(|setting| Problem::no_file(setting, path, &error)));
         }
     }
 

@@ -76,9 +76,9 @@ impl<B: Books> Admin<B> {
             "/readyz" => self.readiness.reply(),
             "/metrics" if self.guard.lets_read_metrics(headers) => self.exported().await,
             "/metrics" => unauthorized(),
-            _ => match path.strip_prefix("/v1/") {
+            _ => match path.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
                 Some(_) if !self.guard.lets_in(headers) => unauthorized(),
-                Some(question) => self.ask(question).await,
+                Some(rest) => self.ask(rest.strip_prefix('/').unwrap_or_default()).await,
                 None => unknown_path(),
             },
         }

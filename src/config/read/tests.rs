@@ -14,6 +14,7 @@ fn load(pairs: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
         "/run/secrets/token" => Ok("a-token\n".to_owned()),
         "/run/secrets/stripe" => Ok("whsec_a\nwhsec_b\n".to_owned()),
         "/etc/ssl/proxy-ca.pem" => Ok(include_str!("../../../tests/fixtures/authority.pem").to_owned()),
+        "p.yaml" | "/etc/tollgate/policy.yaml" => Ok("version: 1\n".to_owned()),
         "/run/secrets/empty" => Ok("\n".to_owned()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
@@ -265,6 +266,17 @@ fn a_policy_file_and_limits_exclude_each_other() {
     check(
         &[file, ("TOLLGATE_CARD_LIMIT_DAILY", "5"), ("TOLLGATE_CARD_VELOCITY", "1/1h")],
         &["move TOLLGATE_CARD_LIMIT_DAILY, TOLLGATE_CARD_VELOCITY into its `default.spending_limits`"],
+    );
+}
+
+#[test]
+fn a_policy_file_that_cannot_be_read_is_a_mistake_beside_the_others() {
+    check(
+        &[("TOLLGATE_POLICY", "nowhere.yaml"), ("TOLLGATE_LISTEN", "here")],
+        &[
+            "TOLLGATE_POLICY=nowhere.yaml: the file cannot be read: entity not found; expected the path of a policy file, for example `/etc/tollgate/policy.yaml`",
+            "TOLLGATE_LISTEN=here: expected",
+        ],
     );
 }
 

@@ -29,6 +29,7 @@ async fn the_routes_and_who_may_take_them() {
     check("/v1/cards/ic_known", "", 401, "unauthorized").await;
     check("/v1/cards/ic_known", wrong, 401, "unauthorized").await;
     check("/v1/nowhere", "", 401, "unauthorized").await;
+    check("/v1", "", 401, "unauthorized").await;
     check("/v1/cards/ic_known", &bearer, 200, r#"{"card":"ic_known"}"#).await;
     check("/v1/authorizations/iauth_known", &bearer, 200, r#"{"authorization":"iauth_known"}"#).await;
     check("/v1/cards/ic_unknown", &bearer, 404, "not_found").await;

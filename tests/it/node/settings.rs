@@ -38,6 +38,7 @@ async fn every_mistake_is_told_at_once_with_what_was_expected() {
         "TOLLGATE_IN_FLIGHT_MAX=lots: expected a whole number from 1 to 1000000, for example `20_000`",
         "TOLLGATE_STAND_IN=shrug: expected `decline`",
         "TOLLGATE_ADMIN_LISTEN=0.0.0.0:0: an admin port that others can reach needs TOLLGATE_ADMIN_TOKEN",
+        "expected a loopback address without it, for example `127.0.0.1:9464`",
         "TOLLGATE_JOURNAL=postgres://(not shown)@db:port/tollgate: expected",
         "STRIPE_WEBHOOK_SECRET=(not shown): expected signing secrets",
     ] {
@@ -50,7 +51,7 @@ async fn every_mistake_is_told_at_once_with_what_was_expected() {
 
     let mut site = Site::new(&[("TOLLGATE_POLICY", "policy.yaml")]);
     for (policy, message) in [
-        (None, "the policy file policy.yaml cannot be read"),
+        (None, "TOLLGATE_POLICY=policy.yaml: the file cannot be read"),
         (Some("version: 1\ndefault:\n  payused: true\n"), "did you mean `paused`"),
     ] {
         if let Some(policy) = policy {
