@@ -139,12 +139,18 @@ impl fmt::Debug for Country {
 }
 
 /// Whether the card itself was at the terminal.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CardPresence {
     /// Chip, contactless or swipe.
     Present,
     /// Online or keyed in.
     NotPresent,
+}
+
+impl fmt::Debug for CardPresence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl CardPresence {

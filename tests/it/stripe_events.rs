@@ -379,7 +379,7 @@ fn mirrored_controls_are_the_cards_with_the_lists_of_its_cardholder() {
     );
     assert_eq!(format!("{:?}", controls.categories), "Lists { allowed: Some({book_stores}), blocked: None }");
     assert_eq!(format!("{:?}", controls.countries), "Lists { allowed: None, blocked: Some({KP, RU}) }");
-    assert_eq!(format!("{:?}", controls.presences), "Lists { allowed: Some({NotPresent}), blocked: None }");
+    assert_eq!(format!("{:?}", controls.presences), "Lists { allowed: Some({not_present}), blocked: None }");
     assert!(
         matches!(read_plainly(&body), Ok(Incoming::Request(request)) if request.stripe_controls.is_none())
     );

@@ -21,7 +21,7 @@ pub(super) struct Amount(pub(super) i64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Count(pub(super) i64);
 
-/// The version of the format.
+/// The version of the format: one was named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Version;
 
@@ -40,7 +40,7 @@ pub(super) fn version(at: At<'_>, findings: &mut Findings) -> Option<Located<Ver
         return Some(at.located(Version));
     }
     at.refuse(findings, format!("unknown version {}", at.node.found()), "this program reads `version: 1`");
-    None
+    Some(at.located(Version))
 }
 
 pub(super) fn amount(at: At<'_>, findings: &mut Findings) -> Option<Located<Amount>> {

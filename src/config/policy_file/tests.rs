@@ -56,6 +56,7 @@ default:
     - {count: 10, interval: rolling(1h)}
     - {amount: 4000, currency: jpy, interval: per_authorization}
   blocked_categories: [betting_casino_gambling]
+  blocked_card_presences: [not_present]
   challenge_on: [category_blocked]
   partial_approvals: false
 cards:
@@ -68,6 +69,7 @@ cards:
         "at most 10 approvals in any 1h",
         "at most 4000 JPY an authorization",
         "no categories betting_casino_gambling",
+        "no card presences not_present",
         "currencies that no amount limit names are declined",
         "asks the cardholder by text message on category_blocked",
         "never approves in part",
@@ -237,10 +239,7 @@ fn the_version_of_the_format_is_needed() {
         "default: {paused: true}\n",
         &[("1:1", Error, "version: the version of the format is missing; add `version: 1`")],
     );
-    check(
-        "version: 2\ndefault: {paused: true}\n",
-        &[("1:1", Error, "missing"), ("1:10", Error, "unknown version `2`")],
-    );
+    check("version: 2\ndefault: {paused: true}\n", &[("1:10", Error, "unknown version `2`")]);
     check("", &[("1:1", Error, "missing")]);
     check("version: 1\n", &[("1:1", Warning, "nothing is limited and nothing is blocked")]);
 }
