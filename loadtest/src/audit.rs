@@ -41,8 +41,9 @@ pub struct Answer<'a> {
     pub decision: Option<&'a str>,
     /// The reason, where the reply names it.
     pub reason: Option<&'a str>,
-    /// The bytes, to compare with those of a duplicate.
-    pub body: &'a [u8],
+    /// The bytes, to compare with those of a duplicate; none where the answer went over Stripe's API, and the reply
+    /// says nothing.
+    pub body: Option<&'a [u8]>,
     /// Which node gave it.
     pub node: usize,
 }
@@ -116,7 +117,8 @@ struct Record {
 struct Told {
     /// The question's place in the history of requests.
     index: usize,
-    body: Box<[u8]>,
+    body: Option<Box<[u8]>>,
+    is_approval: bool,
     node: usize,
     /// None for one that was given without the books: it may never get into them.
     acknowledged: Option<Acknowledged>,
@@ -163,10 +165,20 @@ impl Auditor {
         let sent_us = card.asked.remove(&question);
         let record = card.record(question.authorization);
         if let Some(before) = record.answers.iter().find(|told| told.index == question.index) {
-            if *before.body == *answer.body {
+            // What the API did not take in time is repeated over the API, which names no decision and no bytes.
+            let is_same = match (before.body.as_deref(), answer.body) {
+                (Some(first), Some(now)) => first == now,
+                (None, _) | (_, None) => before.is_approval == answer.granted.is_some(),
+            };
+            if is_same {
                 return;
             }
-            let (first, now) = (String::from_utf8_lossy(&before.body), String::from_utf8_lossy(answer.body));
+            let words = |body: Option<&[u8]>, is_approval: bool| match body {
+                Some(body) => String::from_utf8_lossy(body).into_owned(),
+                None => format!("over the API, approved {is_approval}"),
+            };
+            let first = words(before.body.as_deref(), before.is_approval);
+            let now = words(answer.body, answer.granted.is_some());
             self.findings.found(
                 Kind::AnsweredDifferently,
                 format!(
@@ -183,7 +195,8 @@ impl Auditor {
         };
         record.answers.push(Told {
             index: question.index,
-            body: answer.body.into(),
+            body: answer.body.map(Into::into),
+            is_approval: answer.granted.is_some(),
             node: answer.node,
             acknowledged: (!answer.is_stand_in).then_some(acknowledged),
         });

@@ -209,7 +209,7 @@ pub fn play(
         delivering: 0,
         lost: Vec::new(),
         auditor: Auditor::new(scenario.limits),
-        measures: Measures::new(pacer.stages()),
+        measures: Measures::new(pacer.stages(), scenario.stripe.deadline_ms),
         told: Deliveries::default(),
         random: fastrand::Rng::with_seed(!scenario.seed),
         stories: 0,

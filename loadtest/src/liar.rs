@@ -45,6 +45,8 @@ pub enum Lie {
     Invents,
     /// Bad signatures are as good as any.
     TakesForgeries,
+    /// Before an admin API: what remains of a limit is told as one less.
+    UnderstatesWhatRemains,
 }
 
 /// The running proxy. Dropped, it stops.
@@ -142,6 +144,9 @@ impl Scheme {
             *failed.status_mut() = StatusCode::BAD_GATEWAY;
             return failed;
         };
+        if self.lie == Lie::UnderstatesWhatRemains {
+            return understated(answer).await;
+        }
         let was_refused = answer.status() == StatusCode::BAD_REQUEST;
         if was_refused && self.lie == Lie::TakesForgeries {
             return reply(&json!({"approved": true}));
@@ -184,10 +189,26 @@ impl Scheme {
             | Lie::ChangesItsMind
             | Lie::HidesTransactions
             | Lie::Invents
-            | Lie::TakesForgeries => return Response::from_parts(head, Full::new(body)),
+            | Lie::TakesForgeries
+            | Lie::UnderstatesWhatRemains => return Response::from_parts(head, Full::new(body)),
         }
         reply(&said)
     }
+}
+
+/// The books of a card, with less left of its limits than there is.
+async fn understated(answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let mut told: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let Some(limits) = told.get_mut("limits").and_then(Value::as_array_mut) else {
+        return Response::from_parts(head, Full::new(body));
+    };
+    for limit in limits {
+        let remaining = limit["remaining"].as_i64().unwrap_or_default();
+        limit["remaining"] = remaining.saturating_sub(1).into();
+    }
+    reply(&told)
 }
 
 /// What the node itself answers.

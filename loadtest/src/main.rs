@@ -54,8 +54,8 @@ struct RunArguments {
     /// Where they have their admin APIs, to compare the books at the end
     #[arg(long, value_name = "URL", num_args = 1.., requires = "target")]
     admin: Vec<String>,
-    /// Start so many nodes here [default: 1]
-    #[arg(long, value_name = "NODES")]
+    /// Start so many nodes here, up to 64 [default: 1]
+    #[arg(long, value_name = "NODES", value_parser = counted)]
     local: Option<usize>,
     /// Questions a second where a stage of the scenario says 1
     #[arg(long, value_name = "PER_SECOND")]
@@ -69,8 +69,8 @@ struct RunArguments {
     /// The seed of everything random
     #[arg(long)]
     seed: Option<u64>,
-    /// How often to run it
-    #[arg(long, default_value_t = 1)]
+    /// How often to run it, up to 64 times
+    #[arg(long, default_value_t = 1, value_parser = counted)]
     repeats: usize,
     /// Where record.json, report.html and latency.hlog go, and the files of nodes that are started here
     #[arg(long, value_name = "DIRECTORY")]
@@ -144,6 +144,11 @@ fn options(arguments: RunArguments) -> Result<Options, String> {
     Ok(Options { scenario, against, repeats: arguments.repeats, directory, command })
 }
 
+/// Nodes, or repeats.
+fn counted(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| (1..=64).contains(count)).ok_or_else(|| "expected 1 to 64".to_owned())
+}
+
 /// The program of a node that was built with this one.
 fn beside() -> PathBuf {
     let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join("tollgate")));
@@ -184,6 +189,21 @@ fn is_loopback(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_test_has_a_node_and_a_run() {
+        let check = |argument: &str, is_right: bool| {
+            let read = Arguments::try_parse_from(["tollgate-loadtest", "smoke", argument]);
+            let cause = read.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            assert_eq!((read.is_ok(), cause.contains("expected 1 to 64")), (is_right, !is_right), "{cause}");
+        };
+        for name in ["local", "repeats"] {
+            for (count, is_right) in [("1", true), ("64", true), ("0", false), ("65", false), ("many", false)]
+            {
+                check(&format!("--{name}={count}"), is_right);
+            }
+        }
+    }
 
     #[test]
     fn only_this_machine_is_loaded_unasked() {

@@ -135,11 +135,17 @@ pub fn merchant(random: &mut fastrand::Rng) -> &'static Merchant {
     MERCHANTS.get(place).unwrap_or(&FUEL_DISPENSER)
 }
 
-/// The code of a category that one of the shops, or the pump, has.
+/// The first shop of a category, if there is one; the pump is one.
 #[must_use]
-pub fn category_code(category: &str) -> Option<&'static str> {
+pub fn shop(category: &str) -> Option<&'static Merchant> {
     let mut shops = MERCHANTS.iter().chain([&FUEL_DISPENSER]);
-    shops.find(|shop| shop.category == category).map(|shop| shop.category_code)
+    shops.find(|shop| shop.category == category)
+}
+
+/// Always the same shop, where it does not matter which.
+#[must_use]
+pub fn any_shop() -> &'static Merchant {
+    MERCHANTS.first().unwrap_or(&FUEL_DISPENSER)
 }
 
 /// An amount: most are near the median, a few are many times as large.

@@ -84,7 +84,7 @@ pub struct Run {
     pub seconds: f64,
     /// How many questions of each kind of ending.
     pub outcomes: Outcomes,
-    /// All questions, from their intended send times.
+    /// All questions that were sent, from their intended send times. One that failed counts with as long as Stripe waits.
     pub latency: Latency,
     /// Deliveries to the regular endpoint (`.created`, `.updated`, transactions), from their intended send times.
     pub deliveries: Deliveries,

@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     thread,
@@ -31,6 +31,9 @@ use crate::{
 
 /// The secret of nodes that are started here.
 const LOCAL_SECRET: &str = "whsec_of_a_load_test_on_this_machine";
+
+/// How long a node may take to be connected to before anything is asked.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What to run, and against what.
 pub struct Options {
@@ -74,6 +77,9 @@ pub enum Failure {
     /// There are no nodes.
     #[error(transparent)]
     Nodes(#[from] NotStarted),
+    /// Nobody is where the nodes should be.
+    #[error("expected a node at {0}, found nobody: {1}")]
+    Nobody(SocketAddr, io::Error),
     /// The generator has no sockets, or the record cannot be written.
     #[error("the load test cannot go on: {0}")]
     System(#[from] io::Error),
@@ -148,6 +154,7 @@ fn run_once(
             (Some(nodes), site, 0)
         }
         Against::There { targets, admins, token, secrets } => {
+            look_for_one(targets)?;
             let site = Site {
                 targets: targets.clone(),
                 admins: admins.clone(),
@@ -213,6 +220,18 @@ fn run_once(
         }
     }
     Ok((finish(scenario, &site, &writer, played, watched, marks?)?, hlog))
+}
+
+/// Whether any node is there. Some may be away: that can be what is tested.
+fn look_for_one(targets: &[Target]) -> Result<(), Failure> {
+    let mut nobody = Ok(());
+    for target in targets {
+        match TcpStream::connect_timeout(&target.address, CONNECTED_WITHIN) {
+            Ok(_) => return Ok(()),
+            Err(cause) => nobody = Err(Failure::Nobody(target.address, cause)),
+        }
+    }
+    nobody
 }
 
 /// What nodes need to know of Stripe's API.
@@ -334,7 +353,23 @@ fn signers(secrets: &str) -> Secrets {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
     use super::*;
+
+    #[test]
+    fn one_node_of_several_has_to_be_there() {
+        let [there, gone] = [0, 0].map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap());
+        let of = |listener: &TcpListener| {
+            let address = listener.local_addr().unwrap();
+            Target { address, host: address.to_string(), path: "/webhook".to_owned() }
+        };
+        let [here, away] = [of(&there), of(&gone)];
+        drop(gone);
+        assert!(look_for_one(&[away.clone(), here]).is_ok());
+        let cause = look_for_one(std::slice::from_ref(&away)).unwrap_err().to_string();
+        assert!(cause.starts_with(&format!("expected a node at {}, found nobody: ", away.host)), "{cause}");
+    }
 
     #[test]
     fn a_run_meets_midnight_if_it_does_not_end_well_before() {

@@ -2,12 +2,15 @@
 //! decision engine needs them. It fails on command.
 //!
 //! Served are `/v1/issuing/authorizations` (list, get, update, `/approve`, `/decline`), `/v1/issuing/transactions` and
-//! `/v1/events` (list, get), and the test helpers below `/v1/test_helpers/issuing`, which alone send webhooks:
-//! `authorizations` (create, `/increment`, `/reverse`, `/expire`, `/capture`, `/finalize_amount`) and `transactions`
-//! (`/create_force_capture`, `/create_unlinked_refund`, `/refund`). Sources: <https://docs.stripe.com/api/issuing/authorizations>,
+//! `/v1/events` (list, get), `/v1/balance`, and the test helpers below `/v1/test_helpers/issuing`, which alone send webhooks:
+//! `authorizations` (create, `/increment`, `/reverse`, `/expire`, `/capture`, `/finalize_amount`,
+//! `/fraud_challenges/respond`), `transactions` (`/create_force_capture`, `/create_unlinked_refund`, `/refund`) and
+//! `fund_balance`. Sources: <https://docs.stripe.com/api/issuing/authorizations>,
 //! <https://docs.stripe.com/api/errors>, <https://docs.stripe.com/api/idempotent_requests>.
 
+mod balance;
 mod books;
+mod challenges;
 mod endpoint;
 mod fault;
 mod form;

@@ -7,6 +7,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -86,6 +87,7 @@ fn the_script_for_k6_asks_what_the_node_answers() {
     if !is_installed("node", false) {
         return;
     }
+    said_loudly("k6 itself: its script runs under Node, with stand-ins for its modules");
     let site = Site::start();
     let home = site.directory.path();
     let k6 = home.join("node_modules/k6");
@@ -168,9 +170,14 @@ fn is_installed(program: &str, is_required_in_ci: bool) -> bool {
             !is_required,
             "{program} is not installed, and TEST_SERVERS_REQUIRED is set: apt install {program}"
         );
-        eprintln!("SKIPPED: {program} is not installed");
+        said_loudly(&format!("{program} is not installed"));
     }
     is_there
+}
+
+/// What `eprintln` says is not shown where a test passes.
+fn said_loudly(what: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
 }
 
 fn root(path: &str) -> PathBuf {

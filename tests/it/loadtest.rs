@@ -181,11 +181,12 @@ fn check(lie: Lie, expected: &[&str]) {
     let nodes =
         Nodes::start(1, binary, &directory.path().join("nodes"), SECRET, &scenario.limits, &more).unwrap();
     let liar = Liar::start(nodes.webhooks().next().unwrap(), lie).unwrap();
+    let of_admin = Liar::start(nodes.admins().next().unwrap(), lie).unwrap();
     let target =
         Target { address: liar.address(), host: liar.address().to_string(), path: "/webhook".to_owned() };
     let against = Against::There {
         targets: vec![target],
-        admins: nodes.admins().collect(),
+        admins: vec![of_admin.address()],
         token: None,
         secrets: SECRET.to_owned(),
     };
@@ -229,8 +230,30 @@ fn books_that_differ_at_the_end_are_found() {
 }
 
 #[test]
+fn a_remaining_amount_that_differs_at_the_end_is_found() {
+    check(Lie::UnderstatesWhatRemains, &["books_differ"]);
+}
+
+#[test]
 fn a_decision_that_is_missing_at_the_end_is_found() {
     check(Lie::Invents, &["decision_missing"]);
+}
+
+/// A node whose journal is in its memory, whatever it is told, forgets with every kill.
+#[test]
+fn what_was_acknowledged_and_is_missing_after_a_kill_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let forgetful = directory.path().join("tollgate");
+    let binary = env!("CARGO_BIN_EXE_tollgate");
+    fs::write(&forgetful, format!("#!/bin/sh\nTOLLGATE_JOURNAL=memory: exec {binary} \"$@\"\n")).unwrap();
+    fs::set_permissions(&forgetful, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut scenario = scenario("node-kill", 60.0, 3.0);
+    scenario.cards = 20;
+    scenario.disturbances = vec![Disturbance { at: 0.6, act: Act::Kill, node: 0, away_ms: 10 }];
+    let record = play(scenario, Against::Local { count: 1, binary: forgetful }, directory.path());
+    let audit = &record.runs[0].audit;
+    assert!(audit.violations.get("decision_missing").is_some_and(|found| *found > 10), "{audit:?}");
+    assert!(!record.verdict.passed);
 }
 
 #[test]

@@ -32,11 +32,10 @@ impl Auditor {
         kills_us: &[u64],
     ) -> Result<record::Audit, String> {
         let mut audit = record::Audit::default();
+        // Without one, the verdict warns.
         if let Some(admin) = admin {
             audit.cards_compared = Some(self.compare_cards(admin, ids, &mut audit.notes)?);
             audit.authorizations_compared = Some(self.compare_authorizations(admin, ids, kills_us)?);
-        } else {
-            audit.notes.push("no admin API was given: the books at the end were not compared".to_owned());
         }
         audit.decisions = self.decisions;
         audit.ambiguous = self.ambiguous;

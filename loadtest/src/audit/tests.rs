@@ -77,8 +77,8 @@ impl Story {
         let now_us = self.next();
         let (asked, index) = self.asked[&authorization];
         let is_stand_in = body == "stand-in";
-        let answer =
-            Answer { granted, is_stand_in, decision: None, reason: None, body: body.as_bytes(), node };
+        let body = (body != "over the API").then_some(body.as_bytes());
+        let answer = Answer { granted, is_stand_in, decision: None, reason: None, body, node };
         let question = Question { authorization, index };
         self.auditor.answered(question, &self.purchase, asked, &answer, now_us);
         let books = self.books.get_mut(&authorization).unwrap();
@@ -241,6 +241,23 @@ fn a_duplicate_has_the_same_answer_from_every_node_and_also_without_the_books() 
     // A decline with room is another matter.
     check(1, "a", "b", &[(Kind::DeclinedWithRoom, 1), found]);
     check(1, "a", "stand-in", &[(Kind::DeclinedWithRoom, 1), found]);
+}
+
+#[test]
+fn a_duplicate_may_be_answered_over_the_api_if_that_says_the_same() {
+    let check = |first: (Option<i64>, &str), then: (Option<i64>, &str), expected: &[(Kind, u64)]| {
+        let mut story = Story::new();
+        story.asks(1, 600).answers_with(1, first.0, first.1).answers_with(1, then.0, then.1);
+        story.check(expected, 0);
+    };
+    let (direct, over_api) = ((Some(600), "a"), (Some(600), "over the API"));
+    check(direct, over_api, &[]);
+    check(over_api, direct, &[]);
+    check(over_api, over_api, &[]);
+    let differs = [(Kind::AnsweredDifferently, 1)];
+    check(direct, (None, "over the API"), &differs);
+    check(over_api, (None, "b"), &differs);
+    check(over_api, (None, "over the API"), &differs);
 }
 
 #[test]

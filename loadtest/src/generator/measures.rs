@@ -48,6 +48,8 @@ pub(super) struct Measures {
     stages: Vec<(record::Stage, Times)>,
     /// For each tenth of a second, whether a question ended in it without an answer.
     tenths_bad: Vec<bool>,
+    /// How long Stripe waits.
+    deadline_us: u64,
 }
 
 /// A distribution of times.
@@ -104,7 +106,7 @@ impl Times {
 }
 
 impl Measures {
-    pub(super) fn new(stages: &[Span]) -> Self {
+    pub(super) fn new(stages: &[Span], deadline_ms: u64) -> Self {
         let stages = stages.iter().map(|span| {
             let stage = record::Stage {
                 from_s: span.from_s,
@@ -121,6 +123,7 @@ impl Measures {
             seconds: Vec::new(),
             stages: stages.collect(),
             tenths_bad: Vec::new(),
+            deadline_us: deadline_ms.saturating_mul(1_000),
         }
     }
 
@@ -171,6 +174,13 @@ impl Measures {
             }
         }
         let took_us = now_us.saturating_sub(due_us);
+        // What fails at once has not been answered at once.
+        let took_us = match ending {
+            Ending::Invalid | Ending::Failed => took_us.max(self.deadline_us),
+            Ending::Approved | Ending::Partial | Ending::Declined | Ending::StandIn { .. } | Ending::Late => {
+                took_us
+            }
+        };
         self.questions.record(took_us);
         let (second, times) = self.second(now_us);
         times.record(took_us);

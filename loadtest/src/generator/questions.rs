@@ -138,17 +138,19 @@ impl Play<'_> {
             .api
             .filter(|_| self.scenario.stripe.answers_over_api)
             .and_then(|api| api.answer(&self.writer.id(Id::Authorization, number), asking.question.index));
+        let direct = reply.decision();
+        let body = direct.is_some().then_some(&*reply.body);
         // Where both are given, the answer over the API counts.
         let decision = match &over_api {
             Some(over_api) => Some(Decision::from(over_api)),
-            None => reply.decision(),
+            None => direct,
         };
         let Some(decision) = decision else {
             return self.unanswered(&asking, due_us, Ending::Invalid);
         };
         let Some(tale) = self.tales.get_mut(&number) else { return };
         let purchase = tale.story.authorization.purchase;
-        let answer = answer(&decision, &purchase, &asking, &reply.body, target);
+        let answer = answer(&decision, &purchase, &asking, body, target);
         self.auditor.answered(asking.question, &purchase, asking.asked, &answer, now_us);
         if asking.is_repeat {
             let duplicates = &mut self.measures.outcomes.duplicates;
@@ -327,7 +329,7 @@ fn answer<'a>(
     decision: &Decision<'a>,
     purchase: &Purchase,
     asking: &Asking,
-    body: &'a [u8],
+    body: Option<&'a [u8]>,
     node: usize,
 ) -> Answer<'a> {
     let full = purchase.held_for(asking.asked);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::*;
+use crate::record::heat_row;
 
 const APPROVAL: &[u8] =
     b"HTTP/1.1 200 OK\r\nstripe-version: 2022-08-01\r\ncontent-length: 17\r\n\r\n{\"approved\":true}";
@@ -151,6 +152,10 @@ fn a_broken_connection_is_a_failure_unless_another_node_is_asked() {
     let failing = played(&scenario(|_| {}), &[approve, slam]);
     assert!(failing.outcomes.failed > 10 && failing.outcomes.approved > 10, "{:?}", failing.outcomes);
     assert_eq!(failing.outcomes.retried, 0);
+    // What fails at once has not been answered at once.
+    let heat = failing.seconds_each.iter().flat_map(|second| &second.heat);
+    let slow: u64 = heat.filter(|(row, _)| *row >= heat_row(300_000)).map(|(_, count)| count).sum();
+    assert!(slow >= failing.outcomes.failed, "{slow} slow, {:?}", failing.outcomes);
     let retried = played(&scenario(|scenario| scenario.stripe.retry = true), &[approve, slam]);
     assert_eq!(retried.outcomes.failed, 0, "{:?}", retried.outcomes);
     assert!(retried.outcomes.retried > 10, "{:?}", retried.outcomes);

@@ -9,7 +9,12 @@ use std::{
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::{problem::Problem, query::Query};
+use super::{
+    balance,
+    challenges::{self, Confirmed},
+    problem::Problem,
+    query::Query,
+};
 use crate::population::FUEL_DISPENSER;
 
 /// What can be listed.
@@ -62,12 +67,15 @@ impl Kind {
 #[derive(Default)]
 pub(super) struct Books(HashMap<Option<String>, Account>);
 
-/// One account's objects, in the order in which they are listed from the end.
+/// One account's objects, in the order in which they are listed from the end, and what is not an object of its own.
 #[derive(Default)]
 struct Account {
     objects: BTreeMap<Place, Value>,
     places: HashMap<String, Place>,
     put: u64,
+    /// What was put into its Issuing balance, by currency; none until something was.
+    funded: Option<BTreeMap<String, i64>>,
+    confirmed: Confirmed,
 }
 
 /// By kind, then time, then arrival.
@@ -108,6 +116,8 @@ const FUEL_HOLD_UNITS: i64 = 100;
 pub(super) struct Given {
     pub(super) amount: Option<i64>,
     pub(super) metadata: Vec<(String, String)>,
+    /// Over which channels the cardholder is asked about what is declined.
+    pub(super) challenges: Vec<String>,
 }
 
 impl Books {
@@ -200,6 +210,9 @@ impl Books {
             fields.insert("status".into(), "closed".into());
             fields.insert("amount".into(), asked.into());
         }
+        if !is_approval {
+            challenges::send(fields, &given.challenges);
+        }
         merge_metadata(authorization, &given.metadata);
         Ok(authorization.clone())
     }
@@ -214,6 +227,64 @@ impl Books {
         let authorization = self.authorization(account, id)?;
         merge_metadata(authorization, &given.metadata);
         Ok(authorization.clone())
+    }
+
+    /// Puts a question into the books, and says whether the Issuing balance has what it asks for. What is being asked for is
+    /// set aside until it is decided, so that no other question gets it.
+    pub(super) fn ask(&mut self, account: Option<&str>, object: Value) -> bool {
+        let asked = balance::asked(&object);
+        let currency = object.get("currency").and_then(Value::as_str).unwrap_or_default();
+        let available =
+            self.available(account).map(|available| available.get(currency).copied().unwrap_or(0));
+        // What is asked here has a kind and an id.
+        let _ = self.put(account, object);
+        available.is_none_or(|available| asked <= available)
+    }
+
+    /// Puts money into the Issuing balance. From the first time on, purchases are paid from it.
+    pub(super) fn fund(&mut self, account: Option<&str>, currency: &str, amount: i64) {
+        let account = self.0.entry(account.map(ToOwned::to_owned)).or_default();
+        let funds = account.funded.get_or_insert_default().entry(currency.to_owned()).or_default();
+        *funds = funds.saturating_add(amount);
+    }
+
+    /// What is left of the Issuing balance, by currency; none where it was never funded, and nothing is checked.
+    pub(super) fn available(&self, account: Option<&str>) -> Option<BTreeMap<String, i64>> {
+        let account = self.0.get(&account.map(ToOwned::to_owned))?;
+        let mut available = account.funded.clone()?;
+        for object in account.objects.values() {
+            let currency = object.get("currency").and_then(Value::as_str);
+            if let Some(left) = currency.and_then(|currency| available.get_mut(currency)) {
+                *left = left.saturating_add(balance::moved(object));
+            }
+        }
+        Some(available)
+    }
+
+    /// The cardholder's answer to the challenge of an authorization.
+    pub(super) fn respond(
+        &mut self,
+        account: Option<&str>,
+        id: &str,
+        is_confirmed: bool,
+        now: i64,
+    ) -> Result<Value, Problem> {
+        let authorization = self.authorization(account, id)?;
+        if !challenges::respond(authorization, is_confirmed) {
+            let message = format!("Authorization '{id}' has no fraud challenge that waits for a response.");
+            return Err(Problem::refused(&message));
+        }
+        let authorization = authorization.clone();
+        if let Some(account) = self.0.get_mut(&account.map(ToOwned::to_owned)).filter(|_| is_confirmed) {
+            account.confirmed.add(&authorization, now);
+        }
+        Ok(authorization)
+    }
+
+    /// Whether the cardholder has confirmed a purchase at the same shop.
+    pub(super) fn is_confirmed(&self, account: Option<&str>, authorization: &Value, now: i64) -> bool {
+        let account = self.0.get(&account.map(ToOwned::to_owned));
+        account.is_some_and(|account| account.confirmed.has(authorization, now))
     }
 
     fn authorization(&mut self, account: Option<&str>, id: &str) -> Result<&mut Value, Problem> {
@@ -245,7 +316,7 @@ impl Account {
 }
 
 /// What a fuel dispenser holds, whatever it asks for; none at any other shop.
-fn fuel_hold(authorization: &Value) -> Option<i64> {
+pub(super) fn fuel_hold(authorization: &Value) -> Option<i64> {
     let text = |pointer: &str| authorization.pointer(pointer).and_then(Value::as_str);
     let unit = if text("/currency") == Some("jpy") { 1 } else { 100 };
     let is_pump = text("/merchant_data/category_code") == Some(FUEL_DISPENSER.category_code);
@@ -341,7 +412,7 @@ mod tests {
             let mut books = Books::default();
             books.put(None, asked(controllable)).unwrap();
             let metadata = vec![("new".to_owned(), "2".to_owned()), ("old".to_owned(), String::new())];
-            let given = Given { amount: Some(500), metadata };
+            let given = Given { amount: Some(500), metadata, ..Given::default() };
             let answered = books.answer(None, "iauth_1", Verdict::APPROVAL, &given).unwrap();
             assert_eq!(answered["amount"], held);
             assert_eq!(answered["metadata"], json!({"new": "2"}));

@@ -58,6 +58,8 @@ pub(super) struct Reply {
     pub(super) amount: Option<i64>,
     #[serde(default)]
     pub(super) metadata: serde_json::Map<String, serde_json::Value>,
+    /// How the cardholder is to be asked whether it was them.
+    pub(super) send_fraud_challenges: Option<Vec<String>>,
 }
 
 impl Endpoint {

@@ -51,6 +51,32 @@ impl<'a> Form<'a> {
         self.amount(name).map(Option::unwrap_or_default)
     }
 
+    /// An amount of minor units that is more than nothing.
+    ///
+    /// # Errors
+    /// It is not there, or is none.
+    pub(super) fn required_positive(&self, name: &str) -> Result<i64, Problem> {
+        let amount = self.required_amount(name)?;
+        let message = "This value must be greater than or equal to 1.";
+        Some(amount)
+            .filter(|amount| *amount > 0)
+            .ok_or_else(|| Problem::parameter("parameter_invalid_integer", name, message))
+    }
+
+    /// A currency's three letters, in lower case.
+    ///
+    /// # Errors
+    /// It is not there, or is none.
+    pub(super) fn currency(&self, name: &str) -> Result<String, Problem> {
+        let currency = self.required(name)?.to_lowercase();
+        let message = format!("Invalid currency: {currency}");
+        Some(currency)
+            .filter(|currency| {
+                currency.len() == 3 && currency.bytes().all(|letter| letter.is_ascii_lowercase())
+            })
+            .ok_or_else(|| Problem::parameter("parameter_invalid_string", name, &message))
+    }
+
     /// # Errors
     /// It is neither `true` nor `false`.
     pub(super) fn truth(&self, name: &str, default: bool) -> Result<bool, Problem> {

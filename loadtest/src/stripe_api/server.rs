@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
-    Call, Effect, State,
+    Call, Effect, State, balance,
     books::{Given, Kind, Verdict},
     lock,
     problem::Problem,
@@ -170,6 +170,9 @@ fn is_authorized(secret_key: &str, headers: &HeaderMap) -> bool {
 fn route(state: &State, call: &Call) -> Answered {
     let account = call.account.as_deref();
     let mut books = lock(&state.books);
+    if (call.method.as_str(), call.path.as_str()) == ("GET", "/v1/balance") {
+        return Ok(balance::told(books.available(account)));
+    }
     let Some((kind, rest)) = Kind::at(&call.path) else { return Err(unknown(call)) };
     match (call.method.as_str(), kind, rest.split_once('/')) {
         ("GET", kind, None) if rest.is_empty() => books.list(account, kind, &call.parameters),

@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    Call, State,
+    Call, State, balance,
     books::{Given, Kind, Verdict},
     endpoint::Asked,
     form::Form,
@@ -21,7 +21,7 @@ use crate::{
     authorization::{Authorization, Purchase, Transaction},
     clock,
     events::{Subject, Writer},
-    population::{self, Card},
+    population::{self, Card, Merchant},
 };
 
 /// What stands before all of them.
@@ -63,9 +63,11 @@ pub(super) async fn serve(state: &State, call: &Call) -> Answered {
         ["authorizations", id, "expire"] => turn.expire(id),
         ["authorizations", id, "capture"] => turn.capture(id),
         ["authorizations", id, "finalize_amount"] => turn.finalize_amount(id),
+        ["authorizations", id, "fraud_challenges", "respond"] => turn.respond(id),
         ["transactions", "create_force_capture"] => turn.unlinked(false),
         ["transactions", "create_unlinked_refund"] => turn.unlinked(true),
         ["transactions", id, "refund"] => turn.refund(id),
+        ["fund_balance"] => turn.fund_balance(),
         _ => Err(Problem::unknown_path(&call.method, &call.path)),
     }
 }
@@ -97,7 +99,11 @@ impl Turn<'_> {
         let card = form.required("card")?;
         let asked = form.amount("amount")?.or(form.amount("merchant_amount")?).unwrap_or(AMOUNT);
         let at_merchant = form.amount("merchant_amount")?.unwrap_or(asked);
-        let mut object = self.template(Subject::Request(asked), "data");
+        // Who names no shop, or one of no kind that is known, is always at the same one.
+        let category = form.text("merchant_data[category]");
+        let shop = category.and_then(population::shop);
+        let mut object =
+            self.template(Subject::Request(asked), "data", shop.unwrap_or_else(population::any_shop));
         object["card"]["id"] = card.into();
         for place in ["authorization_method", "wallet"] {
             if let Some(text) = form.text(place) {
@@ -109,9 +115,11 @@ impl Turn<'_> {
             &["merchant_data", "network_data", "verification_data", "fleet", "fuel"],
         );
         form.merge_into(&mut object, &["risk_assessment", "fraud_disputability_likelihood"]);
-        if let Some(category) = form.text("merchant_data[category]") {
-            object["merchant_data"]["category_code"] = population::category_code(category).into();
+        if category.is_some() {
+            object["merchant_data"]["category_code"] = shop.map(|shop| shop.category_code).into();
         }
+        let is_absent = matches!(object["authorization_method"].as_str(), Some("online" | "keyed_in"));
+        object["card_presence"] = if is_absent { "not_present" } else { "present" }.into();
         let currency = form.text("currency").unwrap_or("usd").to_lowercase();
         let merchant_currency = form.text("merchant_currency").unwrap_or(&currency).to_lowercase();
         let details = json!({
@@ -128,6 +136,9 @@ impl Turn<'_> {
         pending["amount_details"] = details;
         pending["merchant_amount"] = at_merchant.into();
         pending["is_amount_controllable"] = form.truth("is_amount_controllable", false)?.into();
+        if lock(&self.state.books).is_confirmed(self.account, &object, clock::unix_seconds()) {
+            object["verified_by_fraud_challenge"] = true.into();
+        }
         self.ask(object, "issuing_authorization.created").await
     }
 
@@ -179,10 +190,7 @@ impl Turn<'_> {
         let form = self.form(&["capture_amount", "close_authorization", "purchase_details"])?;
         // What has expired may be captured late.
         let mut object = self.approved(id, &["pending", "expired"])?;
-        let before = object["transactions"].as_array().into_iter().flatten();
-        let before = before.filter(|one| one["type"] == "capture");
-        let rest = before.fold(amount(&object), |rest, one| rest.saturating_add(amount(one))).max(0);
-        let captured = form.amount("capture_amount")?.unwrap_or(rest);
+        let captured = form.amount("capture_amount")?.unwrap_or_else(|| balance::uncaptured(&object));
         let mut transaction = self.transaction(&object, captured.saturating_neg(), false);
         form.merge_into(&mut transaction, &["purchase_details"]);
         self.settled(transaction, Some(&mut object));
@@ -192,11 +200,30 @@ impl Turn<'_> {
         Ok(self.updated(object))
     }
 
+    /// What the cardholder replies to a text message.
+    fn respond(&self, id: &str) -> Answered {
+        let form = self.form(&["confirmed"])?;
+        form.required("confirmed")?;
+        let is_confirmed = form.truth("confirmed", false)?;
+        let now = clock::unix_seconds();
+        let object = lock(&self.state.books).respond(self.account, id, is_confirmed, now)?;
+        self.tell("issuing_authorization.updated", &object);
+        Ok(object)
+    }
+
+    fn fund_balance(&self) -> Answered {
+        let form = self.form(&["amount", "currency"])?;
+        let amount = form.required_positive("amount")?;
+        let currency = form.currency("currency")?;
+        lock(&self.state.books).fund(self.account, &currency, amount);
+        Ok(balance::funding_instructions(&currency))
+    }
+
     /// A transaction that names no authorization.
     fn unlinked(&self, is_refund: bool) -> Answered {
         let form = self.form(&["amount", "card", "currency", "merchant_data", "purchase_details"])?;
         let asked = form.required_amount("amount")?;
-        let mut like = self.template(Subject::Created, "data");
+        let mut like = self.template(Subject::Created, "data", population::any_shop());
         like["card"]["id"] = form.required("card")?.into();
         like["currency"] = form.text("currency").unwrap_or("usd").to_lowercase().into();
         like["id"] = Value::Null;
@@ -238,13 +265,14 @@ impl Turn<'_> {
 }
 
 impl Turn<'_> {
-    /// Asks the endpoint, lets Stripe decide by what it says, and tells what became of it. Without an endpoint nobody
-    /// is asked.
+    /// Asks the endpoint, lets Stripe decide by what it says, and tells what became of it. Nobody is asked without an
+    /// endpoint, or for what the balance does not have.
     async fn ask(&self, object: Value, told_as: &str) -> Answered {
         let id = object["id"].as_str().unwrap_or_default().to_owned();
         let asking = self.event("issuing_authorization.request", &object);
-        self.put(object);
+        let is_covered = lock(&self.state.books).ask(self.account, object);
         let verdict = match &self.state.endpoint {
+            _ if !is_covered => Some(Verdict { is_approval: false, reason: "insufficient_funds" }),
             None => Some(Verdict { is_approval: true, reason: "card_active" }),
             Some(endpoint) => match endpoint.ask(asking).await {
                 Asked::Decided(reply) => {
@@ -252,7 +280,11 @@ impl Turn<'_> {
                     let metadata = reply.metadata.into_iter();
                     let metadata =
                         metadata.filter_map(|(key, value)| Some((key, value.as_str()?.to_owned())));
-                    let given = Given { amount: reply.amount, metadata: metadata.collect() };
+                    let given = Given {
+                        amount: reply.amount,
+                        metadata: metadata.collect(),
+                        challenges: reply.send_fraud_challenges.unwrap_or_default(),
+                    };
                     self.decide(&id, Verdict { is_approval: reply.approved, reason }, &given);
                     None
                 }
@@ -321,7 +353,7 @@ impl Turn<'_> {
     }
 
     fn event(&self, kind: &str, object: &Value) -> Bytes {
-        let mut event = self.template(Subject::Created, "event");
+        let mut event = self.template(Subject::Created, "event", population::any_shop());
         event["type"] = kind.into();
         event["data"]["object"] = object.clone();
         if let Some(account) = self.account {
@@ -339,7 +371,7 @@ impl Turn<'_> {
             is_linked: false,
             created: clock::unix_seconds(),
         });
-        let mut transaction = self.template(subject, "data");
+        let mut transaction = self.template(subject, "data", population::any_shop());
         transaction["authorization"] = like["id"].clone();
         transaction["card"] = like["card"]["id"].clone();
         for name in ["currency", "merchant_currency", "merchant_data", "wallet"] {
@@ -349,12 +381,12 @@ impl Turn<'_> {
     }
 
     /// A fresh event at its full size, or the object in it.
-    fn template(&self, subject: Subject, part: &str) -> Value {
+    fn template(&self, subject: Subject, part: &str, merchant: &'static Merchant) -> Value {
         let asked = if let Subject::Request(asked) = subject { asked } else { 0 };
         let number = self.number();
         let purchase = Purchase {
             card: Card { number, currency: "usd" },
-            merchant: population::merchant(&mut fastrand::Rng::with_seed(number)),
+            merchant,
             amount: asked,
             is_controllable: false,
             cashback: None,
