@@ -92,7 +92,7 @@ impl Shared {
         message: impl FnOnce(Instant) -> Message,
     ) -> Result<(), Cause> {
         let mut now = clock::instant();
-        let patience = ROOM_WITHIN.min(deadline.saturating_duration_since(now) / 2);
+        let patience = ROOM_WITHIN.min(deadline.saturating_duration_since(now).div_f64(2.0));
         let until = now.checked_add(patience).unwrap_or(deadline);
         let mut waiting = None;
         let actor = loop {

@@ -35,6 +35,7 @@ pub(super) enum OtherCurrencies {
     Decline,
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "every scalar is read by a function of this shape")]
 pub(super) fn version(at: At<'_>, findings: &mut Findings) -> Option<Located<Version>> {
     if matches!(at.node.value, Value::Number(1)) {
         return Some(at.located(Version));
