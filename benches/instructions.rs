@@ -1,5 +1,7 @@
 //! How many instructions the pure parts take, by callgrind's count: it is the same from run to run, whatever else the
-//! machine does. The counts that are kept are in `instructions.txt`, beside this; `--update` writes them anew.
+//! machine does. The counts that are kept are in `instructions.txt`, beside this, with the compiler, the profile and the
+//! processor's abilities that they are of: under any other they are told and held against nothing. To write them anew:
+//! `cargo bench --profile instructions --bench instructions -- --update`.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stderr,
@@ -14,7 +16,8 @@ use std::{
     collections::BTreeMap,
     env, fs,
     hint::black_box,
-    process::{Command, ExitCode},
+    path::Path,
+    process::{Command, ExitCode, Output},
     sync::Arc,
     time::Duration,
 };
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let part = |name: &str| PARTS.iter().find(|(known, _)| *known == name).map(|(_, part)| *part);
     match &arguments[..] {
+        [flag] if flag == "--abilities" => println!("{}", abilities()),
         [flag, name] if flag == "--part" => part(name).unwrap()(),
         given if given.iter().any(|flag| flag == "--bench") => {
             return check(given.iter().any(|flag| flag == "--update"));
@@ -64,17 +68,17 @@ fn check(is_update: bool) -> ExitCode {
             ExitCode::SUCCESS
         };
     }
+    let conditions = conditions();
     let counted: Vec<(&str, f64)> = PARTS.iter().map(|(name, _)| (*name, instructions(name))).collect();
     if is_update {
-        let lines = counted.iter().map(|(name, count)| format!("{name} {count:.0}\n"));
-        fs::write(KEPT, lines.collect::<String>()).unwrap();
+        let conditions = conditions.iter().map(|(name, value)| format!("{name} {value}\n"));
+        let counts = counted.iter().map(|(name, count)| format!("{name} {count:.0}\n"));
+        fs::write(KEPT, conditions.chain(counts).collect::<String>()).unwrap();
     }
     let text = fs::read_to_string(KEPT).unwrap_or_default();
-    let kept: BTreeMap<&str, f64> = text
-        .lines()
-        .map(|line| line.split_once(' ').unwrap())
-        .map(|(name, count)| (name, count.parse().unwrap()))
-        .collect();
+    let lines: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(' ')).collect();
+    let kept: BTreeMap<&str, f64> =
+        lines.iter().filter_map(|(name, count)| Some((*name, count.parse().ok()?))).collect();
     let mut is_within = true;
     println!("{:<10} {:>13} {:>10} {:>9}", "part", "instructions", "kept", "change");
     for (name, count) in counted {
@@ -89,30 +93,76 @@ fn check(is_update: bool) -> ExitCode {
         println!("{name:<10} {count:>13.0} {before:>10.0} {change:>+8.2}%");
         is_within &= change.abs() <= TOLERANCE;
     }
+    for (name, value) in &conditions {
+        let before = lines.get(name).copied().unwrap_or("nothing");
+        if before != value {
+            println!(
+                "SKIPPED the check of instruction counts: they are kept for {name} {before}, this is {value}"
+            );
+            return ExitCode::SUCCESS;
+        }
+    }
     if is_within {
         return ExitCode::SUCCESS;
     }
     println!(
         "expected every part within {TOLERANCE} % of what is kept, found more: find the cause, or keep the new counts \
-         with `cargo bench --bench instructions -- --update` and say why (another compiler is a reason)"
+         with `cargo bench --profile instructions --bench instructions -- --update` and say why"
     );
     ExitCode::FAILURE
 }
 
+/// What counts depend on besides the code: each has a name and a value.
+fn conditions() -> [(&'static str, String); 3] {
+    let compiler = Command::new("rustc").arg("--version").output().unwrap();
+    // The directory that cargo builds a profile in has its name; that of `bench` is `release`.
+    let own = env::current_exe().unwrap();
+    let profile = own.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default();
+    let counting = valgrind(&["--abilities"]);
+    [
+        ("compiler", String::from_utf8_lossy(&compiler.stdout).trim().to_owned()),
+        ("profile", profile.to_string_lossy().into_owned()),
+        ("processor", String::from_utf8_lossy(&counting.stdout).trim().to_owned()),
+    ]
+}
+
+/// What of the processor libraries look for at run time, as valgrind lets them see it.
+fn abilities() -> String {
+    #[cfg(target_arch = "x86_64")]
+    let found = [
+        ("sse4.2", is_x86_feature_detected!("sse4.2")),
+        ("pclmulqdq", is_x86_feature_detected!("pclmulqdq")),
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("bmi2", is_x86_feature_detected!("bmi2")),
+        ("sha", is_x86_feature_detected!("sha")),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let found: [(&str, bool); 0] = [];
+    let found = found.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name);
+    std::iter::once(env::consts::ARCH).chain(found).collect::<Vec<_>>().join(" ")
+}
+
 /// What one call of a part takes.
 fn instructions(part: &str) -> f64 {
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*under_callgrind*"])
-        .arg(env::current_exe().unwrap())
-        .args(["--part", part])
-        .output()
-        .unwrap();
+    let output = valgrind(&["--part", part]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{part} does not run under callgrind:\n{said}");
     let collected = said.lines().find_map(|line| line.split_once("Collected :"));
     let count = collected.map_or(0.0, |(_, count)| count.trim().parse().unwrap());
     assert!(count > 0.0, "expected a line with `Collected :` and more than nothing, found\n{said}");
     count / f64::from(CALLS)
+}
+
+/// Runs this program once more, while valgrind counts.
+fn valgrind(arguments: &[&str]) -> Output {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*under_callgrind*"])
+        .arg(env::current_exe().unwrap())
+        .args(arguments)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?} does not run under callgrind:\n{said}");
+    output
 }
 
 /// What is done in here is counted. The first time is not: it fills what is filled once.
