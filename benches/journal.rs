@@ -43,6 +43,7 @@ use tollgate::{
     journal::{
         Append, Committer, CommitterSettings, EntryId, Head, Journal, Memory, Outcome, Postgres, Reach,
         Sqlite,
+        postgres::{ANOTHER_BATCH_FROM, BATCHES_IN_FLIGHT_MAX},
     },
 };
 
@@ -194,7 +195,7 @@ fn load(criterion: &mut Criterion) {
 fn through_committer(
     runtime: &Runtime,
     journal: Arc<dyn Journal>,
-    batches_in_flight_max: usize,
+    [batches_in_flight_max, another_batch_from]: [usize; 2],
     waiting: usize,
     mut cards: Cards,
     entries: usize,
@@ -207,7 +208,8 @@ fn through_committer(
         noted.lock().unwrap().push(took);
     });
     runtime.block_on(async {
-        let settings = CommitterSettings { batches_in_flight_max, ..CommitterSettings::default() };
+        let settings =
+            CommitterSettings { batches_in_flight_max, another_batch_from, ..CommitterSettings::default() };
         let committer = Committer::new(journal, settings, observer);
         let (told, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let submit = |cards: &mut Cards| {
@@ -279,7 +281,7 @@ fn report(_: &mut Criterion) {
             let entries = 50_000 / scale;
             let (started, before) = (clock::instant(), cpu());
             let (commits, times) =
-                through_committer(&runtime, Arc::clone(&journal), 1, waiting, Cards::new(), entries);
+                through_committer(&runtime, Arc::clone(&journal), [1, 1], waiting, Cards::new(), entries);
             let (persec, us) = rates(entries, started.elapsed(), cpu().saturating_sub(before));
             let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
             let commit = format!("{:.2}/{:.2}/{:.1}", at(0.5), at(0.99), at(1.0));
@@ -302,7 +304,7 @@ fn report_postgres(scale: usize) {
     let open = || -> Arc<dyn Journal> { Arc::new(runtime.block_on(Postgres::open(&server.url())).unwrap()) };
     println!(
         "{:<40} {:>10} {:>9} {:>10} {:>10} {:>22}",
-        "postgres: in flight, cards waiting",
+        "postgres: in flight, another from, waiting",
         "entries/s",
         "CPU us",
         "server us",
@@ -310,18 +312,22 @@ fn report_postgres(scale: usize) {
         "commit p50/p99/max ms"
     );
     let mut cards = 0;
-    for (in_flight, waiting) in [(1, 16), (1, 256), (2, 256), (4, 16), (4, 64), (4, 256), (4, 1024)] {
+    // Four statements whatever is in them, one alone, and what a node does.
+    let node = [BATCHES_IN_FLIGHT_MAX as usize, ANOTHER_BATCH_FROM];
+    let loads =
+        [16, 64, 256, 1024].into_iter().flat_map(|waiting| [[4, 1], [1, 1], node].map(|how| (how, waiting)));
+    for (how, waiting) in loads {
         let (journal, entries) = (open(), 40_000 / scale);
         server.sql("TRUNCATE tollgate.entry, tollgate.mention");
         let (started, before, server_before) = (clock::instant(), cpu(), server.cpu_ticks());
         let (commits, times) =
-            through_committer(&runtime, Arc::clone(&journal), in_flight, waiting, Cards::new(), entries);
+            through_committer(&runtime, Arc::clone(&journal), how, waiting, Cards::new(), entries);
         let (wall, own) = (started.elapsed().as_secs_f64(), cpu().saturating_sub(before).as_secs_f64());
         let of_server = (server.cpu_ticks() - server_before) as f64 / 100.0;
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
         println!(
             "{:<40} {:>10.0} {:>9.1} {:>10.1} {:>10.1} {:>22}",
-            format!("{in_flight}, {waiting}"),
+            format!("{}, {}, {waiting}", how[0], how[1]),
             entries as f64 / wall,
             own * 1e6 / entries as f64,
             of_server * 1e6 / entries as f64,
@@ -372,6 +378,7 @@ fn report_postgres(scale: usize) {
 fn report_saturation(server: &postgres::Server, scale: usize) {
     // As many as all statements of a node may carry.
     const WAITING: usize = 4 * 512;
+    let how = [BATCHES_IN_FLIGHT_MAX as usize, ANOTHER_BATCH_FROM];
     println!(
         "{:<40} {:>10} {:>15} {:>16} {:>13} {:>14}",
         "postgres, until it takes no more: nodes",
@@ -393,7 +400,7 @@ fn report_saturation(server: &postgres::Server, scale: usize) {
                     Arc::new(runtime.block_on(Postgres::open(&server.url())).unwrap());
                 let cards = Cards::of_node(node, ACCOUNTS);
                 let (commits, _) =
-                    through_committer(&runtime, Arc::clone(&journal), 4, WAITING, cards, entries);
+                    through_committer(&runtime, Arc::clone(&journal), how, WAITING, cards, entries);
                 runtime.block_on(journal.close());
                 (commits, cpu_of(Path::new("/proc/thread-self")).unwrap_or_default())
             };

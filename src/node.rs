@@ -105,6 +105,7 @@ impl Node {
         let committer_settings = CommitterSettings {
             batch_max: settings.journal.batch_max,
             batches_in_flight_max: settings.journal.location.batches_in_flight_max(),
+            another_batch_from: settings.journal.location.another_batch_from(),
         };
         let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(&metrics)));
         let parts = Parts {

@@ -16,7 +16,9 @@ pub(crate) const SECRET: &str = "whsec_of_the_benchmark_and_of_nothing_else";
 pub(crate) enum Cards {
     /// Any of so many.
     Many(usize),
-    /// Each of so many, one after another.
+    /// The same, each as often as any other.
+    InTurn(usize),
+    /// Each of so many others, one after another.
     EachOnce(usize),
     /// Only this one, which the others are none of.
     Hot(usize),
@@ -26,6 +28,7 @@ pub(crate) enum Cards {
 pub(crate) struct Events {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    cards: Vec<usize>,
 }
 
 impl Events {
@@ -36,6 +39,11 @@ impl Events {
     pub(crate) fn get(&self, place: usize) -> &[u8] {
         let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start..self.ends[place]]
+    }
+
+    /// The card that a request is about.
+    pub(crate) fn card(&self, place: usize) -> String {
+        format!("ic_{:0DIGITS$}", self.cards[place])
     }
 }
 
@@ -85,11 +93,13 @@ impl Writer {
         let mut events = Events {
             bytes: Vec::with_capacity(requests * (self.template.len() + 512)),
             ends: Vec::with_capacity(requests),
+            cards: Vec::with_capacity(requests),
         };
         for place in 0..requests {
             self.written += 1;
             let card = match cards {
                 Cards::Many(cards) => self.random.usize(..cards),
+                Cards::InTurn(cards) => place % cards,
                 Cards::EachOnce(cards) => 1_000_000 + place % cards,
                 Cards::Hot(card) => 100_000_000 + card,
             };
@@ -107,6 +117,7 @@ impl Writer {
             events.bytes.extend_from_slice(head.as_bytes());
             events.bytes.extend_from_slice(&self.template);
             events.ends.push(events.bytes.len());
+            events.cards.push(card);
         }
         events
     }

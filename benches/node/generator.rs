@@ -29,9 +29,19 @@ pub(crate) struct Load {
     /// How long there was nothing to do for the generator, which is on its core all the time.
     pub(crate) idle: Duration,
     /// From the time at which each request should have left, in an open loop.
-    pub(crate) latencies: Vec<Duration>,
+    pub(crate) latencies: Vec<Latency>,
     /// The longest that a request left late although a connection was free: the generator's own fault.
     pub(crate) late_max: Duration,
+}
+
+/// How long one request took.
+#[derive(Clone, Copy)]
+pub(crate) struct Latency {
+    /// Its place among the events.
+    pub(crate) request: usize,
+    /// Which of the servers was asked.
+    pub(crate) server: usize,
+    pub(crate) took: Duration,
 }
 
 /// Sends all of `events` over connections that the servers have in turn, and returns when they are answered.
@@ -52,6 +62,7 @@ pub(crate) fn run(servers: &[SocketAddr], events: &Events, connections: usize, p
     let mut ready = mio::Events::with_capacity(connections.len());
     let mut run = Run {
         events,
+        servers: servers.len(),
         due: Due::new(pace, events.len()),
         idle: (0..connections.len()).collect(),
         free_since: Duration::ZERO,
@@ -101,6 +112,7 @@ struct Request {
 
 struct Run<'a> {
     events: &'a Events,
+    servers: usize,
     due: Due,
     /// The longest idle first.
     idle: VecDeque<usize>,
@@ -132,7 +144,9 @@ impl Run<'_> {
             self.answered += 1;
             self.load.approved += usize::from(is_approved);
             if self.due.is_timed() {
-                self.load.latencies.push(start.elapsed().saturating_sub(request.intended));
+                let took = start.elapsed().saturating_sub(request.intended);
+                let server = place % self.servers;
+                self.load.latencies.push(Latency { request: request.place, server, took });
             }
             if self.idle.is_empty() && self.due.is_timed() {
                 self.free_since = start.elapsed();

@@ -23,6 +23,12 @@ mod generator;
 mod server;
 mod cluster;
 mod report;
+#[path = "../../tests/it/log.rs"]
+#[allow(dead_code, reason = "the bench needs a part of it")]
+mod log;
+#[path = "../../tests/it/postgres.rs"]
+#[allow(dead_code, reason = "the bench needs a part of it")]
+mod postgres;
 
 use std::time::Duration;
 
@@ -59,8 +65,6 @@ pub(crate) struct Scale {
     /// How long a node's memory must not have fallen.
     memory_settles: Duration,
     parts: Vec<String>,
-    /// An empty PostgreSQL database, for clusters of one, three and five nodes.
-    postgres: Option<String>,
     /// Another build of the node, measured in the same rounds.
     other: Option<String>,
 }
@@ -85,8 +89,8 @@ fn measure(scale: &Scale) {
     if scale.has("memory") {
         memory(scale, &mut writer);
     }
-    if let Some(database) = &scale.postgres {
-        cluster::measure(scale, &mut writer, database);
+    if scale.has("cluster") {
+        cluster::measure(scale, &mut writer);
     }
 }
 
@@ -223,7 +227,7 @@ fn open_loop(scale: &Scale, writer: &mut Writer, saturation: Option<(f64, f64)>)
             let events = writer.write(requests.max(CONNECTIONS), Cards::Many(scale.cards));
             let load = generator::run(&[process.webhook], &events, CONNECTIONS, Pace::PerSecond(half));
             check(name, &load, &events);
-            rounds.push(Latencies::of(load));
+            rounds.push(Latencies::of(&load));
         }
     }
     report::open_loop(&latencies, &halves);

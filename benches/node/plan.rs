@@ -13,7 +13,7 @@ pub(crate) enum Plan {
 }
 
 const USAGE: &str = "cargo bench --bench node -- [--rounds N] [--requests N] [--cards N] [--seconds N] \
-                     [--memory-cards N] [--other PATH] [--postgres URL] [cpu] [hot] [latency] [memory] \
+                     [--memory-cards N] [--other PATH] [cpu] [hot] [latency] [memory] \
                      [cluster]";
 
 impl Plan {
@@ -31,10 +31,6 @@ impl Plan {
         while let Some(argument) = rest.next() {
             if argument == "--other" {
                 scale.other = Some(rest.next().expect(USAGE).to_owned());
-                continue;
-            }
-            if argument == "--postgres" {
-                scale.postgres = Some(rest.next().expect(USAGE).to_owned());
                 continue;
             }
             let mut number = || rest.next().and_then(|text| text.parse().ok()).expect(USAGE);
@@ -64,7 +60,6 @@ fn full() -> Scale {
         memory_cards: 20_000,
         memory_settles: Duration::from_secs(20),
         parts: Vec::new(),
-        postgres: None,
         other: None,
     }
 }
@@ -79,7 +74,6 @@ fn tiny() -> Scale {
         memory_cards: 64,
         memory_settles: Duration::ZERO,
         parts: Vec::new(),
-        postgres: None,
         other: None,
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, fs, process::Command, time::Duration};
 use crate::{
     GENERATOR_SHARE_MAX,
     events::Writer,
-    generator::{self, Load},
+    generator::{self, Latency, Load},
     server,
 };
 
@@ -119,8 +119,14 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
-    pub(crate) fn of(load: Load) -> Self {
-        let mut sorted = load.latencies;
+    pub(crate) fn of(load: &Load) -> Self {
+        Self::some(load, |_| true)
+    }
+
+    /// Of a part of the requests.
+    pub(crate) fn some(load: &Load, is_one: impl Fn(&Latency) -> bool) -> Self {
+        let ones = load.latencies.iter().filter(|latency| is_one(latency));
+        let mut sorted: Vec<Duration> = ones.map(|latency| latency.took).collect();
         sorted.sort_unstable();
         Self { sorted, late_max: load.late_max }
     }
@@ -128,7 +134,7 @@ impl Latencies {
     fn ms(&self, part: f64) -> f64 {
         let place = (self.sorted.len() as f64 * part) as usize;
         self.sorted
-            .get(place.min(self.sorted.len() - 1))
+            .get(place.min(self.sorted.len().saturating_sub(1)))
             .map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
     }
 }
@@ -159,36 +165,94 @@ pub(crate) fn memory(before: u64, after: u64, cards: usize, purchases: usize) {
     println!("(resident: {} KiB before, {} KiB with them)", before / 1024, after / 1024);
 }
 
-/// A cluster of one size.
+/// A cluster of one size under one load.
 pub(crate) struct ClusterRow {
-    pub(crate) nodes: usize,
+    pub(crate) name: String,
+    pub(crate) connections: usize,
     pub(crate) cpu_us: Spread,
+    /// To the single node's in the same round, with the same number of connections a node.
+    pub(crate) ratio: Spread,
     pub(crate) rates: Spread,
-    pub(crate) rows_a_statement: Option<f64>,
-    /// The part of the requests that was forwarded.
-    pub(crate) forwarded: f64,
-    pub(crate) latencies: Vec<Latencies>,
+    /// For each request.
+    pub(crate) database_us: f64,
+    pub(crate) wakeups: f64,
+    pub(crate) rows_a_statement: f64,
+    /// For a thousand requests, by name.
+    pub(crate) counts: Vec<(&'static str, f64)>,
 }
 
-pub(crate) fn cluster(rows: &[ClusterRow], rate: f64) {
+pub(crate) fn cluster(rows: &[ClusterRow]) {
     println!(
-        "\nclusters: all nodes share the server's core; latency at {rate:.0} requests/s, half of what one node takes"
+        "\nclusters, closed loop: all nodes share the server's core; compared where each node has as many connections"
     );
     println!(
-        "{:<6} {:>10} {:>24} {:>24} {:>16} {:>24} {:>24}",
-        "nodes", "forwarded", "CPU us/request, all", "requests/s", "rows/statement", "p50 ms", "p99 ms"
+        "{:<16} {:<12} {:>24} {:>22} {:>24} {:>10} {:>10} {:>10}",
+        "nodes",
+        "connections",
+        "CPU us/request, all",
+        "ratio to one node",
+        "requests/s",
+        "switches",
+        "database",
+        "rows"
     );
     for row in rows {
-        let part = |part| Spread::of(row.latencies.iter().map(|round| round.ms(part)).collect());
         println!(
-            "{:<6} {:>8.0} % {:>24.1} {:>24} {:>16.1} {:>24.2} {:>24.2}",
-            row.nodes,
-            row.forwarded * 100.0,
+            "{:<16} {:<12} {:>24.1} {:>22.2} {:>24} {:>10.2} {:>7.0} us {:>10.1}",
+            row.name,
+            row.connections,
             row.cpu_us,
+            row.ratio,
             row.rates,
-            row.rows_a_statement.unwrap_or(f64::NAN),
-            part(0.5),
-            part(0.99)
+            row.wakeups,
+            row.database_us,
+            row.rows_a_statement,
         );
+    }
+    println!(
+        "(switches: how often a thread of theirs gave the processor up, for each request; database: its processor time for each request; rows in a statement)"
+    );
+    println!("\nin a thousand requests");
+    for row in rows {
+        let counts: Vec<String> =
+            row.counts.iter().map(|(name, count)| format!("{name} {count:.1}")).collect();
+        println!("{:<16} {:<12} {}", row.name, row.connections, counts.join(", "));
+    }
+}
+
+/// What the way to another node adds: requests that were asked at their owner, and those that were asked elsewhere, in the
+/// same rounds.
+pub(crate) struct HopRow {
+    pub(crate) name: String,
+    pub(crate) rate: f64,
+    pub(crate) rounds: Vec<Hop>,
+}
+
+/// One round of it.
+pub(crate) struct Hop {
+    pub(crate) local: Latencies,
+    pub(crate) forwarded: Latencies,
+}
+
+pub(crate) fn hops(rows: &[HopRow]) {
+    println!(
+        "\nthe hop: ms from the intended time, of requests asked at the card's owner and of those asked elsewhere, in the same rounds"
+    );
+    println!(
+        "{:<16} {:>10} {:>7} {:>22} {:>22} {:>22}",
+        "nodes", "requests/s", "", "at the owner", "elsewhere", "more by"
+    );
+    for row in rows {
+        for (name, part) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+            let of = |take: &dyn Fn(&Hop) -> f64| Spread::of(row.rounds.iter().map(take).collect());
+            println!(
+                "{:<16} {:>10.0} {name:>7} {:>22.2} {:>22.2} {:>22.2}",
+                row.name,
+                row.rate,
+                of(&|hop| hop.local.ms(part)),
+                of(&|hop| hop.forwarded.ms(part)),
+                of(&|hop| hop.forwarded.ms(part) - hop.local.ms(part)),
+            );
+        }
     }
 }

@@ -112,6 +112,26 @@ impl Process {
         behind_name.split(' ').nth(7).unwrap().parse().unwrap()
     }
 
+    /// How often its threads have given their processor up, because there was nothing more to do.
+    pub(crate) fn switches(&self) -> f64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let switches = threads.map(|thread| {
+            let text = fs::read_to_string(thread.unwrap().path().join("status")).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line.and_then(|count| count.trim().parse::<f64>().ok()).unwrap_or(0.0)
+        });
+        switches.sum()
+    }
+
+    /// The sum of all series that begin with each of these.
+    pub(crate) fn metrics<const N: usize>(&self, series: [&str; N]) -> [f64; N] {
+        let text = self.get("/metrics");
+        series.map(|series| {
+            let of_series = text.lines().filter(|line| line.starts_with(series));
+            of_series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+        })
+    }
+
     /// Appends and batches so far; none of a server without a journal.
     pub(crate) fn batches(&self) -> Batches {
         Batches {

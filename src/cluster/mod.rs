@@ -24,8 +24,8 @@ use crate::{
     metrics::{Forward, Metrics, Route, Shed},
 };
 pub use membership::{BEAT_EVERY, DEAD_AFTER, Membership, NotJoined};
-use peer::Peer;
 pub use peer::Sealed;
+use peer::{Patience, Peer};
 pub use placement::Placement;
 pub use settings::{Peers, Settings};
 pub use view::Member;
@@ -204,8 +204,9 @@ impl Cluster {
         let now = clock::instant();
         // Half of the time that is left stays for deciding here.
         let left = arrival.deadline.saturating_duration_since(now).div_f64(2.0);
-        let deadline = now.checked_add(shared.forward_within.min(left)).unwrap_or(now);
-        let reply = owner.ask(&shared.hop, sealed, deadline).await;
+        let after = |span: Duration| now.checked_add(span).unwrap_or(now);
+        let patience = Patience { silent: after(shared.forward_within.min(left)), living: after(left) };
+        let reply = owner.ask(&shared.hop, sealed, patience).await;
         let result = match reply {
             Ok(PeerReply::Answer(_) | PeerReply::Booked | PeerReply::WrongAccount) => Forward::Answered,
             Ok(PeerReply::Undecided(_)) => Forward::Undecided,

@@ -2,6 +2,7 @@
 //! request over one of them. Which requests go to which node is not decided here.
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -56,6 +57,15 @@ pub struct Sealed {
     pub body: Bytes,
 }
 
+/// Until when a reply is waited for.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// With a peer that answers nothing at all meanwhile.
+    pub(super) silent: Instant,
+    /// With one that answers others. This is what it is told that it has.
+    pub(super) living: Instant,
+}
+
 /// Another node.
 pub(super) struct Peer {
     links: [Arc<Link>; LINKS],
@@ -89,17 +99,22 @@ impl Peer {
         [&self.answered, &self.failed].map(|count| count.load(Ordering::Relaxed))
     }
 
-    /// Brings a request to the peer and waits for its reply until `deadline`.
+    /// Brings a request to the peer and waits for its reply. A peer that answers others meanwhile is only slow: whoever
+    /// decided in its place would be slower still, with books to read first, and would cost it the append that it is at.
     pub(super) async fn ask(
         &self,
         from: &HeaderValue,
         sealed: Sealed,
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<PeerReply, Forward> {
-        let reply = match timeout_at(deadline, self.exchange(from, sealed, deadline)).await {
-            Ok(reply) => reply,
-            Err(_) => Err(Forward::Late),
+        let answered_before = self.answered.load(Ordering::Relaxed);
+        let mut exchange = pin!(self.exchange(from, sealed, patience.living));
+        let in_time = match timeout_at(patience.silent, &mut exchange).await {
+            Err(late) if self.answered.load(Ordering::Relaxed) == answered_before => Err(late),
+            Err(_) => timeout_at(patience.living, exchange).await,
+            in_time @ Ok(_) => in_time,
         };
+        let reply = in_time.unwrap_or(Err(Forward::Late));
         let count = if reply.is_ok() { &self.answered } else { &self.failed };
         count.fetch_add(1, Ordering::Relaxed);
         reply
@@ -224,8 +239,13 @@ async fn is_answered(sender: &mut SendRequest<Full<Bytes>>, connection: &mut Ope
 mod tests {
     use std::convert::Infallible;
 
-    use hyper::{Response, server::conn::http2 as server, service::service_fn};
-    use tokio::{io::AsyncReadExt as _, net::TcpListener, task::yield_now};
+    use hyper::{Response, body::Incoming, server::conn::http2 as server, service::service_fn};
+    use tokio::{
+        io::AsyncReadExt as _,
+        net::TcpListener,
+        sync::{Notify, Semaphore},
+        task::yield_now,
+    };
 
     use super::*;
 
@@ -258,5 +278,90 @@ mod tests {
         };
         timeout(Duration::from_mins(1), reached).await.unwrap();
         assert_eq!(peer.links(), 1);
+    }
+
+    /// A peer that keeps questions of the body `slow` until it is let, and answers all others at once.
+    struct Slow {
+        peer: Arc<Peer>,
+        has_one: Arc<Notify>,
+        lets: Arc<Semaphore>,
+    }
+
+    impl Slow {
+        /// Over one connection that is not looked after, so that no time is measured but the one that is waited.
+        async fn new() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (has_one, lets) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+            let (tell, gate) = (Arc::clone(&has_one), Arc::clone(&lets));
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (other, _) = listener.accept().await.unwrap();
+            let answer = service_fn(move |request: Request<Incoming>| {
+                let (tell, gate) = (Arc::clone(&tell), Arc::clone(&gate));
+                async move {
+                    if request.into_body().collect().await.unwrap().to_bytes() == "slow" {
+                        tell.notify_one();
+                        gate.acquire().await.unwrap().forget();
+                    }
+                    Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(PeerReply::Booked.encode())))
+                }
+            });
+            tokio::spawn(
+                server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(other), answer),
+            );
+            let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+            let (sender, connection) = handshake.await.unwrap();
+            tokio::spawn(connection);
+            let links: [Arc<Link>; LINKS] = Default::default();
+            links.first().unwrap().set(Some(sender));
+            let [answered, failed] = Default::default();
+            let peer = Peer { links, next: AtomicUsize::new(0), answered, failed, keepers: Vec::new() };
+            Self { peer: Arc::new(peer), has_one, lets }
+        }
+
+        fn ask(&self, body: &'static str) -> JoinHandle<Result<PeerReply, Forward>> {
+            let (peer, now) = (Arc::clone(&self.peer), clock::instant());
+            let after = |span: Duration| now.checked_add(span).unwrap();
+            let patience = Patience { silent: after(SILENT), living: after(SILENT.saturating_mul(10)) };
+            let sealed = Sealed {
+                headers: HeaderMap::new(),
+                signature: "stripe-signature",
+                received_at: Timestamp::from_micros(0),
+                body: Bytes::from_static(body.as_bytes()),
+            };
+            tokio::spawn(async move { peer.ask(&HeaderValue::from_static("here"), sealed, patience).await })
+        }
+    }
+
+    const SILENT: Duration = Duration::from_mins(10);
+
+    /// Lets the time of a silent peer pass, and all who wait see that.
+    async fn silence_is_over() {
+        tokio::time::pause();
+        tokio::time::advance(SILENT).await;
+        tokio::time::resume();
+        for _ in 0..10 {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_answers_others_is_waited_for() {
+        let slow = Slow::new().await;
+        let asked = slow.ask("slow");
+        slow.has_one.notified().await;
+        assert_eq!(slow.ask("quick").await.unwrap(), Ok(PeerReply::Booked));
+        silence_is_over().await;
+        slow.lets.add_permits(1);
+        assert_eq!(asked.await.unwrap(), Ok(PeerReply::Booked));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_answers_nobody_is_not_waited_for() {
+        let slow = Slow::new().await;
+        assert_eq!(slow.ask("quick").await.unwrap(), Ok(PeerReply::Booked));
+        let asked = slow.ask("slow");
+        slow.has_one.notified().await;
+        silence_is_over().await;
+        assert_eq!(asked.await.unwrap(), Err(Forward::Late));
     }
 }

@@ -445,6 +445,6 @@ pub static SETTINGS: [Setting; 48] = [
         Kind::Span { min: millis(10), max: millis(1_500) },
         "300ms",
         "200ms",
-        "How long the node that owns a card may take for a forwarded request, and at most half of the time that is left. After that the node that was asked decides.",
+        "How long the node that owns a card may take for a forwarded request, and at most half of the time that is left. After that the node that was asked decides. An owner that answers others meanwhile is slow, and not gone: it may take the half in any case.",
     ),
 ];

@@ -15,6 +15,9 @@ use tracing::{error, warn};
 use super::{Append, Journal, Outcome};
 use crate::clock::{self, Instant};
 
+/// A batch that takes longer than this holds up nothing more: its connection may be gone without a word.
+const USUAL: Duration = Duration::from_millis(50);
+
 /// How long an append of unknown outcome waits before its first repetition; the wait doubles with each.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
 /// The longest such wait.
@@ -36,13 +39,16 @@ pub struct Committer {
 pub struct CommitterSettings {
     /// The most appends in one batch, 1 or more.
     pub batch_max: usize,
-    /// How many batches may be on their way at once: 1 for a journal with one writer, 2 for one behind a network.
+    /// How many batches may be on their way at once: 1 for a journal with one writer, more for one behind a network.
     pub batches_in_flight_max: usize,
+    /// How many appends have to wait for another batch to go while one is on its way: a batch has a price of its own,
+    /// whatever is in it. Fewer go when that one is back, or takes unusually long.
+    pub another_batch_from: usize,
 }
 
 impl Default for CommitterSettings {
     fn default() -> Self {
-        Self { batch_max: 512, batches_in_flight_max: 1 }
+        Self { batch_max: 512, batches_in_flight_max: 1, another_batch_from: 1 }
     }
 }
 
@@ -67,9 +73,15 @@ impl Committer {
     /// Starts committing to `journal`. Must be called on a tokio runtime.
     #[must_use]
     pub fn new(journal: Arc<dyn Journal>, settings: CommitterSettings, observer: Arc<dyn Observer>) -> Self {
-        let desk = Arc::new(Desk::default());
-        let clerk =
-            Clerk { desk: Arc::clone(&desk), journal, observer, batch_max: settings.batch_max.max(1) };
+        let queue = Queue { another_batch_from: settings.another_batch_from, ..Queue::default() };
+        let desk = Arc::new(Desk { queue: Mutex::new(queue), ..Desk::default() });
+        let clerk = Clerk {
+            desk: Arc::clone(&desk),
+            journal,
+            observer,
+            batch_max: settings.batch_max.max(1),
+            holds_up: settings.another_batch_from > 1,
+        };
         for _ in 1..settings.batches_in_flight_max {
             tokio::spawn(clerk.clone().run());
         }
@@ -81,8 +93,14 @@ impl Committer {
     /// [`Outcome::Unknown`]. After [`Committer::close`] the outcome is [`Outcome::Rejected`].
     pub fn submit(&self, append: Append, done: Done) {
         let job = Job { append, waiting: Waiting { done, tries: 0 } };
-        match self.desk.queue().admit(job) {
-            None => self.desk.work.notify_one(),
+        let (refused, is_another) = {
+            let mut queue = self.desk.queue();
+            (queue.admit(job), queue.is_another())
+        };
+        match refused {
+            None if is_another => self.desk.work.notify_one(),
+            // The batch that comes back takes it.
+            None => {}
             Some(job) => job.waiting.tell(&job.append, Outcome::Rejected),
         }
     }
@@ -138,6 +156,9 @@ struct Queue {
     repeats: Vec<(Instant, Job)>,
     undecided: usize,
     is_closed: bool,
+    another_batch_from: usize,
+    /// Batches that are on their way, and not for unusually long.
+    on_their_way: usize,
     #[cfg(debug_assertions)]
     accounts: std::collections::HashSet<crate::domain::Account>,
 }
@@ -174,6 +195,12 @@ impl Desk {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A batch is back, or holds up nothing more.
+    fn let_others_go(&self) {
+        let mut queue = self.queue();
+        queue.on_their_way = queue.on_their_way.saturating_sub(1);
+    }
+
     fn told(&self, appends: usize) {
         let mut queue = self.queue();
         queue.undecided = queue.undecided.saturating_sub(appends);
@@ -205,6 +232,11 @@ impl Queue {
         None
     }
 
+    /// Whether what waits may go now.
+    fn is_another(&self) -> bool {
+        self.on_their_way == 0 || self.is_closed || self.waiting.len() >= self.another_batch_from
+    }
+
     /// Repetitions that are due go first, then whatever waited longest. The clock is asked only where something
     /// is to be repeated.
     fn next(&mut self, batch_max: usize) -> Next {
@@ -215,10 +247,12 @@ impl Queue {
             due.for_each(|(_, job)| batch.push(job));
         }
         let room = batch_max.saturating_sub(batch.appends.len()).min(self.waiting.len());
+        let room = if self.is_another() { room } else { 0 };
         batch.appends.reserve_exact(room);
         batch.waiting.reserve_exact(room);
         self.waiting.drain(..room).for_each(|job| batch.push(job));
         if !batch.appends.is_empty() {
+            self.on_their_way = self.on_their_way.saturating_add(1);
             Next::Commit(batch)
         } else if self.is_closed && self.undecided == 0 {
             Next::End
@@ -267,6 +301,8 @@ struct Clerk {
     journal: Arc<dyn Journal>,
     observer: Arc<dyn Observer>,
     batch_max: usize,
+    /// Whether others wait for a batch.
+    holds_up: bool,
 }
 
 impl Clerk {
@@ -292,7 +328,7 @@ impl Clerk {
     async fn commit(&self, batch: Batch) {
         let appends: Arc<[Append]> = batch.appends.into();
         let started = clock::instant();
-        let outcomes = self.journal.append(Arc::clone(&appends)).await;
+        let outcomes = self.append(&appends, started).await;
         let ended = clock::instant();
         self.observer.on_commit(appends.len(), ended.saturating_duration_since(started));
 
@@ -324,5 +360,23 @@ impl Clerk {
             waiting.tell(append, outcome);
         }
         self.desk.told(told);
+    }
+
+    /// Appends, however long it takes; others wait for it no longer than is usual.
+    async fn append(&self, appends: &Arc<[Append]>, started: Instant) -> Vec<Outcome> {
+        let mut append = self.journal.append(Arc::clone(appends));
+        if !self.holds_up {
+            let outcomes = append.await;
+            self.desk.let_others_go();
+            return outcomes;
+        }
+        let unusual = started.checked_add(USUAL).unwrap_or(started);
+        if let Ok(outcomes) = timeout_at(unusual, &mut append).await {
+            self.desk.let_others_go();
+            return outcomes;
+        }
+        self.desk.let_others_go();
+        self.desk.work.notify_one();
+        append.await
     }
 }

@@ -93,6 +93,15 @@ impl Location {
             Self::Postgres(_) => usize::try_from(postgres::BATCHES_IN_FLIGHT_MAX).unwrap_or(1),
         }
     }
+
+    /// How many appends have to wait for another batch to go while one is on its way.
+    #[must_use]
+    pub const fn another_batch_from(&self) -> usize {
+        match self {
+            Self::Sqlite(_) | Self::Memory => 1,
+            Self::Postgres(_) => postgres::ANOTHER_BATCH_FROM,
+        }
+    }
 }
 
 impl FromStr for Location {

@@ -8,6 +8,7 @@ mod load;
 mod membership;
 mod forwarding;
 mod faults;
+mod upkeep;
 
 use std::net::SocketAddr;
 

@@ -22,6 +22,15 @@ pub(crate) fn signed_with(secret: &str, body: &[u8]) -> Vec<u8> {
     post("/webhook", &signature(secret, body), body)
 }
 
+/// A delivery that is signed with each of several secrets, as Stripe does while one takes the place of another.
+pub(crate) fn signed_with_all(secrets: &[&str], body: &[u8]) -> Vec<u8> {
+    let now = clock::now().as_seconds();
+    let signatures = secrets.iter().map(|secret| sign(&Secret::new(secret).unwrap(), now, body));
+    let candidates: Vec<String> =
+        signatures.map(|signature| signature.split_once(",v1=").unwrap().1.to_owned()).collect();
+    post("/webhook", &format!("stripe-signature: t={now},v1={}\r\n", candidates.join(",v1=")), body)
+}
+
 /// The line of the signature's header.
 pub(crate) fn signature(secret: &str, body: &[u8]) -> String {
     let signature = sign(&Secret::new(secret).unwrap(), clock::now().as_seconds(), body);

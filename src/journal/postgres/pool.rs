@@ -1,11 +1,12 @@
 //! A few connections for one purpose: lent, and given back. How they are made is elsewhere.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::way::{Line, Way};
 
@@ -15,6 +16,8 @@ pub(super) struct Pool {
     places: Arc<Semaphore>,
     places_max: u32,
     idle: Mutex<Vec<Line>>,
+    /// A connection came back.
+    returned: Notify,
 }
 
 /// A connection that is lent to one user. Dropped, it is closed: only who knows that its last question was answered
@@ -37,7 +40,7 @@ pub(super) enum NotTaken {
 impl Pool {
     pub(super) fn new(way: Arc<Way>, places_max: u32) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(usize::try_from(places_max).unwrap_or(1)));
-        Arc::new(Self { way, places, places_max, idle: Mutex::default() })
+        Arc::new(Self { way, places, places_max, idle: Mutex::default(), returned: Notify::new() })
     }
 
     /// Lends a connection: an idle one, or a new one. Waits for its turn, but not longer than `patience` for a database
@@ -46,9 +49,28 @@ impl Pool {
         let permit = Arc::clone(&self.places).acquire_owned().await.map_err(|_| NotTaken::Closed)?;
         let line = match self.unbroken() {
             Some(line) => line,
-            None => self.way.connect(patience).await.map_err(NotTaken::Unreachable)?,
+            None => self.another(patience).await.map_err(NotTaken::Unreachable)?,
         };
         Ok(Lease { line, pool: Arc::clone(self), permit })
+    }
+
+    /// A new connection; or, where none can be made, one that comes back meanwhile: a server may let nobody in any more,
+    /// its password changed or its places taken, and go on with whom it has let in.
+    async fn another(&self, patience: Duration) -> Result<Line, String> {
+        let mut connecting = pin!(self.way.connect(patience));
+        loop {
+            tokio::select! {
+                biased;
+                connected = &mut connecting => {
+                    return connected.or_else(|cause| self.unbroken().ok_or(cause));
+                }
+                () = self.returned.notified() => {
+                    if self.way.is_troubled() && let Some(line) = self.unbroken() {
+                        return Ok(line);
+                    }
+                }
+            }
+        }
     }
 
     /// Lends nothing more. Returns when everything lent was given back.
@@ -83,6 +105,7 @@ impl Lease {
         let Self { line, pool, permit } = self;
         if !line.session.client().is_closed() && !pool.places.is_closed() {
             pool.idle().push(line);
+            pool.returned.notify_waiters();
         }
         drop(permit);
     }

@@ -84,6 +84,11 @@ impl Way {
         Ok(Line { session, statements })
     }
 
+    /// Whether the last connection could not be made.
+    pub(super) fn is_troubled(&self) -> bool {
+        self.trouble().is_some()
+    }
+
     fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -17,7 +17,7 @@ use tollgate::clock::{self, Instant};
 use super::Cluster;
 use crate::{
     client::{Client, Response},
-    deliveries::{Verdict, purchase, signed},
+    deliveries::{SECRET, Verdict, purchase, signed_with_all},
     process::within,
 };
 
@@ -50,6 +50,7 @@ pub(super) struct Load {
 pub(super) struct Account {
     seed: u64,
     targets: Mutex<Vec<SocketAddr>>,
+    secrets: Mutex<Vec<&'static str>>,
     stop: AtomicBool,
     /// Answered questions, by authorization.
     asked: Mutex<BTreeMap<String, Asked>>,
@@ -87,6 +88,7 @@ impl Load {
         let account = Arc::new(Account {
             seed,
             targets: Mutex::new(cluster.targets()),
+            secrets: Mutex::new(vec![SECRET]),
             stop: AtomicBool::new(false),
             asked: Mutex::default(),
             given_up: Mutex::default(),
@@ -104,6 +106,11 @@ impl Load {
     /// The balancer sends to these nodes from now on.
     pub(super) fn aim(&self, targets: Vec<SocketAddr>) {
         *self.account.targets.lock().unwrap() = targets;
+    }
+
+    /// Stripe signs with all of these from now on.
+    pub(super) fn sign_with(&self, secrets: &[&'static str]) {
+        *self.account.secrets.lock().unwrap() = secrets.to_vec();
     }
 
     /// Lets the traffic go on for so long, and until at least `answers` more have come.
@@ -199,7 +206,7 @@ impl Buyer {
             Some(kept) => kept,
             None => (target, Client::try_connect(target).await.ok()?),
         };
-        let response = client.try_exchange(&signed(body)).await.ok()?;
+        let response = client.try_exchange(&self.account.signed(body)).await.ok()?;
         if response.header("connection") != Some("close") {
             self.client = Some((target, client));
         }
@@ -208,6 +215,10 @@ impl Buyer {
 }
 
 impl Account {
+    fn signed(&self, body: &[u8]) -> Vec<u8> {
+        signed_with_all(&self.secrets.lock().unwrap(), body)
+    }
+
     pub(super) fn asked(&self) -> BTreeMap<String, Asked> {
         self.asked.lock().unwrap().clone()
     }
@@ -274,15 +285,15 @@ impl Account {
         let nodes = clients.len();
         let step = (asked.len() / 150).max(1);
         for (n, (authorization, asked)) in asked.iter().step_by(step).enumerate() {
-            let again = clients[n % nodes].exchange(signed(&asked.body)).await;
+            let again = clients[n % nodes].exchange(self.signed(&asked.body)).await;
             assert_eq!(again.body, asked.reply, "{authorization}");
         }
         // What was given up may be asked again too, and is then decided once.
         let given_up = self.given_up.lock().unwrap().clone();
         for (authorization, body) in &given_up {
             let verdicts = [0, 1].map(|n| n % nodes);
-            let first = clients[verdicts[0]].exchange(signed(body)).await.body;
-            assert_eq!(first, clients[verdicts[1]].exchange(signed(body)).await.body, "{authorization}");
+            let first = clients[verdicts[0]].exchange(self.signed(body)).await.body;
+            assert_eq!(first, clients[verdicts[1]].exchange(self.signed(body)).await.body, "{authorization}");
         }
     }
 

@@ -246,6 +246,60 @@ async fn two_batches_may_be_in_flight_where_the_journal_is_far_away() {
     desk.committer.close().await;
 }
 
+/// A committer with one append on its way behind a gate, and room for another batch.
+async fn with_one_on_its_way(another_batch_from: usize) -> (Desk, Gate) {
+    let gate = Gate::new();
+    let settings =
+        CommitterSettings { batches_in_flight_max: 2, another_batch_from, ..CommitterSettings::default() };
+    let desk = Desk::with([held(&gate, Fault::None)], settings);
+    desk.submit(Writer::new("one").next("[]"));
+    gate.arrived().await;
+    (desk, gate)
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_few_for_another_batch_go_down_together_when_the_one_before_is_back() {
+    let (mut desk, gate) = with_one_on_its_way(3).await;
+    for name in ["two", "three"] {
+        desk.submit(Writer::new(name).next("[]"));
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(desk.told.try_recv().is_err(), "they did not wait");
+    gate.open();
+    for name in ["ic_one", "ic_two", "ic_three"] {
+        assert!(desk.told.recv().await.unwrap().0.starts_with(name));
+    }
+    assert_eq!(desk.batches(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn enough_for_another_batch_wait_for_nothing() {
+    let (mut desk, gate) = with_one_on_its_way(2).await;
+    let started = Instant::now();
+    for name in ["two", "three"] {
+        desk.submit(Writer::new(name).next("[]"));
+    }
+    for name in ["ic_two", "ic_three"] {
+        assert!(desk.told.recv().await.unwrap().0.starts_with(name));
+    }
+    assert_eq!((desk.batches(), started.elapsed()), (vec![2], Duration::ZERO));
+    gate.open();
+    assert!(desk.told.recv().await.unwrap().0.starts_with("ic_one"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_takes_unusually_long_holds_nothing_up() {
+    let (mut desk, gate) = with_one_on_its_way(100).await;
+    for name in ["two", "three"] {
+        desk.submit(Writer::new(name).next("[]"));
+        assert!(desk.told.recv().await.unwrap().0.starts_with(&format!("ic_{name}")));
+    }
+    gate.open();
+    assert!(desk.told.recv().await.unwrap().0.starts_with("ic_one"));
+}
+
 #[tokio::test]
 async fn a_dead_journal_answers_nothing_more() {
     let mut desk = Desk::new([]);
