@@ -2,7 +2,10 @@
 //! events are in their own books; what a card's question needs of them is looked up there, and kept for a while.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -75,21 +78,22 @@ impl Known {
 }
 
 impl Shared {
-    /// Completes a question by what the cardholder's own events have said.
+    /// Completes a question by what the cardholder's own events have said, as far as it is known `now`.
     pub(super) async fn consult_cardholder(
         &self,
-        request: &mut AuthorizationRequest,
+        request: &mut Arc<AuthorizationRequest>,
+        now: Instant,
         deadline: Instant,
     ) -> Result<(), Cause> {
-        let Some(cardholder) = request.cardholder.clone() else { return Ok(()) };
-        let now = clock::instant();
-        let known = self.cardholders.get(&cardholder);
+        let Some(cardholder) = &request.cardholder else { return Ok(()) };
+        let known = self.cardholders.get(cardholder);
         let standing = match known {
             Some(known) if known.age(now) < KNOWN_FOR => known.standing,
-            known => self.look_up_cardholder(cardholder, known, deadline).await?,
+            // A box: most questions do not carry the room for this.
+            known => Box::pin(self.look_up_cardholder(cardholder.clone(), known, deadline)).await?,
         };
-        if let Some(standing) = standing {
-            request.heed(&standing);
+        if let Some(standing) = standing.filter(|standing| request.is_behind(standing)) {
+            Arc::make_mut(request).heed(&standing);
         }
         Ok(())
     }

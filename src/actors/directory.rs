@@ -122,8 +122,8 @@ impl Directory {
     }
 
     /// Decides a request, or answers it by stand-in. The answer is there by the deadline of `arrival`.
-    pub async fn ask(&self, request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
-        match self.decide(request, arrival, Reply::Answer).await {
+    pub async fn ask(&self, request: impl Into<Arc<AuthorizationRequest>>, arrival: Arrival) -> TimedAnswer {
+        match self.decide(request.into(), arrival, Reply::Answer).await {
             Ok(answer) => answer,
             Err((request, cause)) => self.shared.stand_in(&request, cause).into(),
         }
@@ -136,21 +136,21 @@ impl Directory {
     /// Why there is no decision. One that turns durable later is found in the journal.
     pub async fn ask_for_peer(
         &self,
-        request: AuthorizationRequest,
+        request: impl Into<Arc<AuthorizationRequest>>,
         arrival: Arrival,
     ) -> Result<TimedAnswer, Cause> {
-        self.decide(request, arrival, Reply::Peer).await.map_err(|(_, cause)| cause)
+        self.decide(request.into(), arrival, Reply::Peer).await.map_err(|(_, cause)| cause)
     }
 
     /// Answers without the books what the owner of the card cannot decide.
     #[must_use]
-    pub fn stand_in(&self, request: AuthorizationRequest, cause: Cause) -> TimedAnswer {
-        self.shared.stand_in(&Arc::new(request), cause).into()
+    pub fn stand_in(&self, request: impl Into<Arc<AuthorizationRequest>>, cause: Cause) -> TimedAnswer {
+        self.shared.stand_in(&request.into(), cause).into()
     }
 
     async fn decide(
         &self,
-        mut request: AuthorizationRequest,
+        mut request: Arc<AuthorizationRequest>,
         arrival: Arrival,
         asker: impl FnOnce(oneshot::Sender<Result<Released, Cause>>) -> Reply,
     ) -> Result<TimedAnswer, (Arc<AuthorizationRequest>, Cause)> {
@@ -158,11 +158,9 @@ impl Directory {
         let routed_from = clock::instant();
         let Some(_permit) = Permit::take(shared) else {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
-            return Err((Arc::new(request), Cause::Overload));
+            return Err((request, Cause::Overload));
         };
-        let known = shared.consult_cardholder(&mut request, arrival.deadline).await;
-        let request = Arc::new(request);
-        if let Err(cause) = known {
+        if let Err(cause) = shared.consult_cardholder(&mut request, routed_from, arrival.deadline).await {
             return Err((request, cause));
         }
         let (reply, answer) = oneshot::channel();

@@ -132,7 +132,7 @@ impl Cluster {
     /// The answer to a request, by the deadline of its arrival, and who has decided it.
     pub async fn answer(
         &self,
-        request: AuthorizationRequest,
+        request: Arc<AuthorizationRequest>,
         arrival: Arrival,
         sealed: Sealed,
     ) -> (TimedAnswer, Route) {
@@ -169,7 +169,7 @@ impl Cluster {
     /// Why there is none.
     pub async fn answer_peer(
         &self,
-        request: AuthorizationRequest,
+        request: Arc<AuthorizationRequest>,
         arrival: Arrival,
     ) -> Result<TimedAnswer, Cause> {
         self.here.ask_for_peer(request, arrival).await

@@ -41,7 +41,7 @@ pub trait Desk: Send + Sync + 'static {
     /// asks another.
     fn answer(
         &self,
-        request: AuthorizationRequest,
+        request: Arc<AuthorizationRequest>,
         arrival: Arrival,
         sealed: Sealed,
     ) -> impl Future<Output = (TimedAnswer, Route)> + Send;
@@ -57,7 +57,7 @@ pub trait Desk: Send + Sync + 'static {
     /// Answers what another node was asked, or says why not: standing in is for the other one.
     fn answer_peer(
         &self,
-        request: AuthorizationRequest,
+        request: Arc<AuthorizationRequest>,
         arrival: Arrival,
     ) -> impl Future<Output = Result<TimedAnswer, Cause>> + Send;
 
@@ -75,7 +75,7 @@ pub trait Desk: Send + Sync + 'static {
 impl Desk for Cluster {
     async fn answer(
         &self,
-        request: AuthorizationRequest,
+        request: Arc<AuthorizationRequest>,
         arrival: Arrival,
         sealed: Sealed,
     ) -> (TimedAnswer, Route) {
@@ -93,7 +93,7 @@ impl Desk for Cluster {
 
     async fn answer_peer(
         &self,
-        request: AuthorizationRequest,
+        request: Arc<AuthorizationRequest>,
         arrival: Arrival,
     ) -> Result<TimedAnswer, Cause> {
         Self::answer_peer(self, request, arrival).await
@@ -172,24 +172,22 @@ impl<D: Desk> Webhook<D> {
         };
         let event = delivery.kind().as_str();
         match delivery {
-            Delivery::Request(request) => self.answer(*request, arrival, sealed).await,
+            Delivery::Request(request) => self.answer(request.into(), arrival, sealed).await,
             Delivery::Observation(observation) => self.book(event, *observation, arrival, sealed).await,
             Delivery::Acknowledged { kind, cause, .. } => self.acknowledge(kind, cause, received_at),
         }
     }
 
-    async fn answer(&self, request: AuthorizationRequest, arrival: Arrival, sealed: Sealed) -> Ending {
+    async fn answer(&self, request: Arc<AuthorizationRequest>, arrival: Arrival, sealed: Sealed) -> Ending {
         let trace = TraceParent::of(&sealed.headers);
         if let Some(violation) = violation(&request) {
             self.violated(&request, violation);
         }
-        let at = request.received_at;
-        let (event, authorization) = (request.event.clone(), request.authorization.clone());
-        let (card, account) = (request.card.clone(), request.connected_account.clone());
-        let (timed, route) = self.desk.answer(request, arrival, sealed).await;
+        let (timed, route) = self.desk.answer(Arc::clone(&request), arrival, sealed).await;
+        let AuthorizationRequest { event, authorization, card, connected_account: account, .. } = &*request;
         let answer = timed.answer;
         let answered = clock::instant();
-        let reply = self.courier.reply(&answer, &authorization, account.as_ref(), arrival.deadline).await;
+        let reply = self.courier.reply(&answer, authorization, account.as_ref(), arrival.deadline).await;
         let replied = clock::instant();
         let taken = replied.saturating_duration_since(arrival.received);
         let respond = replied.saturating_duration_since(answered);
@@ -197,8 +195,8 @@ impl<D: Desk> Webhook<D> {
         decisions.stages.get(Stage::Respond).record(respond);
         decisions.duration.get([answer.outcome.as_str(), route.as_str()]).record(taken);
         let stages = stage_times(&timed, arrival, respond);
-        let ids = (&event, &authorization, card.as_ref());
-        let written = || DecisionTimes::new(&timed, ids, at, (micros(taken), stages), trace);
+        let ids = (event, authorization, card.as_ref());
+        let written = || DecisionTimes::new(&timed, ids, request.received_at, (micros(taken), stages), trace);
         self.slow.tell(micros(taken), replied, written);
         if let (Some(spans), Some(trace)) = (&self.spans, trace) {
             spans.tell(trace, written);

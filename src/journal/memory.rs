@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    future,
+    future, slice,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -27,9 +27,35 @@ struct Log {
     /// The entry with log sequence number `n` is at `n - 1`.
     entries: Vec<Written>,
     tips: HashMap<Account, Tip>,
-    authorizations: HashMap<AuthorizationId, Vec<usize>>,
+    authorizations: HashMap<AuthorizationId, Mentions>,
     bodies_bytes: usize,
     is_closed: bool,
+}
+
+/// The indexes of the entries that speak of an authorization, in order. It begins with one, for which a vector would take
+/// room of its own.
+enum Mentions {
+    One(usize),
+    Several(Vec<usize>),
+}
+
+impl Mentions {
+    fn as_slice(&self) -> &[usize] {
+        match self {
+            Self::One(index) => slice::from_ref(index),
+            Self::Several(indexes) => indexes,
+        }
+    }
+
+    /// Takes in the newest entry, once.
+    fn add(&mut self, index: usize) {
+        match self {
+            Self::One(known) if *known == index => {}
+            Self::One(known) => *self = Self::Several(vec![*known, index]),
+            Self::Several(indexes) if indexes.last() == Some(&index) => {}
+            Self::Several(indexes) => indexes.push(index),
+        }
+    }
 }
 
 /// An entry, left where its batch brought it, so that nothing is copied on the hot path.
@@ -99,7 +125,7 @@ impl Journal for Memory {
         authorization: &'a AuthorizationId,
     ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         Box::pin(future::ready(self.read(|log| {
-            let indexes = log.authorizations.get(authorization).map_or(&[][..], Vec::as_slice);
+            let indexes = log.authorizations.get(authorization).map_or(&[][..], Mentions::as_slice);
             indexes.iter().filter_map(|index| log.entry(*index)).collect()
         })))
     }
@@ -150,10 +176,8 @@ impl Log {
         }
         let index = self.entries.len();
         for authorization in &append.authorizations {
-            let indexes = self.authorizations.entry(authorization.clone()).or_default();
-            if indexes.last() != Some(&index) {
-                indexes.push(index);
-            }
+            let mentions = self.authorizations.entry(authorization.clone());
+            mentions.and_modify(|known| known.add(index)).or_insert(Mentions::One(index));
         }
         self.tips.insert(append.account.clone(), Tip { index, head: append.next_head() });
         self.entries.push(Written { batch: Arc::clone(batch), place, before: tip.map(|tip| tip.index), at });

@@ -7,7 +7,7 @@ mod object;
 mod observed;
 mod tally;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::RefCell, slice};
 
 use serde::Deserialize;
 
@@ -15,6 +15,9 @@ use crate::domain::{AuthorizationId, Event, Fact};
 
 /// The version of the form that this build writes. It reads this one and all before it.
 const VERSION: u32 = 1;
+
+/// Room for writing that a thread keeps: enough for a decision, and for the snapshot of a usual card.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// An entry's body that cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -35,18 +38,30 @@ pub enum Unreadable {
     },
 }
 
-/// Writes events as a body.
+/// Writes events as a body. It is written into room that the thread keeps, and takes no more than it needs: appends wait,
+/// and a journal in memory keeps them for good.
 #[must_use]
 pub fn encode<'a>(events: impl IntoIterator<Item = &'a Event>) -> String {
-    let mut body = Vec::with_capacity(640);
+    thread_local! {
+        static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    ROOM.with_borrow_mut(|body| {
+        write_all(body, events);
+        let text = str::from_utf8(body).unwrap_or_default().to_owned();
+        body.clear();
+        body.shrink_to(KEPT_BYTES_MAX);
+        text
+    })
+}
+
+fn write_all<'a>(body: &mut Vec<u8>, events: impl IntoIterator<Item = &'a Event>) {
     body.push(b'[');
-    body.extend_from_slice(VERSION.to_string().as_bytes());
+    body.extend_from_slice(itoa::Buffer::new().format(VERSION).as_bytes());
     for event in events {
         body.push(b',');
-        write(&mut body, event);
+        write(body, event);
     }
     body.push(b']');
-    String::from_utf8(body).unwrap_or_default()
 }
 
 /// Reads a body back.
@@ -65,12 +80,12 @@ pub fn decode(body: &str) -> Result<Vec<Event>, Unreadable> {
 }
 
 /// The authorizations that an event speaks of.
-#[must_use]
-pub fn authorizations_of(event: &Event) -> Vec<&AuthorizationId> {
-    match event {
-        Event::Carried(carried) => carried.events.iter().filter_map(authorization_of).collect(),
-        other => authorization_of(other).into_iter().collect(),
-    }
+pub fn authorizations_of(event: &Event) -> impl Iterator<Item = &AuthorizationId> {
+    let events = match event {
+        Event::Carried(carried) => carried.events.as_slice(),
+        other => slice::from_ref(other),
+    };
+    events.iter().filter_map(authorization_of)
 }
 
 /// The one authorization that an event speaks of.

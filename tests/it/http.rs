@@ -105,7 +105,7 @@ impl Stub {
 impl Desk for Stub {
     async fn answer(
         &self,
-        request: AuthorizationRequest,
+        request: Arc<AuthorizationRequest>,
         arrival: Arrival,
         _: Sealed,
     ) -> (TimedAnswer, Route) {
@@ -118,7 +118,7 @@ impl Desk for Stub {
 
     async fn answer_peer(
         &self,
-        request: AuthorizationRequest,
+        request: Arc<AuthorizationRequest>,
         arrival: Arrival,
     ) -> Result<TimedAnswer, Cause> {
         Ok(self.decide(request, arrival).await)
@@ -134,8 +134,8 @@ impl Desk for Stub {
 }
 
 impl Stub {
-    async fn decide(&self, request: AuthorizationRequest, arrival: Arrival) -> TimedAnswer {
-        self.0.asked.lock().unwrap().push((request, arrival));
+    async fn decide(&self, request: Arc<AuthorizationRequest>, arrival: Arrival) -> TimedAnswer {
+        self.0.asked.lock().unwrap().push((Arc::unwrap_or_clone(request), arrival));
         self.0.came.add_permits(1);
         self.0.open.subscribe().wait_for(|open| *open).await.unwrap();
         let answer = *self.0.answer.lock().unwrap();

@@ -52,7 +52,7 @@ impl Desk {
         let has_snapshot = matches!(batch.events.last(), Some(Event::Snapshot(_)));
         let mut authorizations = Vec::with_capacity(batch.events.len());
         for event in &batch.events {
-            authorizations.extend(record::authorizations_of(event).into_iter().cloned());
+            authorizations.extend(record::authorizations_of(event).cloned());
         }
         let id = EntryId::new(fastrand::u64(1..));
         let append = Append {

@@ -54,7 +54,8 @@ impl Courier {
     ) -> Reply {
         let way = match answer.by {
             AnswerBy::Direct => Way::Direct,
-            AnswerBy::Api => self.over_api(answer, authorization, account, deadline).await,
+            // A box, so that the replies that are answers do not carry the room for this.
+            AnswerBy::Api => Box::pin(self.over_api(answer, authorization, account, deadline)).await,
         };
         self.metrics.decisions.answers.get(way).increment(1);
         match way {

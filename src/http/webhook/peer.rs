@@ -45,7 +45,7 @@ impl<D: Desk> PeerDoor<D> {
             Err(ending) => return ending.reply,
         };
         let reply = match delivery {
-            Delivery::Request(request) => match self.desk.answer_peer(*request, arrival).await {
+            Delivery::Request(request) => match self.desk.answer_peer(request.into(), arrival).await {
                 Ok(timed) => PeerReply::Answer(timed.answer),
                 Err(cause) => PeerReply::Undecided(cause),
             },

@@ -182,7 +182,11 @@ fn write_merchant(record: &mut Object<'_>, merchant: &Merchant) {
 
 fn write_limit(body: &mut Vec<u8>, check: &LimitCheck) {
     let mut record = Object::begin(body);
-    record.word("window", &interval_text(check.interval));
+    match check.interval {
+        // Written where it belongs: a text of its own would only be thrown away.
+        rolling @ Interval::Rolling(_) => record.shown("window", rolling),
+        calendar => record.word("window", &interval_text(calendar)),
+    }
     record.flag("count", check.measure == Measure::Count);
     number_unless_zero(&mut record, "before", check.before);
     record.number("after", check.after);
