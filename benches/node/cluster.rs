@@ -87,7 +87,9 @@ pub(crate) fn measure(scale: &Scale, writer: &mut Writer) {
     for _ in 0..scale.rounds {
         for load in 0..CONNECTIONS_A_NODE.len() {
             let events = writer.write(scale.requests, Cards::Many(scale.cards));
-            clusters.iter_mut().for_each(|cluster| cluster.round(load, &events, &server));
+            for cluster in &mut clusters {
+                cluster.round(load, &events, &server);
+            }
         }
     }
     report::cluster(&rows(&clusters));
