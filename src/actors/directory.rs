@@ -13,11 +13,12 @@ use dashmap::{DashMap, Entry as SlotEntry};
 use ractor::{ActorRef, ActorRuntime};
 use tokio::{
     sync::{Notify, Semaphore, oneshot, watch},
-    time::{timeout, timeout_at},
+    time::timeout,
 };
 
 use super::{
     Arrival, Cause, NotBooked, Settings, StandIn, TimedAnswer,
+    asker::Asker,
     batch::{Released, Reply},
     books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
@@ -156,7 +157,7 @@ impl Directory {
     ) -> Result<TimedAnswer, (Arc<AuthorizationRequest>, Cause)> {
         let shared = &self.shared;
         let routed_from = clock::instant();
-        let Some(_permit) = Permit::take(shared) else {
+        let Some(permit) = Permit::take(shared) else {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
             return Err((request, Cause::Overload));
         };
@@ -172,7 +173,7 @@ impl Directory {
         if let Err(cause) = shared.send_in_time(&request.account(), arrival.deadline, message).await {
             return Err((request, cause));
         }
-        match within(arrival.deadline, answer).await {
+        match Asker::new(permit, answer).wait(arrival.deadline).await {
             Ok(Released::Now(answer)) => Ok(answer),
             Ok(Released::Soon(answer)) => answer.await.map_err(|_| (request, Cause::Journal)),
             Err(cause) => Err((request, cause)),
@@ -185,7 +186,7 @@ impl Directory {
     /// [`NotBooked`]: nothing was booked for certain; a repeated event is booked once.
     pub async fn book(&self, observation: Observation, arrival: Arrival) -> Result<(), NotBooked> {
         let shared = &self.shared;
-        let Some(_permit) = Permit::take(shared) else {
+        let Some(permit) = Permit::take(shared) else {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
             return Err(NotBooked::Now(Cause::Overload));
         };
@@ -193,7 +194,7 @@ impl Directory {
         let subject = observation.subject.clone();
         let message = |_| Message::Book(Box::new(Book { observation, hops: 0, reply }));
         shared.send_in_time(&subject.account(), arrival.deadline, message).await?;
-        within(arrival.deadline, booked).await?;
+        Asker::new(permit, booked).wait(arrival.deadline).await?;
         if let Subject::Cardholder(cardholder) = &subject {
             shared.cardholders.changed(cardholder);
         }
@@ -467,22 +468,5 @@ impl Shared {
 
     pub(super) fn milliseconds(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// Waits for a reply until the deadline.
-async fn within<T, E: From<Cause>>(
-    deadline: Instant,
-    mut reply: oneshot::Receiver<Result<T, E>>,
-) -> Result<T, E> {
-    match timeout_at(deadline, &mut reply).await {
-        // The actor ended without a word.
-        Ok(Err(_)) => Err(Cause::Journal.into()),
-        Ok(Ok(replied)) => replied,
-        Err(_) => {
-            // From here on a reply no longer reaches us, and its sender knows. One may have come just before.
-            reply.close();
-            reply.try_recv().unwrap_or_else(|_| Err(Cause::Deadline.into()))
-        }
     }
 }

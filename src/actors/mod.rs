@@ -1,6 +1,7 @@
 //! One actor for each card in use, and the directory that finds them. A card's requests are decided one after
 //! another on its in-memory state; no lock is held around a card, and no handler waits for I/O.
 
+mod asker;
 mod batch;
 mod books;
 mod card;

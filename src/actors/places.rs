@@ -6,17 +6,17 @@ use std::sync::{Arc, atomic::Ordering};
 use super::directory::Shared;
 
 /// A request's place among those inside the node.
-pub(super) struct Permit<'a>(&'a Shared);
+pub(super) struct Permit(Arc<Shared>);
 
-impl<'a> Permit<'a> {
-    pub(super) fn take(shared: &'a Shared) -> Option<Self> {
+impl Permit {
+    pub(super) fn take(shared: &Arc<Shared>) -> Option<Self> {
         let inside = shared.in_flight.fetch_add(1, Ordering::AcqRel);
-        let permit = Self(shared);
+        let permit = Self(Arc::clone(shared));
         (inside < shared.settings.in_flight_max).then_some(permit)
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
     }

@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tollgate::{
     actors::{Cause, Settings, StandIn, StandInRule, TimedAnswer},
     clock,
-    domain::{Answer, Outcome, Source},
+    domain::{Answer, Outcome, Reason, Source},
     journal::{Fault, Gate, Script},
 };
 
@@ -52,9 +52,27 @@ async fn askers_of_one_question_get_one_answer_where_one_of_them_is_gone() {
     assert!(gone.await.unwrap_err().is_cancelled());
     gate.open();
     let answer = waiting.await.unwrap().answer;
-    assert_eq!((answer.outcome, answer.source), (Outcome::Declined, Source::StandIn));
+    assert_eq!((answer.outcome, answer.source), (Outcome::Approved, Source::Policy));
     assert_eq!(house.ask("asked-twice", 700).await, answer);
-    assert_eq!(house.used().await, 0);
+    assert_eq!(house.used().await, 700);
+}
+
+/// A balancer that gives a node up asks another one, which finds the decision in the journal: it must not be undone then.
+#[tokio::test]
+async fn what_was_decided_for_a_client_that_went_away_stands() {
+    let house = narrow();
+    let (gate, asked) = held(&house, "gone", 700).await;
+    asked.abort();
+    assert!(asked.await.unwrap_err().is_cancelled());
+    assert_eq!(house.ask("other", 100).await.reason, Reason::StandInOverload, "its place is taken");
+    gate.open();
+    let mut names = (0..).map(|n| format!("later-{n}"));
+    while house.ask(&names.next().unwrap(), 100).await.source == Source::StandIn {
+        tokio::task::yield_now().await;
+    }
+    let again = house.ask("gone", 700).await;
+    assert_eq!((again.outcome, again.source), (Outcome::Approved, Source::Policy));
+    assert_eq!(house.used().await, 800);
 }
 
 #[tokio::test]
