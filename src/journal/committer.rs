@@ -23,9 +23,6 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
 /// The longest such wait.
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
-/// A batch is worth another look when it has grown by more than one append, and by more than one in so many.
-const GOOD_PART: usize = 4;
-
 /// What to do with an outcome. It runs on the committer's task: it should send a message, and return.
 pub type Done = Box<dyn FnOnce(Outcome) + Send>;
 
@@ -311,7 +308,8 @@ struct Clerk {
 impl Clerk {
     async fn run(self) {
         loop {
-            self.gather().await;
+            // Whoever else can run now may bring something for the same batch.
+            yield_now().await;
             let next = self.desk.queue().next(self.batch_max);
             match next {
                 Next::Commit(jobs) => self.commit(jobs).await,
@@ -325,22 +323,6 @@ impl Clerk {
         }
         // Another task of this committer may still wait for work that will not come.
         self.desk.work.notify_one();
-    }
-
-    /// Lets whoever can run now bring something for the same batch, once, and again as long as that has made it larger by
-    /// a good part: requests that were answered together come back one after another, and would else go down in two
-    /// batches for ever, half as large. An append that comes alone has nobody to wait for.
-    async fn gather(&self) {
-        let mut before = self.desk.queue().waiting.len();
-        loop {
-            yield_now().await;
-            let now = self.desk.queue().waiting.len();
-            let is_much_larger = now.saturating_sub(before) > (before / GOOD_PART).max(1);
-            if !is_much_larger || now >= self.batch_max {
-                return;
-            }
-            before = now;
-        }
     }
 
     async fn commit(&self, batch: Batch) {

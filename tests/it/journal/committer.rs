@@ -74,27 +74,6 @@ async fn what_comes_during_a_commit_goes_down_in_the_next_one() {
     assert_eq!(desk.batches(), [1, 64, 36]);
 }
 
-#[tokio::test]
-async fn what_comes_one_after_another_goes_down_together_as_long_as_it_makes_much_of_the_batch() {
-    // How many are brought each time that everybody has had a turn, and the batches that come of it.
-    let stories: [(&[usize], &[usize]); 4] =
-        [(&[1], &[1]), (&[4, 4, 4], &[12]), (&[8, 1, 1], &[9, 1]), (&[40, 40], &[64, 16])];
-    for (brought, batches) in stories {
-        let mut desk = Desk::with([], CommitterSettings { batch_max: 64, ..CommitterSettings::default() });
-        let mut names = 0..;
-        for more in brought {
-            for name in names.by_ref().take(*more) {
-                desk.submit(Writer::new(&format!("n{name}")).next("[]"));
-            }
-            tokio::task::yield_now().await;
-        }
-        for _ in 0..brought.iter().sum() {
-            assert!(is_durable(desk.outcome().await));
-        }
-        assert_eq!(desk.batches(), batches, "{brought:?}");
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_is_unknown_is_repeated_with_growing_patience_until_it_is_known() {
     let mut desk = Desk::new((0..10).map(|n| if n % 2 == 0 { Fault::LostBefore } else { Fault::LostAfter }));
