@@ -36,9 +36,9 @@ use {pool::Pool, read::Reading, way::Way};
 
 /// How many batches may be on their way at once: a connection each.
 pub const BATCHES_IN_FLIGHT_MAX: u32 = 4;
-/// How many appends have to wait for another statement to be sent while one is on its way: below this a statement of its
-/// own costs both sides more than it saves anybody's time.
-pub const ANOTHER_BATCH_FROM: usize = 32;
+/// How many appends have to wait for another statement to be sent while one is on its way. With more, statements are fewer
+/// and answers later: docs/performance.md has both.
+pub const ANOTHER_BATCH_FROM: usize = 4;
 /// How many readings may be on their way at once: a connection each. Loads never wait for appends.
 const READINGS_MAX: u32 = 4;
 /// How long closing waits for what is on its way.
