@@ -109,11 +109,13 @@ impl<'a> Value<'a> {
             sorted.sort_unstable();
             return sorted.windows(2).any(|pair| matches!(pair, [one, other] if one == other));
         }
-        let mut sieve = 0_u128;
+        let mut sieve = [0_u64; 4];
         names().enumerate().any(|(place, name)| {
-            let bit = sieve_bit(name);
-            let is_new = sieve & bit == 0;
-            sieve |= bit;
+            let mixed = mixed(name);
+            let Some(word) = sieve.get_mut(usize::from(mixed >> 6)) else { return false };
+            let bit = 1_u64.rotate_left(u32::from(mixed));
+            let is_new = *word & bit == 0;
+            *word |= bit;
             !is_new && names().take(place).any(|before| before == name)
         })
     }
@@ -201,13 +203,12 @@ impl<'a> Iterator for Fields<'a> {
 /// An object with more fields than this is sorted to find one twice; Stripe's have some thirty.
 const SIEVED_FIELDS_MAX: usize = 64;
 
-/// One of 128 bits for a name: most names are seen to be new without a look at those before.
-fn sieve_bit(name: &str) -> u128 {
+/// One of 256 numbers for a name: most names are seen to be new without a look at those before.
+fn mixed(name: &str) -> u8 {
     let bytes = name.as_bytes();
     let byte = |place: usize| bytes.get(place).copied().unwrap_or_default();
     let length = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
-    let mixed = byte(0) ^ byte(usize::from(length / 2)).rotate_left(2) ^ length.rotate_left(4);
-    1_u128.rotate_left(u32::from(mixed))
+    byte(0).rotate_left(3) ^ byte(usize::from(length / 2)) ^ length.rotate_left(5)
 }
 
 /// Splits off a value with everything in it: containers know how many nodes they span.
