@@ -5,8 +5,9 @@ mod cardholders;
 mod holds;
 mod peers;
 mod replacement;
+mod room;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 use tollgate::{
@@ -410,53 +411,6 @@ async fn a_new_limit_counts_what_was_spent_before_it_was_made() {
     assert_eq!((answer.outcome, answer.reason), (Outcome::Declined, Reason::SpendingLimit));
     assert_eq!(house.used().await, 5_000);
     assert_eq!(house.ask("smaller", 500).await.outcome, Outcome::Approved);
-}
-
-#[tokio::test]
-async fn cards_over_the_bound_leave_the_longest_unused_first() {
-    let settings = Settings { cards_resident_max: 4, card_idle_after: Duration::from_millis(40), ..roomy() };
-    let house = House::new(settings, &[("daily", 1_000)], Script::default());
-    let mut seen = BTreeSet::new();
-    for name in 0..4 {
-        let request = question(&format!("card-{name}"), &format!("{name}"), 100);
-        house.directory.ask(request, arrival(SOON)).await;
-        seen.insert(house.directory.resident());
-    }
-    assert!(seen.last().is_some_and(|most| *most <= 5), "{seen:?}");
-    while house.directory.resident() > 0 {
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn a_card_is_turned_away_early_where_none_of_those_in_memory_can_leave() {
-    let house =
-        House::new(Settings { cards_resident_max: 1, ..roomy() }, &[("daily", 1_000)], Script::default());
-    let gate = house.journal.hold_next();
-    let mut stuck = JoinSet::new();
-    for name in ["a", "b"] {
-        let directory = house.directory.clone();
-        stuck.spawn(async move { directory.ask(question(name, name, 100), arrival(SOON)).await.answer });
-    }
-    gate.arrived().await;
-    while house.directory.resident() < 2 {
-        tokio::task::yield_now().await;
-    }
-    let asked = clock::instant();
-    let refused = house.directory.ask(question("c", "c", 100), arrival(SOON)).await.answer;
-    assert_eq!((refused.outcome, refused.reason), (Outcome::Declined, Reason::StandInOverload));
-    assert!(clock::instant().duration_since(asked) < SOON / 2, "it was queued for its whole time");
-    assert!(!house.metrics.render().contains(r#"tollgate_requests_shed_total{cause="cards_resident"} 0"#));
-    // So does an event; Stripe delivers it again.
-    let told_of = told("d", "d", 100, true, "network_fallback");
-    assert!(house.directory.book(told_of.clone(), arrival(SOON)).await.is_err());
-    gate.open();
-    assert_eq!(approved(&stuck.join_all().await), 2);
-    for name in ["e", "f", "g"] {
-        let answer = house.directory.ask(question(name, name, 100), arrival(SOON)).await.answer;
-        assert_eq!(answer.outcome, Outcome::Approved, "{name}");
-        house.directory.book(told_of.clone(), arrival(SOON)).await.unwrap();
-    }
 }
 
 /// `issuing_authorization.created` may overtake the request that it tells of: what it holds is this question's own.
