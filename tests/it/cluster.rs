@@ -62,7 +62,7 @@ impl Cluster {
         self.sites[n].set("TOLLGATE_ADMIN_LISTEN", &admin.to_string());
     }
 
-    fn node(&self, n: usize) -> &Node {
+    pub(crate) fn node(&self, n: usize) -> &Node {
         self.nodes[n].as_ref().expect("the node runs")
     }
 
