@@ -8,7 +8,7 @@ use crate::domain::Timestamp;
 /// A reading of the monotonic clock, for deadlines and durations. Tests may pause it.
 pub use tokio::time::Instant;
 /// Waiting by the same clock.
-pub use tokio::time::{sleep, sleep_until, timeout, timeout_at};
+pub use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
 /// What time it is, in UTC.
 #[must_use]

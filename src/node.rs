@@ -146,7 +146,7 @@ impl Node {
         let mut listeners = Vec::new();
         if let Some(peer_listener) = peer_listener {
             let (peers, told) = (service.for_peers(), Arc::clone(&metrics));
-            listeners.push(tokio::spawn(http::run_h2c(peer_listener, peers, bounds, told, stop.clone())));
+            listeners.push(tokio::spawn(http::run_peers(peer_listener, peers, bounds, told, stop.clone())));
         }
         let told = Arc::clone(&metrics);
         listeners.extend([

@@ -5,12 +5,12 @@ mod settings;
 mod placement;
 mod view;
 mod membership;
-mod peer;
 mod wire;
+mod line;
+mod peer;
 
 use std::{sync::Arc, time::Duration};
 
-use hyper::header::HeaderValue;
 use tokio::sync::{Semaphore, watch};
 
 pub use crate::actors::{
@@ -23,14 +23,14 @@ use crate::{
     domain::{Account, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
     metrics::{Forward, Metrics, Route, Shed},
 };
+pub use line::Line;
 pub use membership::{BEAT_EVERY, DEAD_AFTER, Membership, NotJoined};
-pub use peer::Sealed;
 use peer::{Patience, Peer};
 pub use placement::Placement;
 pub use settings::{Peers, Settings};
 pub use view::Member;
 use view::View;
-pub use wire::{HOP, PeerReply, RECEIVED_AT_US, WITHIN_MS};
+pub use wire::{Message, PeerReply, Sealed};
 
 /// The nodes that share a journal, as this node sees them. Cheap to clone.
 #[derive(Clone)]
@@ -41,8 +41,6 @@ pub struct Cluster {
 
 struct Shared {
     node_id: String,
-    /// What a forwarded request says of where it comes from.
-    hop: HeaderValue,
     forward_within: Duration,
     /// As many requests may be with other nodes as may be inside this one.
     places: Semaphore,
@@ -122,10 +120,8 @@ impl Cluster {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (node_id, forward_within) = (settings.node_id.clone(), settings.forward_within);
-        // A node's name is letters, digits and a few signs: always a header's value.
-        let hop = HeaderValue::from_str(&node_id).unwrap_or(HeaderValue::from_static("node"));
         let places = Semaphore::new(here.in_flight_max().min(Semaphore::MAX_PERMITS));
-        let shared = Shared { node_id, hop, forward_within, places, view, metrics };
+        let shared = Shared { node_id, forward_within, places, view, metrics };
         Self { here, shared: Arc::new(shared) }
     }
 
@@ -139,7 +135,7 @@ impl Cluster {
         match self.ask_owner(&request.account(), arrival, sealed).await {
             Some(PeerReply::Answer(answer)) => (answer.into(), Route::Forwarded),
             Some(PeerReply::Undecided(cause)) => (self.here.stand_in(request, cause), Route::Forwarded),
-            Some(PeerReply::Booked | PeerReply::WrongAccount) | None => {
+            Some(PeerReply::Booked | PeerReply::WrongAccount | PeerReply::Refused) | None => {
                 (self.here.ask(request, arrival).await, Route::Local)
             }
         }
@@ -159,7 +155,9 @@ impl Cluster {
             Some(PeerReply::Booked) => Ok(()),
             Some(PeerReply::Undecided(cause)) => Err(cause.into()),
             Some(PeerReply::WrongAccount) => Err(NotBooked::WrongAccount),
-            Some(PeerReply::Answer(_)) | None => self.here.book(observation, arrival).await,
+            Some(PeerReply::Answer(_) | PeerReply::Refused) | None => {
+                self.here.book(observation, arrival).await
+            }
         }
     }
 
@@ -206,16 +204,17 @@ impl Cluster {
         let left = arrival.deadline.saturating_duration_since(now).div_f64(2.0);
         let after = |span: Duration| now.checked_add(span).unwrap_or(now);
         let patience = Patience { silent: after(shared.forward_within.min(left)), living: after(left) };
-        let reply = owner.ask(&shared.hop, sealed, patience).await;
+        let reply = owner.ask(sealed, patience).await;
         let result = match reply {
             Ok(PeerReply::Answer(_) | PeerReply::Booked | PeerReply::WrongAccount) => Forward::Answered,
             Ok(PeerReply::Undecided(_)) => Forward::Undecided,
+            Ok(PeerReply::Refused) => Forward::Refused,
             Err(result) => result,
         };
         shared.metrics.cluster.forwards.get(result).increment(1);
         match reply {
             // Too late for it, or without its database: this node may do better. Overload would only go round.
-            Ok(PeerReply::Undecided(Cause::Deadline | Cause::Journal)) | Err(_) => None,
+            Ok(PeerReply::Undecided(Cause::Deadline | Cause::Journal) | PeerReply::Refused) | Err(_) => None,
             Ok(reply) => Some(reply),
         }
     }

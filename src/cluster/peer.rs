@@ -2,6 +2,8 @@
 //! request over one of them. Which requests go to which node is not decided here.
 
 use std::{
+    collections::HashMap,
+    io,
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -10,52 +12,37 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{
-    HeaderMap, Method, Request, StatusCode, Uri,
-    body::Bytes,
-    client::conn::http2::{self, Connection, SendRequest},
-    header::{HeaderName, HeaderValue},
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, task::JoinHandle};
 
-use super::wire::{HOP, PeerReply, RECEIVED_AT_US, WITHIN_MS};
+use super::{
+    line::{BODY_BYTES_MAX, Line},
+    wire::{Message, PeerReply, Sealed},
+};
 use crate::{
-    clock::{self, Instant, sleep, timeout, timeout_at},
-    domain::Timestamp,
+    clock::{self, Instant, MissedTickBehavior, interval, sleep, timeout_at},
     metrics::Forward,
 };
 
 /// Connections to each peer: a packet that is lost on one of them does not hold up the others.
 const LINKS: usize = 2;
 
-/// How often a peer is asked whether it is there, and how long it may take to say so. A peer that hangs, or that the
-/// network has swallowed, is given up after both; until then what is forwarded to it costs its budget.
+/// How often a peer is asked whether it is there, and how often it may say nothing until the next time. A peer that hangs, or
+/// that the network has swallowed, is given up after the last of them; until then what is forwarded to it costs its budget.
 const PING_EVERY: Duration = Duration::from_millis(200);
-const PONG_WITHIN: Duration = Duration::from_millis(400);
-
-/// How long a connection may take to come about.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+const PINGS_UNANSWERED_MAX: u32 = 2;
 
 /// How long to wait before connecting again; the wait doubles with each failure.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// A reply of ours has some two hundred bytes.
-const REPLY_BYTES_MAX: usize = 64 * 1024;
+/// How many questions may wait until a connection takes them; one more is decided where it came in.
+const CALLS_MAX: usize = 1_024;
 
-/// A request as it came, for its owner to verify again. Its signature is all that makes it believed.
-pub struct Sealed {
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// The name of the one with the signature.
-    pub signature: &'static str,
-    /// When it was received.
-    pub received_at: Timestamp,
-    /// Its body, byte for byte.
-    pub body: Bytes,
-}
+/// How many questions go out together, if they are there.
+const CALLS_AT_ONCE: usize = 64;
 
 /// Until when a reply is waited for.
 #[derive(Clone, Copy)]
@@ -77,7 +64,15 @@ pub(super) struct Peer {
 
 /// One connection, as long as there is one.
 #[derive(Default)]
-struct Link(Mutex<Option<SendRequest<Full<Bytes>>>>);
+struct Link(Mutex<Option<mpsc::Sender<Call>>>);
+
+/// A question on its way to the peer. No reply will come once `reply` is dropped.
+struct Call {
+    sealed: Sealed,
+    /// Until when its reply is of use.
+    deadline: Instant,
+    reply: oneshot::Sender<PeerReply>,
+}
 
 impl Peer {
     /// A peer at this address, `host:port`. Connections to it are kept open until it is dropped.
@@ -101,14 +96,9 @@ impl Peer {
 
     /// Brings a request to the peer and waits for its reply. A peer that answers others meanwhile is only slow: whoever
     /// decided in its place would be slower still, with books to read first, and would cost it the append that it is at.
-    pub(super) async fn ask(
-        &self,
-        from: &HeaderValue,
-        sealed: Sealed,
-        patience: Patience,
-    ) -> Result<PeerReply, Forward> {
+    pub(super) async fn ask(&self, sealed: Sealed, patience: Patience) -> Result<PeerReply, Forward> {
         let answered_before = self.answered.load(Ordering::Relaxed);
-        let mut exchange = pin!(self.exchange(from, sealed, patience.living));
+        let mut exchange = pin!(self.exchange(sealed, patience.living));
         let in_time = match timeout_at(patience.silent, &mut exchange).await {
             Err(late) if self.answered.load(Ordering::Relaxed) == answered_before => Err(late),
             Err(_) => timeout_at(patience.living, exchange).await,
@@ -120,29 +110,21 @@ impl Peer {
         reply
     }
 
-    async fn exchange(
-        &self,
-        from: &HeaderValue,
-        sealed: Sealed,
-        deadline: Instant,
-    ) -> Result<PeerReply, Forward> {
-        let mut sender = self.sender().ok_or(Forward::Unreachable)?;
-        let request = request(from, sealed, deadline);
-        let response = sender.send_request(request).await.map_err(|_| Forward::Broken)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), REPLY_BYTES_MAX);
-        let body = body.collect().await.map_err(|_| Forward::Broken)?.to_bytes();
-        if status != StatusCode::OK {
+    async fn exchange(&self, sealed: Sealed, deadline: Instant) -> Result<PeerReply, Forward> {
+        if sealed.body.len() > BODY_BYTES_MAX {
             return Err(Forward::Refused);
         }
-        PeerReply::decode(&body).ok_or(Forward::Refused)
+        let calls = self.calls().ok_or(Forward::Unreachable)?;
+        let (reply, replied) = oneshot::channel();
+        calls.try_send(Call { sealed, deadline, reply }).map_err(|_| Forward::Unreachable)?;
+        replied.await.map_err(|_| Forward::Broken)
     }
 
-    /// An open connection, each in its turn.
-    fn sender(&self) -> Option<SendRequest<Full<Bytes>>> {
+    /// Where an open connection takes questions, each connection in its turn.
+    fn calls(&self) -> Option<mpsc::Sender<Call>> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let (before, after) = self.links.split_at(turn % LINKS);
-        after.iter().chain(before).find_map(|link| link.sender())
+        after.iter().chain(before).find_map(|link| link.calls())
     }
 }
 
@@ -156,180 +138,209 @@ impl Drop for Peer {
 
 impl Link {
     fn is_open(&self) -> bool {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sender.as_ref().is_some_and(|sender| !sender.is_closed())
+        self.calls().is_some()
     }
 
-    fn sender(&self) -> Option<SendRequest<Full<Bytes>>> {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sender.as_ref().filter(|sender| !sender.is_closed()).cloned()
+    fn calls(&self) -> Option<mpsc::Sender<Call>> {
+        let calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.as_ref().filter(|calls| !calls.is_closed()).cloned()
     }
 
-    fn set(&self, sender: Option<SendRequest<Full<Bytes>>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sender;
+    fn set(&self, calls: Option<mpsc::Sender<Call>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = calls;
     }
-}
-
-/// The same bytes under the same signature, and what a peer has to know besides.
-fn request(from: &HeaderValue, sealed: Sealed, deadline: Instant) -> Request<Full<Bytes>> {
-    let within = deadline.saturating_duration_since(clock::instant()).as_millis();
-    let mut request = Request::new(Full::new(sealed.body));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_static("http://peer/webhook");
-    let headers = request.headers_mut();
-    for line in sealed.headers.get_all(sealed.signature) {
-        headers.append(HeaderName::from_static(sealed.signature), line.clone());
-    }
-    headers.insert(HOP, from.clone());
-    headers.insert(RECEIVED_AT_US, HeaderValue::from(sealed.received_at.as_micros()));
-    headers.insert(WITHIN_MS, HeaderValue::from(u64::try_from(within).unwrap_or(u64::MAX)));
-    request
 }
 
 /// Keeps one connection open, for ever.
 async fn keep(link: Arc<Link>, address: String) {
     let mut pause = PAUSE_FIRST;
     loop {
-        if let Some((mut sender, mut connection)) = connect(&address).await
-            && is_answered(&mut sender, &mut connection).await
-        {
+        if let Ok(line) = Line::call(&address).await {
             tracing::debug!(peer = %address, "connected to a peer");
-            link.set(Some(sender));
+            let (calls, called) = mpsc::channel(CALLS_MAX);
+            link.set(Some(calls));
             // However it ends, the next one is looked for.
-            let _ = connection.await;
+            let ended = converse(line, called).await;
             link.set(None);
             pause = PAUSE_FIRST;
-            tracing::debug!(peer = %address, "lost a connection to a peer");
+            tracing::debug!(peer = %address, error = ended.err().map(tracing::field::display), "lost a connection to a peer");
         }
         sleep(pause).await;
         pause = pause.saturating_mul(2).min(PAUSE_MAX);
     }
 }
 
-type Open = Connection<TokioIo<TcpStream>, Full<Bytes>, TokioExecutor>;
-
-async fn connect(address: &str) -> Option<(SendRequest<Full<Bytes>>, Open)> {
-    let connecting = async {
-        let stream = TcpStream::connect(address).await.ok()?;
-        stream.set_nodelay(true).ok()?;
-        let mut protocol = http2::Builder::new(TokioExecutor::new());
-        protocol
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PONG_WITHIN)
-            .keep_alive_while_idle(true);
-        protocol.handshake(TokioIo::new(stream)).await.ok()
-    };
-    timeout(CONNECT_WITHIN, connecting).await.ok().flatten()
-}
-
-/// Whether the peer says anything at all. One that hangs takes connections all the same, its system does that for it:
-/// without this it would be asked again and again, and cost each time its budget.
-async fn is_answered(sender: &mut SendRequest<Full<Bytes>>, connection: &mut Open) -> bool {
-    let mut greeting = Request::new(Full::default());
-    *greeting.uri_mut() = Uri::from_static("http://peer/");
-    tokio::select! {
-        // It ends, and with it the answer.
-        _ = connection => false,
-        answered = timeout(CONNECT_WITHIN, sender.send_request(greeting)) => matches!(answered, Ok(Ok(_))),
+/// Brings questions to a peer and its replies to who asked, until one side is gone or has nothing more to say.
+async fn converse(mut line: Line, mut called: mpsc::Receiver<Call>) -> io::Result<()> {
+    let mut waiting: HashMap<u64, oneshot::Sender<PeerReply>> = HashMap::new();
+    let mut next_id: u64 = 0;
+    let mut calls = Vec::with_capacity(CALLS_AT_ONCE);
+    let mut is_leaving = false;
+    let mut pings = interval(PING_EVERY);
+    // A process that was stopped gives its peers the time to answer after it.
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut unanswered: u32 = 0;
+    while !(is_leaving && waiting.is_empty()) {
+        let takes = line.has_room() && !(is_leaving && called.is_empty());
+        tokio::select! {
+            heard = line.turn(true) => {
+                unanswered = 0;
+                match heard? {
+                    // Whoever has given up is not there any more.
+                    Some(Message::Reply { id, reply }) => drop(waiting.remove(&id).map(|asker| asker.send(reply))),
+                    Some(Message::Leaving) => {
+                        is_leaving = true;
+                        called.close();
+                    }
+                    Some(Message::Ping | Message::Question { .. }) => {}
+                    None => return Ok(()),
+                }
+            }
+            _ = called.recv_many(&mut calls, CALLS_AT_ONCE), if takes => {
+                for Call { sealed, deadline, reply } in calls.drain(..).filter(|call| !call.reply.is_closed()) {
+                    let within = deadline.saturating_duration_since(clock::instant());
+                    next_id = next_id.wrapping_add(1);
+                    line.say(&Message::Question { id: next_id, sealed, within })?;
+                    waiting.insert(next_id, reply);
+                }
+            }
+            _ = pings.tick() => {
+                if unanswered == PINGS_UNANSWERED_MAX {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                unanswered = unanswered.saturating_add(1);
+                waiting.retain(|_, asker| !asker.is_closed());
+                line.say(&Message::Ping)?;
+            }
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use hyper::{Response, body::Incoming, server::conn::http2 as server, service::service_fn};
     use tokio::{
         io::AsyncReadExt as _,
-        net::TcpListener,
-        sync::{Notify, Semaphore},
+        net::{TcpListener, TcpStream},
+        sync::Notify,
         task::yield_now,
     };
+    use tokio_util::bytes::Bytes;
 
     use super::*;
+    use crate::{clock::timeout, domain::Timestamp};
 
-    #[tokio::test]
-    async fn a_peer_that_takes_connections_and_says_nothing_is_not_reached() {
+    async fn listener() -> (TcpListener, Arc<Peer>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = Peer::new(&listener.local_addr().unwrap().to_string());
-        // As a process does that is stopped: what is sent to it arrives.
-        let (mut silent, _) = listener.accept().await.unwrap();
-        let mut preface = [0; 24];
-        silent.read_exact(&mut preface).await.unwrap();
-        assert!(preface.starts_with(b"PRI * HTTP/2.0"));
-        assert_eq!(peer.links(), 0);
-        // Whatever it says, it is there.
-        let (open, _) = listener.accept().await.unwrap();
-        tokio::spawn(async move {
-            let refuse = |_| async {
-                let mut refusal = Response::new(Full::<Bytes>::default());
-                *refusal.status_mut() = StatusCode::BAD_REQUEST;
-                Ok::<_, Infallible>(refusal)
-            };
-            server::Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(open), service_fn(refuse))
-                .await
-        });
+        (listener, Arc::new(peer))
+    }
+
+    async fn accepted(listener: &TcpListener) -> TcpStream {
+        listener.accept().await.unwrap().0
+    }
+
+    async fn until(links: usize, peer: &Peer) {
         let reached = async {
-            while peer.links() == 0 {
+            while peer.links() != links {
                 yield_now().await;
             }
         };
         timeout(Duration::from_mins(1), reached).await.unwrap();
-        assert_eq!(peer.links(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_connections_and_says_nothing_is_not_reached() {
+        let (listener, peer) = listener().await;
+        // As a process does that is stopped: what is sent to it arrives.
+        let mut silent = accepted(&listener).await;
+        let mut greeting = [0; 9];
+        silent.read_exact(&mut greeting).await.unwrap();
+        assert_eq!(&greeting, b"tollgate/");
+        assert_eq!(peer.links(), 0);
+        // One that greets is there.
+        let _line = Line::take(accepted(&listener).await).await.unwrap();
+        until(1, &peer).await;
+    }
+
+    #[tokio::test]
+    async fn whoever_is_no_node_is_not_reached() {
+        let (listener, peer) = listener().await;
+        let mut other = accepted(&listener).await;
+        tokio::io::AsyncWriteExt::write_all(&mut other, b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let mut rest = Vec::new();
+        // Until it is hung up.
+        let _ = other.read_to_end(&mut rest).await;
+        assert_eq!(peer.links(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_stops_answering_is_given_up() {
+        let (listener, peer) = listener().await;
+        let _hangs = [
+            Line::take(accepted(&listener).await).await.unwrap(),
+            Line::take(accepted(&listener).await).await.unwrap(),
+        ];
+        until(LINKS, &peer).await;
+        let asked = ask(&peer, "anything");
+        until(0, &peer).await;
+        assert_eq!(asked.await.unwrap(), Err(Forward::Broken));
     }
 
     /// A peer that keeps questions of the body `slow` until it is let, and answers all others at once.
     struct Slow {
         peer: Arc<Peer>,
         has_one: Arc<Notify>,
-        lets: Arc<Semaphore>,
+        answers: Arc<Notify>,
+        leaves: Arc<Notify>,
     }
 
     impl Slow {
-        /// Over one connection that is not looked after, so that no time is measured but the one that is waited.
         async fn new() -> Self {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let (has_one, lets) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
-            let (tell, gate) = (Arc::clone(&has_one), Arc::clone(&lets));
-            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let (other, _) = listener.accept().await.unwrap();
-            let answer = service_fn(move |request: Request<Incoming>| {
-                let (tell, gate) = (Arc::clone(&tell), Arc::clone(&gate));
-                async move {
-                    if request.into_body().collect().await.unwrap().to_bytes() == "slow" {
-                        tell.notify_one();
-                        gate.acquire().await.unwrap().forget();
-                    }
-                    Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(PeerReply::Booked.encode())))
-                }
-            });
-            tokio::spawn(
-                server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(other), answer),
-            );
-            let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-            let (sender, connection) = handshake.await.unwrap();
-            tokio::spawn(connection);
-            let links: [Arc<Link>; LINKS] = Default::default();
-            links.first().unwrap().set(Some(sender));
-            let [answered, failed] = Default::default();
-            let peer = Peer { links, next: AtomicUsize::new(0), answered, failed, keepers: Vec::new() };
-            Self { peer: Arc::new(peer), has_one, lets }
+            let (listener, peer) = listener().await;
+            let [has_one, answers, leaves] = [(); 3].map(|()| Arc::new(Notify::new()));
+            for _ in 0..LINKS {
+                let line = Line::take(accepted(&listener).await).await.unwrap();
+                let notes = [&has_one, &answers, &leaves].map(Arc::clone);
+                tokio::spawn(Self::answer(line, notes));
+            }
+            until(LINKS, &peer).await;
+            Self { peer, has_one, answers, leaves }
         }
 
-        fn ask(&self, body: &'static str) -> JoinHandle<Result<PeerReply, Forward>> {
-            let (peer, now) = (Arc::clone(&self.peer), clock::instant());
-            let after = |span: Duration| now.checked_add(span).unwrap();
-            let patience = Patience { silent: after(SILENT), living: after(SILENT.saturating_mul(10)) };
-            let sealed = Sealed {
-                headers: HeaderMap::new(),
-                signature: "stripe-signature",
-                received_at: Timestamp::from_micros(0),
-                body: Bytes::from_static(body.as_bytes()),
-            };
-            tokio::spawn(async move { peer.ask(&HeaderValue::from_static("here"), sealed, patience).await })
+        async fn answer(mut line: Line, [has_one, answers, leaves]: [Arc<Notify>; 3]) {
+            let mut kept = Vec::new();
+            let booked = |id| Message::Reply { id, reply: PeerReply::Booked };
+            loop {
+                tokio::select! {
+                    heard = line.turn(true) => match heard {
+                        Ok(Some(Message::Ping)) => line.say(&Message::Ping).unwrap(),
+                        Ok(Some(Message::Question { id, sealed, .. })) if sealed.body == "slow" => {
+                            kept.push(id);
+                            has_one.notify_one();
+                        }
+                        Ok(Some(Message::Question { id, .. })) => line.say(&booked(id)).unwrap(),
+                        _ => return,
+                    },
+                    () = answers.notified() => for id in kept.drain(..) {
+                        line.say(&booked(id)).unwrap();
+                    },
+                    () = leaves.notified() => line.say(&Message::Leaving).unwrap(),
+                }
+            }
         }
+    }
+
+    fn ask(peer: &Arc<Peer>, body: &'static str) -> JoinHandle<Result<PeerReply, Forward>> {
+        let (peer, now) = (Arc::clone(peer), clock::instant());
+        let after = |span: Duration| now.checked_add(span).unwrap();
+        let patience = Patience { silent: after(SILENT), living: after(SILENT.saturating_mul(10)) };
+        let sealed = Sealed {
+            signature: None,
+            received_at: Timestamp::from_micros(0),
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        tokio::spawn(async move { peer.ask(sealed, patience).await })
     }
 
     const SILENT: Duration = Duration::from_mins(10);
@@ -347,21 +358,42 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_answers_others_is_waited_for() {
         let slow = Slow::new().await;
-        let asked = slow.ask("slow");
+        let asked = ask(&slow.peer, "slow");
         slow.has_one.notified().await;
-        assert_eq!(slow.ask("quick").await.unwrap(), Ok(PeerReply::Booked));
+        assert_eq!(ask(&slow.peer, "quick").await.unwrap(), Ok(PeerReply::Booked));
         silence_is_over().await;
-        slow.lets.add_permits(1);
+        slow.answers.notify_waiters();
         assert_eq!(asked.await.unwrap(), Ok(PeerReply::Booked));
     }
 
     #[tokio::test]
     async fn a_peer_that_answers_nobody_is_not_waited_for() {
         let slow = Slow::new().await;
-        assert_eq!(slow.ask("quick").await.unwrap(), Ok(PeerReply::Booked));
-        let asked = slow.ask("slow");
+        assert_eq!(ask(&slow.peer, "quick").await.unwrap(), Ok(PeerReply::Booked));
+        let asked = ask(&slow.peer, "slow");
         slow.has_one.notified().await;
         silence_is_over().await;
         assert_eq!(asked.await.unwrap(), Err(Forward::Late));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_leaves_answers_what_it_has_and_is_asked_no_more() {
+        let slow = Slow::new().await;
+        let asked = ask(&slow.peer, "slow");
+        slow.has_one.notified().await;
+        slow.leaves.notify_waiters();
+        until(0, &slow.peer).await;
+        assert_eq!(ask(&slow.peer, "quick").await.unwrap(), Err(Forward::Unreachable));
+        slow.answers.notify_waiters();
+        assert_eq!(asked.await.unwrap(), Ok(PeerReply::Booked));
+    }
+
+    #[tokio::test]
+    async fn what_no_message_can_hold_is_not_forwarded() {
+        let slow = Slow::new().await;
+        let body = "x".repeat(BODY_BYTES_MAX + 1);
+        assert_eq!(ask(&slow.peer, body.leak()).await.unwrap(), Err(Forward::Refused));
+        let largest = "x".repeat(BODY_BYTES_MAX);
+        assert_eq!(ask(&slow.peer, largest.leak()).await.unwrap(), Ok(PeerReply::Booked));
     }
 }

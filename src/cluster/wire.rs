@@ -1,23 +1,152 @@
-//! What nodes say to each other: the headers that a forwarded request has besides Stripe's own, and what comes back.
-//! Old and new versions run side by side during an upgrade: fields are added, and never change their meaning.
+//! What nodes say to each other: Stripe's requests as they came, and what the owner of the card says to them. Old and new
+//! versions run side by side during an upgrade: kinds of messages and fields are added, and never change their meaning.
+
+use std::{io, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use tokio_util::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use crate::{
     actors::Cause,
-    domain::{Answer, AnswerBy, DecisionId, Outcome, Reason, Source},
+    domain::{Answer, AnswerBy, DecisionId, Outcome, Reason, Source, Timestamp},
 };
 
-/// Names the node that forwards. A request with it goes no further: there is at most one hop. Only the peers' port
-/// knows it; on Stripe's port it means nothing.
-pub const HOP: &str = "tollgate-hop";
+/// A request as it came, for its owner to verify again. Its signature is all that makes it believed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sealed {
+    /// The header with its signature, if there is one.
+    pub signature: Option<Bytes>,
+    /// When it was received, by the clock of the node that was asked: its owner decides windows by this time, so that a
+    /// decision and what is answered in its place are known to be about one and the same delivery.
+    pub received_at: Timestamp,
+    /// Its body, byte for byte.
+    pub body: Bytes,
+}
 
-/// How long the node that forwards waits for the answer, in milliseconds.
-pub const WITHIN_MS: &str = "tollgate-within-ms";
+/// A message between two nodes.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Message {
+    /// From a node that was asked to the card's owner. It goes no further: there is at most one hop.
+    Question {
+        /// By which its reply is known; the connection's own.
+        id: u64,
+        /// What was asked.
+        sealed: Sealed,
+        /// How long the node that was asked waits, in whole milliseconds.
+        within: Duration,
+    },
+    /// What the owner says to it.
+    Reply {
+        /// The question's.
+        id: u64,
+        /// What came of it.
+        reply: PeerReply,
+    },
+    /// To be said back at once.
+    Ping,
+    /// Whoever says it answers what it was asked, and wants to be asked no more.
+    Leaving,
+}
 
-/// When the node that forwards received the request, in microseconds after 1970 by its clock: the owner decides windows by
-/// this time, so that a decision and what is answered in its place are known to be about one and the same delivery.
-pub const RECEIVED_AT_US: &str = "tollgate-received-at-us";
+/// The first byte of a message.
+mod kind {
+    pub(super) const QUESTION: u8 = b'Q';
+    pub(super) const REPLY: u8 = b'R';
+    pub(super) const PING: u8 = b'P';
+    pub(super) const LEAVING: u8 = b'L';
+}
+
+/// What stands before the body in a question: room for a few more fields and a signature of several schemes.
+const HEAD_BYTES: usize = 512;
+
+/// In a question, between its id and its body.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    signature: Option<String>,
+    received_at_us: i64,
+    within_ms: u64,
+}
+
+impl Message {
+    /// As bytes: the kind, and for questions and replies the id; then a question's head as JSON with its length before it, and
+    /// the body; or a reply as JSON.
+    pub(super) fn encode(&self) -> Bytes {
+        let mut bytes = BytesMut::new();
+        match self {
+            Self::Question { id, sealed, within } => {
+                bytes.reserve(HEAD_BYTES.saturating_add(sealed.body.len()));
+                let head = Head {
+                    // What is no text in it is no part of what Stripe signs by.
+                    signature: sealed
+                        .signature
+                        .as_ref()
+                        .map(|text| String::from_utf8_lossy(text).into_owned()),
+                    received_at_us: sealed.received_at.as_micros(),
+                    within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
+                };
+                let head = json(&head);
+                bytes.put_u8(kind::QUESTION);
+                bytes.put_u64(*id);
+                bytes.put_u32(u32::try_from(head.len()).unwrap_or(u32::MAX));
+                bytes.put_slice(&head);
+                bytes.put_slice(&sealed.body);
+            }
+            Self::Reply { id, reply } => {
+                let reply = reply.encode();
+                bytes.reserve(reply.len().saturating_add(16));
+                bytes.put_u8(kind::REPLY);
+                bytes.put_u64(*id);
+                bytes.put_slice(&reply);
+            }
+            Self::Ping => bytes.put_u8(kind::PING),
+            Self::Leaving => bytes.put_u8(kind::LEAVING),
+        }
+        bytes.freeze()
+    }
+
+    /// Reads what a node wrote; nothing where it is of a kind that a later version has added.
+    ///
+    /// # Errors
+    /// No node has written this.
+    pub(super) fn decode(bytes: Bytes) -> io::Result<Option<Self>> {
+        match bytes.first() {
+            Some(&(kind::QUESTION | kind::REPLY | kind::PING | kind::LEAVING)) => {
+                let message = Self::read(bytes);
+                message
+                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a node's message"))
+                    .map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn read(mut bytes: Bytes) -> Option<Self> {
+        Some(match bytes.try_get_u8().ok()? {
+            kind::QUESTION => {
+                let id = bytes.try_get_u64().ok()?;
+                let head_bytes = usize::try_from(bytes.try_get_u32().ok()?).ok()?;
+                let head: Head = serde_json::from_slice(bytes.get(..head_bytes)?).ok()?;
+                let sealed = Sealed {
+                    signature: head.signature.map(Bytes::from),
+                    received_at: Timestamp::from_micros(head.received_at_us),
+                    body: bytes.slice(head_bytes..),
+                };
+                Self::Question { id, sealed, within: Duration::from_millis(head.within_ms) }
+            }
+            kind::REPLY => {
+                let id = bytes.try_get_u64().ok()?;
+                Self::Reply { id, reply: PeerReply::decode(&bytes).unwrap_or(PeerReply::Refused) }
+            }
+            kind::PING => Self::Ping,
+            _ => Self::Leaving,
+        })
+    }
+}
+
+/// Text and numbers always have a JSON form.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
 
 /// What an owner says to the node that has forwarded a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +159,8 @@ pub enum PeerReply {
     WrongAccount,
     /// Nothing came of it here; standing in is for the node that was asked.
     Undecided(Cause),
+    /// The owner does not believe it, or one of both does not know a word of the other.
+    Refused,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +170,7 @@ enum Reply {
     Booked,
     WrongAccount,
     Undecided(String),
+    Refused,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,8 +186,7 @@ struct AnswerBody {
 
 impl PeerReply {
     /// As JSON.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Vec<u8> {
         let reply = match self {
             Self::Answer(answer) => Reply::Answer(AnswerBody {
                 decision: answer.decision.to_string(),
@@ -69,14 +200,13 @@ impl PeerReply {
             Self::Booked => Reply::Booked,
             Self::WrongAccount => Reply::WrongAccount,
             Self::Undecided(cause) => Reply::Undecided(cause.as_str().to_owned()),
+            Self::Refused => Reply::Refused,
         };
-        // Text and numbers always have a JSON form.
-        serde_json::to_vec(&reply).unwrap_or_default()
+        json(&reply)
     }
 
     /// Reads what a node wrote; nothing where this version does not know one of the words.
-    #[must_use]
-    pub fn decode(json: &[u8]) -> Option<Self> {
+    fn decode(json: &[u8]) -> Option<Self> {
         match serde_json::from_slice(json).ok()? {
             Reply::Answer(body) => Some(Self::Answer(Answer {
                 decision: DecisionId::parse(&body.decision)?,
@@ -89,6 +219,7 @@ impl PeerReply {
             })),
             Reply::Booked => Some(Self::Booked),
             Reply::WrongAccount => Some(Self::WrongAccount),
+            Reply::Refused => Some(Self::Refused),
             Reply::Undecided(cause) => {
                 Cause::ALL.into_iter().find(|known| known.as_str() == cause).map(Self::Undecided)
             }
@@ -113,11 +244,44 @@ mod tests {
         };
         let plain = Answer { amount: None, by: AnswerBy::Direct, source: Source::StandIn, ..answer };
         let undecided = Cause::ALL.map(PeerReply::Undecided);
-        let replies =
-            [PeerReply::Answer(answer), PeerReply::Answer(plain), PeerReply::Booked, PeerReply::WrongAccount];
-        for reply in replies.into_iter().chain(undecided) {
-            assert_eq!(PeerReply::decode(&reply.encode()), Some(reply));
+        let replies = [
+            PeerReply::Answer(answer),
+            PeerReply::Answer(plain),
+            PeerReply::Booked,
+            PeerReply::WrongAccount,
+            PeerReply::Refused,
+        ];
+        let sealed = |signature| Sealed {
+            signature,
+            received_at: Timestamp::from_micros(1_795_341_600_123_456),
+            body: Bytes::from_static(b"{\"any\": \"bytes\xff\"}"),
+        };
+        let question = |signature| Message::Question {
+            id: u64::MAX,
+            sealed: sealed(signature),
+            within: Duration::from_millis(600),
+        };
+        let messages = [Message::Ping, Message::Leaving, question(None), question(Some("t=1,v1=00".into()))];
+        let replies = replies.into_iter().chain(undecided).map(|reply| Message::Reply { id: 7, reply });
+        for message in replies.chain(messages) {
+            assert_eq!(Message::decode(message.encode()).unwrap(), Some(message));
         }
+    }
+
+    #[test]
+    fn what_no_node_has_written_is_an_error_and_what_a_later_one_may_is_passed_over() {
+        let check = |bytes: &'static [u8], is_passed_over: bool| {
+            let read = Message::decode(Bytes::from_static(bytes));
+            assert_eq!(read.ok(), is_passed_over.then_some(None), "{bytes:?}");
+        };
+        check(b"Z a later kind", true);
+        check(b"", true);
+        check(b"Q", false);
+        check(b"Q\0\0\0\0\0\0\0\x01", false);
+        check(b"Q\0\0\0\0\0\0\0\x01\0\0\0\x09{}", false);
+        check(b"Q\0\0\0\0\0\0\0\x01\0\0\0\x02{}", false);
+        check(b"Q\0\0\0\0\0\0\0\x01\xff\xff\xff\xff{}", false);
+        check(b"R\0\0", false);
     }
 
     /// An upgrade runs both: neither may fail at what the other one adds, and neither may guess.

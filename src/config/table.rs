@@ -429,7 +429,7 @@ pub static SETTINGS: [Setting; 48] = [
         Kind::Address,
         NO_CLUSTER,
         "10.0.0.5:4243",
-        "Where other nodes are answered, over HTTP/2 without TLS: a private address. With it the node joins the cluster of those that share its PostgreSQL journal.",
+        "Where other nodes are answered, without TLS: a private address. With it the node joins the cluster of those that share its PostgreSQL journal.",
     ),
     optional(
         Section::Cluster,

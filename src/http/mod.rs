@@ -3,7 +3,7 @@
 
 mod socket;
 mod server;
-mod h2c;
+mod peers;
 mod reply;
 mod body;
 mod trace;
@@ -23,7 +23,7 @@ use std::{
 use hyper::header::HeaderValue;
 
 pub use admin::{Admin, Books, Guard, Readiness, Token, Unguarded, Unreadable};
-pub use h2c::run_h2c;
+pub use peers::run_peers;
 pub use reply::Rfc3339;
 pub use server::{Bounds, Drain, Reply, Respond, Stop, run};
 pub use slow::Slow;

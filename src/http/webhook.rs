@@ -164,22 +164,28 @@ impl<D: Desk> Webhook<D> {
     }
 
     async fn ending(&self, request: Request<Incoming>, received: Instant) -> Ending {
-        let admitted =
-            self.door.admit(request, received, self.answer_within, None, self.desk.reading()).await;
-        let Admitted { delivery, arrival, received_at, sealed } = match admitted {
+        let admitted = self.door.admit(request, received, self.answer_within, self.desk.reading()).await;
+        let Admitted { delivery, arrival, trace, sealed } = match admitted {
             Ok(admitted) => admitted,
             Err(ending) => return ending,
         };
         let event = delivery.kind().as_str();
         match delivery {
-            Delivery::Request(request) => self.answer(request.into(), arrival, sealed).await,
-            Delivery::Observation(observation) => self.book(event, *observation, arrival, sealed).await,
-            Delivery::Acknowledged { kind, cause, .. } => self.acknowledge(kind, cause, received_at),
+            Delivery::Request(request) => self.answer(request.into(), arrival, trace, sealed).await,
+            Delivery::Observation(observation) => {
+                self.book(event, *observation, arrival, trace, sealed).await
+            }
+            Delivery::Acknowledged { kind, cause, .. } => self.acknowledge(kind, cause, sealed.received_at),
         }
     }
 
-    async fn answer(&self, request: Arc<AuthorizationRequest>, arrival: Arrival, sealed: Sealed) -> Ending {
-        let trace = TraceParent::of(&sealed.headers);
+    async fn answer(
+        &self,
+        request: Arc<AuthorizationRequest>,
+        arrival: Arrival,
+        trace: Option<TraceParent>,
+        sealed: Sealed,
+    ) -> Ending {
         if let Some(violation) = violation(&request) {
             self.violated(&request, violation);
         }
@@ -252,9 +258,10 @@ impl<D: Desk> Webhook<D> {
         event: &'static str,
         observation: Observation,
         arrival: Arrival,
+        trace: Option<TraceParent>,
         sealed: Sealed,
     ) -> Ending {
-        let trace_id = TraceParent::of(&sealed.headers).map(tracing::field::display);
+        let trace_id = trace.map(tracing::field::display);
         let (id, subject) = (observation.event.clone(), observation.subject.clone());
         match self.desk.book(observation, arrival, sealed).await {
             Ok(()) => {

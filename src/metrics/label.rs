@@ -119,7 +119,7 @@ label! {
         Answered = "answered",
         /// The owner could not decide it in time.
         Undecided = "undecided",
-        /// There is no connection to the owner.
+        /// There is no connection to the owner, or too many wait for one already.
         Unreachable = "unreachable",
         /// The connection broke before the answer came.
         Broken = "broken",

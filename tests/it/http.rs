@@ -31,7 +31,7 @@ use tollgate::{
     },
     http::{
         Admin, Books, Desk, Drain, Guard, Readiness, Settings, Slow, Token, Unreadable, Webhook, run,
-        run_h2c, vocabulary,
+        run_peers, vocabulary,
     },
     metrics::{Listener, Metrics, Route},
     stripe::{self, Reading, Secret, sign},
@@ -230,7 +230,7 @@ impl Room {
         let [webhook_address, admin_address, peers] =
             [&webhook_socket, &admin_socket, &peer_socket].map(|socket| socket.local_addr().unwrap());
         let serving = vec![
-            tokio::spawn(run_h2c(peer_socket, webhook.for_peers(), settings.bounds, told(), stop.clone())),
+            tokio::spawn(run_peers(peer_socket, webhook.for_peers(), settings.bounds, told(), stop.clone())),
             tokio::spawn(run(
                 webhook_socket,
                 Listener::Webhook,

@@ -32,13 +32,14 @@ const ROOMS: [(&str, &[&str]); 15] = [
 ];
 
 /// Libraries that decide how a room works, and the rooms that may name them.
-const LIBRARIES: [(&str, &[&str]); 17] = [
+const LIBRARIES: [(&str, &[&str]); 18] = [
     ("clap", &["cli", "main"]),
     ("serde_saphyr", &["config"]),
     ("schemars", &["config"]),
-    ("hyper", &["demo", "reconcile", "http", "cluster", "stripe"]),
-    ("hyper_util", &["demo", "reconcile", "http", "cluster", "stripe"]),
-    ("http_body_util", &["demo", "reconcile", "http", "cluster", "stripe"]),
+    ("hyper", &["demo", "reconcile", "http", "stripe"]),
+    ("hyper_util", &["demo", "reconcile", "http", "stripe"]),
+    ("http_body_util", &["demo", "reconcile", "http", "stripe"]),
+    ("tokio_util", &["cluster"]),
     ("hyper_rustls", &["stripe"]),
     ("rustls", &["stripe", "journal"]),
     ("tokio_postgres", &["cluster", "journal"]),

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use hyper::{
-    HeaderMap, Method, Request, StatusCode,
-    body::{Body as _, Incoming},
+    Method, Request, StatusCode,
+    body::{Body as _, Bytes, Incoming},
     header::{ALLOW, HeaderValue},
 };
 
@@ -18,6 +18,7 @@ use crate::{
         body::{self, Unusable},
         reply::{With as _, error},
         server::Reply,
+        trace::TraceParent,
         vocabulary::UNREAD,
     },
     log::Seldom,
@@ -41,7 +42,7 @@ pub(super) struct Door {
 pub(super) struct Admitted {
     pub(super) delivery: Delivery,
     pub(super) arrival: Arrival,
-    pub(super) received_at: Timestamp,
+    pub(super) trace: Option<TraceParent>,
     pub(super) sealed: Sealed,
 }
 
@@ -53,32 +54,50 @@ pub(super) struct Ending {
 }
 
 impl Door {
-    /// Reads a request that was received just now, and has to be answered `within` so long. The time that counts for its
-    /// windows may be one that another node has read, `asked_at`.
+    /// Reads a request that was received just now, and has to be answered `within` so long.
     pub(super) async fn admit(
         &self,
         request: Request<Incoming>,
         received: Instant,
         within: Duration,
-        asked_at: Option<Timestamp>,
         reading: Reading,
     ) -> Result<Admitted, Ending> {
-        let now = clock::now();
-        let received_at = asked_at.unwrap_or(now);
+        let received_at = clock::now();
         if let Some(ending) = self.misdirected(&request) {
             return Err(ending);
         }
         let (head, body) = request.into_parts();
         let gathered = body::gather(body, self.body_bytes_max).await;
         let body = gathered.map_err(|unusable| self.unusable(unusable))?;
+        let lines = head.headers.get_all(SIGNATURE_HEADER).into_iter().map(HeaderValue::as_bytes);
+        let signature = stripe::join_headers(lines).map(|header| Bytes::copy_from_slice(&header));
+        let sealed = Sealed { signature, received_at, body };
+        let (delivery, arrival) =
+            self.open(&sealed, received_at, received, within, reading).map_err(|ending| *ending)?;
+        Ok(Admitted { delivery, arrival, trace: TraceParent::of(&head.headers), sealed })
+    }
+
+    /// Reads what was signed, if it is `now` that somebody with a secret may have signed it.
+    pub(super) fn open(
+        &self,
+        sealed: &Sealed,
+        now: Timestamp,
+        received: Instant,
+        within: Duration,
+        reading: Reading,
+    ) -> Result<(Delivery, Arrival), Box<Ending>> {
+        let Sealed { signature, received_at, body } = sealed;
+        if body.len() > self.body_bytes_max {
+            return Err(Box::new(self.unusable(Unusable::TooLarge)));
+        }
         self.metrics.webhook.body_bytes.record(f64::from(u32::try_from(body.len()).unwrap_or(u32::MAX)));
         let gathered = clock::instant();
-        if let Some(ending) = self.unbelieved(&head.headers, &body, now) {
-            return Err(ending);
+        if let Some(ending) = self.unbelieved(signature.as_deref(), body, now) {
+            return Err(Box::new(ending));
         }
         let verified = clock::instant();
-        let delivery = stripe::read(&body, received_at, reading)
-            .map_err(|malformed| self.malformed(malformed, received_at))?;
+        let delivery = stripe::read(body, *received_at, reading)
+            .map_err(|malformed| Box::new(self.malformed(malformed, *received_at)))?;
         let parsed = clock::instant();
         let arrival = Arrival {
             received,
@@ -89,11 +108,10 @@ impl Door {
         let stages = &self.metrics.decisions.stages;
         stages.get(Stage::Verify).record(verified.saturating_duration_since(gathered));
         stages.get(Stage::Parse).record(parsed.saturating_duration_since(verified));
-        if let Some(ending) = self.misplaced(&delivery, received_at) {
-            return Err(ending);
+        if let Some(ending) = self.misplaced(&delivery, *received_at) {
+            return Err(Box::new(ending));
         }
-        let sealed = Sealed { headers: head.headers, signature: SIGNATURE_HEADER, received_at, body };
-        Ok(Admitted { delivery, arrival, received_at, sealed })
+        Ok((delivery, arrival))
     }
 
     /// What goes to another path or comes by another method. Its body is not read.
@@ -131,10 +149,8 @@ impl Door {
     }
 
     /// Turns away what nobody with a secret has signed.
-    fn unbelieved(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Option<Ending> {
-        let lines = headers.get_all(SIGNATURE_HEADER).into_iter().map(HeaderValue::as_bytes);
-        let header = stripe::join_headers(lines);
-        let cause = match self.verifier.verify(header.as_deref(), body, now) {
+    fn unbelieved(&self, signature: Option<&[u8]>, body: &[u8], now: Timestamp) -> Option<Ending> {
+        let cause = match self.verifier.verify(signature, body, now) {
             Ok(slot) => {
                 self.metrics.webhook.secrets_used.get(SecretSlot::at(slot.0)).increment(1);
                 return None;

@@ -3,24 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hyper::{
-    HeaderMap, Request, StatusCode,
-    body::Incoming,
-    header::{HeaderName, HeaderValue},
-};
-
-use super::{
-    Desk,
-    door::{Admitted, Door},
-};
+use super::{Desk, door::Door};
 use crate::{
-    clock::{self, Instant, timeout},
-    cluster::{Cause, HOP, NotBooked, PeerReply, RECEIVED_AT_US, WITHIN_MS},
+    clock::{self, timeout},
+    cluster::{Cause, NotBooked, PeerReply, Sealed},
     domain::Timestamp,
-    http::{
-        reply::{error, json},
-        server::{Reply, Respond},
-    },
     stripe::Incoming as Delivery,
 };
 
@@ -37,14 +24,23 @@ impl<D: Desk> PeerDoor<D> {
         Self { desk, door, within_max }
     }
 
-    async fn reply(&self, request: Request<Incoming>, received: Instant, within: Duration) -> Reply {
-        let asked_at = asked_at(request.headers(), clock::now());
-        let admitted = self.door.admit(request, received, within, asked_at, self.desk.reading()).await;
-        let Admitted { delivery, arrival, .. } = match admitted {
-            Ok(admitted) => admitted,
-            Err(ending) => return ending.reply,
+    /// What the node is told that has forwarded this, and waits so long.
+    pub(in crate::http) async fn reply(&self, sealed: Sealed, within: Duration) -> PeerReply {
+        let within = within.min(self.within_max);
+        let replied = timeout(within, self.decide(sealed, within)).await;
+        replied.unwrap_or(PeerReply::Undecided(Cause::Deadline))
+    }
+
+    async fn decide(&self, sealed: Sealed, within: Duration) -> PeerReply {
+        let (received, now) = (clock::instant(), clock::now());
+        let sealed = Sealed { received_at: believed(sealed.received_at, now), ..sealed };
+        let Ok((delivery, arrival)) = self.door.open(&sealed, now, received, within, self.desk.reading())
+        else {
+            return PeerReply::Refused;
         };
-        let reply = match delivery {
+        // Its bytes are held no longer than they are read.
+        drop(sealed);
+        match delivery {
             Delivery::Request(request) => match self.desk.answer_peer(request.into(), arrival).await {
                 Ok(timed) => PeerReply::Answer(timed.answer),
                 Err(cause) => PeerReply::Undecided(cause),
@@ -56,22 +52,7 @@ impl<D: Desk> PeerDoor<D> {
             },
             // No node forwards what is not about a card; a version that does finds that it is not booked.
             Delivery::Acknowledged { .. } => PeerReply::Undecided(Cause::Journal),
-        };
-        json(StatusCode::OK, reply.encode())
-    }
-}
-
-impl<D: Desk> Respond for PeerDoor<D> {
-    async fn respond(&self, request: Request<Incoming>) -> Reply {
-        let received = clock::instant();
-        let Some(within) = within(request.headers()) else {
-            let message = "expected a request that another node forwards, found none; Stripe and load balancers are \
-                           answered at TOLLGATE_LISTEN";
-            return error(StatusCode::BAD_REQUEST, "not_forwarded", message);
-        };
-        let within = within.min(self.within_max);
-        let replied = timeout(within, self.reply(request, received, within)).await;
-        replied.unwrap_or_else(|_| json(StatusCode::OK, PeerReply::Undecided(Cause::Deadline).encode()))
+        }
     }
 }
 
@@ -80,16 +61,7 @@ const CLOCKS_APART_MAX: Duration = Duration::from_mins(1);
 
 /// When the node that forwards received the request. It moves windows, so that a time which no node's clock should have
 /// is not believed.
-fn asked_at(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
-    let text = headers.get(HeaderName::from_static(RECEIVED_AT_US)).map(HeaderValue::to_str)?.ok()?;
-    let asked_at = Timestamp::from_micros(text.parse().ok()?);
-    let apart = now.since(asked_at).max(asked_at.since(now));
-    (apart <= CLOCKS_APART_MAX).then_some(asked_at)
-}
-
-/// How long the node that forwards waits, if it is one.
-fn within(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(HeaderName::from_static(HOP))?;
-    let text = headers.get(HeaderName::from_static(WITHIN_MS)).map(HeaderValue::to_str)?.ok()?;
-    text.parse().ok().map(Duration::from_millis)
+fn believed(received_at: Timestamp, now: Timestamp) -> Timestamp {
+    let apart = now.since(received_at).max(received_at.since(now));
+    if apart <= CLOCKS_APART_MAX { received_at } else { now }
 }

@@ -3,50 +3,46 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::{
-    Request, StatusCode,
-    body::Bytes,
-    client::conn::http2::{self, SendRequest},
-};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tollgate::{
     clock,
-    cluster::{Cause, HOP, PeerReply, WITHIN_MS},
+    cluster::{Cause, Line, Message, PeerReply, Sealed},
 };
 
 use super::{CAPTURE, PURCHASE, Room, delivery, signed_header, within};
 use crate::client::{Client, post};
 
+const LONG: Duration = Duration::from_secs(20);
+
 /// A node that forwards, over one connection.
-struct Peer(SendRequest<Full<Bytes>>);
+struct Peer {
+    line: Line,
+    asked: u64,
+}
 
 impl Peer {
     async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let (sender, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        Self(sender)
+        Self { line: Line::call(address).await.unwrap(), asked: 0 }
     }
 
-    /// Sends a body with these headers.
-    async fn send(&mut self, headers: &[(&str, &str)], body: &[u8]) -> (StatusCode, Bytes) {
-        let mut request = Request::post("http://peer/webhook");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
+    /// Forwards what Stripe signed, to be answered within so long.
+    async fn forward(&mut self, body: &'static [u8], waits: Duration) -> PeerReply {
+        self.bring(Some(signature(body)), body, waits).await
+    }
+
+    async fn bring(&mut self, signature: Option<String>, body: &'static [u8], waits: Duration) -> PeerReply {
+        self.asked += 1;
+        let signature = signature.map(Into::into);
+        let sealed = Sealed { signature, received_at: clock::now(), body: body.into() };
+        self.line.say(&Message::Question { id: self.asked, sealed, within: waits }).unwrap();
+        loop {
+            let heard = within("a peer is answered", self.line.turn(true)).await.unwrap();
+            match heard.expect("an answer before the end") {
+                Message::Reply { id, reply } if id == self.asked => return reply,
+                Message::Leaving => {}
+                other => panic!("{other:?}"),
+            }
         }
-        let request = request.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
-        let response = within("a peer is answered", self.0.send_request(request)).await.unwrap();
-        (response.status(), response.into_body().collect().await.unwrap().to_bytes())
-    }
-
-    /// Forwards what Stripe signed, to be answered within so many milliseconds.
-    async fn forward(&mut self, body: &[u8], within_ms: &str) -> (StatusCode, Bytes) {
-        let signature = signature(body);
-        let headers = [("stripe-signature", signature.as_str()), (HOP, "node-b"), (WITHIN_MS, within_ms)];
-        self.send(&headers, body).await
     }
 }
 
@@ -59,42 +55,25 @@ fn signature(body: &[u8]) -> String {
 async fn what_a_node_forwards_is_verified_again_and_answered_to_it() {
     let room = Room::open().await;
     let mut peer = Peer::connect(room.peers).await;
-    let (status, body) = peer.forward(PURCHASE, "20000").await;
-    assert_eq!(status, StatusCode::OK);
-    let Some(PeerReply::Answer(answer)) = PeerReply::decode(&body) else { panic!("{body:?}") };
+    let PeerReply::Answer(answer) = peer.forward(PURCHASE, LONG).await else { panic!("no answer") };
     assert_eq!(answer.decision.to_string(), "dec_0000000000000007");
-    let (status, body) = peer.forward(CAPTURE, "20000").await;
-    assert_eq!((status, PeerReply::decode(&body)), (StatusCode::OK, Some(PeerReply::Booked)));
+    assert_eq!(peer.forward(CAPTURE, LONG).await, PeerReply::Booked);
 
     // A node is believed no more than a stranger.
-    let forged = [("stripe-signature", "t=1,v1=00"), (HOP, "node-b"), (WITHIN_MS, "20000")];
-    assert_eq!(peer.send(&forged, PURCHASE).await.0, StatusCode::BAD_REQUEST);
-    let unsigned = [(HOP, "node-b"), (WITHIN_MS, "20000")];
-    assert_eq!(peer.send(&unsigned, PURCHASE).await.0, StatusCode::BAD_REQUEST);
-    assert_eq!(room.desk.asked(), 1, "nobody was asked what nobody had signed");
-}
-
-#[tokio::test]
-async fn only_nodes_are_answered_on_the_port_for_nodes() {
-    let room = Room::open().await;
-    let mut peer = Peer::connect(room.peers).await;
-    let signature = signature(PURCHASE);
-    let signed = ("stripe-signature", signature.as_str());
-    for headers in
-        [&[signed][..], &[signed, (HOP, "node-b")], &[signed, (HOP, "node-b"), (WITHIN_MS, "soon")]]
-    {
-        let (status, body) = peer.send(headers, PURCHASE).await;
-        assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert!(String::from_utf8_lossy(&body).contains("TOLLGATE_LISTEN"), "{body:?}");
+    for signature in [Some("t=1,v1=00".to_owned()), Some(signature(CAPTURE)), None] {
+        assert_eq!(peer.bring(signature, PURCHASE, LONG).await, PeerReply::Refused);
     }
-    assert_eq!(room.desk.asked(), 0);
+    assert_eq!(peer.forward(b"no event", LONG).await, PeerReply::Refused);
+    assert_eq!(room.desk.asked(), 1, "nobody was asked what nobody had signed");
 }
 
 /// Else whoever can reach Stripe's port would decide how long an answer may take, and where.
 #[tokio::test]
 async fn what_nodes_say_to_each_other_means_nothing_on_stripes_port() {
     let room = Room::open().await;
-    let headers = format!("{}{HOP}: node-b\r\n{WITHIN_MS}: 1\r\n", signed_header(PURCHASE));
+    let called = Line::call(room.webhook).await;
+    assert!(called.is_err(), "Stripe's port greets nodes");
+    let headers = format!("{}tollgate-hop: node-b\r\ntollgate-within-ms: 1\r\n", signed_header(PURCHASE));
     let response = Client::connect(room.webhook).await.exchange(post("/webhook", &headers, PURCHASE)).await;
     assert_eq!((response.status, response.json()["approved"].as_bool()), (200, Some(true)));
     let asked = room.desk.arrivals();
@@ -106,8 +85,8 @@ async fn what_nodes_say_to_each_other_means_nothing_on_stripes_port() {
 async fn a_forwarded_request_has_the_time_that_its_node_waits_and_no_more() {
     let room = Room::open().await;
     let mut peer = Peer::connect(room.peers).await;
-    peer.forward(PURCHASE, "250").await;
-    peer.forward(PURCHASE, "3600000").await;
+    peer.forward(PURCHASE, Duration::from_millis(250)).await;
+    peer.forward(PURCHASE, Duration::from_hours(1)).await;
     let times: Vec<Duration> = room
         .desk
         .arrivals()
@@ -118,8 +97,8 @@ async fn a_forwarded_request_has_the_time_that_its_node_waits_and_no_more() {
     // One that is not answered in that time is told so: its node decides.
     room.desk.close();
     let sent = clock::instant();
-    let (status, body) = peer.forward(PURCHASE, "30").await;
-    assert_eq!(PeerReply::decode(&body), Some(PeerReply::Undecided(Cause::Deadline)), "{status}");
+    let reply = peer.forward(PURCHASE, Duration::from_millis(30)).await;
+    assert_eq!(reply, PeerReply::Undecided(Cause::Deadline));
     assert!(sent.elapsed() >= Duration::from_millis(30));
 }
 
@@ -127,16 +106,16 @@ async fn a_forwarded_request_has_the_time_that_its_node_waits_and_no_more() {
 async fn what_nodes_have_sent_is_answered_before_the_port_closes() {
     let room = Room::open().await;
     let mut peer = Peer::connect(room.peers).await;
-    assert_eq!(peer.forward(CAPTURE, "20000").await.0, StatusCode::OK);
+    assert_eq!(peer.forward(CAPTURE, LONG).await, PeerReply::Booked);
     room.desk.close();
-    let forwarded = tokio::spawn(async move { (peer.forward(PURCHASE, "20000").await, peer) });
+    let forwarded = tokio::spawn(async move { (peer.forward(PURCHASE, LONG).await, peer) });
     within("the question comes", room.desk.came(1)).await;
     room.drain.stop();
     within("the door is shut", async { while TcpStream::connect(room.peers).await.is_ok() {} }).await;
     room.desk.open();
-    let ((status, body), _peer) = within("it is answered", forwarded).await.unwrap();
-    assert_eq!(status, StatusCode::OK);
-    assert!(matches!(PeerReply::decode(&body), Some(PeerReply::Answer(_))), "{body:?}");
+    let (reply, peer) = within("it is answered", forwarded).await.unwrap();
+    assert!(matches!(reply, PeerReply::Answer(_)), "{reply:?}");
+    drop(peer);
     room.ended().await;
 }
 
@@ -144,9 +123,18 @@ async fn what_nodes_have_sent_is_answered_before_the_port_closes() {
 async fn noise_ends_its_own_connection_only() {
     let room = Room::open().await;
     let mut peer = Peer::connect(room.peers).await;
-    let mut noise = Client::connect(room.peers).await;
-    noise.send(delivery(PURCHASE)).await;
-    // Either a word of the protocol and the end, or a reset.
-    let _ = noise.end().await;
-    assert_eq!(peer.forward(CAPTURE, "20000").await.0, StatusCode::OK);
+    let greeted = |more: &[u8]| [b"tollgate/1\n", more].concat();
+    let noises = [
+        ("a request of Stripe's", delivery(PURCHASE)),
+        ("a greeting of another age", b"tollgate/9\n".to_vec()),
+        ("a message of four gigabytes", greeted(b"\xff\xff\xff\xff")),
+        ("a message that no node writes", greeted(b"\0\0\0\x01Q")),
+    ];
+    for (what, noise) in noises {
+        let mut stranger = Client::connect(room.peers).await;
+        stranger.send(noise).await;
+        // A greeting and the end, or a reset.
+        let _ = within(what, stranger.end()).await;
+        assert_eq!(peer.forward(CAPTURE, LONG).await, PeerReply::Booked, "after {what}");
+    }
 }
