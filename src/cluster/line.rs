@@ -1,8 +1,5 @@
 //! A connection between two nodes: messages in both directions at once, each with its length before it. What they mean is
-//! not here.
-//!
-//! HTTP/2 was measured before it: at a few messages at once a question and its reply cost both sides together 33 us over it, 18
-//! over one long exchange of it, and 13 over this (docs/performance.md).
+//! not here, and why it is not HTTP/2 is in `docs/performance.md`.
 
 use std::{io, time::Duration};
 
