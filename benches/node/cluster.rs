@@ -114,7 +114,7 @@ impl Cluster {
     fn start(server: &Server, program: &str, name: String, size: usize) -> Self {
         let database = format!("cluster_of_{}", name.replace(' ', "_"));
         server.sql(&format!("CREATE DATABASE {database}"));
-        let url = server.url().replace("/postgres", &format!("/{database}"));
+        let url = format!("postgres://postgres@127.0.0.1:{}/{database}", server.port());
         let names: Vec<String> = (0..size).map(|node| format!("node-{node}")).collect();
         let node = |node| Process::tollgate(program, Journal::Postgres(&url, node));
         let nodes: Vec<Process> = (0..size).map(node).collect();

@@ -78,6 +78,10 @@ struct RunArguments {
     /// The program of nodes that are started here [default: the tollgate beside this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// The program that they are first started from, if that is another: each one that the scenario ends is started again
+    /// from the one above, as in an upgrade
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    upgrade_from: Option<PathBuf>,
     /// Yes, send all this to machines that are not this one
     #[arg(long)]
     i_own_this_target: bool,
@@ -126,6 +130,7 @@ fn options(arguments: RunArguments) -> Result<Options, String> {
         Against::Local {
             count: arguments.local.unwrap_or(1),
             binary: arguments.binary.unwrap_or_else(beside),
+            upgrade_from: arguments.upgrade_from,
         }
     } else {
         let places = |urls: &[String]| -> Result<Vec<Target>, String> {

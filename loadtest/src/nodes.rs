@@ -41,6 +41,8 @@ pub struct Nodes {
 struct Node {
     process: Option<Process>,
     at: Addresses,
+    /// What it ran as, each time that it was started, as the system names it.
+    programs: Vec<PathBuf>,
 }
 
 /// Where a node answers.
@@ -116,19 +118,29 @@ impl Nodes {
             settings.extend(limit.map(|limit| (name.to_owned(), limit.to_string())));
         }
         settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let binary = binary.canonicalize().unwrap_or_else(|_| binary.to_owned());
-        let mut nodes = Self { binary, directory, settings, each: Vec::new(), _database: database };
+        let mut nodes =
+            Self { binary: found(binary), directory, settings, each: Vec::new(), _database: database };
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let peers = (count > 1).then_some(anywhere);
         for number in 0..count {
             let at = Addresses { webhook: anywhere, admin: anywhere, peers };
-            nodes.each.push(Node { process: None, at });
+            nodes.each.push(Node { process: None, at, programs: Vec::new() });
             nodes.launch(number)?;
         }
         if count > 1 {
             nodes.wait_for_each_other()?;
         }
         Ok(nodes)
+    }
+
+    /// From now on nodes are started from this program.
+    pub fn start_from(&mut self, binary: &Path) {
+        self.binary = found(binary);
+    }
+
+    /// For each node, what it ran as from its first start on.
+    pub fn programs(&self) -> impl Iterator<Item = &[PathBuf]> {
+        self.each.iter().map(|node| node.programs.as_slice())
     }
 
     /// The journal, without what is secret in it.
@@ -204,7 +216,8 @@ impl Nodes {
             },
         )?;
         if let Some(node) = self.each.get_mut(number) {
-            *node = Node { process: Some(process), at };
+            node.programs.extend(process.program());
+            (node.process, node.at) = (Some(process), at);
         }
         Ok(())
     }
@@ -244,6 +257,11 @@ impl Nodes {
         }
         command
     }
+}
+
+/// The program wherever nodes are started.
+fn found(binary: &Path) -> PathBuf {
+    binary.canonicalize().unwrap_or_else(|_| binary.to_owned())
 }
 
 /// The addresses in the line of a node that is ready.

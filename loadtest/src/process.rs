@@ -2,9 +2,9 @@
 //! and it ends with whoever started it. What the process is for is elsewhere.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead as _, BufReader, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::sync_channel,
     thread,
@@ -61,6 +61,11 @@ impl Process {
 
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// The program that it runs, as the system names it; none where it does not say.
+    pub(crate) fn program(&self) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/{}/exe", self.id())).ok()
     }
 
     /// Sends a signal that ends it, and returns when it has ended.

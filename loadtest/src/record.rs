@@ -102,6 +102,21 @@ pub struct Run {
     pub audit: Audit,
 }
 
+impl Run {
+    /// By how much a counter of the nodes grew from the first sample to the last, all together.
+    #[must_use]
+    pub fn grown(&self, of: fn(&Sample) -> f64) -> f64 {
+        self.nodes.iter().flat_map(|node| node.samples.windows(2)).map(|pair| grown(pair, of)).sum()
+    }
+}
+
+/// By how much a counter grew between two samples. One that is smaller than before has begun anew.
+pub(crate) fn grown(pair: &[Sample], of: fn(&Sample) -> f64) -> f64 {
+    let [before, after] = pair else { return 0.0 };
+    let (before, after) = (of(before), of(after));
+    if after >= before { after - before } else { after }
+}
+
 /// How questions ended. `offered` is the sum of all others, without the forged ones.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Outcomes {
@@ -281,6 +296,9 @@ pub struct Generator {
 pub struct Node {
     /// Its admin URL.
     pub admin: String,
+    /// The program that it ran at first, and each other one that it was started as later; empty for `--target`.
+    #[serde(default)]
+    pub programs: Vec<String>,
     /// Samples of its metrics, in order.
     pub samples: Vec<Sample>,
 }
@@ -300,6 +318,12 @@ pub struct Sample {
     pub journal_entries: f64,
     /// `tollgate_journal_batch_entries_count`.
     pub journal_batches: f64,
+    /// `tollgate_journal_conflicts_total`.
+    #[serde(default)]
+    pub journal_conflicts: f64,
+    /// Of `tollgate_forwards_total` what was not answered.
+    #[serde(default)]
+    pub forwards_failed: f64,
 }
 
 /// What the auditor found in a run.

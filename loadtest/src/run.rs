@@ -57,6 +57,8 @@ pub enum Against {
         count: usize,
         /// The program.
         binary: PathBuf,
+        /// What they are first started from, if that is another: a node that the scenario ends comes back as the program.
+        upgrade_from: Option<PathBuf>,
     },
     /// Those that are there.
     There {
@@ -112,6 +114,13 @@ pub fn run(options: &Options, mut tell: impl FnMut(&Progress)) -> Result<Record,
                     that would not: start it after midnight, or use another limit";
         return Err(Failure::Scenario(what.to_owned()));
     }
+    if let Against::Local { upgrade_from: Some(_), .. } = options.against
+        && options.scenario.disturbances.is_empty()
+    {
+        let what = "expected a scenario that ends nodes with --upgrade-from, such as rolling-restart: they are upgraded when \
+                    they are started again";
+        return Err(Failure::Scenario(what.to_owned()));
+    }
     let mut record = Record {
         format: FORMAT,
         verdict: Verdict::default(),
@@ -143,10 +152,12 @@ fn run_once(
     let scenario = &options.scenario;
     let api = if scenario.stripe.needs_api() { Some(Api::start()?) } else { None };
     let (nodes, site, run_id) = match &options.against {
-        Against::Local { count, binary } => {
+        Against::Local { count, binary, upgrade_from } => {
             let directory = options.directory.join("nodes");
             let more = settings(scenario, api.as_ref());
-            let nodes = Nodes::start(*count, binary, &directory, LOCAL_SECRET, &scenario.limits, &more)?;
+            let first = upgrade_from.as_ref().unwrap_or(binary);
+            let mut nodes = Nodes::start(*count, first, &directory, LOCAL_SECRET, &scenario.limits, &more)?;
+            nodes.start_from(binary);
             record.setup.is_local = true;
             nodes.journal().clone_into(&mut record.setup.journal);
             record.setup.file_system = setup::look(&directory).file_system;
@@ -211,6 +222,11 @@ fn run_once(
         let watched = watching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (played, watched, marks)
     });
+    let mut watched = watched;
+    for (node, programs) in watched.iter_mut().zip(nodes.iter().flat_map(Nodes::programs)) {
+        node.programs = programs.iter().map(|program| program.display().to_string()).collect();
+        node.programs.dedup();
+    }
     let mut played = played?;
     let hlog = std::mem::take(&mut played.hlog);
     if let Some(nodes) = nodes.as_ref().filter(|_| !played.lost.is_empty()) {

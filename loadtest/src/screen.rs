@@ -133,6 +133,13 @@ fn tell_run(text: &mut String, run: &Run) -> std::fmt::Result {
     for (what, count) in others.into_iter().filter(|(_, count)| *count > 0) {
         writeln!(text, "  {count} {what}")?;
     }
+    let between_nodes = [
+        ("appends that another node was faster than", run.grown(|sample| sample.journal_conflicts)),
+        ("forwards to another node that it did not answer", run.grown(|sample| sample.forwards_failed)),
+    ];
+    for (what, count) in between_nodes.into_iter().filter(|(_, count)| *count > 0.0) {
+        writeln!(text, "  {count:.0} {what}")?;
+    }
     if let (Some(cards), Some(authorizations)) = (run.audit.cards_compared, run.audit.authorizations_compared)
     {
         writeln!(text, "  books compared at the end: {cards} cards, {authorizations} authorizations")?;
@@ -157,6 +164,9 @@ fn tell_run(text: &mut String, run: &Run) -> std::fmt::Result {
         let normal =
             mark.normal_after_s.map_or_else(String::new, |s| format!(", all answered again after {s:.1} s"));
         writeln!(text, "  at {:.1} s: {} of node {}{normal}", mark.at_s, mark.what, mark.node)?;
+    }
+    for (number, node) in run.nodes.iter().enumerate().filter(|(_, node)| node.programs.len() > 1) {
+        writeln!(text, "  node {number} was {}", node.programs.join(", then "))?;
     }
     let nodes: Vec<String> = run
         .nodes

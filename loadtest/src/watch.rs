@@ -46,8 +46,7 @@ impl Window {
 /// Looks until the other side of `stop` is dropped, and once more then. Each node has its admin address for a name.
 #[must_use]
 pub fn watch(nodes: Vec<(SocketAddr, Window)>, clock: Clock, stop: &Receiver<()>) -> Vec<Node> {
-    let named =
-        |(address, window)| (window, Node { admin: format!("http://{address}"), samples: Vec::new() });
+    let named = |(address, window)| (window, Node { admin: format!("http://{address}"), ..Node::default() });
     let mut nodes: Vec<(Window, Node)> = nodes.into_iter().map(named).collect();
     loop {
         for (window, node) in &mut nodes {
@@ -99,6 +98,9 @@ fn sample(at_s: f64, text: &str) -> Sample {
         cards_resident: value("tollgate_cards_resident"),
         journal_entries: value("tollgate_journal_batch_entries_sum"),
         journal_batches: value("tollgate_journal_batch_entries_count"),
+        journal_conflicts: value("tollgate_journal_conflicts_total"),
+        forwards_failed: value("tollgate_forwards_total")
+            - value("tollgate_forwards_total{result=\"answered\"}"),
     }
 }
 
@@ -118,7 +120,7 @@ mod tests {
     fn the_cpu_of_a_node_that_was_started_again_is_the_sum_of_both() {
         let samples = [(0.0, 1.0), (1.0, 3.0), (2.0, 0.5), (3.0, 1.0)];
         let samples = samples.map(|(at_s, cpu_seconds)| Sample { at_s, cpu_seconds, ..Sample::default() });
-        let node = Node { admin: String::new(), samples: samples.into() };
+        let node = Node { samples: samples.into(), ..Node::default() };
         assert_eq!(cpu_seconds(&node, 0.0, 3.0), Some(3.0));
         assert_eq!(cpu_seconds(&node, 1.0, 1.5), None);
     }

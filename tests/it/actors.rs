@@ -89,7 +89,7 @@ fn approved(answers: &[Answer]) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_questions_are_approved_exactly_up_to_the_limit() {
     for (limit, amount) in [(50_000, 1_000), (50_000, 777), (999, 1_000), (i64::MAX, 1)] {
-        let house = House::new(roomy(), &[("daily", limit)], Script::default());
+        let house = House::new(roomy(), &[("all_time", limit)], Script::default());
         let answers = ask_at_once(&house, 200, amount).await;
         let fit = usize::try_from(limit / amount).unwrap().min(200);
         assert_eq!(approved(&answers), fit, "limit {limit}, amount {amount}");
@@ -107,7 +107,7 @@ async fn a_card_with_very_many_open_holds_is_answered_and_remembered_without_a_s
         card_idle_after: Duration::from_millis(500),
         ..Settings::default()
     };
-    let house = House::new(settings, &[("daily", i64::MAX)], Script::default());
+    let house = House::new(settings, &[("all_time", i64::MAX)], Script::default());
     let answers = ask_at_once(&house, 11_000, 1).await;
     assert_eq!(approved(&answers), 11_000);
     let account = Account::from(&card("one"));
@@ -135,7 +135,7 @@ async fn until_all_rest(house: &House) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_card_at_rest_keeps_its_books_and_is_exact_when_it_is_woken() {
     let settings = Settings { card_rests_after: Duration::from_millis(1), ..roomy() };
-    let house = House::new(settings, &[("daily", 50_000)], Script::default());
+    let house = House::new(settings, &[("all_time", 50_000)], Script::default());
     let mut answers = Vec::new();
     for round in 0..10 {
         let mut asked = JoinSet::new();
@@ -167,7 +167,7 @@ async fn a_card_at_rest_leaves_memory_behind_a_snapshot() {
         card_idle_after: Duration::from_millis(200),
         ..roomy()
     };
-    let house = House::new(settings, &[("daily", 50_000)], Script::default());
+    let house = House::new(settings, &[("all_time", 50_000)], Script::default());
     for name in ["first", "second"] {
         let answer = house.ask(name, 1_000).await;
         assert_eq!(answer.outcome, Outcome::Approved);
@@ -192,7 +192,7 @@ async fn the_limit_is_exact_while_cards_come_and_go_and_other_nodes_interfere() 
             card_rests_after: Duration::from_millis(seed % 2),
             ..roomy()
         };
-        let house = House::new(settings, &[("daily", 50_000)], Script::seeded(seed, odds));
+        let house = House::new(settings, &[("all_time", 50_000)], Script::seeded(seed, odds));
         let mut answers = Vec::new();
         for round in 0..10 {
             let mut asked = JoinSet::new();
@@ -224,7 +224,7 @@ async fn the_limit_is_exact_while_cards_come_and_go_and_other_nodes_interfere() 
 
 #[tokio::test]
 async fn questions_ride_together_and_are_answered_when_their_own_entry_is_durable() {
-    let house = House::new(roomy(), &[("daily", 2_500)], Script::default());
+    let house = House::new(roomy(), &[("all_time", 2_500)], Script::default());
     let gate = house.journal.hold_next();
     let first = tokio::spawn({
         let directory = house.directory.clone();
@@ -257,7 +257,7 @@ async fn questions_ride_together_and_are_answered_when_their_own_entry_is_durabl
 
 #[tokio::test]
 async fn an_entry_that_turns_durable_after_the_stand_in_answered_is_void() {
-    let house = House::new(roomy(), &[("daily", 50_000)], Script::default());
+    let house = House::new(roomy(), &[("all_time", 50_000)], Script::default());
     let gate = house.journal.hold_next();
     let late = tokio::spawn({
         let directory = house.directory.clone();
@@ -282,7 +282,7 @@ async fn an_entry_that_turns_durable_after_the_stand_in_answered_is_void() {
 #[tokio::test]
 async fn a_stand_in_approval_is_booked_and_counts() {
     let stand_in = StandIn { deadline: StandInRule::Approve { amount_max: 5_000 }, ..StandIn::default() };
-    let house = House::new(Settings { stand_in, ..roomy() }, &[("daily", 10_000)], Script::default());
+    let house = House::new(Settings { stand_in, ..roomy() }, &[("all_time", 10_000)], Script::default());
     let gate = house.journal.hold_next();
     let late = tokio::spawn({
         let directory = house.directory.clone();
@@ -304,7 +304,7 @@ async fn a_stand_in_approval_is_booked_and_counts() {
 #[tokio::test]
 async fn a_full_queue_is_refused_at_once_and_the_refusal_is_the_answer() {
     let settings = Settings { card_queue_max: 3, ..Settings::default() };
-    let house = House::new(settings, &[("daily", 50_000)], Script::default());
+    let house = House::new(settings, &[("all_time", 50_000)], Script::default());
     house.journal.fail_loads(0);
     let answers = ask_at_once(&house, 40, 100).await;
     let shed: Vec<usize> = (0..40).filter(|name| answers[*name].reason == Reason::StandInOverload).collect();
@@ -316,7 +316,7 @@ async fn a_full_queue_is_refused_at_once_and_the_refusal_is_the_answer() {
 
 #[tokio::test]
 async fn what_the_journal_rejects_is_answered_by_the_stand_in_and_forgotten() {
-    let house = House::new(roomy(), &[("daily", 1_000)], Script::of([Fault::Rejected]));
+    let house = House::new(roomy(), &[("all_time", 1_000)], Script::of([Fault::Rejected]));
     let refused = house.ask("full-disk", 1_000).await;
     assert_eq!((refused.outcome, refused.reason), (Outcome::Declined, Reason::StandInJournal));
     assert_eq!(house.ask("afterwards", 1_000).await.outcome, Outcome::Approved);
@@ -326,7 +326,7 @@ async fn what_the_journal_rejects_is_answered_by_the_stand_in_and_forgotten() {
 
 #[tokio::test]
 async fn a_card_whose_books_cannot_be_read_is_answered_by_the_stand_in_until_they_can() {
-    let house = House::new(roomy(), &[("daily", 1_000)], Script::default());
+    let house = House::new(roomy(), &[("all_time", 1_000)], Script::default());
     house.journal.fail_loads(1);
     assert_eq!(house.ask("unread", 1_000).await.reason, Reason::StandInJournal);
     assert_eq!(house.ask("read", 1_000).await.outcome, Outcome::Approved);
@@ -335,7 +335,7 @@ async fn a_card_whose_books_cannot_be_read_is_answered_by_the_stand_in_until_the
 #[tokio::test]
 async fn answers_stay_the_same_after_the_card_has_left_memory() {
     let settings = Settings { card_idle_after: Duration::from_millis(2), ..roomy() };
-    let house = House::new(settings, &[("daily", 5_000)], Script::default());
+    let house = House::new(settings, &[("all_time", 5_000)], Script::default());
     let before = ask_at_once(&house, 20, 700).await;
     while house.directory.resident() > 0 {
         tokio::task::yield_now().await;
@@ -346,7 +346,7 @@ async fn answers_stay_the_same_after_the_card_has_left_memory() {
 
 #[tokio::test]
 async fn answers_stay_the_same_long_after_they_were_let_go() {
-    let house = House::new(roomy(), &[("daily", 100)], Script::default());
+    let house = House::new(roomy(), &[("all_time", 100)], Script::default());
     // Declines settle at once; far more of them than are kept.
     let first = house.ask("first", 200).await;
     for round in 0..40 {
@@ -372,7 +372,7 @@ async fn answers_stay_the_same_long_after_they_were_let_go() {
 #[tokio::test]
 async fn a_stand_ins_answer_about_an_authorization_that_was_let_go_is_booked_with_it() {
     let stand_in = StandIn { deadline: StandInRule::Approve { amount_max: 5_000 }, ..StandIn::default() };
-    let house = House::new(Settings { stand_in, ..roomy() }, &[("daily", 1_000)], Script::default());
+    let house = House::new(Settings { stand_in, ..roomy() }, &[("all_time", 1_000)], Script::default());
     // Declines settle at once; far more of them than are kept.
     for entry in 0..1_200 {
         house.ask(&format!("{entry:04}"), 2_000).await;
@@ -406,7 +406,7 @@ async fn a_new_limit_counts_what_was_spent_before_it_was_made() {
     for name in 0..5 {
         assert_eq!(house.ask(&format!("before-{name}"), 1_000).await.outcome, Outcome::Approved);
     }
-    house.policy.send_replace(policy("tighter", &[("monthly", 5_500)]));
+    house.policy.send_replace(policy("tighter", &[("rolling(24h)", 5_500)]));
     let answer = house.ask("after", 1_000).await;
     assert_eq!((answer.outcome, answer.reason), (Outcome::Declined, Reason::SpendingLimit));
     assert_eq!(house.used().await, 5_000);
@@ -417,7 +417,7 @@ async fn a_new_limit_counts_what_was_spent_before_it_was_made() {
 #[tokio::test]
 async fn a_question_that_stripe_has_decided_already_counts_once() {
     for reason in ["webhook_approved", "webhook_timeout"] {
-        let limits = [("daily", 1_000), ("per_authorization", 1_000), ("rolling(1h)", 1_000)];
+        let limits = [("all_time", 1_000), ("per_authorization", 1_000), ("rolling(1h)", 1_000)];
         let house = House::new(roomy(), &limits, Script::default());
         house.directory.book(told("one", "overtaken", 1_000, true, reason), arrival(SOON)).await.unwrap();
         assert_eq!(house.used().await, 1_000);
@@ -436,7 +436,7 @@ async fn a_question_that_stripe_has_decided_already_counts_once() {
 
 #[tokio::test]
 async fn what_stripe_did_is_adopted_counted_and_shown_beside_what_we_said() {
-    let house = House::new(roomy(), &[("daily", 1_000)], Script::default());
+    let house = House::new(roomy(), &[("all_time", 1_000)], Script::default());
     assert_eq!(house.ask("agreed", 600).await.outcome, Outcome::Approved);
     assert_eq!(house.ask("overruled", 600).await.outcome, Outcome::Declined);
     for observation in [
@@ -467,7 +467,7 @@ async fn what_stripe_did_is_adopted_counted_and_shown_beside_what_we_said() {
 async fn an_answer_that_stripe_never_speaks_of_shows_up_and_is_remembered_over_a_restart() {
     let settings = || Settings { unconfirmed_after: Duration::ZERO, ..roomy() };
     let journal: Arc<dyn Journal> = Arc::new(Memory::new());
-    let house = House::on(Arc::clone(&journal), settings(), &[("daily", 1_000)], Script::default());
+    let house = House::on(Arc::clone(&journal), settings(), &[("all_time", 1_000)], Script::default());
     for name in ["heard", "unheard"] {
         house.ask(name, 100).await;
     }
@@ -477,7 +477,7 @@ async fn an_answer_that_stripe_never_speaks_of_shows_up_and_is_remembered_over_a
         waiting.iter().map(|one| one.authorization.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(names(&house), ["iauth_unheard"]);
-    let restarted = House::on(journal, settings(), &[("daily", 1_000)], Script::default());
+    let restarted = House::on(journal, settings(), &[("all_time", 1_000)], Script::default());
     assert_eq!(names(&restarted), Vec::<String>::new());
     restarted.directory.clone().look_back().await;
     assert_eq!(names(&restarted), ["iauth_unheard"]);

@@ -97,7 +97,7 @@ async fn a_repeated_question_gets_the_byte_same_reply_and_is_taken_once() {
 
 #[tokio::test]
 async fn a_split_uses_one_way_for_each_authorization_and_stays_with_it() {
-    let (mut site, stub) = site("split:50", &[("TOLLGATE_CARD_LIMIT_DAILY", "1000000")]).await;
+    let (mut site, stub) = site("split:50", &[("TOLLGATE_CARD_LIMIT_ALL_TIME", "1000000")]).await;
     let node = site.start().await;
     let mut chosen = BTreeMap::new();
     for number in 0..60 {

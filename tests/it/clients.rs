@@ -34,7 +34,7 @@ struct Site {
 impl Site {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let limits = Limits { daily: Some(LIMIT), ..Limits::default() };
+        let limits = Limits { all_time: Some(LIMIT), ..Limits::default() };
         let binary = Path::new(env!("CARGO_BIN_EXE_tollgate"));
         let nodes = Nodes::start(1, binary, &directory.path().join("nodes"), SECRET, &limits, &[]).unwrap();
         let url = format!("http://{}/webhook", nodes.webhooks().next().unwrap());

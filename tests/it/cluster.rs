@@ -9,6 +9,7 @@ mod membership;
 mod forwarding;
 mod faults;
 mod upkeep;
+mod restore;
 
 use std::net::SocketAddr;
 
@@ -29,17 +30,25 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// So many nodes with these settings, started, and known to each other. Nothing where there is no PostgreSQL.
     pub(crate) async fn start(nodes: usize, settings: &[(&str, &str)]) -> Option<Self> {
-        let mut cluster = Self::prepare(nodes, settings).await?;
-        for n in 0..nodes {
-            cluster.start_node(n).await;
+        Some(Self::prepare(nodes, settings).await?.started().await)
+    }
+
+    /// With all nodes started, and known to each other.
+    async fn started(mut self) -> Self {
+        for n in 0..self.nodes.len() {
+            self.start_node(n).await;
         }
-        cluster.settled().await;
-        Some(cluster)
+        self.settled().await;
+        self
     }
 
     /// The same before any of them is started.
     async fn prepare(nodes: usize, settings: &[(&str, &str)]) -> Option<Self> {
-        let server = Server::start().await?;
+        Some(Self::on(Server::start().await?, nodes, settings))
+    }
+
+    /// The same on this server.
+    fn on(server: Server, nodes: usize, settings: &[(&str, &str)]) -> Self {
         let site = |n: usize| {
             let mut site = Site::new(settings);
             site.set("TOLLGATE_JOURNAL", &server.url());
@@ -48,7 +57,7 @@ impl Cluster {
             site
         };
         let sites = (0..nodes).map(site).collect();
-        Some(Self { server, sites, nodes: (0..nodes).map(|_| None).collect() })
+        Self { server, sites, nodes: (0..nodes).map(|_| None).collect() }
     }
 
     pub(crate) async fn start_node(&mut self, n: usize) {
@@ -64,6 +73,14 @@ impl Cluster {
 
     pub(crate) fn node(&self, n: usize) -> &Node {
         self.nodes[n].as_ref().expect("the node runs")
+    }
+
+    /// Ends all nodes in order. Their database.
+    async fn stop(self) -> Server {
+        for node in self.nodes.into_iter().flatten() {
+            node.stop().await;
+        }
+        self.server
     }
 
     pub(crate) fn take(&mut self, n: usize) -> Node {

@@ -40,7 +40,7 @@ pub(crate) fn play(scenario: Scenario, against: Against, directory: &Path) -> Re
 fn against_a_node(scenario: Scenario) -> Record {
     let directory = tempfile::tempdir().unwrap();
     let binary = env!("CARGO_BIN_EXE_tollgate").into();
-    play(scenario, Against::Local { count: 1, binary }, directory.path())
+    play(scenario, Against::Local { count: 1, binary, upgrade_from: None }, directory.path())
 }
 
 pub(crate) fn honest(record: &Record) {
@@ -121,7 +121,7 @@ fn another_node_takes_over_from_one_that_is_killed_or_restarted() {
     // Where this is root, PostgreSQL is somebody else, who has to get there.
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let binary = env!("CARGO_BIN_EXE_tollgate").into();
-    let record = play(scenario, Against::Local { count: 3, binary }, directory.path());
+    let record = play(scenario, Against::Local { count: 3, binary, upgrade_from: None }, directory.path());
     honest(&record);
     let run = &record.runs[0];
     assert_eq!((record.setup.targets.len(), run.nodes.len()), (3, 3));
@@ -140,6 +140,56 @@ fn another_node_takes_over_from_one_that_is_killed_or_restarted() {
     assert!(!directory.path().join("record/nodes/postgres").exists());
     let html = fs::read_to_string(directory.path().join("record/report.html")).unwrap();
     assert!(html.contains("kill node 0"), "the report marks what was done");
+}
+
+#[test]
+fn nodes_are_upgraded_one_after_another_while_purchases_are_audited() {
+    if !crate::postgres::is_installed() {
+        return;
+    }
+    let mut scenario = scenario("rolling-restart", 40.0, 8.0);
+    scenario.cards = 20;
+    // What starved nodes say of one question at the same moment is another matter.
+    scenario.stripe.duplicated_questions = 0.0;
+    // On a busy machine nothing is given up but what nobody answers.
+    scenario.stripe.deadline_ms = 30_000;
+    // One after another, however long each takes.
+    scenario.disturbances.iter_mut().for_each(|disturbance| disturbance.at /= 4.0);
+    let directory = tempfile::tempdir().unwrap();
+    // Where this is root, PostgreSQL is somebody else, who has to get there.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let new = Path::new(env!("CARGO_BIN_EXE_tollgate"));
+    let old = directory.path().join("tollgate-of-before");
+    fs::copy(new, &old).unwrap();
+    let against = Against::Local { count: 3, binary: new.to_owned(), upgrade_from: Some(old.clone()) };
+    let record = play(scenario, against, directory.path());
+    honest(&record);
+    let run = &record.runs[0];
+    let programs = [&*old, new].map(|program| program.canonicalize().unwrap().display().to_string());
+    assert_eq!(run.nodes.len(), 3);
+    for node in &run.nodes {
+        assert_eq!(node.programs, programs);
+    }
+    let outcomes = &run.outcomes;
+    assert!(outcomes.failed == 0 && outcomes.dropped == 0, "{outcomes:?}");
+    assert_eq!(run.deliveries.undelivered, 0);
+    let html = fs::read_to_string(directory.path().join("record/report.html")).unwrap();
+    assert!(html.contains(&programs.join(", then ")), "the report says what they were");
+}
+
+#[test]
+fn an_upgrade_needs_a_scenario_that_starts_nodes_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let [binary, old] = ["/nowhere/new", "/nowhere/old"].map(Into::into);
+    let options = Options {
+        scenario: Scenario::load("smoke").unwrap(),
+        against: Against::Local { count: 1, binary, upgrade_from: Some(old) },
+        repeats: 1,
+        directory: directory.path().to_owned(),
+        command: String::new(),
+    };
+    let cause = run(&options, |_| {}).unwrap_err().to_string();
+    assert!(cause.contains("such as rolling-restart"), "{cause}");
 }
 
 const NO_LIVES: Lives = Lives {
@@ -252,7 +302,8 @@ fn what_was_acknowledged_and_is_missing_after_a_kill_is_found() {
     let mut scenario = scenario("node-kill", 60.0, 3.0);
     scenario.cards = 20;
     scenario.disturbances = vec![Disturbance { at: 0.6, act: Act::Kill, node: 0, away_ms: 10 }];
-    let record = play(scenario, Against::Local { count: 1, binary: forgetful }, directory.path());
+    let record =
+        play(scenario, Against::Local { count: 1, binary: forgetful, upgrade_from: None }, directory.path());
     let audit = &record.runs[0].audit;
     assert!(audit.violations.get("decision_missing").is_some_and(|found| *found > 10), "{audit:?}");
     assert!(!record.verdict.passed);

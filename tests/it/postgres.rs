@@ -23,8 +23,8 @@ use crate::log::Log;
 
 /// Nothing here takes this long: a test that waits in vain fails instead of hanging.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// The superuser of every server.
-const USER: &str = "tollgate";
+/// The superuser of every server, and its first database.
+const POSTGRES: &str = "postgres";
 /// A server that syncs as it must, and is small and quick in everything else.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
@@ -45,6 +45,9 @@ pub(crate) struct Server {
     directory: TempDir,
     port: u16,
     running: Option<Running>,
+    /// Who uses it, as [`Server::url`] has it.
+    role: &'static str,
+    database: &'static str,
 }
 
 struct Running {
@@ -81,8 +84,8 @@ impl Server {
         if !is_installed() {
             return None;
         }
-        let mut server = Self { directory: place(), port: free_port(), running: None };
-        let shape = ["--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync", "--username", USER];
+        let mut server = Self::nowhere();
+        let shape = ["--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync", "--username", POSTGRES];
         run(program("initdb").arg("-D").arg(server.data()).args(shape));
         server.configure(&format!("{SETTINGS}\n{settings}\n"));
         server.restart().await;
@@ -91,15 +94,36 @@ impl Server {
 
     /// A standby that streams from this server, with `application_name` as its name there.
     pub(crate) async fn standby(&self, application_name: &str) -> Self {
-        let mut standby = Self { directory: place(), port: free_port(), running: None };
+        let mut standby = Self::nowhere();
         let source = format!(
-            "host=127.0.0.1 port={} user={USER} dbname=postgres application_name={application_name}",
+            "host=127.0.0.1 port={} user={POSTGRES} dbname={POSTGRES} application_name={application_name}",
             self.port
         );
         let how = ["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--dbname", &source];
         run(program("pg_basebackup").arg("-D").arg(standby.data()).args(how));
         standby.restart().await;
         standby
+    }
+
+    /// A server that takes up where a backup of another ends: `script` puts that into its data directory, `PGDATA`. When
+    /// this returns, it has come to the end of the archived logs and writes again.
+    pub(crate) async fn restored(script: &str) -> Self {
+        let mut server = Self::nowhere();
+        server.shell(script).await;
+        server.restart().await;
+        server.says("SELECT pg_is_in_recovery()", "f").await;
+        server
+    }
+
+    /// A place for a server, and nothing in it.
+    fn nowhere() -> Self {
+        Self { directory: place(), port: free_port(), running: None, role: POSTGRES, database: POSTGRES }
+    }
+
+    /// From now on it is used by this role, in this database.
+    pub(crate) const fn used_by(&mut self, role: &'static str, database: &'static str) {
+        self.role = role;
+        self.database = database;
     }
 
     /// Adds lines to `postgresql.conf`, which count from the next start or [`Server::reload`] on.
@@ -116,6 +140,23 @@ impl Server {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         give(&path).unwrap();
         path
+    }
+
+    /// Runs a script as an operator does who has PostgreSQL's programs at hand: in a directory of the server, with its port
+    /// for a default. Other tasks go on meanwhile.
+    pub(crate) async fn shell(&self, script: &str) {
+        let programs = PathBuf::from(program("psql").get_program());
+        let path = format!("{}:/usr/bin:/bin", programs.parent().unwrap().display());
+        let mut shell = program("/bin/sh");
+        shell.args(["-e", "-c", script]).current_dir(self.directory.path());
+        shell.env("PATH", path).env("PGPORT", self.port.to_string()).env("PGDATA", self.data());
+        tokio::task::spawn_blocking(move || run(&mut shell)).await.unwrap();
+    }
+
+    /// Returns when everything that was committed before is in the archive.
+    pub(crate) async fn archived(&self) {
+        let last = self.sql("SELECT pg_walfile_name(pg_switch_wal())");
+        self.says(&format!("SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver"), "t").await;
     }
 
     /// Lets the running server read its settings again.
@@ -200,20 +241,31 @@ impl Server {
         self.port
     }
 
-    /// The address of its first database, as `TOLLGATE_JOURNAL` takes it.
+    /// The address of the database that is used, as `TOLLGATE_JOURNAL` takes it.
     pub(crate) fn url(&self) -> String {
-        Self::url_at(self.port)
+        url(self.role, self.port, self.database)
     }
 
-    /// The same database by way of another port: that of a proxy.
+    /// The address of a server's first database by way of another port: that of a proxy.
     pub(crate) fn url_at(port: u16) -> String {
-        format!("postgres://{USER}@127.0.0.1:{port}/postgres")
+        url(POSTGRES, port, POSTGRES)
     }
 
-    /// Runs SQL with `psql`, and gives what it printed: columns with `|` between them, a line a row.
+    /// Runs SQL with `psql` as the superuser, in the database that is used, and gives what it printed: columns with `|` between them, a line a row.
     pub(crate) fn sql(&self, sql: &str) -> String {
-        let how = ["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql, &self.url()];
-        run(program("psql").args(how)).trim_end().to_owned()
+        let how = ["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql];
+        let database = url(POSTGRES, self.port, self.database);
+        run(program("psql").args(how).arg(database)).trim_end().to_owned()
+    }
+
+    /// Asks until it answers this.
+    pub(crate) async fn says(&self, question: &str, answer: &str) {
+        let said = async {
+            while self.sql(question) != answer {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{question} is never {answer}"));
     }
 
     /// All that it has logged since it was last started.
@@ -260,15 +312,19 @@ pub(crate) fn is_installed_or_said(is_installed: bool, name: &str, package: &str
     is_installed
 }
 
+fn url(role: &str, port: u16, database: &str) -> String {
+    format!("postgres://{role}@127.0.0.1:{port}/{database}")
+}
+
 /// A directory that belongs to whoever runs the server.
-fn place() -> TempDir {
+pub(crate) fn place() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     give(directory.path()).unwrap();
     directory
 }
 
 fn programs() -> Option<Programs> {
-    Programs::find(&["initdb", "postgres", "psql", "pg_basebackup"])
+    Programs::find(&["initdb", "postgres", "psql", "createdb", "pg_dump", "pg_basebackup"])
 }
 
 /// One of PostgreSQL's programs, as whoever may run a server.
@@ -321,8 +377,5 @@ async fn a_standby_follows() {
     server.reload();
     server.sql("INSERT INTO followed VALUES (2)");
     assert_eq!(standby.sql("SELECT pg_is_in_recovery()"), "t");
-    crate::process::within("the standby has it", async {
-        while standby.sql("SELECT to_regclass('followed') IS NOT NULL") != "t" {}
-    })
-    .await;
+    standby.says("SELECT to_regclass('followed') IS NOT NULL", "t").await;
 }

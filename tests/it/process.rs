@@ -108,10 +108,22 @@ impl Site {
             .args(&words[1..])
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .envs(self.limit())
             .envs(&self.settings)
             .current_dir(self.directory.path())
             .stdin(Stdio::null());
         command
+    }
+
+    /// What a card may spend where nothing is said of it: as much as by default, and in all its life instead of in a day,
+    /// which may end in the middle of a test.
+    fn limit(&self) -> Option<(&'static str, &'static str)> {
+        let is_limit = |name: &String| {
+            ["TOLLGATE_POLICY", "TOLLGATE_CARD_LIMIT", "TOLLGATE_CARD_VELOCITY"]
+                .iter()
+                .any(|limit| name.starts_with(limit))
+        };
+        (!self.settings.keys().any(is_limit)).then_some(("TOLLGATE_CARD_LIMIT_ALL_TIME", "50000"))
     }
 
     /// Starts a node. When this returns, it answers.

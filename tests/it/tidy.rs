@@ -124,6 +124,11 @@ fn the_tests_that_hold_the_promises_exist() {
     for row in rows {
         held(row.trim_end_matches(" |").rsplit(" | ").next().unwrap());
     }
+    // And what is told in between.
+    let told = ["Test: ", "Tests: "].into_iter().flat_map(|word| page.split(word).skip(1));
+    for tests in told {
+        held(tests.split(".\n").next().unwrap());
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
     plot::{Axis, Plot, Size, round_step},
 };
 use crate::{
-    record::{Node, Run, Sample, Second, heat_row_end_us},
+    record::{Node, Run, Sample, Second, grown, heat_row_end_us},
     words::{self, Spread, float},
 };
 
@@ -140,22 +140,14 @@ pub(super) fn resources(run: &Run) -> Markup {
 /// CPU seconds of all nodes for each question that was answered, in microseconds; none where the nodes do not tell.
 pub(super) fn cpu_us_per_answer(run: &Run) -> Option<f64> {
     let answered: u64 = run.seconds_each.iter().map(|second| second.answered).sum();
-    let cpu: f64 = run
-        .nodes
-        .iter()
-        .flat_map(|node| node.samples.windows(2))
-        .map(|pair| grown(pair, |s| s.cpu_seconds))
-        .sum();
+    let cpu = run.grown(|sample| sample.cpu_seconds);
     (answered > 0 && cpu > 0.0).then(|| cpu * 1e6 / float(answered))
 }
 
 /// Appends for each batch over the whole run.
 pub(super) fn batch_entries(run: &Run) -> Option<f64> {
-    let sum = |of: fn(&Sample) -> f64| -> f64 {
-        run.nodes.iter().flat_map(|node| node.samples.windows(2)).map(|pair| grown(pair, of)).sum()
-    };
-    let batches = sum(|sample| sample.journal_batches);
-    (batches > 0.0).then(|| sum(|sample| sample.journal_entries) / batches)
+    let batches = run.grown(|sample| sample.journal_batches);
+    (batches > 0.0).then(|| run.grown(|sample| sample.journal_entries) / batches)
 }
 
 /// One or more seconds of the run, as rates; the latencies are the worst of them.
@@ -292,11 +284,4 @@ fn memory_of(pair: &[Sample]) -> Option<f64> {
 fn batch_of(pair: &[Sample]) -> Option<f64> {
     let batches = grown(pair, |sample| sample.journal_batches);
     (batches > 0.0).then(|| grown(pair, |sample| sample.journal_entries) / batches)
-}
-
-/// How much a counter grew between two samples. One that is smaller than before has begun anew.
-fn grown(pair: &[Sample], of: fn(&Sample) -> f64) -> f64 {
-    let [before, after] = pair else { return 0.0 };
-    let (before, after) = (of(before), of(after));
-    if after >= before { after - before } else { after }
 }

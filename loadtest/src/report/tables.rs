@@ -158,6 +158,13 @@ pub(super) fn setup(record: &Record) -> Markup {
         (number, true) => format!("{number}, on the generator's machine, sharing its processors"),
         (number, false) => format!("{number}, elsewhere: {}", targets.join(" ")),
     };
+    let runs = record.runs.first().into_iter();
+    let upgraded =
+        runs.flat_map(|run| run.nodes.iter().enumerate()).filter(|(_, node)| node.programs.len() > 1);
+    let programs = upgraded
+        .map(|(number, node)| format!("node {number} {}", node.programs.join(", then ")))
+        .collect::<Vec<_>>()
+        .join("; ");
     let journal =
         if file_system.is_empty() { journal.clone() } else { format!("{journal} on {file_system}") };
     let shares = record.runs.iter().filter_map(|run| {
@@ -180,6 +187,7 @@ pub(super) fn setup(record: &Record) -> Markup {
         ("Build", build.clone()),
         ("Node", node),
         ("Nodes", nodes),
+        ("Programs", programs),
         ("Journal", journal),
         (
             "CPU shares",

@@ -428,7 +428,8 @@ fn samples(scenario: &Scenario, node: usize) -> Node {
             cards_resident: age * 30.0,
             journal_entries: age * 500.0,
             journal_batches: age * (100.0 + 10.0 * (second % 3) as f64),
+            ..Sample::default()
         }
     });
-    Node { admin: format!("http://127.0.0.1:946{node}"), samples: samples.collect() }
+    Node { admin: format!("http://127.0.0.1:946{node}"), samples: samples.collect(), ..Node::default() }
 }

@@ -20,7 +20,7 @@ use crate::questions::{arrival, card, question};
 
 /// A node with one place for requests.
 fn narrow() -> House {
-    House::new(Settings { in_flight_max: 1, ..roomy() }, &[("daily", 5_000)], Script::default())
+    House::new(Settings { in_flight_max: 1, ..roomy() }, &[("all_time", 5_000)], Script::default())
 }
 
 /// A question whose append is held.
@@ -41,7 +41,7 @@ async fn told(held: (Gate, JoinHandle<TimedAnswer>)) -> Answer {
 
 #[tokio::test]
 async fn askers_of_one_question_get_one_answer_where_one_of_them_is_gone() {
-    let house = House::new(roomy(), &[("daily", 5_000)], Script::default());
+    let house = House::new(roomy(), &[("all_time", 5_000)], Script::default());
     let gate = house.journal.hold_next();
     let [gone, waiting] = [(); 2].map(|()| {
         let directory = house.directory.clone();
@@ -134,7 +134,7 @@ async fn whoever_asks_is_told_the_same_whatever_becomes_of_the_others() {
         let approves = StandIn { deadline: StandInRule::Approve { amount_max: 300 }, ..StandIn::default() };
         let stand_in = if random.bool() { approves } else { StandIn::default() };
         let settings = Settings { card_queue_max: random.usize(1..4), stand_in, ..Settings::default() };
-        let house = House::new(settings, &[("daily", LIMIT)], slow_and_failing(&mut random));
+        let house = House::new(settings, &[("all_time", LIMIT)], slow_and_failing(&mut random));
         let mut asked = JoinSet::new();
         for _ in 0..24 {
             let (number, starts) = (random.u8(..6), Duration::from_millis(random.u64(..400)));

@@ -51,7 +51,7 @@ async fn a_cardholder_that_is_not_active_pauses_its_cards_in_whichever_order_it_
             let mut heard: Vec<_> = news[..=last].iter().chain(&news[..=last]).copied().collect();
             fastrand::Rng::with_seed(seed).shuffle(&mut heard);
             let journal: Arc<dyn Journal> = Arc::new(Memory::new());
-            let house = House::on(Arc::clone(&journal), roomy(), &[("daily", 1_000)], Script::default());
+            let house = House::on(Arc::clone(&journal), roomy(), &[("all_time", 1_000)], Script::default());
             assert_eq!(asks(&house, asked("one", "before")).await.outcome, Outcome::Approved);
             for (second, is_active) in heard {
                 house.directory.book(changed(second, is_active), arrival(SOON)).await.unwrap();
@@ -61,7 +61,7 @@ async fn a_cardholder_that_is_not_active_pauses_its_cards_in_whichever_order_it_
                 let answer = asks(&house, asked(card, &format!("after-{card}"))).await;
                 assert_eq!(answer.reason, expected, "{card}, last {last}, seed {seed}");
             }
-            let restarted = House::on(journal, roomy(), &[("daily", 1_000)], Script::default());
+            let restarted = House::on(journal, roomy(), &[("all_time", 1_000)], Script::default());
             let answer = asks(&restarted, asked("one", "restarted")).await;
             assert_eq!(answer.reason, expected, "after a restart, last {last}, seed {seed}");
             let stranger = question("one", "stranger", 100);
@@ -72,7 +72,7 @@ async fn a_cardholder_that_is_not_active_pauses_its_cards_in_whichever_order_it_
 
 #[tokio::test]
 async fn a_cardholder_whose_books_cannot_be_read_is_what_was_known_of_it() {
-    let house = House::new(roomy(), &[("daily", 1_000)], Script::default());
+    let house = House::new(roomy(), &[("all_time", 1_000)], Script::default());
     house.journal.fail_loads(1);
     assert_eq!(asks(&house, asked("one", "unread")).await.reason, Reason::StandInJournal);
     assert_eq!(asks(&house, asked("one", "read")).await.outcome, Outcome::Approved);
@@ -83,7 +83,7 @@ async fn a_cardholder_whose_books_cannot_be_read_is_what_was_known_of_it() {
 #[tokio::test]
 async fn what_another_account_says_of_a_card_is_never_booked_with_it() {
     let journal: Arc<dyn Journal> = Arc::new(Memory::new());
-    let mut house = House::on(Arc::clone(&journal), roomy(), &[("daily", 1_000)], Script::default());
+    let mut house = House::on(Arc::clone(&journal), roomy(), &[("all_time", 1_000)], Script::default());
     let ours = AuthorizationRequest { connected_account: of(Some("acct_a")), ..question("one", "ours", 700) };
     assert_eq!(asks(&house, ours.clone()).await.outcome, Outcome::Approved);
     for round in 0..2 {
@@ -107,6 +107,6 @@ async fn what_another_account_says_of_a_card_is_never_booked_with_it() {
         let plain = told("one", "ours", 700, true, "webhook_approved");
         house.directory.book(plain, arrival(SOON)).await.unwrap();
         assert_eq!(asks(&house, ours.clone()).await.outcome, Outcome::Approved);
-        house = House::on(Arc::clone(&journal), roomy(), &[("daily", 1_000)], Script::default());
+        house = House::on(Arc::clone(&journal), roomy(), &[("all_time", 1_000)], Script::default());
     }
 }

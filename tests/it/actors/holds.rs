@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{process::within, questions::told};
 
-const LIMITS: [(&str, i64); 1] = [("daily", 1_000)];
+const LIMITS: [(&str, i64); 1] = [("all_time", 1_000)];
 
 impl House {
     /// What the gauge says.

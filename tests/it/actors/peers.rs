@@ -17,7 +17,7 @@ use crate::questions::{arrival, card, question};
 async fn what_a_peer_has_stopped_waiting_for_stands() {
     let gate = Gate::new();
     let held = Fault::HeldBefore(gate.clone(), Box::new(Fault::None));
-    let house = House::new(roomy(), &[("daily", 5_000)], Script::of([held]));
+    let house = House::new(roomy(), &[("all_time", 5_000)], Script::of([held]));
     let asked = house.directory.ask_for_peer(question("one", "1", 3_000), arrival(Duration::from_millis(50)));
     assert_eq!(asked.await.map(|timed| timed.answer), Err(Cause::Deadline));
     gate.open();
@@ -30,7 +30,8 @@ async fn what_a_peer_has_stopped_waiting_for_stands() {
 
 #[tokio::test]
 async fn a_node_stands_in_for_its_own_askers_only() {
-    let house = House::new(Settings { in_flight_max: 0, ..roomy() }, &[("daily", 5_000)], Script::default());
+    let house =
+        House::new(Settings { in_flight_max: 0, ..roomy() }, &[("all_time", 5_000)], Script::default());
     let asked = house.directory.ask_for_peer(question("one", "1", 3_000), arrival(SOON)).await;
     assert_eq!(asked.map(|timed| timed.answer), Err(Cause::Overload));
     assert_eq!(house.journal.scan(0, 10).await.unwrap(), [], "nothing was answered, and nothing booked");
@@ -42,7 +43,7 @@ async fn a_node_stands_in_for_its_own_askers_only() {
 async fn a_repeated_question_is_answered_as_the_journal_has_it() {
     for (is_journal_shared, expected) in [(true, Source::StandIn), (false, Source::Policy)] {
         let house =
-            House::new(Settings { is_journal_shared, ..roomy() }, &[("daily", 5_000)], Script::default());
+            House::new(Settings { is_journal_shared, ..roomy() }, &[("all_time", 5_000)], Script::default());
         let first = house.ask("1", 3_000).await;
         assert_eq!(first.source, Source::Policy);
         assert_eq!(house.ask("1", 3_000).await, first, "nobody has written meanwhile");
@@ -57,7 +58,7 @@ async fn a_repeated_question_is_answered_as_the_journal_has_it() {
 async fn a_stand_in_goes_by_its_memory_only_where_nobody_else_writes() {
     for (is_journal_shared, expected) in [(true, Source::StandIn), (false, Source::Policy)] {
         let house =
-            House::new(Settings { is_journal_shared, ..roomy() }, &[("daily", 5_000)], Script::default());
+            House::new(Settings { is_journal_shared, ..roomy() }, &[("all_time", 5_000)], Script::default());
         assert_eq!(house.ask("1", 3_000).await.source, Source::Policy);
         let again = house.directory.stand_in(question("one", "1", 3_000), Cause::Overload).answer;
         assert_eq!(again.source, expected, "shared: {is_journal_shared}");
@@ -68,7 +69,7 @@ async fn a_stand_in_goes_by_its_memory_only_where_nobody_else_writes() {
 async fn a_stand_in_says_the_same_again_whatever_the_cause() {
     for is_journal_shared in [true, false] {
         let house =
-            House::new(Settings { is_journal_shared, ..roomy() }, &[("daily", 5_000)], Script::default());
+            House::new(Settings { is_journal_shared, ..roomy() }, &[("all_time", 5_000)], Script::default());
         let [first, again] = [Cause::Journal, Cause::Deadline]
             .map(|cause| house.directory.stand_in(question("one", "1", 3_000), cause).answer);
         assert_eq!(again, first, "shared: {is_journal_shared}");
@@ -81,7 +82,7 @@ async fn a_duplicate_that_was_stood_in_for_leaves_what_was_decided_for_a_peer() 
     let gate = Gate::new();
     let held = Fault::HeldBefore(gate.clone(), Box::new(Fault::None));
     let settings = Settings { is_journal_shared: true, ..roomy() };
-    let house = House::new(settings, &[("daily", 5_000)], Script::of([held]));
+    let house = House::new(settings, &[("all_time", 5_000)], Script::of([held]));
     let asked = house.directory.ask_for_peer(question("one", "1", 3_000), arrival(Duration::from_millis(50)));
     assert_eq!(asked.await.map(|timed| timed.answer), Err(Cause::Deadline));
     let duplicate = house.directory.stand_in(question("one", "1", 3_000), Cause::Overload).answer;
@@ -131,9 +132,9 @@ fn account() -> Account {
 async fn a_stand_in_takes_the_place_of_a_decision_that_was_lost_on_its_way_and_of_no_other() {
     for (later_us, expected) in [(0, Source::StandIn), (1, Source::Policy), (-1, Source::Policy)] {
         let settings = || Settings { is_journal_shared: true, ..roomy() };
-        let owner = House::new(settings(), &[("daily", 5_000)], Script::default());
+        let owner = House::new(settings(), &[("all_time", 5_000)], Script::default());
         let shared: Arc<dyn Journal> = owner.journal.clone();
-        let asked = House::on(shared, settings(), &[("daily", 5_000)], Script::default());
+        let asked = House::on(shared, settings(), &[("all_time", 5_000)], Script::default());
         let mut request = question("one", "1", 3_000);
         // What the card has seen before may be of a later time: requests overtake each other between nodes.
         let mut other = question("one", "2", 100);

@@ -76,7 +76,7 @@ impl House {
 
 #[tokio::test]
 async fn a_new_card_goes_on_with_what_was_spent_on_the_old_one() {
-    let house = House::new(roomy(), &[("daily", LIMIT)], Script::default());
+    let house = House::new(roomy(), &[("all_time", LIMIT)], Script::default());
     assert_eq!(house.ask("before", 700).await.outcome, Outcome::Approved);
     let declined = house.asks(asked("new", Some("one"), "over", 400)).await;
     assert_eq!((declined.outcome, declined.reason), (Outcome::Declined, Reason::SpendingLimit));
@@ -100,7 +100,7 @@ async fn a_new_card_goes_on_with_what_was_spent_on_the_old_one() {
 
 #[tokio::test]
 async fn what_is_said_of_a_card_holds_for_that_card_alone() {
-    let house = House::new(roomy(), &[("daily", LIMIT)], Script::default());
+    let house = House::new(roomy(), &[("all_time", LIMIT)], Script::default());
     house.books(made("new", Some("one"), false)).await;
     let mut canceled = made("one", None, true);
     if let Fact::Card(seen) = &mut canceled.fact {
@@ -120,7 +120,7 @@ async fn what_is_said_of_a_card_holds_for_that_card_alone() {
 #[tokio::test]
 async fn whatever_is_heard_first_of_a_chain_of_cards_its_books_end_the_same() {
     for order in 0..120 {
-        let house = House::new(roomy(), &[("daily", LIMIT)], Script::default());
+        let house = House::new(roomy(), &[("all_time", LIMIT)], Script::default());
         let mut steps = vec![0, 1, 2, 3, 4];
         let mut rank = order;
         for left in (1..=5).rev() {
@@ -158,7 +158,7 @@ async fn whatever_is_heard_first_of_a_chain_of_cards_its_books_end_the_same() {
 #[tokio::test]
 async fn what_was_booked_before_the_replacement_was_known_is_carried_over_once() {
     let journal: Arc<dyn Journal> = Arc::new(Memory::new());
-    let house = House::on(Arc::clone(&journal), roomy(), &[("daily", LIMIT)], Script::default());
+    let house = House::on(Arc::clone(&journal), roomy(), &[("all_time", LIMIT)], Script::default());
     let first = house.asks(asked("new", None, "early", 400)).await;
     house.books(told("new", "unasked", 100, true, "network_fallback")).await;
     assert_eq!(house.ask("old-card", 300).await.outcome, Outcome::Approved);
@@ -168,7 +168,7 @@ async fn what_was_booked_before_the_replacement_was_known_is_carried_over_once()
     house.journal.then(Fault::Rejected);
     house.books(made("new", Some("one"), false)).await;
     for round in 0..2 {
-        let house = House::on(Arc::clone(&journal), roomy(), &[("daily", LIMIT)], Script::default());
+        let house = House::on(Arc::clone(&journal), roomy(), &[("all_time", LIMIT)], Script::default());
         let again = house.asks(asked("new", None, "early", 400)).await;
         assert_eq!(again, first, "round {round}: the same question, the same answer");
         assert_eq!(
@@ -179,7 +179,7 @@ async fn what_was_booked_before_the_replacement_was_known_is_carried_over_once()
             assert_eq!(house.told(name).await.0, 800, "round {round}, {name}");
         }
     }
-    let house = House::on(journal, roomy(), &[("daily", LIMIT)], Script::default());
+    let house = House::on(journal, roomy(), &[("all_time", LIMIT)], Script::default());
     house.books(captured("new", "early", 400)).await;
     assert_eq!(house.told("one").await, (800, 400, 400));
     let early = question("new", "early", 0).authorization;
@@ -257,7 +257,7 @@ async fn deciders(journal: &dyn Journal, of: &str) -> BTreeMap<String, usize> {
 
 #[tokio::test]
 async fn a_card_may_decide_for_its_successor_before_it_hears_what_it_replaces_itself() {
-    let house = House::new(roomy(), &[("daily", LIMIT)], Script::default());
+    let house = House::new(roomy(), &[("all_time", LIMIT)], Script::default());
     assert_eq!(house.ask("first", 300).await.outcome, Outcome::Approved);
     assert_eq!(house.asks(asked("three", Some("two"), "third", 400)).await.outcome, Outcome::Approved);
     let journal: Arc<dyn Journal> = house.journal.clone();
@@ -273,7 +273,7 @@ async fn a_card_may_decide_for_its_successor_before_it_hears_what_it_replaces_it
 
 #[tokio::test]
 async fn cards_that_replace_each_other_in_a_circle_are_answered_by_the_stand_in() {
-    let house = House::new(roomy(), &[("daily", LIMIT)], Script::default());
+    let house = House::new(roomy(), &[("all_time", LIMIT)], Script::default());
     house.books(made("one", Some("two"), false)).await;
     house.books(made("two", Some("one"), false)).await;
     assert_eq!(house.ask("circle", 100).await.reason, Reason::StandInJournal);

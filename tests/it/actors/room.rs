@@ -17,7 +17,7 @@ use crate::questions::{arrival, question, told};
 #[tokio::test]
 async fn cards_over_the_bound_leave_the_longest_unused_first() {
     let settings = Settings { cards_resident_max: 4, card_idle_after: Duration::from_millis(40), ..roomy() };
-    let house = House::new(settings, &[("daily", 1_000)], Script::default());
+    let house = House::new(settings, &[("all_time", 1_000)], Script::default());
     let mut seen = BTreeSet::new();
     for name in 0..4 {
         let request = question(&format!("card-{name}"), &format!("{name}"), 100);
@@ -33,7 +33,7 @@ async fn cards_over_the_bound_leave_the_longest_unused_first() {
 #[tokio::test]
 async fn a_card_is_turned_away_early_where_none_of_those_in_memory_can_leave() {
     let house =
-        House::new(Settings { cards_resident_max: 1, ..roomy() }, &[("daily", 1_000)], Script::default());
+        House::new(Settings { cards_resident_max: 1, ..roomy() }, &[("all_time", 1_000)], Script::default());
     let gate = house.journal.hold_next();
     let mut stuck = JoinSet::new();
     for name in ["a", "b"] {

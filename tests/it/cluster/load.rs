@@ -103,6 +103,11 @@ impl Load {
         Self { account, buyers }
     }
 
+    /// How many questions were answered so far.
+    pub(super) fn answers(&self) -> usize {
+        *self.account.answers.borrow()
+    }
+
     /// The balancer sends to these nodes from now on.
     pub(super) fn aim(&self, targets: Vec<SocketAddr>) {
         *self.account.targets.lock().unwrap() = targets;
@@ -252,7 +257,7 @@ impl Account {
 
     /// Whether every answer is in the journal, as it was given. A decision is there before it is told; what the stand-in
     /// said, as soon as that can be.
-    fn is_booked(cluster: &Cluster, asked: &BTreeMap<String, Asked>) -> bool {
+    pub(super) fn is_booked(cluster: &Cluster, asked: &BTreeMap<String, Asked>) -> bool {
         let rows = "SELECT \"authorization\", decision, outcome, reason FROM tollgate.decisions ORDER BY lsn";
         let journal = cluster.server.sql(rows);
         let mut booked: BTreeMap<&str, Vec<[&str; 3]>> = BTreeMap::new();

@@ -107,7 +107,7 @@ async fn the_databases_password_changes_under_load_and_nobody_notices() {
     let settings: Vec<(&str, &str)> = SETTINGS.into_iter().chain(drain).collect();
     let Some(mut cluster) = Cluster::prepare(3, &settings).await else { return };
     // In clear, since it is about the password and not about its proof, which takes long in a build for tests.
-    let who = "host all app 127.0.0.1/32 password\nhost all tollgate 127.0.0.1/32 trust\n";
+    let who = "host all app 127.0.0.1/32 password\nhost all postgres 127.0.0.1/32 trust\n";
     cluster.server.write("pg_hba.conf", who);
     cluster.server.reload();
     cluster.server.sql("CREATE ROLE app LOGIN PASSWORD 'before'");

@@ -21,7 +21,7 @@ async fn a_server_is_believed_by_its_certificate_and_believes_a_password() {
     server.write("server.key", &key.serialize_pem());
     server.write(
         "pg_hba.conf",
-        "hostssl all app 127.0.0.1/32 scram-sha-256\nhost all tollgate 127.0.0.1/32 trust\n",
+        "hostssl all app 127.0.0.1/32 scram-sha-256\nhost all postgres 127.0.0.1/32 trust\n",
     );
     server.configure("ssl = on");
     server.sql("CREATE ROLE app LOGIN PASSWORD 'hunter2'");
