@@ -222,7 +222,7 @@ mod tests {
     use tokio::{
         io::AsyncReadExt as _,
         net::{TcpListener, TcpStream},
-        sync::Notify,
+        sync::{Notify, watch},
         task::yield_now,
     };
     use tokio_util::bytes::Bytes;
@@ -291,24 +291,30 @@ mod tests {
     struct Slow {
         peer: Arc<Peer>,
         has_one: Arc<Notify>,
-        answers: Arc<Notify>,
-        leaves: Arc<Notify>,
+        does: watch::Sender<Does>,
+    }
+
+    /// What a slow peer does about what it has kept.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Does {
+        Keep,
+        Leave,
+        Answer,
     }
 
     impl Slow {
         async fn new() -> Self {
             let (listener, peer) = listener().await;
-            let [has_one, answers, leaves] = [(); 3].map(|()| Arc::new(Notify::new()));
+            let (has_one, does) = (Arc::new(Notify::new()), watch::Sender::new(Does::Keep));
             for _ in 0..LINKS {
                 let line = Line::take(accepted(&listener).await).await.unwrap();
-                let notes = [&has_one, &answers, &leaves].map(Arc::clone);
-                tokio::spawn(Self::answer(line, notes));
+                tokio::spawn(Self::answer(line, Arc::clone(&has_one), does.subscribe()));
             }
             until(LINKS, &peer).await;
-            Self { peer, has_one, answers, leaves }
+            Self { peer, has_one, does }
         }
 
-        async fn answer(mut line: Line, [has_one, answers, leaves]: [Arc<Notify>; 3]) {
+        async fn answer(mut line: Line, has_one: Arc<Notify>, mut does: watch::Receiver<Does>) {
             let mut kept = Vec::new();
             let booked = |id| Message::Reply { id, reply: PeerReply::Booked };
             loop {
@@ -322,10 +328,13 @@ mod tests {
                         Ok(Some(Message::Question { id, .. })) => line.say(&booked(id)).unwrap(),
                         _ => return,
                     },
-                    () = answers.notified() => for id in kept.drain(..) {
-                        line.say(&booked(id)).unwrap();
+                    Ok(()) = does.changed() => match *does.borrow_and_update() {
+                        Does::Keep => {}
+                        Does::Leave => line.say(&Message::Leaving).unwrap(),
+                        Does::Answer => for id in kept.drain(..) {
+                            line.say(&booked(id)).unwrap();
+                        },
                     },
-                    () = leaves.notified() => line.say(&Message::Leaving).unwrap(),
                 }
             }
         }
@@ -362,7 +371,7 @@ mod tests {
         slow.has_one.notified().await;
         assert_eq!(ask(&slow.peer, "quick").await.unwrap(), Ok(PeerReply::Booked));
         silence_is_over().await;
-        slow.answers.notify_waiters();
+        slow.does.send_replace(Does::Answer);
         assert_eq!(asked.await.unwrap(), Ok(PeerReply::Booked));
     }
 
@@ -381,10 +390,10 @@ mod tests {
         let slow = Slow::new().await;
         let asked = ask(&slow.peer, "slow");
         slow.has_one.notified().await;
-        slow.leaves.notify_waiters();
+        slow.does.send_replace(Does::Leave);
         until(0, &slow.peer).await;
         assert_eq!(ask(&slow.peer, "quick").await.unwrap(), Err(Forward::Unreachable));
-        slow.answers.notify_waiters();
+        slow.does.send_replace(Does::Answer);
         assert_eq!(asked.await.unwrap(), Ok(PeerReply::Booked));
     }
 
