@@ -11,6 +11,7 @@ mod balancer;
 mod connection;
 mod home;
 mod fleet;
+mod leash;
 mod database;
 mod interrupt;
 mod page;

@@ -125,6 +125,8 @@ const EXIT_CODES: &str = "
 | 0 | done, or drained after SIGTERM |
 | 1 | `tollgate check` found mistakes, or a command failed |
 | 2 | a command line that means nothing |
+| 69 | an address that is taken, or something else that the node needs and does not get |
+| 74 | a journal that is refused, cannot be reached, or has failed: nothing more is answered |
 | 78 | settings that cannot be used |
 ";
 

@@ -1,15 +1,16 @@
 //! A PostgreSQL of the demo's own: its programs found on this machine, a fresh server on a socket in the demo's directory,
-//! stopped at the end. Nothing listens on the network.
+//! stopped at the end, whatever that is. Nothing listens on the network.
 
 use std::{
     fmt::Write as _,
     fs,
+    io::{self, BufRead as _, BufReader},
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _, chown},
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use super::Failure;
@@ -26,9 +27,14 @@ const PLACES: [(&str, &str); 4] = [
     ("/usr/local/opt", "postgresql@"),
 ];
 
-/// A running server. Dropped, it is stopped as by a power cut.
+/// A shell starts the server, says so with a line, and stops it as by a power cut when its standard input is closed: by
+/// us, or by the system where we are gone, as after `kill -9`. It goes on where nobody reads its line any more.
+const KEEPER: &str =
+    r#"trap '' PIPE; "$@" -w start && echo && read -r word; "$@" -w -m immediate stop 2> /dev/null"#;
+
+/// A running server. Dropped, it is stopped.
 pub(super) struct Database {
-    programs: Programs,
+    keeper: Child,
     /// Of whoever runs the server: its data, its socket, its log.
     place: PathBuf,
 }
@@ -64,10 +70,17 @@ impl Database {
         // Writing to a text cannot fail.
         let _ = write!(text, "\nlisten_addresses = ''\nunix_socket_directories = '{socket}'\n");
         fs::write(&settings, text).map_err(Failure::during("write PostgreSQL's settings"))?;
-        let database = Self { programs, place };
-        let log = database.place.join("log").display().to_string();
-        database.programs.run("pg_ctl", &database.place, &["-w", "-l", &log, "start"])?;
-        Ok(database)
+        let keeper = programs.keep_running(&place).map_err(Failure::during("run pg_ctl"))?;
+        let mut database = Self { keeper, place };
+        let said = database.keeper.stdout.take().map(|out| BufReader::new(out).lines().next());
+        if matches!(said, Some(Some(Ok(_)))) { Ok(database) } else { Err(database.failed()) }
+    }
+
+    /// Why the server does not run.
+    fn failed(&mut self) -> Failure {
+        drop(self.keeper.stdin.take());
+        let said = self.keeper.stderr.take().map(io::read_to_string);
+        failure("pg_ctl", &said.and_then(Result::ok).unwrap_or_default(), &self.place)
     }
 
     /// As `TOLLGATE_JOURNAL` takes it.
@@ -93,39 +106,66 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // It is not needed again, so that it need not end in order.
-        let _ = self.programs.run("pg_ctl", &self.place, &["-w", "-m", "immediate", "stop"]);
+        // This closes its standard input. The data is not needed again, so that the server need not end in order.
+        let _ = self.keeper.wait();
     }
 }
 
 impl Programs {
     /// Runs one of them to its good end, on the data in `place`.
     fn run(&self, name: &str, place: &Path, arguments: &[&str]) -> Result<(), Failure> {
-        let mut command = Command::new(self.directory.join(name));
-        if let Some((user, group)) = self.instead_of_root {
-            command.uid(user).gid(group);
-        }
-        let output = command
+        let output = self
+            .command(&self.directory.join(name))
             .arg("-D")
             .arg(place.join("data"))
             .args(arguments)
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("LC_ALL", "C")
-            // Ctrl-C is for the demo, which ends everything in its order.
-            .process_group(0)
-            .current_dir("/")
             .stdin(Stdio::null())
             .output()
             .map_err(Failure::during(&format!("run {name}")))?;
         if output.status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let log = fs::read_to_string(place.join("log")).unwrap_or_default();
-        let last = log.lines().next_back().unwrap_or_default();
-        Err(Failure::Unexpected(format!("{name} failed: {} {last}", said.trim())))
+        Err(failure(name, &String::from_utf8_lossy(&output.stderr), place))
     }
+
+    /// Starts the keeper of a server on the data in `place`.
+    fn keep_running(&self, place: &Path) -> io::Result<Child> {
+        self.command(Path::new("/bin/sh"))
+            .args(["-c", KEEPER, "keeper"])
+            .arg(self.directory.join("pg_ctl"))
+            .arg("-D")
+            .arg(place.join("data"))
+            .arg("-l")
+            .arg(place.join("log"))
+            .arg("-s")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+    }
+
+    /// A command as whoever runs the server, with nothing of our environment.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        if let Some((user, group)) = self.instead_of_root {
+            command.uid(user).gid(group);
+        }
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("LC_ALL", "C")
+            // Ctrl-C is for the demo, which ends everything in its order.
+            .process_group(0)
+            .current_dir("/");
+        command
+    }
+}
+
+/// What a program of PostgreSQL said, and what the server did last.
+fn failure(name: &str, said: &str, place: &Path) -> Failure {
+    let log = fs::read_to_string(place.join("log")).unwrap_or_default();
+    let last = log.lines().next_back().unwrap_or_default();
+    Failure::Unexpected(format!("{name} failed: {} {last}", said.trim()))
 }
 
 /// The first of these directories with all that is needed.

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::{
     Failure, balancer::Targets, client::Cluster, connection::Connection, database::Database, home::Home,
+    leash::Leash,
 };
 use crate::clock::{self, sleep};
 
@@ -39,6 +40,7 @@ pub(super) struct Process {
 
 struct Running {
     child: Child,
+    _leash: Leash,
     ports: Option<Ports>,
     /// How far the log went when it was started.
     log_bytes: usize,
@@ -158,7 +160,7 @@ impl Process {
         let log = File::options().create(true).append(true).open(&path);
         let log = log.map_err(Failure::during("write a node's log"))?;
         let log_bytes = fs::read(&path).map_err(Failure::during("read a node's log"))?.len();
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .arg("serve")
             .env_clear()
             .envs(self.settings.iter().cloned())
@@ -170,7 +172,8 @@ impl Process {
             .stderr(log)
             .spawn()
             .map_err(Failure::during("start a node"))?;
-        self.running = Some(Running { child, ports: None, log_bytes });
+        let leash = Leash::of(&mut child).map_err(Failure::during("run a shell"))?;
+        self.running = Some(Running { child, _leash: leash, ports: None, log_bytes });
         Ok(())
     }
 

@@ -4,17 +4,16 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Stdio},
 };
 
-use tempfile::TempDir;
 use tollgate::stripe::SIGNATURE_HEADER;
 
 use crate::{
     client::{Client, Response, post, request},
-    postgres::is_installed,
+    postgres::{is_installed, open_directory},
+    process::{all_have_gone_from, at_work_in},
 };
 
 /// The demo with a temporary directory of its own, in an environment whose settings it has to ignore.
@@ -153,20 +152,10 @@ async fn paste(curl: &str) -> Response {
     Client::connect(address).await.exchange(post("/webhook", &headers, &event)).await
 }
 
-/// A directory in which somebody else may run PostgreSQL, where the tests run as root.
-fn open_directory() -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
-    directory
-}
-
 /// No file of the demo is left, and no process that it started: all of them work in its directory.
 fn assert_nothing_is_left(directory: &Path) {
     assert_eq!(fs::read_dir(directory).unwrap().count(), 0, "the demo left something behind");
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let workplaces = processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok());
-    let left = workplaces.filter(|place| place.starts_with(directory)).count();
-    assert_eq!(left, 0, "{left} processes still run");
+    assert_eq!(at_work_in(directory), 0, "processes still run");
 }
 
 #[test]
@@ -219,6 +208,19 @@ fn a_demo_of_several_nodes_that_is_ended_in_the_middle_leaves_nothing_behind() {
         assert_eq!(running.child.wait().unwrap().code(), Some(1));
         assert_nothing_is_left(directory.path());
     }
+}
+
+#[tokio::test]
+async fn a_demo_that_is_killed_takes_its_nodes_and_their_database_with_it() {
+    if !is_installed() {
+        return;
+    }
+    let directory = open_directory();
+    let mut running = Running::start(directory.path(), &["--nodes", "2"]);
+    running.line("buyers use other cards");
+    assert!(at_work_in(directory.path()) > 3, "two nodes, a server and its processes");
+    running.child.kill().unwrap();
+    all_have_gone_from(directory.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

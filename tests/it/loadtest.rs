@@ -1,7 +1,7 @@
 //! The load test against the real binary: an honest node has no violation, and each kind of violation is seen where a
 //! proxy between Stripe and the node breaks a promise.
 
-use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt as _, path::Path, thread};
 
 use tollgate_loadtest::{
     generator::Target,
@@ -9,7 +9,13 @@ use tollgate_loadtest::{
     nodes::Nodes,
     record::Record,
     run::{Against, Options, run},
-    scenario::{Act, Disturbance, Lives, Scenario},
+    scenario::{Act, Disturbance, Limits, Lives, Scenario},
+};
+
+use crate::{
+    journal::child,
+    postgres::{is_installed, open_directory},
+    process::{all_have_gone_from, at_work_in},
 };
 
 const SECRET: &str = "whsec_of_the_tests";
@@ -104,9 +110,34 @@ fn nothing_that_was_acknowledged_is_missing_after_a_kill() {
     assert_eq!(marks, ["kill", "start", "ready", "terminate", "start", "ready"]);
 }
 
+#[tokio::test]
+async fn nodes_of_a_load_test_that_is_killed_end_with_it_and_so_does_their_database() {
+    if let Some(directory) = child::path() {
+        let limits = Limits { daily: Some(1_000), ..Limits::default() };
+        let binary = Path::new(env!("CARGO_BIN_EXE_tollgate"));
+        let nodes = Nodes::start(2, binary, &directory.join("nodes"), SECRET, &limits, &[]).unwrap();
+        child::say("started");
+        loop {
+            assert_eq!(nodes.count(), 2);
+            thread::park();
+        }
+    }
+    if !is_installed() {
+        return;
+    }
+    let directory = open_directory();
+    let test = "loadtest::nodes_of_a_load_test_that_is_killed_end_with_it_and_so_does_their_database";
+    let mut killed = child::start(test, directory.path(), |command| command);
+    assert_eq!(child::lines(&mut killed).next().as_deref(), Some("started"));
+    assert!(at_work_in(directory.path()) > 3, "two nodes, a server and its processes");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    all_have_gone_from(directory.path()).await;
+}
+
 #[test]
 fn another_node_takes_over_from_one_that_is_killed_or_restarted() {
-    if !crate::postgres::is_installed() {
+    if !is_installed() {
         return;
     }
     let mut scenario = scenario("node-kill", 60.0, 4.0);
@@ -117,9 +148,7 @@ fn another_node_takes_over_from_one_that_is_killed_or_restarted() {
         Disturbance { at: 0.3, act: Act::Kill, node: 0, away_ms: 300 },
         Disturbance { at: 0.6, act: Act::Terminate, node: 1, away_ms: 300 },
     ];
-    let directory = tempfile::tempdir().unwrap();
-    // Where this is root, PostgreSQL is somebody else, who has to get there.
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let directory = open_directory();
     let binary = env!("CARGO_BIN_EXE_tollgate").into();
     let record = play(scenario, Against::Local { count: 3, binary, upgrade_from: None }, directory.path());
     honest(&record);

@@ -17,6 +17,8 @@ mod dashboards;
 #[cfg(test)]
 mod deliveries;
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod generated;

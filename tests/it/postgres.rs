@@ -316,6 +316,13 @@ fn url(role: &str, port: u16, database: &str) -> String {
     format!("postgres://{role}@127.0.0.1:{port}/{database}")
 }
 
+/// A directory in which somebody else may run a server, where the tests run as root.
+pub(crate) fn open_directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    directory
+}
+
 /// A directory that belongs to whoever runs the server.
 pub(crate) fn place() -> TempDir {
     let directory = tempfile::tempdir().unwrap();

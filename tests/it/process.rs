@@ -4,8 +4,9 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
@@ -326,4 +327,21 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
 #[allow(clippy::disallowed_methods, reason = "a test has no configuration but this")]
 pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
+/// How many processes work in this directory or below it. One that has ended, and that nobody has asked for, works nowhere.
+pub(crate) fn at_work_in(directory: &Path) -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let workplaces = processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok());
+    workplaces.filter(|place| place.starts_with(directory)).count()
+}
+
+/// Waits until nobody works there any more.
+pub(crate) async fn all_have_gone_from(directory: &Path) {
+    within("all processes end", async {
+        while at_work_in(directory) > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

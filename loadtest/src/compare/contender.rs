@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Database, Failure, LIMIT, Options, SECRET};
-use crate::{generator::Target, nodes::Nodes, scenario::Limits, system::cpu_seconds};
+use crate::{generator::Target, nodes::Nodes, process::Leash, scenario::Limits, system::cpu_seconds};
 
 /// A server under test.
 pub(super) struct Contender {
@@ -28,12 +28,15 @@ enum Process {
 }
 
 /// Killed when it is dropped.
-struct Running(Child);
+struct Running {
+    child: Child,
+    _leash: Leash,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -47,7 +50,7 @@ impl Contender {
     pub(super) fn cpu(&self) -> io::Result<Cpu> {
         let processes: Vec<u32> = match &self.process {
             Process::Node(nodes) => nodes.processes().collect(),
-            Process::Other(running) => vec![running.0.id()],
+            Process::Other(running) => vec![running.child.id()],
         };
         let server = processes.into_iter().map(cpu_seconds).sum::<io::Result<f64>>()?;
         Ok(Cpu { server, database: self.database.map(cpu_seconds).transpose()? })
@@ -148,7 +151,8 @@ fn other(
 ) -> io::Result<Contender> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let stderr = child.stderr.take();
-    let running = Running(child);
+    let leash = Leash::of(&mut child)?;
+    let running = Running { child, _leash: leash };
     let silent = || io::Error::other(format!("{name}: it ended before it listened"));
     let mut said = BufReader::new(stderr.ok_or_else(silent)?).lines().map_while(Result::ok);
     let mut before = Vec::new();
