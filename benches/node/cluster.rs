@@ -35,6 +35,19 @@ const SERIES: [&str; 9] = [
     "tollgate_journal_appended_bytes_total",
 ];
 
+/// Hops that took so long at most, in milliseconds, and the series that counts them.
+const HOPS: [(f64, &str); 9] = [
+    (0.25, "tollgate_hop_duration_seconds_bucket{le=\"0.00025\"}"),
+    (0.5, "tollgate_hop_duration_seconds_bucket{le=\"0.0005\"}"),
+    (1.0, "tollgate_hop_duration_seconds_bucket{le=\"0.001\"}"),
+    (2.5, "tollgate_hop_duration_seconds_bucket{le=\"0.0025\"}"),
+    (5.0, "tollgate_hop_duration_seconds_bucket{le=\"0.005\"}"),
+    (10.0, "tollgate_hop_duration_seconds_bucket{le=\"0.01\"}"),
+    (25.0, "tollgate_hop_duration_seconds_bucket{le=\"0.025\"}"),
+    (50.0, "tollgate_hop_duration_seconds_bucket{le=\"0.05\"}"),
+    (f64::INFINITY, "tollgate_hop_duration_seconds_count"),
+];
+
 /// How many connections the load comes over, to each node: a node that has little to do at once pays more for each
 /// request, however many others there are, so that clusters are compared where their nodes have the same to do. Five nodes
 /// with the fewer have as many as the first bench of one node has.
@@ -161,13 +174,16 @@ impl Cluster {
     }
 
     fn hop(&mut self, events: &Events, rate: f64) {
+        let before = self.sums(HOPS.map(|(_, series)| series));
         let load = self.load(events, CONNECTIONS_A_NODE[MANY] * self.nodes.len(), Pace::PerSecond(rate));
         let is_at_its_owner = |latency: &generator::Latency| {
             self.placement.owner(&events.card(latency.request)) == Some(latency.server)
         };
         let local = Latencies::some(&load, is_at_its_owner);
         let forwarded = Latencies::some(&load, |latency| !is_at_its_owner(latency));
-        self.hops.push(Hop { local, forwarded });
+        let after = self.sums(HOPS.map(|(_, series)| series));
+        let way = array::from_fn(|bucket| (HOPS[bucket].0, after[bucket] - before[bucket]));
+        self.hops.push(Hop { local, forwarded, way });
     }
 
     fn load(&self, events: &Events, connections: usize, pace: Pace) -> Load {
@@ -187,7 +203,12 @@ impl Cluster {
     }
 
     fn counts(&self) -> [f64; SERIES.len()] {
-        let each: Vec<[f64; SERIES.len()]> = self.nodes.iter().map(|node| node.metrics(SERIES)).collect();
+        self.sums(SERIES)
+    }
+
+    /// What all nodes count together.
+    fn sums<const N: usize>(&self, series: [&str; N]) -> [f64; N] {
+        let each: Vec<[f64; N]> = self.nodes.iter().map(|node| node.metrics(series)).collect();
         array::from_fn(|series| each.iter().map(|counts| counts[series]).sum())
     }
 }

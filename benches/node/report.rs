@@ -232,6 +232,24 @@ pub(crate) struct HopRow {
 pub(crate) struct Hop {
     pub(crate) local: Latencies,
     pub(crate) forwarded: Latencies,
+    /// How many hops took so many milliseconds at most, by the nodes' own count: what a request took its owner is not in it.
+    pub(crate) way: [(f64, f64); 9],
+}
+
+impl Hop {
+    /// What that part of all hops stays below, in milliseconds, as Prometheus reads it out of a histogram; not a number where
+    /// the nodes do not count them.
+    fn way_ms(&self, part: f64) -> f64 {
+        let rank = part * self.way.last().map_or(0.0, |(_, all)| *all);
+        let mut below = (0.0, 0.0);
+        for (ms, count) in self.way {
+            if count >= rank && count > below.1 {
+                return below.0 + (ms - below.0) * (rank - below.1) / (count - below.1);
+            }
+            below = (ms, count);
+        }
+        f64::NAN
+    }
 }
 
 pub(crate) fn hops(rows: &[HopRow]) {
@@ -239,19 +257,20 @@ pub(crate) fn hops(rows: &[HopRow]) {
         "\nthe hop: ms from the intended time, of requests asked at the card's owner and of those asked elsewhere, in the same rounds"
     );
     println!(
-        "{:<16} {:>10} {:>7} {:>22} {:>22} {:>22}",
-        "nodes", "requests/s", "", "at the owner", "elsewhere", "more by"
+        "{:<16} {:>10} {:>7} {:>22} {:>22} {:>22} {:>22}",
+        "nodes", "requests/s", "", "at the owner", "elsewhere", "more by", "the way, each"
     );
     for row in rows {
         for (name, part) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
             let of = |take: &dyn Fn(&Hop) -> f64| Spread::of(row.rounds.iter().map(take).collect());
             println!(
-                "{:<16} {:>10.0} {name:>7} {:>22.2} {:>22.2} {:>22.2}",
+                "{:<16} {:>10.0} {name:>7} {:>22.2} {:>22.2} {:>22.2} {:>22.2}",
                 row.name,
                 row.rate,
                 of(&|hop| hop.local.ms(part)),
                 of(&|hop| hop.forwarded.ms(part)),
                 of(&|hop| hop.forwarded.ms(part) - hop.local.ms(part)),
+                of(&|hop| hop.way_ms(part)),
             );
         }
     }

@@ -47,6 +47,9 @@ const SHARDS: usize = 1_024;
 /// How long a node that goes down waits for a journal that does not take the stand-in's answers.
 const STAND_INS_BOOKED_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a node that ends waits for its last appends. A database that is away may never say what became of them.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(5);
+
 /// What the room is built on.
 pub struct Parts {
     /// Where entries are read.
@@ -238,7 +241,12 @@ impl Directory {
                 "the journal does not take answers of the stand-in; Stripe's events will tell of them"
             );
         }
-        self.shared.committer.close().await;
+        // Nobody waits for an answer any more: what is left over is neither known to be durable nor was it told.
+        if timeout(COMMITTED_WITHIN, self.shared.committer.close()).await.is_err() {
+            tracing::warn!(
+                "the journal does not say what became of the last appends, and is not waited for; no answer was given by them"
+            );
+        }
     }
 }
 

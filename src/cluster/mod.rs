@@ -204,7 +204,11 @@ impl Cluster {
         let left = arrival.deadline.saturating_duration_since(now).div_f64(2.0);
         let after = |span: Duration| now.checked_add(span).unwrap_or(now);
         let patience = Patience { silent: after(shared.forward_within.min(left)), living: after(left) };
-        let reply = owner.ask(sealed, patience).await;
+        let heard = owner.ask(sealed, patience).await;
+        if let Ok(heard) = heard {
+            shared.metrics.cluster.hop_duration.record(heard.hop);
+        }
+        let reply = heard.map(|heard| heard.reply);
         let result = match reply {
             Ok(PeerReply::Answer(_) | PeerReply::Booked | PeerReply::WrongAccount) => Forward::Answered,
             Ok(PeerReply::Undecided(_)) => Forward::Undecided,

@@ -71,7 +71,15 @@ struct Call {
     sealed: Sealed,
     /// Until when its reply is of use.
     deadline: Instant,
-    reply: oneshot::Sender<PeerReply>,
+    reply: oneshot::Sender<(PeerReply, Duration)>,
+}
+
+/// What a peer said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Heard {
+    pub(super) reply: PeerReply,
+    /// How much longer it took than it took the peer: there and back, and what either side's messages waited.
+    pub(super) hop: Duration,
 }
 
 impl Peer {
@@ -96,7 +104,7 @@ impl Peer {
 
     /// Brings a request to the peer and waits for its reply. A peer that answers others meanwhile is only slow: whoever
     /// decided in its place would be slower still, with books to read first, and would cost it the append that it is at.
-    pub(super) async fn ask(&self, sealed: Sealed, patience: Patience) -> Result<PeerReply, Forward> {
+    pub(super) async fn ask(&self, sealed: Sealed, patience: Patience) -> Result<Heard, Forward> {
         let answered_before = self.answered.load(Ordering::Relaxed);
         let mut exchange = pin!(self.exchange(sealed, patience.living));
         let in_time = match timeout_at(patience.silent, &mut exchange).await {
@@ -104,20 +112,23 @@ impl Peer {
             Err(_) => timeout_at(patience.living, exchange).await,
             in_time @ Ok(_) => in_time,
         };
-        let reply = in_time.unwrap_or(Err(Forward::Late));
-        let count = if reply.is_ok() { &self.answered } else { &self.failed };
+        let heard = in_time.unwrap_or(Err(Forward::Late));
+        let count = if heard.is_ok() { &self.answered } else { &self.failed };
         count.fetch_add(1, Ordering::Relaxed);
-        reply
+        heard
     }
 
-    async fn exchange(&self, sealed: Sealed, deadline: Instant) -> Result<PeerReply, Forward> {
+    async fn exchange(&self, sealed: Sealed, deadline: Instant) -> Result<Heard, Forward> {
         if sealed.body.len() > BODY_BYTES_MAX {
             return Err(Forward::Refused);
         }
         let calls = self.calls().ok_or(Forward::Unreachable)?;
+        let asked = clock::instant();
         let (reply, replied) = oneshot::channel();
         calls.try_send(Call { sealed, deadline, reply }).map_err(|_| Forward::Unreachable)?;
-        replied.await.map_err(|_| Forward::Broken)
+        let (reply, took) = replied.await.map_err(|_| Forward::Broken)?;
+        let hop = clock::instant().saturating_duration_since(asked).saturating_sub(took);
+        Ok(Heard { reply, hop })
     }
 
     /// Where an open connection takes questions, each connection in its turn.
@@ -172,7 +183,7 @@ async fn keep(link: Arc<Link>, address: String) {
 
 /// Brings questions to a peer and its replies to who asked, until one side is gone or has nothing more to say.
 async fn converse(mut line: Line, mut called: mpsc::Receiver<Call>) -> io::Result<()> {
-    let mut waiting: HashMap<u64, oneshot::Sender<PeerReply>> = HashMap::new();
+    let mut waiting: HashMap<u64, oneshot::Sender<(PeerReply, Duration)>> = HashMap::new();
     let mut next_id: u64 = 0;
     let mut calls = Vec::with_capacity(CALLS_AT_ONCE);
     let mut is_leaving = false;
@@ -187,7 +198,11 @@ async fn converse(mut line: Line, mut called: mpsc::Receiver<Call>) -> io::Resul
                 unanswered = 0;
                 match heard? {
                     // Whoever has given up is not there any more.
-                    Some(Message::Reply { id, reply }) => drop(waiting.remove(&id).map(|asker| asker.send(reply))),
+                    Some(Message::Reply { id, reply, took }) => {
+                        if let Some(asker) = waiting.remove(&id) {
+                            let _ = asker.send((reply, took));
+                        }
+                    }
                     Some(Message::Leaving) => {
                         is_leaving = true;
                         called.close();
@@ -316,7 +331,7 @@ mod tests {
 
         async fn answer(mut line: Line, has_one: Arc<Notify>, mut does: watch::Receiver<Does>) {
             let mut kept = Vec::new();
-            let booked = |id| Message::Reply { id, reply: PeerReply::Booked };
+            let booked = |id| Message::Reply { id, reply: PeerReply::Booked, took: Duration::ZERO };
             loop {
                 tokio::select! {
                     heard = line.turn(true) => match heard {
@@ -349,7 +364,7 @@ mod tests {
             received_at: Timestamp::from_micros(0),
             body: Bytes::from_static(body.as_bytes()),
         };
-        tokio::spawn(async move { peer.ask(sealed, patience).await })
+        tokio::spawn(async move { peer.ask(sealed, patience).await.map(|heard| heard.reply) })
     }
 
     const SILENT: Duration = Duration::from_mins(10);

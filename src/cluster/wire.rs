@@ -41,6 +41,8 @@ pub enum Message {
         id: u64,
         /// What came of it.
         reply: PeerReply,
+        /// How long that took the owner, in whole microseconds.
+        took: Duration,
     },
     /// To be said back at once.
     Ping,
@@ -59,6 +61,9 @@ mod kind {
 /// What stands before the body in a question: room for a few more fields and a signature of several schemes.
 const HEAD_BYTES: usize = 512;
 
+/// What stands before the JSON of a reply.
+const REPLY_HEAD_BYTES: usize = 1 + 8 + 4;
+
 /// In a question, between its id and its body.
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -69,7 +74,7 @@ struct Head {
 
 impl Message {
     /// As bytes: the kind, and for questions and replies the id; then a question's head as JSON with its length before it, and
-    /// the body; or a reply as JSON.
+    /// the body; or how long a reply took, and the reply as JSON.
     pub(super) fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::new();
         match self {
@@ -91,11 +96,12 @@ impl Message {
                 bytes.put_slice(&head);
                 bytes.put_slice(&sealed.body);
             }
-            Self::Reply { id, reply } => {
+            Self::Reply { id, reply, took } => {
                 let reply = reply.encode();
-                bytes.reserve(reply.len().saturating_add(16));
+                bytes.reserve(reply.len().saturating_add(REPLY_HEAD_BYTES));
                 bytes.put_u8(kind::REPLY);
                 bytes.put_u64(*id);
+                bytes.put_u32(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
                 bytes.put_slice(&reply);
             }
             Self::Ping => bytes.put_u8(kind::PING),
@@ -135,7 +141,8 @@ impl Message {
             }
             kind::REPLY => {
                 let id = bytes.try_get_u64().ok()?;
-                Self::Reply { id, reply: PeerReply::decode(&bytes).unwrap_or(PeerReply::Refused) }
+                let took = Duration::from_micros(bytes.try_get_u32().ok()?.into());
+                Self::Reply { id, reply: PeerReply::decode(&bytes).unwrap_or(PeerReply::Refused), took }
             }
             kind::PING => Self::Ping,
             _ => Self::Leaving,
@@ -262,7 +269,8 @@ mod tests {
             within: Duration::from_millis(600),
         };
         let messages = [Message::Ping, Message::Leaving, question(None), question(Some("t=1,v1=00".into()))];
-        let replies = replies.into_iter().chain(undecided).map(|reply| Message::Reply { id: 7, reply });
+        let took = Duration::from_micros(1_234);
+        let replies = replies.into_iter().chain(undecided).map(|reply| Message::Reply { id: 7, reply, took });
         for message in replies.chain(messages) {
             assert_eq!(Message::decode(message.encode()).unwrap(), Some(message));
         }
@@ -282,6 +290,7 @@ mod tests {
         check(b"Q\0\0\0\0\0\0\0\x01\0\0\0\x02{}", false);
         check(b"Q\0\0\0\0\0\0\0\x01\xff\xff\xff\xff{}", false);
         check(b"R\0\0", false);
+        check(b"R\0\0\0\0\0\0\0\x01\0\0", false);
     }
 
     /// An upgrade runs both: neither may fail at what the other one adds, and neither may guess.

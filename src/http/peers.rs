@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::{self, sleep_until},
-    cluster::{Line, Message, PeerReply},
+    cluster::{Line, Message},
     metrics::{Cut, Listener, Metrics},
 };
 
@@ -82,7 +82,7 @@ impl<D: Desk> Server<D> {
             Err(error) => return Some(cut(&error)),
         };
         // Never full: it has a place for each question.
-        let (replies, mut ready) = mpsc::channel::<(u64, PeerReply)>(IN_FLIGHT_MAX);
+        let (replies, mut ready) = mpsc::channel::<Message>(IN_FLIGHT_MAX);
         let mut next = Vec::with_capacity(REPLIES_AT_ONCE);
         let mut in_flight: usize = 0;
         let mut stopping = pin!(self.stop.stopping());
@@ -100,8 +100,11 @@ impl<D: Desk> Server<D> {
                         let (server, replies) = (Arc::clone(self), replies.clone());
                         in_flight = in_flight.saturating_add(1);
                         tokio::spawn(async move {
+                            let asked = clock::instant();
+                            let reply = server.door.reply(sealed, within).await;
+                            let took = clock::instant().saturating_duration_since(asked);
                             // Nobody is there to hear it when this fails.
-                            let _ = replies.send((id, server.door.reply(sealed, within).await)).await;
+                            let _ = replies.send(Message::Reply { id, reply, took }).await;
                         });
                     }
                     Ok(Some(Message::Ping)) => {
@@ -118,8 +121,8 @@ impl<D: Desk> Server<D> {
                 },
                 count = ready.recv_many(&mut next, REPLIES_AT_ONCE), if has_room => {
                     in_flight = in_flight.saturating_sub(count);
-                    for (id, reply) in next.drain(..) {
-                        if line.say(&Message::Reply { id, reply }).is_err() {
+                    for reply in next.drain(..) {
+                        if line.say(&reply).is_err() {
                             return Some(Cut::Broken);
                         }
                     }

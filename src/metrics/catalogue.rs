@@ -243,6 +243,8 @@ families! {
     "The cluster" {
         FORWARDS = Counter Count "tollgate_forwards_total" ["result": here::<Forward>()]
             "requests that were forwarded to the node that owns the card; what it did not answer was decided here", "`answered` only, but for a moment when a node goes";
+        HOP_DURATION = Histogram Seconds "tollgate_hop_duration_seconds" []
+            "how much longer a forwarded request took than it took the owner: there and back, and what its messages waited at either end", "p99 below 2 ms; more is the network's, or a node is short of processor";
         MEMBERS = Gauge Count "tollgate_members" []
             "nodes that this one believes to be alive, itself included; 0 for a node that is alone by its settings", "the number of nodes that you run, and the same on every node";
     }

@@ -119,6 +119,8 @@ pub struct Decisions {
 pub struct Cluster {
     /// `tollgate_forwards_total`
     pub forwards: Series<Forward, Counter>,
+    /// `tollgate_hop_duration_seconds`
+    pub hop_duration: Histogram,
     /// `tollgate_members`
     pub members: Gauge,
 }

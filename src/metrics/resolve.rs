@@ -29,6 +29,7 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
         decisions: resolver.decisions(),
         cluster: Cluster {
             forwards: resolver.series(&family::FORWARDS),
+            hop_duration: resolver.single(&family::HOP_DURATION),
             members: resolver.single(&family::MEMBERS),
         },
         cards: Cards {

@@ -17,7 +17,7 @@ pub(super) fn board() -> Board {
         rows: vec![
             ("The journal", vec![commits(), commit_time(), batches(), written(), trouble()]),
             ("Cards in memory", vec![resident(), holds(), passivations(), activations(), queue()]),
-            ("Nodes", vec![readiness(), members(), routes(), forwards()]),
+            ("Nodes", vec![readiness(), members(), routes(), forwards(), hop()]),
         ],
     }
 }
@@ -39,12 +39,8 @@ fn commits() -> Panel {
 }
 
 fn commit_time() -> Panel {
-    let quantile = |share: &str| {
-        format!(
-            "histogram_quantile({share}, sum by (le) (rate(tollgate_journal_commit_duration_seconds_bucket{{@}}[@])))"
-        )
-    };
-    let (half, nearly, last) = (quantile("0.5"), quantile("0.99"), quantile("0.999"));
+    let [half, nearly, last] =
+        ["0.5", "0.99", "0.999"].map(|share| quantile(share, "tollgate_journal_commit_duration_seconds"));
     Panel::new(
         Lines,
         "Time of a commit",
@@ -57,6 +53,11 @@ fn commit_time() -> Panel {
         &[(&half, "p50"), (&nearly, "p99"), (&last, "p99.9")],
     )
     .wide(10)
+}
+
+/// What that share of a histogram's values stays below.
+fn quantile(share: &str, histogram: &str) -> String {
+    format!("histogram_quantile({share}, sum by (le) (rate({histogram}_bucket{{@}}[@])))")
 }
 
 fn batches() -> Panel {
@@ -236,6 +237,22 @@ fn forwards() -> Panel {
             "Others are decided where they arrived, and cost more: the owner is slow or gone, or the network between is.",
         ],
         &[(&rates_by("result", "tollgate_forwards_total{@}"), "{{result}}")],
+    )
+}
+
+fn hop() -> Panel {
+    let [half, nearly, last] =
+        ["0.5", "0.99", "0.999"].map(|share| quantile(share, "tollgate_hop_duration_seconds"));
+    Panel::new(
+        Lines,
+        "Time of a hop",
+        "s",
+        [
+            "How much longer a forwarded request took than it took its owner: there and back, and waiting at either end.",
+            "p50 below 1 ms, p99 a few.",
+            "More on all nodes: the network between them. More to or from one: it is short of processor.",
+        ],
+        &[(&half, "p50"), (&nearly, "p99"), (&last, "p99.9")],
     )
 }
 

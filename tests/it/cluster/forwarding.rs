@@ -42,6 +42,8 @@ async fn whichever_node_is_asked_the_owner_answers() {
     for node in cluster.running() {
         let route = "tollgate_decision_duration_seconds_count{outcome=\"approved\",route=\"forwarded\"}";
         let seen = node.books("/v1/node").await;
+        let hops = node.metric("tollgate_hop_duration_seconds_count").await;
+        assert!((hops - node.metric(ANSWERED).await).abs() < 0.1, "{hops} hops were timed");
         forwards.push((
             node.metric(ANSWERED).await,
             node.metric(route).await,

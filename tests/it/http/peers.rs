@@ -38,7 +38,7 @@ impl Peer {
         loop {
             let heard = within("a peer is answered", self.line.turn(true)).await.unwrap();
             match heard.expect("an answer before the end") {
-                Message::Reply { id, reply } if id == self.asked => return reply,
+                Message::Reply { id, reply, .. } if id == self.asked => return reply,
                 Message::Leaving => {}
                 other => panic!("{other:?}"),
             }

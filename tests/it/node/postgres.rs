@@ -116,6 +116,23 @@ async fn while_the_database_is_away_the_stand_in_answers_in_time() {
 }
 
 #[tokio::test]
+async fn a_node_ends_although_the_database_never_says_what_became_of_an_append() {
+    let Some(mut server) = Server::start().await else { return };
+    let node = site(&server.url()).start().await;
+    assert!(ask(&node, "ic_known", "iauth_before", 100).await.approved);
+
+    // Its commit waits for a standby that there is not, until the server is gone.
+    server.configure("synchronous_standby_names = 'nobody'");
+    server.reload();
+    server.says("SHOW synchronous_standby_names", "nobody").await;
+    let verdict = ask(&node, "ic_known", "iauth_unknown", 100).await;
+    assert!(verdict.reason.starts_with("stand_in"), "{verdict:?}");
+    server.stop(Stop::Kill).await;
+    let log = node.stop().await;
+    assert!(log.contains("the journal does not say what became of the last appends"), "{log}");
+}
+
+#[tokio::test]
 async fn a_password_is_shown_nowhere() {
     let Some(server) = Server::start().await else { return };
     server.sql("CREATE ROLE app LOGIN PASSWORD 'hunter2'");
