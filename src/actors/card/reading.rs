@@ -16,8 +16,10 @@ use crate::{
     metrics::{Done, JournalFailure},
 };
 
-/// How often an append may lose its place before its requests are given up.
-const CONFLICT_ROUNDS_MAX: u32 = 2;
+/// How often in a row the appends of a card may lose their place before its requests are given up. Each time another
+/// node's has gone in, so that all nodes together get on; a round takes some milliseconds, of which there are a thousand. Of two
+/// nodes that fought for all cards, for want of words for each other, one question in 200 lost three times in a row.
+const CONFLICT_ROUNDS_MAX: u32 = 8;
 
 /// How long the journal may take to say whether another node has voided an answer that these books have. After that they
 /// are believed.

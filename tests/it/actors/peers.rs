@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Duration};
 use tollgate::{
     actors::{Cause, Settings},
     domain::{Account, Answer, Decided, Decision, Event, Outcome, Reason, Source, Timestamp},
-    journal::{Append, EntryId, Fault, Gate, Head, Journal, Outcome as Written, Reach, Script, record},
+    journal::{
+        Append, EntryId, Fault, Foreign, Gate, Head, Journal, Outcome as Written, Reach, Script, record,
+    },
 };
 
 use super::{House, SOON, roomy};
@@ -26,6 +28,18 @@ async fn what_a_peer_has_stopped_waiting_for_stands() {
     assert_eq!(house.used().await, 3_000);
     let entries = house.journal.load(&account(), Reach::Genesis).await.unwrap();
     assert_eq!(entries.len(), 1, "nothing was booked in its place: {entries:?}");
+}
+
+#[tokio::test]
+async fn a_question_is_not_given_up_before_others_were_faster_nine_times() {
+    let house = House::new(roomy(), &[("all_time", 5_000)], Script::default());
+    let overtaken = |times| (0..times).for_each(|_| house.journal.then(Fault::Overtaken(Foreign::default())));
+    overtaken(8);
+    let answer = house.ask("1", 3_000).await;
+    assert_eq!((answer.reason, answer.source), (Reason::Approved, Source::Policy));
+    overtaken(9);
+    let answer = house.ask("2", 1_000).await;
+    assert_eq!(answer.reason, Reason::StandInJournal);
 }
 
 #[tokio::test]
