@@ -38,8 +38,9 @@ const PINGS_UNANSWERED_MAX: u32 = 2;
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// How many questions may wait until a connection takes them; one more is decided where it came in.
-const CALLS_MAX: usize = 1_024;
+/// How many questions may wait until a connection takes them; one more is decided where it came in. All that a node has in
+/// flight by default may come at once, and what waits here costs no more than where it waited before.
+const CALLS_MAX: usize = 10_000;
 
 /// How many questions go out together, if they are there.
 const CALLS_AT_ONCE: usize = 64;
