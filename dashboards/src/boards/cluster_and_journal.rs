@@ -17,7 +17,7 @@ pub(super) fn board() -> Board {
         rows: vec![
             ("The journal", vec![commits(), commit_time(), batches(), written(), trouble()]),
             ("Cards in memory", vec![resident(), holds(), passivations(), activations(), queue()]),
-            ("Nodes", vec![readiness(), members(), routes(), forwards(), hop()]),
+            ("Nodes", vec![readiness(), members(), hop(), routes(), forwards()]),
         ],
     }
 }
@@ -210,6 +210,7 @@ fn readiness() -> Panel {
         ],
         &[("max by (instance) (tollgate_ready{@})", "{{instance}}")],
     )
+    .wide(8)
 }
 
 fn members() -> Panel {
@@ -224,6 +225,7 @@ fn members() -> Panel {
         ],
         &[("max by (instance) (tollgate_members{@})", "{{instance}}")],
     )
+    .wide(8)
 }
 
 fn forwards() -> Panel {
@@ -254,6 +256,7 @@ fn hop() -> Panel {
         ],
         &[(&half, "p50"), (&nearly, "p99"), (&last, "p99.9")],
     )
+    .wide(8)
 }
 
 fn routes() -> Panel {
