@@ -135,7 +135,7 @@ impl Cluster {
         match self.ask_owner(&request.account(), arrival, sealed).await {
             Some(PeerReply::Answer(answer)) => (answer.into(), Route::Forwarded),
             Some(PeerReply::Undecided(cause)) => (self.here.stand_in(request, cause), Route::Forwarded),
-            Some(PeerReply::Booked | PeerReply::WrongAccount | PeerReply::Refused) | None => {
+            Some(PeerReply::Booked | PeerReply::WrongAccount) | None => {
                 (self.here.ask(request, arrival).await, Route::Local)
             }
         }
@@ -155,9 +155,7 @@ impl Cluster {
             Some(PeerReply::Booked) => Ok(()),
             Some(PeerReply::Undecided(cause)) => Err(cause.into()),
             Some(PeerReply::WrongAccount) => Err(NotBooked::WrongAccount),
-            Some(PeerReply::Answer(_) | PeerReply::Refused) | None => {
-                self.here.book(observation, arrival).await
-            }
+            Some(PeerReply::Answer(_)) | None => self.here.book(observation, arrival).await,
         }
     }
 
@@ -212,13 +210,12 @@ impl Cluster {
         let result = match reply {
             Ok(PeerReply::Answer(_) | PeerReply::Booked | PeerReply::WrongAccount) => Forward::Answered,
             Ok(PeerReply::Undecided(_)) => Forward::Undecided,
-            Ok(PeerReply::Refused) => Forward::Refused,
             Err(result) => result,
         };
         shared.metrics.cluster.forwards.get(result).increment(1);
         match reply {
             // Too late for it, or without its database: this node may do better. Overload would only go round.
-            Ok(PeerReply::Undecided(Cause::Deadline | Cause::Journal) | PeerReply::Refused) | Err(_) => None,
+            Ok(PeerReply::Undecided(Cause::Deadline | Cause::Journal)) | Err(_) => None,
             Ok(reply) => Some(reply),
         }
     }

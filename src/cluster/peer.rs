@@ -72,7 +72,7 @@ struct Call {
     sealed: Sealed,
     /// Until when its reply is of use.
     deadline: Instant,
-    reply: oneshot::Sender<(PeerReply, Duration)>,
+    reply: oneshot::Sender<(Option<PeerReply>, Duration)>,
 }
 
 /// What a peer said.
@@ -129,7 +129,7 @@ impl Peer {
         calls.try_send(Call { sealed, deadline, reply }).map_err(|_| Forward::Unreachable)?;
         let (reply, took) = replied.await.map_err(|_| Forward::Broken)?;
         let hop = clock::instant().saturating_duration_since(asked).saturating_sub(took);
-        Ok(Heard { reply, hop })
+        Ok(Heard { reply: reply.ok_or(Forward::Refused)?, hop })
     }
 
     /// Where an open connection takes questions, each connection in its turn.
@@ -184,7 +184,7 @@ async fn keep(link: Arc<Link>, address: String) {
 
 /// Brings questions to a peer and its replies to who asked, until one side is gone or has nothing more to say.
 async fn converse(mut line: Line, mut called: mpsc::Receiver<Call>) -> io::Result<()> {
-    let mut waiting: HashMap<u64, oneshot::Sender<(PeerReply, Duration)>> = HashMap::new();
+    let mut waiting: HashMap<u64, oneshot::Sender<(Option<PeerReply>, Duration)>> = HashMap::new();
     let mut next_id: u64 = 0;
     let mut calls = Vec::with_capacity(CALLS_AT_ONCE);
     let mut is_leaving = false;
@@ -332,7 +332,7 @@ mod tests {
 
         async fn answer(mut line: Line, has_one: Arc<Notify>, mut does: watch::Receiver<Does>) {
             let mut kept = Vec::new();
-            let booked = |id| Message::Reply { id, reply: PeerReply::Booked, took: Duration::ZERO };
+            let booked = |id| Message::Reply { id, reply: Some(PeerReply::Booked), took: Duration::ZERO };
             loop {
                 tokio::select! {
                     heard = line.turn(true) => match heard {

@@ -39,8 +39,8 @@ pub enum Message {
     Reply {
         /// The question's.
         id: u64,
-        /// What came of it.
-        reply: PeerReply,
+        /// What came of it. Nothing where the owner does not believe it, or one of both does not know a word of the other.
+        reply: Option<PeerReply>,
         /// How long that took the owner, in whole microseconds.
         took: Duration,
     },
@@ -97,7 +97,7 @@ impl Message {
                 bytes.put_slice(&sealed.body);
             }
             Self::Reply { id, reply, took } => {
-                let reply = reply.encode();
+                let reply = reply.as_ref().map_or_else(|| json(&Reply::Refused), PeerReply::encode);
                 bytes.reserve(reply.len().saturating_add(REPLY_HEAD_BYTES));
                 bytes.put_u8(kind::REPLY);
                 bytes.put_u64(*id);
@@ -142,7 +142,7 @@ impl Message {
             kind::REPLY => {
                 let id = bytes.try_get_u64().ok()?;
                 let took = Duration::from_micros(bytes.try_get_u32().ok()?.into());
-                Self::Reply { id, reply: PeerReply::decode(&bytes).unwrap_or(PeerReply::Refused), took }
+                Self::Reply { id, reply: PeerReply::decode(&bytes), took }
             }
             kind::PING => Self::Ping,
             _ => Self::Leaving,
@@ -166,8 +166,6 @@ pub enum PeerReply {
     WrongAccount,
     /// Nothing came of it here; standing in is for the node that was asked.
     Undecided(Cause),
-    /// The owner does not believe it, or one of both does not know a word of the other.
-    Refused,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -207,12 +205,11 @@ impl PeerReply {
             Self::Booked => Reply::Booked,
             Self::WrongAccount => Reply::WrongAccount,
             Self::Undecided(cause) => Reply::Undecided(cause.as_str().to_owned()),
-            Self::Refused => Reply::Refused,
         };
         json(&reply)
     }
 
-    /// Reads what a node wrote; nothing where this version does not know one of the words.
+    /// Reads what a node wrote; nothing where it refused, or this version does not know one of the words.
     fn decode(json: &[u8]) -> Option<Self> {
         match serde_json::from_slice(json).ok()? {
             Reply::Answer(body) => Some(Self::Answer(Answer {
@@ -226,7 +223,7 @@ impl PeerReply {
             })),
             Reply::Booked => Some(Self::Booked),
             Reply::WrongAccount => Some(Self::WrongAccount),
-            Reply::Refused => Some(Self::Refused),
+            Reply::Refused => None,
             Reply::Undecided(cause) => {
                 Cause::ALL.into_iter().find(|known| known.as_str() == cause).map(Self::Undecided)
             }
@@ -251,13 +248,8 @@ mod tests {
         };
         let plain = Answer { amount: None, by: AnswerBy::Direct, source: Source::StandIn, ..answer };
         let undecided = Cause::ALL.map(PeerReply::Undecided);
-        let replies = [
-            PeerReply::Answer(answer),
-            PeerReply::Answer(plain),
-            PeerReply::Booked,
-            PeerReply::WrongAccount,
-            PeerReply::Refused,
-        ];
+        let replies =
+            [PeerReply::Answer(answer), PeerReply::Answer(plain), PeerReply::Booked, PeerReply::WrongAccount];
         let sealed = |signature| Sealed {
             signature,
             received_at: Timestamp::from_micros(1_795_341_600_123_456),
@@ -270,7 +262,8 @@ mod tests {
         };
         let messages = [Message::Ping, Message::Leaving, question(None), question(Some("t=1,v1=00".into()))];
         let took = Duration::from_micros(1_234);
-        let replies = replies.into_iter().chain(undecided).map(|reply| Message::Reply { id: 7, reply, took });
+        let replies = replies.into_iter().chain(undecided).map(Some).chain([None]);
+        let replies = replies.map(|reply| Message::Reply { id: 7, reply, took });
         for message in replies.chain(messages) {
             assert_eq!(Message::decode(message.encode()).unwrap(), Some(message));
         }

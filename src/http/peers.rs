@@ -87,9 +87,8 @@ impl<D: Desk> Server<D> {
         let mut in_flight: usize = 0;
         let mut stopping = pin!(self.stop.stopping());
         let mut is_leaving = false;
-        let mut end = pin!(sleep_until(clock::instant()));
         let after = |span| clock::instant().checked_add(span).unwrap_or_else(clock::instant);
-        end.as_mut().reset(after(SILENT_MAX));
+        let mut end = pin!(sleep_until(after(SILENT_MAX)));
         loop {
             // Who does not read what is said is not listened to.
             let has_room = line.has_room();

@@ -39,8 +39,7 @@ fn commits() -> Panel {
 }
 
 fn commit_time() -> Panel {
-    let [half, nearly, last] =
-        ["0.5", "0.99", "0.999"].map(|share| quantile(share, "tollgate_journal_commit_duration_seconds"));
+    let [half, nearly, last] = quantiles("tollgate_journal_commit_duration_seconds");
     Panel::new(
         Lines,
         "Time of a commit",
@@ -55,9 +54,10 @@ fn commit_time() -> Panel {
     .wide(10)
 }
 
-/// What that share of a histogram's values stays below.
-fn quantile(share: &str, histogram: &str) -> String {
-    format!("histogram_quantile({share}, sum by (le) (rate({histogram}_bucket{{@}}[@])))")
+/// What half of a histogram's values stay below, and 99 and 99.9 in a hundred.
+fn quantiles(histogram: &str) -> [String; 3] {
+    ["0.5", "0.99", "0.999"]
+        .map(|share| format!("histogram_quantile({share}, sum by (le) (rate({histogram}_bucket{{@}}[@])))"))
 }
 
 fn batches() -> Panel {
@@ -243,8 +243,7 @@ fn forwards() -> Panel {
 }
 
 fn hop() -> Panel {
-    let [half, nearly, last] =
-        ["0.5", "0.99", "0.999"].map(|share| quantile(share, "tollgate_hop_duration_seconds"));
+    let [half, nearly, last] = quantiles("tollgate_hop_duration_seconds");
     Panel::new(
         Lines,
         "Time of a hop",

@@ -24,23 +24,21 @@ impl<D: Desk> PeerDoor<D> {
         Self { desk, door, within_max }
     }
 
-    /// What the node is told that has forwarded this, and waits so long.
-    pub(in crate::http) async fn reply(&self, sealed: Sealed, within: Duration) -> PeerReply {
+    /// What the node is told that has forwarded this, and waits so long; nothing where it is not believed.
+    pub(in crate::http) async fn reply(&self, sealed: Sealed, within: Duration) -> Option<PeerReply> {
         let within = within.min(self.within_max);
         let replied = timeout(within, self.decide(sealed, within)).await;
-        replied.unwrap_or(PeerReply::Undecided(Cause::Deadline))
+        replied.unwrap_or(Some(PeerReply::Undecided(Cause::Deadline)))
     }
 
-    async fn decide(&self, sealed: Sealed, within: Duration) -> PeerReply {
+    async fn decide(&self, sealed: Sealed, within: Duration) -> Option<PeerReply> {
         let (received, now) = (clock::instant(), clock::now());
         let sealed = Sealed { received_at: believed(sealed.received_at, now), ..sealed };
-        let Ok((delivery, arrival)) = self.door.open(&sealed, now, received, within, self.desk.reading())
-        else {
-            return PeerReply::Refused;
-        };
+        let opened = self.door.open(&sealed, now, received, within, self.desk.reading());
+        let (delivery, arrival) = opened.ok()?;
         // Its bytes are held no longer than they are read.
         drop(sealed);
-        match delivery {
+        Some(match delivery {
             Delivery::Request(request) => match self.desk.answer_peer(request.into(), arrival).await {
                 Ok(timed) => PeerReply::Answer(timed.answer),
                 Err(cause) => PeerReply::Undecided(cause),
@@ -52,7 +50,7 @@ impl<D: Desk> PeerDoor<D> {
             },
             // No node forwards what is not about a card; a version that does finds that it is not booked.
             Delivery::Acknowledged { .. } => PeerReply::Undecided(Cause::Journal),
-        }
+        })
     }
 }
 

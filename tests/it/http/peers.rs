@@ -18,28 +18,37 @@ const LONG: Duration = Duration::from_secs(20);
 struct Peer {
     line: Line,
     asked: u64,
+    is_sent_away: bool,
 }
 
 impl Peer {
     async fn connect(address: SocketAddr) -> Self {
-        Self { line: Line::call(address).await.unwrap(), asked: 0 }
+        Self { line: Line::call(address).await.unwrap(), asked: 0, is_sent_away: false }
     }
 
     /// Forwards what Stripe signed, to be answered within so long.
-    async fn forward(&mut self, body: &'static [u8], waits: Duration) -> PeerReply {
+    async fn forward(&mut self, body: &'static [u8], waits: Duration) -> Option<PeerReply> {
         self.bring(Some(signature(body)), body, waits).await
     }
 
-    async fn bring(&mut self, signature: Option<String>, body: &'static [u8], waits: Duration) -> PeerReply {
-        self.asked += 1;
+    async fn bring(
+        &mut self,
+        signature: Option<String>,
+        body: &'static [u8],
+        waits: Duration,
+    ) -> Option<PeerReply> {
         let signature = signature.map(Into::into);
-        let sealed = Sealed { signature, received_at: clock::now(), body: body.into() };
-        self.line.say(&Message::Question { id: self.asked, sealed, within: waits }).unwrap();
+        self.ask(Sealed { signature, received_at: clock::now(), body: body.into() }, waits).await
+    }
+
+    async fn ask(&mut self, sealed: Sealed, within_time: Duration) -> Option<PeerReply> {
+        self.asked += 1;
+        self.line.say(&Message::Question { id: self.asked, sealed, within: within_time }).unwrap();
         loop {
             let heard = within("a peer is answered", self.line.turn(true)).await.unwrap();
             match heard.expect("an answer before the end") {
                 Message::Reply { id, reply, .. } if id == self.asked => return reply,
-                Message::Leaving => {}
+                Message::Leaving => self.is_sent_away = true,
                 other => panic!("{other:?}"),
             }
         }
@@ -55,15 +64,15 @@ fn signature(body: &[u8]) -> String {
 async fn what_a_node_forwards_is_verified_again_and_answered_to_it() {
     let room = Room::open().await;
     let mut peer = Peer::connect(room.peers).await;
-    let PeerReply::Answer(answer) = peer.forward(PURCHASE, LONG).await else { panic!("no answer") };
+    let Some(PeerReply::Answer(answer)) = peer.forward(PURCHASE, LONG).await else { panic!("no answer") };
     assert_eq!(answer.decision.to_string(), "dec_0000000000000007");
-    assert_eq!(peer.forward(CAPTURE, LONG).await, PeerReply::Booked);
+    assert_eq!(peer.forward(CAPTURE, LONG).await, Some(PeerReply::Booked));
 
     // A node is believed no more than a stranger.
     for signature in [Some("t=1,v1=00".to_owned()), Some(signature(CAPTURE)), None] {
-        assert_eq!(peer.bring(signature, PURCHASE, LONG).await, PeerReply::Refused);
+        assert_eq!(peer.bring(signature, PURCHASE, LONG).await, None);
     }
-    assert_eq!(peer.forward(b"no event", LONG).await, PeerReply::Refused);
+    assert_eq!(peer.forward(b"no event", LONG).await, None);
     assert_eq!(room.desk.asked(), 1, "nobody was asked what nobody had signed");
 }
 
@@ -98,15 +107,35 @@ async fn a_forwarded_request_has_the_time_that_its_node_waits_and_no_more() {
     room.desk.close();
     let sent = clock::instant();
     let reply = peer.forward(PURCHASE, Duration::from_millis(30)).await;
-    assert_eq!(reply, PeerReply::Undecided(Cause::Deadline));
+    assert_eq!(reply, Some(PeerReply::Undecided(Cause::Deadline)));
     assert!(sent.elapsed() >= Duration::from_millis(30));
+}
+
+/// Else two nodes that answer one delivery would decide it in two windows; and no clock that is wrong moves a window far.
+#[tokio::test]
+async fn the_time_that_counts_is_that_of_the_node_that_was_asked_if_it_can_be_right() {
+    let room = Room::open().await;
+    let mut peer = Peer::connect(room.peers).await;
+    let before = clock::now();
+    let (seconds, minutes) = (Duration::from_secs(30), Duration::from_mins(2));
+    let told = [before.minus(seconds), before.plus(seconds), before.minus(minutes), before.plus(minutes)];
+    for received_at in told {
+        let signature = Some(signature(PURCHASE).into());
+        let reply = peer.ask(Sealed { signature, received_at, body: PURCHASE.into() }, LONG).await;
+        assert!(matches!(reply, Some(PeerReply::Answer(_))), "{reply:?}");
+    }
+    let asked = room.desk.0.asked.lock().unwrap();
+    let times: Vec<_> = asked.iter().map(|(request, _)| request.received_at).collect();
+    assert_eq!(times[..2], told[..2], "clocks may be a minute apart");
+    let by_its_own = before..=clock::now();
+    assert!(times[2..].iter().all(|time| by_its_own.contains(time)), "{times:?}");
 }
 
 #[tokio::test]
 async fn what_nodes_have_sent_is_answered_before_the_port_closes() {
     let room = Room::open().await;
     let mut peer = Peer::connect(room.peers).await;
-    assert_eq!(peer.forward(CAPTURE, LONG).await, PeerReply::Booked);
+    assert_eq!(peer.forward(CAPTURE, LONG).await, Some(PeerReply::Booked));
     room.desk.close();
     let forwarded = tokio::spawn(async move { (peer.forward(PURCHASE, LONG).await, peer) });
     within("the question comes", room.desk.came(1)).await;
@@ -114,7 +143,8 @@ async fn what_nodes_have_sent_is_answered_before_the_port_closes() {
     within("the door is shut", async { while TcpStream::connect(room.peers).await.is_ok() {} }).await;
     room.desk.open();
     let (reply, peer) = within("it is answered", forwarded).await.unwrap();
-    assert!(matches!(reply, PeerReply::Answer(_)), "{reply:?}");
+    assert!(matches!(reply, Some(PeerReply::Answer(_))), "{reply:?}");
+    assert!(peer.is_sent_away, "it would be asked again");
     drop(peer);
     room.ended().await;
 }
@@ -135,6 +165,6 @@ async fn noise_ends_its_own_connection_only() {
         stranger.send(noise).await;
         // A greeting and the end, or a reset.
         let _ = within(what, stranger.end()).await;
-        assert_eq!(peer.forward(CAPTURE, LONG).await, PeerReply::Booked, "after {what}");
+        assert_eq!(peer.forward(CAPTURE, LONG).await, Some(PeerReply::Booked), "after {what}");
     }
 }
