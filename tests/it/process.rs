@@ -214,6 +214,19 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Stops it, as one hangs that goes on with [`Signal::CONT`]. When this returns, none of its threads runs: a signal that
+    /// was only sent leaves it the time for an answer.
+    pub(crate) async fn hang(&self) {
+        self.signal(Signal::STOP);
+        let threads = format!("/proc/{}/task", self.child.id());
+        within("all threads stop", async {
+            while !fs::read_dir(&threads).unwrap().flatten().all(|thread| is_stopped(&thread.path())) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Waits for its end.
     pub(crate) async fn ended(mut self) -> Ending {
         timeout(PATIENCE, self.log.end()).await.expect("the process does not end");
@@ -321,6 +334,12 @@ impl Node {
 /// The result of `work`, which must not take for ever.
 pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+}
+
+/// Whether a thread is stopped, by its state behind the name, which may have anything in it. One that has ended runs no more.
+fn is_stopped(thread: &Path) -> bool {
+    let stat = fs::read_to_string(thread.join("stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with('T'))
 }
 
 /// A setting of a test, or its default.

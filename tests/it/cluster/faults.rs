@@ -108,7 +108,7 @@ async fn a_node_that_hangs_for_ten_seconds_wakes_with_stale_cards_and_harms_nobo
     let load = Load::start(&cluster);
     load.go_on(SECOND, 100).await;
     let all = cluster.targets();
-    cluster.node(1).process.signal(Signal::STOP);
+    cluster.node(1).process.hang().await;
     load.aim(vec![all[0], all[2]]);
     load.go_on(2 * FAULT, 200).await;
     // The others have decided on its cards meanwhile.

@@ -70,7 +70,7 @@ async fn what_the_owner_does_not_answer_in_its_time_is_decided_where_it_came_in(
         (verdict.approved, sent.elapsed())
     };
     assert!(ask("iauth_before").await.0);
-    cluster.node(1).process.signal(Signal::STOP);
+    cluster.node(1).process.hang().await;
     let (approved, took) = ask("iauth_while_it_hangs").await;
     assert!(approved, "node 0 has the journal, and knows what node 1 approved");
     println!("decided after {took:?}, of which 100 ms are the owner's");
