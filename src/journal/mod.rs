@@ -1,6 +1,7 @@
 //! The promise that "appended" means durable: what a journal is. The room does not know what is in an entry's body.
 
 mod settings;
+mod lineage;
 pub mod record;
 mod committer;
 mod vitals;
@@ -15,6 +16,7 @@ use crate::domain::{Account, AuthorizationId, Timestamp};
 
 pub use committer::{Committer, CommitterSettings, Done, Observer};
 pub use faulty::{Fault, Faulty, Foreign, Gate, Odds, Script};
+pub use lineage::{Lineage, NotALineage};
 pub use memory::Memory;
 pub use postgres::Postgres;
 pub use settings::{Finding, Location, NotALocation, OpenError, Settings, open};

@@ -219,6 +219,33 @@ impl Server {
         child.wait().unwrap();
     }
 
+    /// Lets a standby take over. When this returns, it writes.
+    pub(crate) async fn promote(&self) {
+        assert_eq!(self.sql("SELECT pg_promote()"), "t", "{}", self.log());
+        self.says("SELECT pg_is_in_recovery()", "f").await;
+    }
+
+    /// Lets a frozen server go on.
+    pub(crate) fn thaw(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let main = self.running.as_ref().expect("it does not run").child.id();
+        // The main process first: one that is stopped starts no other.
+        self.signal(signal);
+        for process in fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(stat) = fs::read_to_string(process.path().join("stat")) else { continue };
+            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+            let is_child = parent.is_some_and(|parent| parent == main.to_string());
+            let id = process.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(id) = id.and_then(Pid::from_raw).filter(|_| is_child) {
+                // One that has ended meanwhile needs no signal.
+                let _ = kill_process(id, signal);
+            }
+        }
+    }
+
     /// CPU time of all its processes, the ended ones too, in clock ticks of a hundredth of a second.
     #[allow(dead_code, reason = "for benches")]
     pub(crate) fn cpu_ticks(&self) -> u64 {
@@ -285,6 +312,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.running.is_some() {
+            // One that is frozen ends when it goes on.
+            self.thaw();
+        }
         if let Some(mut running) = self.running.take() {
             // "Immediate": its other processes go with it.
             let _ = kill_process(Pid::from_child(&running.child), Signal::QUIT);

@@ -13,7 +13,7 @@ use tokio_postgres::{AsyncMessage, Client, Connection, Error, error::Severity};
 use tracing::{debug, warn};
 
 use super::{Address, Misfit, address::CONNECT_WITHIN, misfit::told};
-use crate::clock;
+use crate::{clock, journal::Lineage};
 
 /// The first version that all of the SQL here works on.
 const VERSION_MIN: i32 = 130_000;
@@ -24,7 +24,11 @@ const CHECK: &str = "
            current_setting('fsync') AS fsync,
            current_setting('full_page_writes') AS full_page_writes,
            current_setting('server_encoding') AS server_encoding,
-           current_setting('transaction_read_only') AS transaction_read_only";
+           current_setting('transaction_read_only') AS transaction_read_only,
+           (SELECT system_identifier FROM pg_control_system()) AS system,
+           -- The first eight digits of a segment's name. What pg_control says of it lags behind a promotion.
+           CASE WHEN NOT pg_is_in_recovery()
+               THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END AS timeline";
 
 /// A commit is told when it is on the disk, of the standbys too where there are synchronous ones: whatever the role or
 /// the database have as their default. `remote_apply` waits for more than that, and stays.
@@ -39,6 +43,7 @@ const SETTINGS: &str = "
 /// A connection to a server that keeps what it says it keeps.
 pub struct Session {
     client: Client,
+    lineage: Lineage,
     warned: Arc<AtomicBool>,
 }
 
@@ -51,9 +56,9 @@ impl Address {
         let connect = async {
             let (client, connection) =
                 self.config().connect(self.tls()).await.map_err(|cause| Misfit::Unreachable(told(&cause)))?;
-            let session = Session::start(client, connection);
-            session.check().await?;
-            Ok(session)
+            let (client, warned) = start(client, connection);
+            let lineage = check(&client).await?;
+            Ok(Session { client, lineage, warned })
         };
         let late = || Misfit::Unreachable(format!("no answer within {CONNECT_WITHIN:?}"));
         clock::timeout(CONNECT_WITHIN, connect).await.unwrap_or_else(|_| Err(late()))
@@ -61,38 +66,10 @@ impl Address {
 }
 
 impl Session {
-    fn start<S, T>(client: Client, connection: Connection<S, T>) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let warned = Arc::new(AtomicBool::new(false));
-        tokio::spawn(drive(connection, Arc::clone(&warned)));
-        Self { client, warned }
-    }
-
-    async fn check(&self) -> Result<(), Misfit> {
-        let failed = |cause: Error| Misfit::of(&cause);
-        let row = self.client.query_one(CHECK, &[]).await.map_err(failed)?;
-        let version: i32 = row.try_get("version").map_err(failed)?;
-        if version < VERSION_MIN {
-            return Err(Misfit::Version(version.wrapping_div(10_000)));
-        }
-        if row.try_get("is_standby").map_err(failed)? {
-            return Err(Misfit::Standby);
-        }
-        for (setting, expected) in [
-            ("fsync", "on"),
-            ("full_page_writes", "on"),
-            ("server_encoding", "UTF8"),
-            ("transaction_read_only", "off"),
-        ] {
-            let found: String = row.try_get(setting).map_err(failed)?;
-            if found != expected {
-                return Err(Misfit::Unsafe { setting, found, expected });
-            }
-        }
-        self.client.batch_execute(SETTINGS).await.map_err(failed)
+    /// Which history of the database the server was on when this connection was made.
+    #[must_use]
+    pub const fn lineage(&self) -> Lineage {
+        self.lineage
     }
 
     /// The client of the library, for any question.
@@ -110,6 +87,44 @@ impl Session {
     pub(super) fn take_warning(&self) -> bool {
         self.warned.swap(false, Ordering::AcqRel)
     }
+}
+
+fn start<S, T>(client: Client, connection: Connection<S, T>) -> (Client, Arc<AtomicBool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let warned = Arc::new(AtomicBool::new(false));
+    tokio::spawn(drive(connection, Arc::clone(&warned)));
+    (client, warned)
+}
+
+/// Whether the server keeps what it says it keeps; and its lineage.
+async fn check(client: &Client) -> Result<Lineage, Misfit> {
+    let failed = |cause: Error| Misfit::of(&cause);
+    let row = client.query_one(CHECK, &[]).await.map_err(failed)?;
+    let version: i32 = row.try_get("version").map_err(failed)?;
+    if version < VERSION_MIN {
+        return Err(Misfit::Version(version.wrapping_div(10_000)));
+    }
+    if row.try_get("is_standby").map_err(failed)? {
+        return Err(Misfit::Standby);
+    }
+    for (setting, expected) in [
+        ("fsync", "on"),
+        ("full_page_writes", "on"),
+        ("server_encoding", "UTF8"),
+        ("transaction_read_only", "off"),
+    ] {
+        let found: String = row.try_get(setting).map_err(failed)?;
+        if found != expected {
+            return Err(Misfit::Unsafe { setting, found, expected });
+        }
+    }
+    client.batch_execute(SETTINGS).await.map_err(failed)?;
+    let system: i64 = row.try_get("system").map_err(failed)?;
+    let timeline: i32 = row.try_get("timeline").map_err(failed)?;
+    Ok(Lineage { system: system.cast_unsigned(), timeline: timeline.cast_unsigned() })
 }
 
 /// Moves bytes until the connection ends. A warning is noted before the answer that comes behind it is passed on.

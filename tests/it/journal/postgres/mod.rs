@@ -6,6 +6,7 @@ mod fencing;
 mod faults;
 mod proxy;
 mod replication;
+mod failover;
 
 use tollgate::journal::postgres::{Address, Session};
 
