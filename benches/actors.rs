@@ -73,6 +73,7 @@ fn question(card: usize, at: Timestamp) -> AuthorizationRequest {
         verified_by_fraud_challenge: false,
         livemode: false,
         connected_account: None,
+        details: tollgate::domain::Details::default(),
         stripe_controls: None,
     }
 }

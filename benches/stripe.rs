@@ -44,7 +44,11 @@ fn read(criterion: &mut Criterion) {
         let mut reader = Reader::default();
         group.throughput(Throughput::Bytes(u64::try_from(body.len()).unwrap()));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| reader.read(black_box(&body), NOW, Reading { mirror_stripe_controls }).unwrap());
+            bencher.iter(|| {
+                reader
+                    .read(black_box(&body), NOW, Reading { mirror_stripe_controls, ..Reading::default() })
+                    .unwrap()
+            });
         });
     }
     group.finish();

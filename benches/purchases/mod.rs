@@ -59,6 +59,7 @@ pub(crate) fn question(number: u32) -> AuthorizationRequest {
         verified_by_fraud_challenge: false,
         livemode: true,
         connected_account: None,
+        details: tollgate::domain::Details::default(),
         stripe_controls: None,
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     journal::{self, Location},
     log,
     stripe::{
-        self, ApiVersion, Secret,
+        self, ApiVersion, MerchantNames, Secret,
         api::{self, ApiKey, BaseUrl, Roots},
     },
 };
@@ -84,6 +84,7 @@ fn stripe(reader: &mut Reader) -> Option<stripe::Settings> {
     let requests_per_second_max = reader.required("TOLLGATE_API_CALLS_PER_SECOND", values::count);
     let tolerance = reader.required("TOLLGATE_SIGNATURE_TOLERANCE", values::span);
     let metadata = reader.required("TOLLGATE_REPLY_METADATA", values::switch);
+    let merchant_names = reader.required("TOLLGATE_RECORD_MERCHANT_NAMES", MerchantNames::new);
     if key.as_ref().is_some_and(ApiKey::is_live) && base.as_ref().is_some_and(|base| !base.is_encrypted()) {
         reader.note(Problem::Conflict(
             "STRIPE_API_BASE: a live key goes over https:// only; use a test key with a stub".to_owned(),
@@ -104,6 +105,7 @@ fn stripe(reader: &mut Reader) -> Option<stripe::Settings> {
         api_version,
         signature_tolerance: tolerance?,
         reply_metadata: metadata?,
+        merchant_names: merchant_names?,
     })
 }
 

@@ -58,7 +58,7 @@ const NO_LIMIT: &str = "no such limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 48] = [
+pub static SETTINGS: [Setting; 49] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -130,6 +130,14 @@ pub static SETTINGS: [Setting; 48] = [
         "true",
         "false",
         "Whether a reply carries the decision's id and reason; Stripe keeps them in the authorization's metadata.",
+    ),
+    setting(
+        Section::Stripe,
+        "TOLLGATE_RECORD_MERCHANT_NAMES",
+        Kind::Text("`test_mode`, `always` or `never`"),
+        "test_mode",
+        "always",
+        "When the journal records names of merchants, for rules and replays that look at them. The name of a sole trader is personal, so that live mode has to ask for it.",
     ),
     optional(
         Section::Policy,

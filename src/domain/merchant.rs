@@ -85,6 +85,15 @@ impl Category {
         }
     }
 
+    /// The usual four-digit code of a documented category.
+    #[must_use]
+    pub fn usual_code(&self) -> Option<&'static str> {
+        match self {
+            Self::Known(place) => CATEGORIES.get(usize::from(*place)).map(|(_, code)| *code),
+            Self::Unknown(_) | Self::Missing => None,
+        }
+    }
+
     /// Whether this is a pump that asks for one unit and then holds a hundred (MCC 5542).
     #[must_use]
     pub fn is_fuel_dispenser(&self) -> bool {

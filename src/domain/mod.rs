@@ -6,6 +6,7 @@ mod time;
 mod money;
 mod merchant;
 mod categories;
+mod details;
 mod request;
 mod observed;
 mod policy;
@@ -27,6 +28,10 @@ pub use authorizations::Authorizations;
 pub use card::{Card, Forgotten, NeedsHistory, SETTLED_KEPT_MAX, Totals, Unlinked};
 pub use decide::{decide, held_if_approved, limits_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};
+pub use details::{
+    CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,
+    Method, Risk, RiskLevel, ThreeDs, Wallet,
+};
 pub use event::{Carried, Decided, Event, Joined, Recalled};
 pub use explain::explain;
 pub use ids::{

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{
+    details::Details,
     ids::{Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, EventId},
     merchant::{CardPresence, Merchant},
     money::{Currency, Money},
@@ -25,7 +26,7 @@ pub struct AuthorizationRequest {
     pub card_currency: Option<Currency>,
     /// The card that this card replaces: they share their books.
     pub replacement_for: Option<CardId>,
-    /// Whose card it is. Read to look the cardholder up, and not written down.
+    /// Whose card it is. Read to look the cardholder up.
     pub cardholder: Option<CardholderId>,
     /// At Stripe the card or its cardholder is not active, as the request itself or an event has said.
     pub is_paused: bool,
@@ -56,6 +57,8 @@ pub struct AuthorizationRequest {
     pub livemode: bool,
     /// The connected account, in events of Stripe Connect.
     pub connected_account: Option<ConnectedAccountId>,
+    /// Everything else that a rule may look at.
+    pub details: Details,
     /// The card's own `spending_controls`, read only where the policy mirrors them.
     pub stripe_controls: Option<Arc<Controls>>,
 }

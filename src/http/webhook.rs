@@ -104,7 +104,7 @@ impl Desk for Cluster {
     }
 
     fn reading(&self) -> Reading {
-        Reading { mirror_stripe_controls: self.mirrors_stripe_controls() }
+        Reading { mirror_stripe_controls: self.mirrors_stripe_controls(), ..Reading::default() }
     }
 }
 
@@ -150,6 +150,7 @@ impl<D: Desk> Webhook<D> {
             body_bytes_max: settings.body_bytes_max,
             mode: Mode::new(settings.livemode),
             odd: Seldom::default(),
+            merchant_names: stripe.merchant_names,
         });
         Self { desk, door, metrics, answer_within: settings.answer_within, courier, slow, spans }
     }

@@ -3,6 +3,7 @@
 
 mod card;
 mod decided;
+mod details;
 mod object;
 mod observed;
 mod tally;

@@ -12,7 +12,7 @@ pub mod api;
 use std::{fmt, time::Duration};
 
 pub use backfill::{Backfill, transactions_of};
-pub use event::{Incoming, Kind, Malformed, Reader, Reading, Unbooked, read};
+pub use event::{Incoming, Kind, Malformed, MerchantNames, Reader, Reading, Unbooked, read};
 pub use response::{CONTENT_TYPE, RECEIVED_BODY, STRIPE_VERSION, decision_body};
 pub use sign::{curl, sign};
 pub use signature::{
@@ -30,6 +30,8 @@ pub struct Settings {
     pub api_version: ApiVersion,
     /// Whether replies carry the decision's id and reason as `metadata`.
     pub reply_metadata: bool,
+    /// When names of merchants are read and recorded.
+    pub merchant_names: MerchantNames,
     /// Stripe's API, where there is a key for it.
     pub api: Option<api::Settings>,
 }
@@ -46,6 +48,7 @@ impl Settings {
             signature_tolerance: Self::SIGNATURE_TOLERANCE,
             api_version: ApiVersion::default(),
             reply_metadata: true,
+            merchant_names: MerchantNames::default(),
             api: None,
         }
     }

@@ -44,6 +44,7 @@ pub(crate) fn question(card_name: &str, name: &str, amount: i64) -> Authorizatio
         verified_by_fraud_challenge: false,
         livemode: false,
         connected_account: None,
+        details: tollgate::domain::Details::default(),
         stripe_controls: None,
     }
 }

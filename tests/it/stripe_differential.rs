@@ -15,7 +15,7 @@ const RECEIVED_AT: Timestamp = Timestamp::from_micros(1_790_000_001_000_042);
 
 /// Reads `body` both ways; says whether it was read at all.
 fn compare(body: &[u8], mirror_stripe_controls: bool, story: &str) -> bool {
-    let ours = read(body, RECEIVED_AT, Reading { mirror_stripe_controls });
+    let ours = read(body, RECEIVED_AT, Reading { mirror_stripe_controls, ..Reading::default() });
     let plain = plain::read(body, RECEIVED_AT, mirror_stripe_controls);
     match (ours, plain) {
         (Err(_), None) => false,

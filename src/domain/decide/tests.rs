@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::domain::{
-    AuthorizationId, CardId, CardPresence, Country, Currency, Decided, Event, EventId, Merchant, NetworkId,
-    Overrides, Policy, PolicyVersion, Window, Zone,
+    AuthorizationId, CardId, CardPresence, Country, Currency, Decided, Details, Event, EventId, Merchant,
+    NetworkId, Overrides, Policy, PolicyVersion, Window, Zone,
 };
 
 /// Questions come at this time, unless they say otherwise. It is a Sunday.
@@ -45,6 +45,7 @@ pub(in crate::domain) fn question(amount: i64, currency: &str) -> AuthorizationR
         verified_by_fraud_challenge: false,
         livemode: false,
         connected_account: None,
+        details: Details::default(),
         stripe_controls: None,
     }
 }

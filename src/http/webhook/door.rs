@@ -23,7 +23,7 @@ use crate::{
     },
     log::Seldom,
     metrics::{Metrics, SecretSlot, Stage, WebhookResult},
-    stripe::{self, Incoming as Delivery, Reading, SIGNATURE_HEADER, Verifier},
+    stripe::{self, Incoming as Delivery, MerchantNames, Reading, SIGNATURE_HEADER, Verifier},
 };
 
 /// The one path that is served.
@@ -36,6 +36,7 @@ pub(super) struct Door {
     pub(super) body_bytes_max: usize,
     pub(super) mode: Mode,
     pub(super) odd: Seldom,
+    pub(super) merchant_names: MerchantNames,
 }
 
 /// A request that was let in.
@@ -96,6 +97,7 @@ impl Door {
             return Err(Box::new(ending));
         }
         let verified = clock::instant();
+        let reading = Reading { merchant_names: self.merchant_names, ..reading };
         let delivery = stripe::read(body, *received_at, reading)
             .map_err(|malformed| Box::new(self.malformed(malformed, *received_at)))?;
         let parsed = clock::instant();

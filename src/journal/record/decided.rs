@@ -5,14 +5,17 @@ use std::{borrow::Cow, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Text, Unreadable, field,
+    Text, Unreadable,
+    details::{self, DetailsRecord},
+    field,
     object::{Object, write_number},
     optional,
 };
 use crate::domain::{
-    AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardPresence, Category, ConnectedAccountId,
-    Country, Currency, Decided, Decision, DecisionId, EventId, Interval, LimitCheck, Measure, Merchant,
-    Money, NetworkId, Outcome, PolicyVersion, Reason, Source, Stages, Timestamp, Violation,
+    AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardPresence, CardholderId, Category,
+    ConnectedAccountId, Country, Currency, Decided, Decision, DecisionId, Details, EventId, Interval,
+    LimitCheck, Measure, Merchant, Money, NetworkId, Outcome, PolicyVersion, Reason, Source, Stages,
+    Timestamp, Violation,
 };
 
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of Stripe's request")]
@@ -23,6 +26,8 @@ pub(super) struct DecidedRecord<'a> {
     authorization: Text<'a>,
     #[serde(default)]
     card: Option<Text<'a>>,
+    #[serde(default)]
+    cardholder: Option<Text<'a>>,
     outcome: Text<'a>,
     /// Absent where nothing stood against it: the outcome says it all.
     #[serde(default)]
@@ -54,6 +59,7 @@ pub(super) struct DecidedRecord<'a> {
     cashback: i64,
     #[serde(flatten)]
     merchant: MerchantRecord<'a>,
+    /// Absent where it follows from the method.
     #[serde(default)]
     presence: Option<Text<'a>>,
     #[serde(default)]
@@ -72,6 +78,9 @@ pub(super) struct DecidedRecord<'a> {
     replacement_for: Option<Text<'a>>,
     #[serde(default)]
     paused: bool,
+    /// Everything else that rules may look at.
+    #[serde(borrow, default)]
+    details: DetailsRecord<'a>,
     #[serde(default)]
     limits: Vec<LimitRecord<'a>>,
     #[serde(default)]
@@ -121,6 +130,7 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
     record.text("event", request.event.as_str());
     record.text("authorization", request.authorization.as_str());
     optional_text(&mut record, "card", request.card.as_ref().map(CardId::as_str));
+    optional_text(&mut record, "cardholder", request.cardholder.as_ref().map(CardholderId::as_str));
     record.word("outcome", decision.outcome.as_str());
     if decision.reason != Reason::Approved {
         record.word("reason", decision.reason.as_str());
@@ -143,7 +153,8 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
     record.flag("controllable", request.is_amount_controllable);
     number_unless_zero(&mut record, "cashback", request.cashback);
     write_merchant(&mut record, &request.merchant);
-    optional_text(&mut record, "presence", request.card_presence.map(CardPresence::as_str));
+    let presence = request.card_presence.filter(|presence| presence_of(&request.details) != Some(*presence));
+    optional_text(&mut record, "presence", presence.map(CardPresence::as_str));
     record.flag("verified", request.verified_by_fraud_challenge);
     record.flag("livemode", request.livemode);
     optional_text(&mut record, "account", request.connected_account.as_ref().map(ConnectedAccountId::as_str));
@@ -155,6 +166,7 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
     optional_text(&mut record, "group", request.group.as_deref());
     optional_text(&mut record, "replacement_for", request.replacement_for.as_ref().map(CardId::as_str));
     record.flag("paused", request.is_paused);
+    record.object("details", |record| details::write(record, &request.details));
     if !decision.limits.is_empty() {
         record.array("limits", &decision.limits, write_limit);
     }
@@ -197,13 +209,18 @@ fn write_limit(body: &mut Vec<u8>, check: &LimitCheck) {
     record.end();
 }
 
+/// Whether the card was there, as far as the method tells.
+fn presence_of(details: &Details) -> Option<CardPresence> {
+    details.method.as_ref().and_then(|method| CardPresence::of_method(method.as_str()))
+}
+
 fn optional_text(record: &mut Object<'_>, key: &'static str, text: Option<&str>) {
     if let Some(text) = text {
         record.text(key, text);
     }
 }
 
-fn number_unless_zero(record: &mut Object<'_>, key: &'static str, number: i64) {
+pub(super) fn number_unless_zero(record: &mut Object<'_>, key: &'static str, number: i64) {
     if number != 0 {
         record.number(key, number);
     }
@@ -222,6 +239,8 @@ impl DecidedRecord<'_> {
             None => asked.ok().and(currency),
             Some(named) => optional("card_currency", named.as_ref(), |text| text.parse().ok())?,
         };
+        let details = self.details.into_details()?;
+        let presence = optional("presence", self.presence.as_ref(), CardPresence::new)?;
         let source = optional("source", self.source.as_ref(), Source::new)?.unwrap_or(Source::Policy);
         let [verify_us, parse_us, route_us, queue_us, decide_us] = self.stages_us;
         let limits = self.limits.iter().map(|limit| limit.to_check(currency)).collect::<Result<_, _>>()?;
@@ -232,7 +251,7 @@ impl DecidedRecord<'_> {
                 card: optional("card", self.card.as_ref(), CardId::new)?,
                 card_currency,
                 replacement_for: optional("replacement_for", self.replacement_for.as_ref(), CardId::new)?,
-                cardholder: None,
+                cardholder: optional("cardholder", self.cardholder.as_ref(), CardholderId::new)?,
                 is_paused: self.paused,
                 group: self.group.as_deref().map(Into::into),
                 received_at: Timestamp::from_micros(self.received_at.unwrap_or(self.at)),
@@ -243,10 +262,11 @@ impl DecidedRecord<'_> {
                 is_amount_controllable: self.controllable,
                 cashback: self.cashback,
                 merchant: self.merchant.into_merchant()?,
-                card_presence: optional("presence", self.presence.as_ref(), CardPresence::new)?,
+                card_presence: presence.or_else(|| presence_of(&details)),
                 verified_by_fraud_challenge: self.verified,
                 livemode: self.livemode,
                 connected_account: optional("account", self.account.as_ref(), ConnectedAccountId::new)?,
+                details,
                 stripe_controls: None,
             }),
             decision: Decision {

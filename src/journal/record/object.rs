@@ -82,6 +82,15 @@ impl<'a> Object<'a> {
         self.body.push(b',');
     }
 
+    /// A field with an object, whose fields are written by `write`.
+    pub(super) fn object(&mut self, key: &'static str, write: impl FnOnce(&mut Object<'_>)) {
+        self.key(key);
+        let mut object = Object::begin(self.body);
+        write(&mut object);
+        object.end();
+        self.body.push(b',');
+    }
+
     fn key(&mut self, key: &'static str) {
         self.body.push(b'"');
         self.body.extend_from_slice(key.as_bytes());

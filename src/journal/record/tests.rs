@@ -6,15 +6,17 @@ use fastrand::Rng;
 
 use super::*;
 use crate::domain::{
-    AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardId, CardPolicy, CardPresence,
-    CardSeen, CardholderId, CardholderSeen, Carried, Category, ConnectedAccountId, Country, Currency,
-    Decided, EventId, EventType, HistoryEntry, Interval, Joined, Limit, Measure, Merchant, Money, NetworkId,
-    Observation, Overrides, Policy, PolicyVersion, Recalled, Stages, Subject, Timestamp, TransactionId,
-    TransactionKind, TransactionSeen, Violation, Window, Zone, decide,
+    AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardDetails, CardId, CardPolicy,
+    CardPresence, CardSeen, CardType, CardholderId, CardholderSeen, CardholderType, Carried, Category, Check,
+    Checks, ConnectedAccountId, Country, Currency, Decided, Details, EventId, EventType, Exemption,
+    FraudWarning, HistoryEntry, Interval, Joined, Limit, Measure, Merchant, MerchantDetails, Method, Money,
+    NetworkId, Observation, Overrides, Policy, PolicyVersion, Recalled, Risk, RiskLevel, Stages, Subject,
+    ThreeDs, Timestamp, TransactionId, TransactionKind, TransactionSeen, Violation, Wallet, Window, Zone,
+    decide,
 };
 
 /// The most that a decision on two limits may take in the journal, with ids as long as Stripe's.
-const DECISION_BYTES_MAX: usize = 620;
+const DECISION_BYTES_MAX: usize = 800;
 
 #[test]
 fn a_decision_is_short_and_readable() {
@@ -22,7 +24,25 @@ fn a_decision_is_short_and_readable() {
     let policy = policy("50000 daily; 20000 per_authorization");
     card.adopt(policy.controls.spending_limits.iter().map(|limit| &limit.window), false, at(0)).unwrap();
     let request = AuthorizationRequest {
+        cardholder: CardholderId::new("ich_1NKkcLFk9ZxCMkXhQ4rT7yUe"),
         merchant: merchant("fast_food_restaurants", "US", "1234567890"),
+        details: Details {
+            merchant: MerchantDetails {
+                state: Some("CA".into()),
+                postal_prefix: Some("941".into()),
+                ..MerchantDetails::default()
+            },
+            method: Some(Method::Online),
+            checks: Checks { cvc: Check::Match, expiry: Check::Match, ..Checks::default() },
+            card: CardDetails {
+                created_day: Some(20_500),
+                card_type: Some(CardType::Virtual),
+                ..CardDetails::default()
+            },
+            cardholder_type: Some(CardholderType::Individual),
+            body_hash: 0x9f86_d081_884c_7d65,
+            ..Details::default()
+        },
         ..question()
     };
     let mut decision = decide(&card, &policy, &request);
@@ -184,6 +204,7 @@ fn question() -> AuthorizationRequest {
         verified_by_fraud_challenge: false,
         livemode: true,
         connected_account: None,
+        details: Details::default(),
         stripe_controls: None,
     }
 }
@@ -243,7 +264,7 @@ fn request(random: &mut Rng) -> AuthorizationRequest {
         card: random.bool().then(|| CardId::new("ic_1").unwrap()),
         card_currency: random.bool().then_some(currency),
         replacement_for: random.bool().then(|| CardId::new("ic_0").unwrap()),
-        cardholder: None,
+        cardholder: random.bool().then(|| CardholderId::new("ich_1").unwrap()),
         is_paused: random.bool(),
         group: random.bool().then(|| "travel \"and\" \u{e9}\u{1f600}\n".into()),
         received_at: Timestamp::from_micros(at(0).as_micros().saturating_add(random.i64(0..900_000_000_000))),
@@ -263,6 +284,7 @@ fn request(random: &mut Rng) -> AuthorizationRequest {
         verified_by_fraud_challenge: random.bool(),
         livemode: random.bool(),
         connected_account: random.bool().then(|| ConnectedAccountId::new("acct_1").unwrap()),
+        details: details(random),
         stripe_controls: None,
     }
 }
@@ -324,4 +346,47 @@ fn place(random: &mut Rng) -> Merchant {
         merchant("bakeries", "", "42"),
     ][random.usize(0..4)]
     .clone()
+}
+
+fn details(random: &mut Rng) -> Details {
+    let checks = [Check::Match, Check::Mismatch, Check::NotProvided];
+    let mut check = || checks[random.usize(0..3)];
+    let checks = Checks { cvc: check(), expiry: check(), address_line1: check(), address_postal: check() };
+    let mut maybe = |text: &str| random.bool().then(|| text.into());
+    let merchant = MerchantDetails {
+        state: maybe("CA"),
+        postal_prefix: maybe("941"),
+        payment_facilitator: maybe("pf_\"1\""),
+        sub_merchant: maybe("0042"),
+        counterparty: maybe("cp_1"),
+        industry: maybe("ind_1"),
+        name: maybe("caf\u{e9} \"au coin\""),
+    };
+    Details {
+        merchant_amount: random.bool().then(|| Money::new(random.i64(0..9), "eur".parse().unwrap())),
+        atm_fee: random.i64(0..2),
+        mcc: random.bool().then_some(742),
+        merchant,
+        method: random.bool().then(|| Method::new("a_method_of_2031").unwrap()),
+        wallet: random.bool().then_some(Wallet::ApplePay),
+        tokenized: random.bool(),
+        checks,
+        three_ds: random.bool().then_some(ThreeDs::AttemptAcknowledged),
+        exemption: random.bool().then_some(Exemption::RiskAnalysis),
+        risk: Risk {
+            fraud: random.bool().then_some(RiskLevel::Highest),
+            fraud_score: random.bool().then_some(-7_142),
+            card_testing: random.bool().then_some(RiskLevel::Low),
+            merchant_dispute: random.bool().then_some(RiskLevel::NotAssessed),
+            network: random.bool().then_some(99),
+        },
+        card: CardDetails {
+            created_day: random.bool().then_some(20_000),
+            card_type: random.bool().then_some(CardType::Virtual),
+            fraud_warning: random.bool().then_some(FraudWarning::CardTestingExposure),
+            program: random.bool().then(|| "prog_1".into()),
+        },
+        cardholder_type: random.bool().then_some(CardholderType::Company),
+        body_hash: random.u64(..),
+    }
 }

@@ -19,9 +19,14 @@ pub(super) struct Card<'a> {
     pub(super) currency: Option<Currency>,
     /// `metadata.tollgate_group` of the card, or else of its cardholder.
     pub(super) group: Option<Arc<str>>,
+    pub(super) created: Value<'a>,
+    pub(super) kind: Value<'a>,
+    pub(super) latest_fraud_warning: Value<'a>,
+    pub(super) program: Value<'a>,
     pub(super) status: Value<'a>,
     pub(super) replacement_for: Option<CardId>,
     pub(super) cardholder: Option<CardholderId>,
+    pub(super) cardholder_type: Value<'a>,
     pub(super) cardholder_status: Value<'a>,
     pub(super) spending_controls: Value<'a>,
     pub(super) cardholder_spending_controls: Value<'a>,
@@ -31,7 +36,11 @@ impl<'a> Card<'a> {
     pub(super) fn read(card: Value<'a>) -> Self {
         fields!(card;
             "id" => id,
+            "created" => created,
             "currency" => currency,
+            "latest_fraud_warning" => latest_fraud_warning,
+            "program" => program,
+            "type" => kind,
             "status" => status,
             "metadata" => metadata,
             "cardholder" => cardholder,
@@ -43,8 +52,14 @@ impl<'a> Card<'a> {
             "metadata" => cardholder_metadata,
             "spending_controls" => cardholder_spending_controls,
             "status" => cardholder_status,
+            "type" => cardholder_type,
         );
         Self {
+            created,
+            kind,
+            latest_fraud_warning,
+            program,
+            cardholder_type,
             id: id.text().or(card.text()).and_then(CardId::new),
             currency: currency.text().and_then(|text| text.parse().ok()),
             group: group(metadata).or(group(cardholder_metadata)).map(Arc::from),

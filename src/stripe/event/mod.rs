@@ -11,6 +11,7 @@ mod tape;
 mod envelope;
 mod card;
 mod controls;
+mod details;
 mod merchant;
 mod request;
 mod authorization;
@@ -72,6 +73,33 @@ impl Incoming {
 pub struct Reading {
     /// Read the `spending_controls` of the card and its cardholder too.
     pub mirror_stripe_controls: bool,
+    /// When names of merchants are read.
+    pub merchant_names: MerchantNames,
+}
+
+/// When names of merchants are read, and so recorded: the name of a sole trader is personal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MerchantNames {
+    /// In test mode.
+    #[default]
+    TestMode,
+    /// In test mode and in live mode.
+    Always,
+    /// In neither.
+    Never,
+}
+
+impl MerchantNames {
+    /// Reads the value of the setting `TOLLGATE_RECORD_MERCHANT_NAMES`.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        match text {
+            "test_mode" => Some(Self::TestMode),
+            "always" => Some(Self::Always),
+            "never" => Some(Self::Never),
+            _ => None,
+        }
+    }
 }
 
 /// Reads a body with this thread's own [`Reader`].

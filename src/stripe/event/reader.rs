@@ -4,6 +4,8 @@ use std::mem;
 
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape};
 
+use twox_hash::XxHash3_64;
+
 use super::{
     Incoming, Malformed, Reading, incoming,
     tape::{Value, repeats_a_field},
@@ -52,7 +54,9 @@ impl Reader {
         let parsed = simd_json::fill_tape_padded(&mut self.scratch, body.len(), &mut self.buffers, &mut tape);
         let incoming = match parsed {
             Ok(()) if repeats_a_field(&tape.0) => Err(Malformed::DuplicateKey),
-            Ok(()) => incoming(Value::root(&tape.0), received_at, reading),
+            Ok(()) => {
+                incoming(Value::root(&tape.0), received_at, reading).map(|incoming| hashed(incoming, body))
+            }
             Err(error) => Err(refusal(&error)),
         };
         self.tape = tape.reset();
@@ -61,6 +65,14 @@ impl Reader {
         }
         incoming
     }
+}
+
+/// A request with the hash of the body that brought it.
+fn hashed(mut incoming: Incoming, body: &[u8]) -> Incoming {
+    if let Incoming::Request(request) = &mut incoming {
+        request.details.body_hash = XxHash3_64::oneshot(body);
+    }
+    incoming
 }
 
 /// What the parser's error means to a sender. The message of the parser itself would repeat a part of the body.

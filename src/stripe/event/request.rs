@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     Malformed, Reading,
     card::Card,
-    controls,
+    controls, details,
     envelope::Envelope,
     merchant,
     tape::{Number, Value, fields},
@@ -23,11 +23,16 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
         "card" => card,
         "card_presence" => card_presence,
         "created" => created,
+        "enriched_merchant_data" => enriched_merchant_data,
         "merchant_data" => merchant_data,
         "pending_held_amount" => pending_held_amount,
         "pending_request" => pending_request,
         "request_history" => request_history,
+        "risk_assessment" => risk_assessment,
+        "token" => token,
+        "verification_data" => verification_data,
         "verified_by_fraud_challenge" => verified_by_fraud_challenge,
+        "wallet" => wallet,
     );
     let is_legacy = pending_request.is_missing() && !pending_held_amount.is_missing();
     let card = Card::read(card);
@@ -36,6 +41,17 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
         reading.mirror_stripe_controls.then_some((card.spending_controls, card.cardholder_spending_controls));
     let stripe_controls = mirrored.map(|(own, shared)| controls::read(own, shared));
     let presence = card_presence.text().and_then(CardPresence::new);
+    let parts = details::Parts {
+        authorization_method,
+        enriched_merchant_data,
+        merchant_data,
+        pending_request,
+        risk_assessment,
+        token,
+        verification_data,
+        wallet,
+    };
+    let details = details::read(&parts, &card, pending.asked.ok(), &envelope, reading);
     Ok(AuthorizationRequest {
         event: envelope.event.ok_or(Malformed::NoEventId)?,
         authorization: id.text().and_then(AuthorizationId::new).ok_or(Malformed::NoAuthorizationId)?,
@@ -61,6 +77,7 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
         verified_by_fraud_challenge: verified_by_fraud_challenge.flag().unwrap_or(false),
         livemode: envelope.livemode,
         connected_account: envelope.connected_account,
+        details,
         stripe_controls: stripe_controls.map(Arc::new),
     })
 }

@@ -86,6 +86,27 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// A decimal number in hundredths, rounded; of at most [`AMOUNT_MAX`] in either direction.
+    #[allow(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "bounded by AMOUNT_MAX, which is below 2^53"
+    )]
+    pub(super) fn hundredths(self) -> Option<i64> {
+        let number = match self.0.first()? {
+            Node::Static(StaticNode::F64(number)) => *number,
+            Node::Static(StaticNode::I64(number)) => *number as f64,
+            Node::Static(StaticNode::U64(number)) => *number as f64,
+            Node::Static(StaticNode::Bool(_) | StaticNode::Null)
+            | Node::String(_)
+            | Node::Object { .. }
+            | Node::Array { .. } => return None,
+        };
+        let hundredths = (number * 100.0).round();
+        (hundredths.abs() <= AMOUNT_MAX as f64).then_some(hundredths as i64)
+    }
+
     /// The elements of an array; none of anything else.
     pub(super) fn items(self) -> Items<'a> {
         match self.0 {

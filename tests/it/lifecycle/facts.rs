@@ -62,6 +62,7 @@ pub(super) fn question(
         verified_by_fraud_challenge: false,
         livemode: false,
         connected_account: None,
+        details: tollgate::domain::Details::default(),
         stripe_controls: None,
     }
 }

@@ -1,5 +1,7 @@
 //! The plain reader: slow, on whole values, by pointer. It follows the contract, not the engine's code.
 
+mod details;
+
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{
@@ -32,7 +34,7 @@ pub(super) fn read(body: &[u8], received_at: Timestamp, mirror: bool) -> Option<
     }
     let id = text(&event, "/id").and_then(EventId::new);
     if event_type == "issuing_authorization.request" {
-        let request = request(&event, id?, received_at, mirror)?;
+        let request = request(&event, id?, received_at, mirror, body)?;
         return Some(Incoming::Request(Box::new(request)));
     }
     let kind = Kind::of(event_type);
@@ -98,7 +100,13 @@ impl<'de> Visitor<'de> for NoFieldTwice {
     }
 }
 
-fn request(event: &Value, id: EventId, received_at: Timestamp, mirror: bool) -> Option<AuthorizationRequest> {
+fn request(
+    event: &Value,
+    id: EventId,
+    received_at: Timestamp,
+    mirror: bool,
+    body: &[u8],
+) -> Option<AuthorizationRequest> {
     let object = event.pointer("/data/object")?;
     let card = card_id(object);
     let presence = text(object, "/card_presence").and_then(CardPresence::new);
@@ -135,6 +143,7 @@ fn request(event: &Value, id: EventId, received_at: Timestamp, mirror: bool) -> 
         verified_by_fraud_challenge: flag(object, "/verified_by_fraud_challenge").unwrap_or(false),
         livemode: flag(event, "/livemode").unwrap_or(false),
         connected_account: text(event, "/account").and_then(ConnectedAccountId::new),
+        details: details::read(event, object, body),
         stripe_controls: mirror.then(|| Arc::new(controls(object))),
     })
 }
@@ -362,15 +371,15 @@ fn group_in(object: &Value, owner: &str) -> Option<Arc<str>> {
         .map(Arc::from)
 }
 
-fn text<'a>(value: &'a Value, at: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(value: &'a Value, at: &str) -> Option<&'a str> {
     value.pointer(at)?.as_str()
 }
 
-fn flag(value: &Value, at: &str) -> Option<bool> {
+pub(super) fn flag(value: &Value, at: &str) -> Option<bool> {
     value.pointer(at)?.as_bool()
 }
 
-fn currency(value: &Value, at: &str) -> Option<Currency> {
+pub(super) fn currency(value: &Value, at: &str) -> Option<Currency> {
     text(value, at)?.parse().ok()
 }
 
@@ -378,12 +387,12 @@ fn length(value: &Value, at: &str) -> u32 {
     value.pointer(at).and_then(Value::as_array).map_or(0, |items| u32::try_from(items.len()).unwrap())
 }
 
-fn number(value: &Value, at: &str) -> Option<f64> {
+pub(super) fn number(value: &Value, at: &str) -> Option<f64> {
     value.pointer(at)?.as_f64()
 }
 
 /// A whole number that can be summed, also where it is written with a fraction of zero.
-fn whole(value: &Value, at: &str) -> Option<i64> {
+pub(super) fn whole(value: &Value, at: &str) -> Option<i64> {
     let value = value.pointer(at)?;
     let exact = value.as_i64().or_else(|| {
         let number = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= 1e15)?;
