@@ -8,7 +8,7 @@ mod read;
 mod reader;
 mod values;
 mod problem;
-mod nearest;
+
 mod documentation;
 
 pub mod policy_file;

@@ -13,6 +13,7 @@ pub mod stripe;
 pub mod cluster;
 pub mod actors;
 pub mod journal;
+pub mod policy;
 pub mod domain;
 pub mod metrics;
 pub mod log;

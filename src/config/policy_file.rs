@@ -9,7 +9,6 @@ mod schema;
 mod fields;
 mod node;
 mod mistake;
-mod codes;
 
 use sha2::{Digest as _, Sha256};
 

@@ -2,7 +2,8 @@
 
 use std::{fmt, io};
 
-use super::{nearest::nearest, setting::Setting, table::SETTINGS};
+use super::{setting::Setting, table::SETTINGS};
+use crate::policy::nearest::nearest;
 
 /// One thing that is wrong with the settings.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -175,10 +175,10 @@ pub(super) fn hash_of(text: &str) -> u64 {
     mixed(fnv(FNV_EMPTY, text.bytes()))
 }
 
-const FNV_EMPTY: u64 = 0xcbf2_9ce4_8422_2325;
+pub(super) const FNV_EMPTY: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a, on from the hash of what came before.
-fn fnv(before: u64, bytes: impl Iterator<Item = u8>) -> u64 {
+pub(super) fn fnv(before: u64, bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(before, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 

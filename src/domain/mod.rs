@@ -10,6 +10,7 @@ mod details;
 mod request;
 mod observed;
 mod policy;
+pub mod rule;
 mod decision;
 mod answering;
 mod event;

@@ -378,7 +378,14 @@ pub fn parse_span(text: &str) -> Option<Duration> {
 }
 
 /// A span as people write it, in the largest unit up to hours that is exact.
-struct Span(Duration);
+pub(super) struct Span(Duration);
+
+impl Span {
+    /// So many seconds; none below zero.
+    pub(super) fn of_seconds(seconds: i64) -> Self {
+        Self(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    }
+}
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

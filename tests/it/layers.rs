@@ -13,18 +13,19 @@ use crate::tidy::{files, source_without_text};
 
 /// Each room, and the rooms that it may import. From the process to the heart, a room names only rooms below it; `log`
 /// and `clock` know what a timestamp is.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("main", &["cli", "demo", "reconcile", "config", "http", "metrics"]),
     ("reconcile", &["cli", "config", "node", "stripe", "domain", "log", "clock"]),
     ("demo", &["cli", "config", "node", "stripe", "domain", "log", "clock"]),
     ("cli", &["config", "node", "stripe", "domain", "log", "clock"]),
     ("node", &["config", "http", "cluster", "actors", "journal", "domain", "metrics", "clock"]),
-    ("config", &["http", "stripe", "cluster", "actors", "journal", "domain", "log"]),
+    ("config", &["http", "stripe", "cluster", "actors", "journal", "policy", "domain", "log"]),
     ("http", &["stripe", "cluster", "domain", "metrics", "log", "clock"]),
     ("stripe", &["domain", "clock"]),
     ("cluster", &["actors", "journal", "domain", "metrics", "clock"]),
     ("actors", &["journal", "domain", "metrics", "clock"]),
     ("journal", &["domain", "clock"]),
+    ("policy", &["domain"]),
     ("domain", &[]),
     ("metrics", &[]),
     ("log", &["domain"]),

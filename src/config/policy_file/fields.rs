@@ -4,7 +4,7 @@ use super::{
     mistake::{Findings, Located, Severity},
     node::{Key, Node, Value, shortened},
 };
-use crate::config::nearest::nearest;
+use crate::policy::nearest::nearest;
 
 /// A value with the path that leads to it.
 #[derive(Clone, Copy)]

@@ -3,14 +3,16 @@
 use schemars::JsonSchema;
 
 use super::{
-    codes::{countries, currencies},
     fields::At,
     mistake::{Findings, Located},
     node::Value,
 };
 use crate::{
-    config::nearest::nearest,
     domain::{AMOUNT_MAX, CardPresence, Category, Country, Currency, Interval, NetworkId, Reason, Zone},
+    policy::{
+        codes::{countries, currencies},
+        nearest::nearest,
+    },
 };
 
 /// Minor units of a currency, more than none.

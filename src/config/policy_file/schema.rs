@@ -9,13 +9,13 @@ use schemars::{
 use serde_json::{Value, json};
 
 use super::{
-    codes::{countries, currencies},
     mistake::Located,
     scalars::{Amount, Count, PLAIN_INTERVALS, Version, liftable_reasons},
     shape::{Layer, PolicyFile},
 };
-use crate::domain::{
-    AMOUNT_MAX, CardPresence, Category, Country, Currency, Interval, NetworkId, Reason, Zone,
+use crate::{
+    domain::{AMOUNT_MAX, CardPresence, Category, Country, Currency, Interval, NetworkId, Reason, Zone},
+    policy::codes::{countries, currencies},
 };
 
 /// The schema as pretty JSON, in the draft that editors' YAML support knows best.

@@ -2,12 +2,12 @@
 //! code that a request brings.
 
 /// ISO 3166-1 alpha-2, and Kosovo's `XK` as the card networks use it.
-pub(super) fn countries() -> impl Iterator<Item = &'static str> {
+pub(crate) fn countries() -> impl Iterator<Item = &'static str> {
     COUNTRIES.split_ascii_whitespace()
 }
 
 /// ISO 4217, lower case as Stripe writes it, without metals, funds and test codes.
-pub(super) fn currencies() -> impl Iterator<Item = &'static str> {
+pub(crate) fn currencies() -> impl Iterator<Item = &'static str> {
     CURRENCIES.split_ascii_whitespace()
 }
 
