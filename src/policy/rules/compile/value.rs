@@ -1,0 +1,215 @@
+//! Values: inputs, literals and arithmetic.
+
+use super::{Compiler, Known, is_list, order};
+use crate::{
+    domain::{
+        Zone,
+        rule::{ClockPart, Input, Kind, Number, Presence, Reads, Word},
+    },
+    policy::rules::{
+        error::Span,
+        literal::noun,
+        names,
+        syntax::{Call, Expr, Operator, Part},
+    },
+};
+
+/// A part that is not a condition.
+pub(super) enum Value {
+    Number(Number, Kind),
+    Word(Word, Kind),
+    Integer(i64),
+    Seconds(i64),
+    Text(String),
+}
+
+impl Compiler<'_> {
+    pub(super) fn value(&mut self, expr: &Expr, known: &Known) -> Option<Value> {
+        let span = expr.span;
+        match &expr.what {
+            Part::Integer(number) => Some(Value::Integer(*number)),
+            Part::Duration(duration) => Some(Value::Seconds(seconds(*duration))),
+            Part::Text(text) => Some(Value::Text(text.clone())),
+            Part::Path(name) => self.input(name, span, known),
+            Part::Call(call) if is_list(expr) => {
+                self.refuse(call.name_span, "a list is not a value", "write `x in list(\"name\")`")
+            }
+            Part::Call(call) => self.call_value(call),
+            Part::Negative(inner) => match self.value(inner, known)? {
+                Value::Integer(number) => Some(Value::Integer(number.saturating_neg())),
+                Value::Number(number, kind @ (Kind::Money(_) | Kind::Number | Kind::Duration)) => {
+                    Some(Value::Number(Number::Product(Box::new(number), -1), kind))
+                }
+                other => self.refuse(span, format!("`-` before {}", other.noun()), "remove it"),
+            },
+            Part::Binary(operator, left, right)
+                if order(*operator).is_none() && *operator != Operator::In =>
+            {
+                self.arithmetic(*operator, left, right, known)
+            }
+            Part::Index(target, _) => {
+                let found = "only metadata has keys".to_owned();
+                self.refuse(target.span, found, "remove the brackets")
+            }
+            Part::List(_) => self.refuse(span, "a list is not a value", "write `x in [\"a\", \"b\"]`"),
+            Part::Boolean(value) => {
+                self.refuse(span, format!("`{value}` is not a value"), "compare a condition with it")
+            }
+            Part::Not(_) | Part::All(_) | Part::Any(_) | Part::Binary(..) => {
+                self.refuse(span, "expected a value, found a condition", "join conditions with `&&` or `||`")
+            }
+        }
+    }
+
+    fn input(&mut self, name: &str, span: Span, known: &Known) -> Option<Value> {
+        let Some(input) = Input::named(name) else {
+            self.errors.push(names::unknown_input(name, span));
+            return None;
+        };
+        if input.presence == Presence::Optional && !known.contains(name) {
+            let advice = format!("ask first: `has({name}) && …`");
+            return self.refuse(span, format!("`{name}` may be missing"), advice);
+        }
+        let zone = || self.context.time_zone.clone();
+        Some(match input.reads {
+            Reads::Number(number) => Value::Number(Number::Input(number), input.kind),
+            Reads::Word(word) => Value::Word(Word::Input(word), input.kind),
+            Reads::Clock(ClockPart::Weekday) => Value::Word(Word::Weekday(zone()), input.kind),
+            Reads::Clock(part @ (ClockPart::Hour | ClockPart::Date)) => {
+                Value::Number(Number::Clock(part, zone()), input.kind)
+            }
+            Reads::Flag(_) => {
+                let found = format!("`{name}` is a condition by itself");
+                return self.refuse(span, found, format!("write `{name}` or `!{name}`"));
+            }
+        })
+    }
+
+    pub(super) fn call_value(&mut self, call: &Call) -> Option<Value> {
+        let clock = Input::named(&call.name).filter(|_| call.receiver.is_none());
+        let Some(Input { reads: Reads::Clock(part), kind, .. }) = clock else {
+            self.errors.push(names::unknown_function(&call.name, call.name_span));
+            return None;
+        };
+        let argument = self.argument(call, "\"Europe/Berlin\"")?;
+        let Part::Text(name) = &argument.what else {
+            let advice = format!("write `{}(\"Europe/Berlin\")`", call.name);
+            return self.refuse(argument.span, "expected a time zone in quotes", advice);
+        };
+        let Some(zone) = Zone::new(name) else {
+            self.errors.push(names::unknown_zone(name, argument.span));
+            return None;
+        };
+        Some(match part {
+            ClockPart::Weekday => Value::Word(Word::Weekday(zone), *kind),
+            ClockPart::Hour | ClockPart::Date => Value::Number(Number::Clock(*part, zone), *kind),
+        })
+    }
+
+    fn arithmetic(&mut self, operator: Operator, left: &Expr, right: &Expr, known: &Known) -> Option<Value> {
+        let (left_value, right_value) = (self.value(left, known), self.value(right, known));
+        let span = left.span.to(right.span);
+        match (operator, left_value?, right_value?) {
+            (_, Value::Integer(left), Value::Integer(right)) => match fold(operator, left, right) {
+                Some(number) => Some(Value::Integer(number)),
+                None => self.refuse(span, "this has no result", "write the number"),
+            },
+            (Operator::Times, Value::Number(number, kind), Value::Integer(by))
+            | (Operator::Times, Value::Integer(by), Value::Number(number, kind))
+                if kind != Kind::Date =>
+            {
+                Some(Value::Number(Number::Product(Box::new(number), by), kind))
+            }
+            (Operator::Times, _, _) => {
+                self.refuse(span, "`*` needs a whole number on one side", "write it, such as `amount * 2`")
+            }
+            (Operator::Over, Value::Number(number, kind), Value::Integer(by))
+                if by != 0 && kind != Kind::Date =>
+            {
+                Some(Value::Number(Number::Quotient(Box::new(number), by), kind))
+            }
+            (Operator::Over, _, Value::Integer(0)) => {
+                self.refuse(right.span, "a division by zero", "write another number")
+            }
+            (Operator::Over, _, _) => {
+                let advice = "write one, such as `amount / 2`; instead of a share compare products";
+                self.refuse(span, "`/` needs a whole number on the right", advice)
+            }
+            (_, Value::Number(left, kind), Value::Number(right, other)) => {
+                self.same_kind(kind, other, span)?;
+                self.sum(operator, left, right, kind, span)
+            }
+            (_, Value::Number(number, kind), literal) => {
+                let literal = Number::Literal(self.number_literal(kind, literal, right.span)?);
+                self.sum(operator, number, literal, kind, span)
+            }
+            (_, literal, Value::Number(number, kind)) => {
+                let literal = Number::Literal(self.number_literal(kind, literal, left.span)?);
+                self.sum(operator, literal, number, kind, span)
+            }
+            (_, left, right) => {
+                let found = format!("`{}` between {} and {}", operator.as_str(), left.noun(), right.noun());
+                self.refuse(span, found, "only numbers, amounts and durations can be added")
+            }
+        }
+    }
+
+    fn sum(
+        &mut self,
+        operator: Operator,
+        left: Number,
+        right: Number,
+        kind: Kind,
+        span: Span,
+    ) -> Option<Value> {
+        match kind {
+            Kind::Money(_) | Kind::Number | Kind::Duration => {}
+            Kind::Date
+            | Kind::Flag
+            | Kind::Text
+            | Kind::Category
+            | Kind::Country
+            | Kind::Currency
+            | Kind::MerchantId
+            | Kind::OneOf(_) => {
+                let found = format!("{} cannot be added to", noun(kind));
+                return self.refuse(span, found, "write the value that you mean");
+            }
+        }
+        let both = Box::new((left, right));
+        let number = if operator == Operator::Minus { Number::Difference(both) } else { Number::Sum(both) };
+        Some(Value::Number(number, kind))
+    }
+}
+
+impl Value {
+    /// For a message.
+    pub(super) fn noun(&self) -> String {
+        match self {
+            Self::Number(_, kind) | Self::Word(_, kind) => noun(*kind).to_owned(),
+            Self::Integer(number) => format!("the number `{number}`"),
+            Self::Seconds(_) => "a duration".to_owned(),
+            Self::Text(text) => format!("the text {text:?}"),
+        }
+    }
+}
+
+fn fold(operator: Operator, left: i64, right: i64) -> Option<i64> {
+    match operator {
+        Operator::Plus => left.checked_add(right),
+        Operator::Minus => left.checked_sub(right),
+        Operator::Times => left.checked_mul(right),
+        Operator::Over => left.checked_div(right),
+        Operator::Equal
+        | Operator::NotEqual
+        | Operator::Less
+        | Operator::LessOrEqual
+        | Operator::Greater
+        | Operator::GreaterOrEqual
+        | Operator::In => None,
+    }
+}
+
+pub(super) fn seconds(span: std::time::Duration) -> i64 {
+    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
+}
