@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use super::*;
 use crate::domain::{
-    AuthorizationId, AuthorizationRequest, CardPresence, Category, Country, EventId, Merchant, Money,
-    NetworkId, Timestamp, Zone,
+    AuthorizationId, AuthorizationRequest, CardPresence, Category, Country, Details, EventId, Merchant,
+    Money, NetworkId, Timestamp, Zone,
     rule::{Condition, Facts, INPUTS, List, trace},
 };
 
@@ -53,6 +53,7 @@ fn purchase() -> AuthorizationRequest {
         verified_by_fraud_challenge: false,
         livemode: false,
         connected_account: None,
+        details: Details::default(),
         stripe_controls: None,
     }
 }
