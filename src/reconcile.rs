@@ -75,6 +75,7 @@ pub fn run(
             seen: BTreeSet::new(),
             compared: BTreeSet::new(),
             tally: Tally::default(),
+            unavailable_in_a_row: 0,
             progress,
             out: &mut *out,
             err: &mut *err,
@@ -121,6 +122,7 @@ struct Run<'a> {
     /// Transactions that were compared.
     compared: BTreeSet<TransactionId>,
     tally: Tally,
+    unavailable_in_a_row: u32,
     progress: Progress,
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
@@ -143,7 +145,12 @@ struct Tally {
     unreadable: u64,
     /// Authorizations that differ even after everything was booked.
     unresolved: u64,
+    /// Objects that the node did not take, or that Stripe did not give.
+    passed_over: u64,
 }
+
+/// How many objects in a row may find the node unavailable. More are no matter of one object.
+const UNAVAILABLE_IN_A_ROW_MAX: u32 = 3;
 
 impl Run<'_> {
     /// Authorizations that were made in the time; then those that changed in it; then the transactions.
@@ -153,12 +160,14 @@ impl Run<'_> {
             let mut pages = api.list(listing, self.filter.clone());
             self.progress.begin(listing);
             while let Some(page) = pages.next().await? {
+                self.nameless(&page)?;
                 for object in &page.objects {
-                    match listing {
-                        Listing::Authorizations => self.authorization(object, page.read_at).await?,
-                        Listing::AuthorizationUpdates => self.update(object).await?,
-                        Listing::Transactions => self.transaction(object, page.read_at).await?,
-                    }
+                    let done = match listing {
+                        Listing::Authorizations => self.authorization(object, page.read_at).await,
+                        Listing::AuthorizationUpdates => self.update(object).await,
+                        Listing::Transactions => self.transaction(object, page.read_at).await,
+                    };
+                    self.past(object, done)?;
                 }
                 self.progress.read(&page);
             }
@@ -167,13 +176,54 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Goes on behind an object that the node, or Stripe, does not let us reconcile: the ones behind it have nothing to do
+    /// with that. A node that takes none of several in a row is not asked any further.
+    fn past(&mut self, object: &Object, done: Result<(), Failure>) -> Result<(), Failure> {
+        let failure = match done {
+            Ok(()) => {
+                self.unavailable_in_a_row = 0;
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        let goes_on = match &failure {
+            Failure::Output(_) => false,
+            Failure::Stripe(gave_up) => gave_up.failure.is_of_one_object(),
+            Failure::Books(refused) => {
+                self.unavailable_in_a_row = match refused.is_unavailable() {
+                    true => self.unavailable_in_a_row.saturating_add(1),
+                    false => 0,
+                };
+                refused.is_of_one_object() && self.unavailable_in_a_row < UNAVAILABLE_IN_A_ROW_MAX
+            }
+        };
+        if !goes_on {
+            return Err(failure);
+        }
+        self.tally.passed_over = self.tally.passed_over.saturating_add(1);
+        self.note(&format!("{} is passed over: {failure}", object.id))
+    }
+
+    /// Objects of a page that do not even name themselves.
+    fn nameless(&mut self, page: &Page) -> Result<(), Failure> {
+        let count = u64::try_from(page.nameless).unwrap_or(u64::MAX);
+        if count == 0 {
+            return Ok(());
+        }
+        self.tally.unreadable = self.tally.unreadable.saturating_add(count);
+        self.note(&format!("{count} objects without an id or a time of creation are passed over"))
+    }
+
     /// Compares an authorization, with the transactions that stand in it, and books what differs.
     async fn authorization(&mut self, object: &Object, read_at: Timestamp) -> Result<(), Failure> {
         let sides = Sides::new(self.version, self.api.account(), read_at);
         let told = match sides.authorization(object) {
             Ok(told) => told,
-            Err(unread) => return self.unread(object, &unread),
+            Err(unread) => return self.unread(&object.id, &unread),
         };
+        for (id, unread) in &told.unread {
+            self.unread(id, unread)?;
+        }
         self.seen.insert(told.id.clone());
         self.compared.extend(told.transactions.iter().map(|(state, _)| state.id.clone()));
         let ours = self.books.authorization(&told.id).await?;
@@ -208,7 +258,7 @@ impl Run<'_> {
             return Ok(());
         }
         self.seen.insert(id.clone());
-        let Some(Page { objects, read_at }) = self.api.authorization(id).await? else { return Ok(()) };
+        let Some(Page { objects, read_at, .. }) = self.api.authorization(id).await? else { return Ok(()) };
         for object in &objects {
             self.authorization(object, read_at).await?;
         }
@@ -219,7 +269,7 @@ impl Run<'_> {
         let sides = Sides::new(self.version, self.api.account(), read_at);
         let (state, booking) = match sides.transaction(object) {
             Ok(told) => told,
-            Err(unread) => return self.unread(object, &unread),
+            Err(unread) => return self.unread(&object.id, &unread),
         };
         if let Some(authorization) = &state.authorization {
             // An older authorization, which this transaction has probably closed.
@@ -284,9 +334,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn unread(&mut self, object: &Object, unread: &Unread) -> Result<(), Failure> {
+    fn unread(&mut self, id: &str, unread: &Unread) -> Result<(), Failure> {
         self.tally.unreadable = self.tally.unreadable.saturating_add(1);
-        self.note(&format!("{} cannot be booked: {unread}", object.id))
+        self.note(&format!("{id} cannot be booked: {unread}"))
     }
 
     fn note(&mut self, sentence: &str) -> Result<(), Failure> {
@@ -298,15 +348,19 @@ impl Run<'_> {
 impl Tally {
     /// The last line, and what the run comes to.
     fn tell(self, is_dry: bool, out: &mut dyn Write) -> io::Result<Verdict> {
-        let Self { differences, booked, unreadable, unresolved } = self;
+        let Self { differences, booked, unreadable, unresolved, passed_over } = self;
+        let left = unreadable.saturating_add(passed_over);
+        let is_whole = left == 0 && unresolved == 0;
         match (is_dry, differences) {
-            (_, 0) if unreadable == 0 && unresolved == 0 => {
-                writeln!(out, "no differences: the books say what Stripe says")?;
-            }
-            (true, _) => writeln!(out, "differences: {differences}; nothing was booked")?,
-            (false, _) => writeln!(out, "differences: {differences}; events booked: {booked}")?,
+            (_, 0) if is_whole => write!(out, "no differences: the books say what Stripe says")?,
+            (true, _) => write!(out, "differences: {differences}; nothing was booked")?,
+            (false, _) => write!(out, "differences: {differences}; events booked: {booked}")?,
         }
-        let is_fine = unreadable == 0 && unresolved == 0 && !(is_dry && differences > 0);
+        if left > 0 {
+            write!(out, "; objects passed over: {left}")?;
+        }
+        writeln!(out)?;
+        let is_fine = is_whole && !(is_dry && differences > 0);
         Ok(if is_fine { Verdict::Done } else { Verdict::Failed })
     }
 }

@@ -138,6 +138,22 @@ fn causes() -> Vec<Alert> {
              (increase(tollgate_webhook_requests_total[5m]))",
         ),
         cause(
+            "TollgateSignedRefused",
+            "page",
+            "2m",
+            "Most requests are signed by Stripe, and refused",
+            "sum by (job) (increase(tollgate_signed_requests_refused_total[5m])) > 10 and sum by (job) \
+             (increase(tollgate_signed_requests_refused_total[5m])) > 0.5 * sum by (job) \
+             (increase(tollgate_webhook_requests_total[5m]))",
+        ),
+        cause(
+            "TollgateSignedRefused",
+            "ticket",
+            "0m",
+            "A request that Stripe signed was refused",
+            "sum by (job, cause) (increase(tollgate_signed_requests_refused_total[15m])) > 0",
+        ),
+        cause(
             "TollgateContractBroken",
             "ticket",
             "0m",

@@ -56,16 +56,15 @@ fn plain(header: &[u8]) -> SignatureError {
     let [time] = times[..] else { return SignatureError::Malformed };
     let is_plain =
         (1..=12).contains(&time.len()) && time.chars().all(|c| c.is_ascii_digit()) && !time.starts_with('0');
-    let Some(seconds) = time.parse::<i64>().ok().filter(|_| is_plain) else {
+    if !is_plain {
         return SignatureError::Malformed;
-    };
+    }
     let is_candidate =
         |value: &str| value.len() == 64 && value.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
     if !pairs.iter().any(|(key, value)| *key == "v1" && is_candidate(value)) {
         SignatureError::NoCandidate
-    } else if (seconds - NOW).abs() > 300 {
-        SignatureError::TimestampOutsideTolerance
     } else {
+        // Whatever its time is: if no secret fits, the time says nothing.
         SignatureError::Mismatch
     }
 }

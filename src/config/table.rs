@@ -247,9 +247,9 @@ pub static SETTINGS: [Setting; 49] = [
         Section::Http,
         "TOLLGATE_BODY_BYTES_MAX",
         Kind::Bytes { min: 16 << 10, max: 16 << 20 },
-        "256KiB",
-        "512KiB",
-        "The body of one request. An event of Stripe's has some 4 to 8 KiB.",
+        "1MiB",
+        "4MiB",
+        "The body of one request. Most events have 4 to 8 KiB; an authorization that lists captures with long receipts has hundreds of KiB. A proxy in front needs the same limit.",
     ),
     setting(
         Section::Http,

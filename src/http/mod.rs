@@ -77,7 +77,7 @@ impl Default for Settings {
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
             admin_token: None,
             answer_within: Duration::from_millis(1_200),
-            body_bytes_max: 256 * 1024,
+            body_bytes_max: 1024 * 1024,
             livemode: None,
             bounds: Bounds::default(),
             collector: None,

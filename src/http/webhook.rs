@@ -5,6 +5,7 @@ mod courier;
 mod door;
 mod mode;
 mod peer;
+mod refusals;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -25,15 +26,16 @@ use super::{
 use crate::{
     clock::{self, Instant},
     cluster::{Arrival, Cause, Cluster, NotBooked, Sealed, TimedAnswer},
-    domain::{AuthorizationRequest, Observation, Outcome, Timestamp, Violation},
+    domain::{AuthorizationRequest, EventId, Observation, Outcome, Timestamp, Violation},
     log::Seldom,
-    metrics::{Metrics, Route, Stage, WebhookResult},
+    metrics::{Metrics, Refusal, Route, Stage, WebhookResult},
     stripe::{self, Incoming as Delivery, Kind, RECEIVED_BODY, Reading, Unbooked, Verifier},
 };
 use courier::Courier;
 use door::{Admitted, Door, Ending, micros};
 use mode::Mode;
 pub use peer::PeerDoor;
+use refusals::{Known, Refusals};
 
 /// Where questions are brought, and what happened.
 pub trait Desk: Send + Sync + 'static {
@@ -120,6 +122,8 @@ pub struct Webhook<D> {
     courier: Courier,
     slow: Arc<Slow>,
     spans: Option<Spans>,
+    violations: Seldom,
+    lost: Seldom,
 }
 
 impl<D: Desk> Respond for Webhook<D> {
@@ -149,10 +153,20 @@ impl<D: Desk> Webhook<D> {
             metrics: Arc::clone(&metrics),
             body_bytes_max: settings.body_bytes_max,
             mode: Mode::new(settings.livemode),
-            odd: Seldom::default(),
+            refusals: Refusals::new(Arc::clone(&metrics)),
             merchant_names: stripe.merchant_names,
         });
-        Self { desk, door, metrics, answer_within: settings.answer_within, courier, slow, spans }
+        Self {
+            desk,
+            door,
+            metrics,
+            answer_within: settings.answer_within,
+            courier,
+            slow,
+            spans,
+            violations: Seldom::default(),
+            lost: Seldom::default(),
+        }
     }
 
     /// The same desk behind the same door, for other nodes.
@@ -176,7 +190,9 @@ impl<D: Desk> Webhook<D> {
             Delivery::Observation(observation) => {
                 self.book(event, *observation, arrival, trace, sealed).await
             }
-            Delivery::Acknowledged { kind, cause, .. } => self.acknowledge(kind, cause, sealed.received_at),
+            Delivery::Acknowledged { event, kind, cause } => {
+                self.acknowledge(event.as_ref(), kind, cause, sealed.received_at)
+            }
         }
     }
 
@@ -243,7 +259,7 @@ impl<D: Desk> Webhook<D> {
 
     fn violated(&self, request: &AuthorizationRequest, violation: Violation) {
         self.metrics.webhook.violations.get([violation.as_str()]).increment(1);
-        if let Some(held_back) = self.door.odd.turn(request.received_at) {
+        if let Some(held_back) = self.violations.turn(request.received_at) {
             tracing::warn!(
                 event = %request.event,
                 authorization = %request.authorization,
@@ -263,6 +279,7 @@ impl<D: Desk> Webhook<D> {
         sealed: Sealed,
     ) -> Ending {
         let trace_id = trace.map(tracing::field::display);
+        let received_at = sealed.received_at;
         let (id, subject) = (observation.event.clone(), observation.subject.clone());
         match self.desk.book(observation, arrival, sealed).await {
             Ok(()) => {
@@ -270,6 +287,8 @@ impl<D: Desk> Webhook<D> {
                 Ending { event, result: WebhookResult::Booked, reply: json(StatusCode::OK, RECEIVED_BODY) }
             }
             Err(wrong @ NotBooked::WrongAccount) => {
+                let known = Known { event: Some(&id), kind: Some(event), is_verified: true };
+                self.door.refusals.signed(Refusal::WrongAccount, &known, received_at, &wrong.to_string());
                 let reply = error(StatusCode::BAD_REQUEST, "wrong_account", &wrong.to_string());
                 Ending { event, result: WebhookResult::WrongAccount, reply }
             }
@@ -282,12 +301,13 @@ impl<D: Desk> Webhook<D> {
         }
     }
 
-    fn acknowledge(&self, kind: Kind, cause: Unbooked, now: Timestamp) -> Ending {
+    fn acknowledge(&self, id: Option<&EventId>, kind: Kind, cause: Unbooked, now: Timestamp) -> Ending {
         self.metrics.webhook.unbooked.get([cause.as_str()]).increment(1);
         if cause.is_loss()
-            && let Some(held_back) = self.door.odd.turn(now)
+            && let Some(held_back) = self.lost.turn(now)
         {
             tracing::warn!(
+                event = id.map(tracing::field::display),
                 kind = kind.as_str(),
                 cause = cause.as_str(),
                 held_back,

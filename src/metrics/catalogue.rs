@@ -3,7 +3,8 @@
 
 use super::label::{
     Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, Label, LimitMeasure, LimitWindow, Listener,
-    Passivation, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
+    Passivation, Refusal, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way,
+    WebhookResult,
 };
 
 /// One metric with all its series.
@@ -69,7 +70,19 @@ impl Unit {
             Self::Seconds => &[
                 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 5.0,
             ],
-            Self::Bytes => &[1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131_072.0, 262_144.0],
+            Self::Bytes => &[
+                1024.0,
+                2048.0,
+                4096.0,
+                8192.0,
+                16384.0,
+                32768.0,
+                65536.0,
+                131_072.0,
+                262_144.0,
+                524_288.0,
+                1_048_576.0,
+            ],
             Self::Count | Self::Info => &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0],
         }
     }
@@ -167,6 +180,8 @@ families! {
             "requests without a valid signature", "0; a steady rate means a wrong secret, or a stranger";
         SECRETS_USED = Counter Count "tollgate_signature_secrets_used_total" ["slot": here::<SecretSlot>()]
             "valid signatures, by place of the secret in the setting", "an old secret's slot stands still before it is removed";
+        REFUSED = Counter Count "tollgate_signed_requests_refused_total" ["cause": here::<Refusal>()]
+            "requests with a valid signature that were refused with a 4xx; for `body_too_large`, `body_late` and `body_broken` only the signature's form and time could be checked", "0; see the runbook TollgateSignedRefused";
         MALFORMED = Counter Count "tollgate_malformed_events_total" ["cause": MALFORMED_CAUSES]
             "signed bodies that are no event", "0";
         VIOLATIONS_TOTAL = Counter Count "tollgate_contract_violations_total" ["kind": VIOLATIONS]

@@ -83,6 +83,30 @@ label! {
 }
 
 label! {
+    /// Why a request that Stripe signed was refused.
+    Refusal {
+        /// Another path than the webhook's.
+        WrongPath = "wrong_path",
+        /// Another method than POST.
+        WrongMethod = "wrong_method",
+        /// A body over its limit.
+        BodyTooLarge = "body_too_large",
+        /// The body did not arrive in time.
+        BodyLate = "body_late",
+        /// The body ended before its end.
+        BodyBroken = "body_broken",
+        /// A secret fits, the time does not.
+        WrongTime = "wrong_time",
+        /// No event that could be answered.
+        Malformed = "malformed",
+        /// A test event at a live node, or the other way round.
+        WrongMode = "wrong_mode",
+        /// An event of another connected account than its card's.
+        WrongAccount = "wrong_account",
+    }
+}
+
+label! {
     /// A part of the walk of a request.
     Stage {
         /// Checking the signature.

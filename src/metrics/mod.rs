@@ -23,7 +23,7 @@ pub use catalogue::{FAMILIES, Family, Kind, Unit, Values};
 pub use histogram::Histogram;
 pub use label::{
     Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, Label, Labels, LimitMeasure, LimitWindow,
-    Listener, Passivation, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way,
+    Listener, Passivation, Refusal, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way,
     WebhookResult,
 };
 pub use page::{markdown, overview};
@@ -69,6 +69,8 @@ pub struct Webhook {
     pub signature_failures: Worded<1, Counter>,
     /// `tollgate_signature_secrets_used_total`
     pub secrets_used: Series<SecretSlot, Counter>,
+    /// `tollgate_signed_requests_refused_total`
+    pub refused: Series<Refusal, Counter>,
     /// `tollgate_malformed_events_total`
     pub malformed: Worded<1, Counter>,
     /// `tollgate_contract_violations_total`

@@ -80,6 +80,7 @@ impl Resolver<'_> {
             body_bytes: self.single(&family::WEBHOOK_BODY),
             signature_failures: self.worded(&family::SIGNATURE_FAILURES_TOTAL),
             secrets_used: self.series(&family::SECRETS_USED),
+            refused: self.series(&family::REFUSED),
             malformed: self.worded(&family::MALFORMED),
             violations: self.worded(&family::VIOLATIONS_TOTAL),
             in_flight: self.single(&family::IN_FLIGHT),

@@ -71,13 +71,13 @@ pub(super) enum NotReached {
         cause: String,
     },
     /// It answers something else.
-    #[error("the node at {address} answered {status}{code} to {request}")]
+    #[error("the node at {address} answered {status} ({code}) to {request}")]
     Refused {
         /// Where.
         address: SocketAddr,
         /// With what.
         status: StatusCode,
-        /// The error's code.
+        /// The error's code, or `no code`.
         code: String,
         /// To what.
         request: String,
@@ -88,6 +88,28 @@ pub(super) enum NotReached {
         /// Where.
         address: SocketAddr,
     },
+}
+
+impl NotReached {
+    /// Codes of errors that say something about the event that was sent, and nothing about the next one.
+    const OF_ONE_EVENT: [&str; 4] = ["body_too_large", "body_late", "malformed", "wrong_account"];
+
+    /// Whether other objects may still be reconciled.
+    pub(super) fn is_of_one_object(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => {
+                self.is_unavailable() || Self::OF_ONE_EVENT.contains(&code.as_str())
+            }
+            Self::NotStarted(_) | Self::Nowhere { .. } | Self::Silent { .. } | Self::Unreadable { .. } => {
+                false
+            }
+        }
+    }
+
+    /// Whether the node is there and cannot do this now: for one account, or for all.
+    pub(super) fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::SERVICE_UNAVAILABLE, .. })
+    }
 }
 
 /// What the books have of an authorization.
@@ -243,8 +265,9 @@ fn refused(address: SocketAddr, status: StatusCode, body: &[u8], request: &str) 
     struct Code {
         code: String,
     }
-    let code = serde_json::from_slice::<Body>(body).map(|body| format!(" ({})", body.error.code));
-    NotReached::Refused { address, status, code: code.unwrap_or_default(), request: request.to_owned() }
+    let code = serde_json::from_slice::<Body>(body).map(|body| body.error.code);
+    let code = code.unwrap_or_else(|_| "no code".to_owned());
+    NotReached::Refused { address, status, code, request: request.to_owned() }
 }
 
 /// What is looked at of `GET /v1/authorizations/{id}`.

@@ -27,6 +27,8 @@ pub(super) struct Told {
     /// What must be held now; unknown where Stripe lists transactions without what they say.
     pub(super) held: Option<i64>,
     pub(super) transactions: Vec<(TransactionState, Booking)>,
+    /// Transactions that cannot be read, each by its id.
+    pub(super) unread: Vec<(String, Unread)>,
     event: Vec<u8>,
 }
 
@@ -69,8 +71,15 @@ impl<'a> Sides<'a> {
         let (id, amount, listed) = (seen.id.clone(), seen.amount, seen.transactions);
         let mut card = Card::default();
         let mut transactions = Vec::new();
+        let mut unread = Vec::new();
         for object in transactions_of(object) {
-            transactions.push(self.transaction(&object)?);
+            match self.transaction(&object) {
+                Ok(told) => transactions.push(told),
+                Err(cause) => {
+                    unread.push((object.id.clone(), cause));
+                    continue;
+                }
+            }
             card.apply(&Event::Observed(Box::new(self::observation(&self.0.transaction(&object, false)?)?)));
         }
         card.apply(&Event::Observed(Box::new(observation)));
@@ -83,6 +92,7 @@ impl<'a> Sides<'a> {
             id,
             amount,
             transactions,
+            unread,
             event,
         })
     }

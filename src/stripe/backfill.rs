@@ -1,10 +1,10 @@
 //! Objects that were read from Stripe's API, as the events that would have brought them: so the same reader reads them,
 //! and they go into the books by the same way.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     ApiVersion,
@@ -92,6 +92,7 @@ impl Backfill<'_> {
         struct Data<'a> {
             object: &'a RawValue,
         }
+        let slim = without_receipts(&object.json);
         let event = Event {
             id: format!("evt_backfill_{}_{progress}", object.id),
             object: "event",
@@ -100,11 +101,29 @@ impl Backfill<'_> {
             kind,
             livemode: livemode.unwrap_or(false),
             account: self.account.map(ConnectedAccountId::as_str),
-            data: Data { object: &object.json },
+            data: Data { object: slim.as_deref().unwrap_or(&object.json) },
         };
         // Text, numbers and raw JSON always have a JSON form.
         serde_json::to_vec(&event).unwrap_or_default()
     }
+}
+
+/// The object without the lines of its receipts: hundreds of kilobytes of which nothing is booked, and which a node might
+/// refuse as too large. Nothing if it has none.
+fn without_receipts(object: &RawValue) -> Option<Box<RawValue>> {
+    type Fields = BTreeMap<String, Box<RawValue>>;
+    const RECEIPTS: &str = "purchase_details";
+    let mut fields: Fields = serde_json::from_str(object.get()).ok()?;
+    let mut is_changed = fields.remove(RECEIPTS).is_some();
+    if let Some(listed) = fields.get_mut("transactions")
+        && let Ok(mut transactions) = serde_json::from_str::<Vec<Fields>>(listed.get())
+    {
+        for transaction in &mut transactions {
+            is_changed |= transaction.remove(RECEIPTS).is_some();
+        }
+        *listed = to_raw_value(&transactions).ok()?;
+    }
+    is_changed.then(|| to_raw_value(&fields).ok()).flatten()
 }
 
 /// An event of the second of the reading may tell what happened after it: it has the last word.
@@ -214,6 +233,34 @@ mod tests {
         let lower = pending.json.get().replace("8800", "5000");
         let lower = Object::read(RawValue::from_string(lower).unwrap()).unwrap();
         assert_ne!(event_id(&lower, 1_800_000_000), id);
+    }
+
+    #[test]
+    fn the_lines_of_receipts_are_left_out_and_nothing_else() {
+        let version = ApiVersion::default();
+        let line = r#"{"description":"BOLT","quantity":1.0,"total":4,"unit_cost":4}"#;
+        let receipt = vec![line; 900].join(",");
+        let details = format!(r#""purchase_details":{{"receipt":[{receipt}],"reference":"PO 4711"}}"#);
+        let capture = CAPTURE.replacen(
+            r#""object": "issuing.transaction","#,
+            &format!(r#""object": "issuing.transaction", {details},"#),
+            1,
+        );
+        assert!(capture.len() > CAPTURE.len() + 50_000);
+        let plain = backfill(&version).transaction(&object(CAPTURE), false).unwrap();
+        let slim = backfill(&version).transaction(&object(&capture), false).unwrap();
+        assert!(slim.len() < plain.len() + 100, "{} and {}", slim.len(), plain.len());
+        let read = |body: &[u8]| read(body, Timestamp::default(), Reading::default()).unwrap();
+        assert_eq!(read(&slim), read(&plain));
+
+        let mut listing: serde_json::Value = serde_json::from_str(EVENTS[0]).unwrap();
+        let transaction: serde_json::Value = serde_json::from_str(object(&capture).json.get()).unwrap();
+        listing["data"]["object"]["transactions"] = serde_json::json!([transaction, transaction]);
+        let body = backfill(&version).authorization(&object(&listing.to_string())).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let listed = body["data"]["object"]["transactions"].as_array().unwrap();
+        assert_eq!((listed.len(), &listed[1]["amount"]), (2, &transaction["amount"]));
+        assert!(!body.to_string().contains("BOLT"));
     }
 
     #[test]

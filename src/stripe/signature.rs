@@ -39,7 +39,7 @@ impl Verifier {
     /// Every `v1` of the header is compared with every secret, each comparison in constant time.
     ///
     /// # Errors
-    /// When the header is missing, cannot be read, is too old or too far ahead, or fits no secret.
+    /// When the header is missing, cannot be read, fits no secret, or fits one and is too old or too far ahead.
     pub fn verify(
         &self,
         header: Option<&[u8]>,
@@ -47,16 +47,30 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<SecretSlot, SignatureError> {
         let header = Header::read(header.ok_or(SignatureError::MissingHeader)?)?;
-        // Before the hash, because it is cheap: whole seconds, as Stripe's libraries compare them.
-        let distance = now.as_seconds().abs_diff(header.seconds);
-        if distance > self.tolerance.as_secs() {
-            return Err(SignatureError::TimestampOutsideTolerance);
-        }
         let matching = self.keyed.iter().position(|keyed| {
             let expected = signature(keyed.clone(), header.time, body);
             header.candidates().filter(|candidate| *candidate == expected).count() > 0
         });
-        matching.map(SecretSlot).ok_or(SignatureError::Mismatch)
+        let slot = matching.map(SecretSlot).ok_or(SignatureError::Mismatch)?;
+        // After the hash, so that a time outside the tolerance is known to be the sender's own.
+        if self.tolerates(&header, now) {
+            Ok(slot)
+        } else {
+            let behind_seconds = now.as_seconds().saturating_sub(header.seconds);
+            Err(SignatureError::TimestampOutsideTolerance { behind_seconds })
+        }
+    }
+
+    /// Whether `header` may belong to a valid signature that was made about now. For a body that is not read: without it
+    /// nobody can tell more.
+    #[must_use]
+    pub fn is_plausible(&self, header: Option<&[u8]>, now: Timestamp) -> bool {
+        header.is_some_and(|bytes| Header::read(bytes).is_ok_and(|header| self.tolerates(&header, now)))
+    }
+
+    /// Whole seconds, as Stripe's libraries compare them.
+    fn tolerates(&self, header: &Header<'_>, now: Timestamp) -> bool {
+        now.as_seconds().abs_diff(header.seconds) <= self.tolerance.as_secs()
     }
 }
 
@@ -88,9 +102,15 @@ pub enum SignatureError {
     /// No `v1` that could be a signature. Other schemes do not count: taking them would be a downgrade.
     #[error("expected a `v1` of 64 lower-case hexadecimal digits, found none")]
     NoCandidate,
-    /// Sent too long ago, or signed with a clock that is ahead.
-    #[error("the signature's time is too far from ours: an old delivery, or a clock that is off")]
-    TimestampOutsideTolerance,
+    /// A configured secret fits, but the time is too far from ours: a wrong clock, or an old request sent again.
+    #[error(
+        "a configured secret fits the signature, but its time is {} this machine's clock: correct the clock, unless \
+         somebody sends an old request again", Distance(*behind_seconds)
+    )]
+    TimestampOutsideTolerance {
+        /// How far the signature's time is behind our clock; negative if it is ahead.
+        behind_seconds: i64,
+    },
     /// Another secret, or another body.
     #[error("no signature fits the body under any configured secret")]
     Mismatch,
@@ -103,7 +123,7 @@ impl SignatureError {
         Self::HeaderTooLarge,
         Self::Malformed,
         Self::NoCandidate,
-        Self::TimestampOutsideTolerance,
+        Self::TimestampOutsideTolerance { behind_seconds: 0 },
         Self::Mismatch,
     ];
 
@@ -115,9 +135,19 @@ impl SignatureError {
             Self::HeaderTooLarge => "header_too_large",
             Self::Malformed => "malformed",
             Self::NoCandidate => "no_candidate",
-            Self::TimestampOutsideTolerance => "timestamp_outside_tolerance",
+            Self::TimestampOutsideTolerance { .. } => "timestamp_outside_tolerance",
             Self::Mismatch => "mismatch",
         }
+    }
+}
+
+/// `400 s behind`, or `400 s ahead of`.
+struct Distance(i64);
+
+impl fmt::Display for Distance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let direction = if self.0 < 0 { "ahead of" } else { "behind" };
+        write!(f, "{} s {direction}", self.0.unsigned_abs())
     }
 }
 

@@ -13,6 +13,7 @@ mod settings;
 mod policy;
 mod privacy;
 mod bounds;
+mod refusals;
 mod observing;
 mod standing;
 mod postgres;

@@ -313,12 +313,62 @@ async fn what_cannot_be_read_is_told_and_the_rest_is_booked() {
     odd["status"] = json!("elsewhere");
     story.stub.put(odd).unwrap();
     let ran = story.reconcile(&[]).await;
-    ran.expect(1, "differences: 10; events booked: 8");
+    ran.expect(1, "differences: 10; events booked: 8; objects passed over: 1");
     assert!(
         ran.err.contains("iauth_odd cannot be booked: expected a known `data.object.status`"),
         "{}",
         ran.err
     );
+}
+
+#[tokio::test]
+async fn one_object_that_the_node_refuses_is_passed_over_and_the_rest_is_booked() {
+    let mut story = Story::begin().await;
+    story.site.set("TOLLGATE_BODY_BYTES_MAX", "16KiB");
+    let mut large = authorization("iauth_large", 100, true, "pending", now());
+    for key in 0..40 {
+        large["metadata"][format!("key_{key}")] = json!("x".repeat(500));
+    }
+    story.stub.put(large).unwrap();
+    for _ in 0..2 {
+        let ran = story.reconcile(&[]).await;
+        assert_eq!(ran.code, Some(1), "{}\n{}", ran.out, ran.err);
+        assert!(ran.out.trim_end().ends_with("; objects passed over: 1"), "{}", ran.out);
+        assert!(
+            ran.err.contains("iauth_large is passed over: the node at ")
+                && ran.err.contains("(body_too_large)")
+        );
+    }
+    story.site.unset("TOLLGATE_BODY_BYTES_MAX");
+    story.reconcile(&[]).await.expect(0, "differences: 1; events booked: 1");
+}
+
+#[tokio::test]
+async fn an_authorization_with_long_receipts_is_booked_without_them() {
+    let mut story = Story::begin().await;
+    story.site.set("TOLLGATE_BODY_BYTES_MAX", "16KiB");
+    let line =
+        json!({"description": "PART 004711 STEEL BOLT M8", "quantity": 1.0, "total": 4, "unit_cost": 4});
+    let mut capture = transaction("ipi_long", Some("iauth_long"), -100);
+    capture["purchase_details"] = json!({"receipt": vec![line; 900], "reference": "PO 4711"});
+    let mut long = authorization("iauth_long", 100, true, "closed", now());
+    long["transactions"] = json!([capture]);
+    story.stub.put(long).unwrap();
+    story.stub.put(capture).unwrap();
+    story.reconcile(&[]).await.expect(0, "differences: 12; events booked: 10");
+}
+
+#[tokio::test]
+async fn one_transaction_that_cannot_be_read_leaves_its_authorization_to_be_booked() {
+    let story = Story::begin().await;
+    let mut odd = transaction("ipi_odd", Some("iauth_odd"), -40);
+    odd["type"] = json!("elsewhere");
+    let mut authorization = authorization("iauth_odd", 100, true, "pending", now());
+    authorization["transactions"] = json!([odd, transaction("ipi_even", Some("iauth_odd"), -60)]);
+    story.stub.put(authorization).unwrap();
+    let ran = story.reconcile(&[]).await;
+    ran.expect(1, "differences: 12; events booked: 10; objects passed over: 1");
+    assert!(ran.err.contains("ipi_odd cannot be booked: expected `data.object.type`"), "{}", ran.err);
 }
 
 #[tokio::test]

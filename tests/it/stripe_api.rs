@@ -59,6 +59,25 @@ async fn a_long_list_is_read_whole_newest_first_in_pages_of_a_hundred() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_too_large_is_read_in_smaller_pages() {
+    let (stub, api) = with_authorizations(0).await;
+    let receipt = "x".repeat(1 << 20);
+    for number in 0..40 {
+        let authorization = json!({
+            "id": format!("iauth_{number:04}"), "object": "issuing.authorization", "created": 1_000 + number,
+            "card": {"id": "ic_1"}, "receipt": receipt,
+        });
+        stub.put(authorization).unwrap();
+    }
+    let expected: Vec<String> = (0..40).rev().map(|number| format!("iauth_{number:04}")).collect();
+    assert_eq!(ids(&api, Filter::default()).await.unwrap(), expected);
+    let calls = stub.calls();
+    let limits: Vec<&str> = calls.iter().filter_map(|call| call.parameter("limit")).collect();
+    assert_eq!(limits[..3], ["100", "25", "6"]);
+    assert!(limits[3..].iter().all(|limit| *limit == "6"), "{limits:?}");
+}
+
+#[tokio::test]
 async fn a_list_is_narrowed_by_time_and_card() {
     let (_stub, api) = with_authorizations(40).await;
     let at = |seconds| Some(Timestamp::from_seconds(seconds));

@@ -47,7 +47,7 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!(settings.http.listen.to_string(), "127.0.0.1:4242");
     assert_eq!(settings.http.admin_listen.to_string(), "127.0.0.1:9464");
     assert_eq!(settings.http.answer_within, Duration::from_millis(1_200));
-    assert_eq!(settings.http.body_bytes_max, 262_144);
+    assert_eq!(settings.http.body_bytes_max, 1_048_576);
     assert_eq!(settings.stripe.signature_tolerance, Duration::from_mins(5));
     assert_eq!(settings.stripe.api_version.as_str(), "2022-08-01");
     assert!(settings.stripe.secrets.is_empty());

@@ -59,6 +59,12 @@ pub enum Failure {
     /// No whole answer in time. The call may have been done.
     #[error("Stripe did not answer in time")]
     Late,
+    /// The answer has more bytes than are read.
+    #[error("expected an answer of at most {bytes_max} bytes, found more")]
+    TooLarge {
+        /// The most that is read.
+        bytes_max: usize,
+    },
     /// The answer is none of Stripe's.
     #[error("the answer is not one of Stripe's API: expected {expected}; see STRIPE_API_BASE")]
     Unreadable {
@@ -92,7 +98,24 @@ impl Failure {
             | Self::Missing { .. }
             | Self::Refused { .. }
             | Self::Untrusted { .. }
+            | Self::TooLarge { .. }
             | Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// Whether it says something about the object that was asked for, and nothing about others.
+    #[must_use]
+    pub const fn is_of_one_object(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Refused { .. } | Self::TooLarge { .. } | Self::Unreadable { .. } => {
+                true
+            }
+            Self::Unauthorized { .. }
+            | Self::RateLimited { .. }
+            | Self::Unavailable { .. }
+            | Self::Unreachable { .. }
+            | Self::Untrusted { .. }
+            | Self::Late => false,
         }
     }
 
@@ -117,6 +140,7 @@ impl Failure {
             Self::Unreachable { .. } => "unreachable",
             Self::Untrusted { .. } => "untrusted",
             Self::Late => "late",
+            Self::TooLarge { .. } => "too_large",
             Self::Unreadable { .. } => "unreadable",
         }
     }

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use super::{Api, Failure, GaveUp, transport::Reply};
 use crate::domain::{CardId, Timestamp};
 
-/// Objects a page; Stripe gives no more.
-const PAGE_OBJECTS: usize = 100;
+/// Objects a page at first; Stripe gives no more.
+const PAGE_OBJECTS_MAX: usize = 100;
 
 /// What can be listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +50,8 @@ pub struct Pages<'a> {
     filter: Filter,
     /// The last object that was read.
     after: Option<String>,
+    /// Objects a page: fewer after a page that was too large to be read.
+    page_objects: usize,
     is_done: bool,
 }
 
@@ -58,6 +60,8 @@ pub struct Pages<'a> {
 pub struct Page {
     /// Newest first.
     pub objects: Vec<Object>,
+    /// How many more there were that do not name themselves.
+    pub nameless: usize,
     /// When Stripe answered, by its own clock.
     pub read_at: Timestamp,
 }
@@ -75,7 +79,7 @@ pub struct Object {
 
 impl<'a> Pages<'a> {
     pub(super) const fn new(api: &'a Api, listing: Listing, filter: Filter) -> Self {
-        Self { api, listing, filter, after: None, is_done: false }
+        Self { api, listing, filter, after: None, page_objects: PAGE_OBJECTS_MAX, is_done: false }
     }
 
     /// The next page; nothing after the last.
@@ -86,7 +90,14 @@ impl<'a> Pages<'a> {
         if self.is_done {
             return Ok(None);
         }
-        let reply = self.api.get(self.path()).await?;
+        let reply = loop {
+            match self.api.get(self.path()).await {
+                Err(GaveUp { failure: Failure::TooLarge { .. }, .. }) if self.page_objects > 1 => {
+                    self.page_objects = self.page_objects.div_euclid(4).max(1);
+                }
+                reply => break reply?,
+            }
+        };
         let (page, has_more) = Page::read(&reply)?;
         let last = page.objects.last().map(|object| object.id.clone());
         if has_more && (last.is_none() || last == self.after) {
@@ -99,7 +110,7 @@ impl<'a> Pages<'a> {
 
     fn path(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("limit", &PAGE_OBJECTS.to_string());
+        query.append_pair("limit", &self.page_objects.to_string());
         let mut number = |name: &str, at: Option<Timestamp>| {
             if let Some(at) = at {
                 query.append_pair(name, &at.as_seconds().to_string());
@@ -127,7 +138,7 @@ impl Page {
     /// Reads one object as a page.
     pub(super) fn single(reply: &Reply) -> Result<Self, Failure> {
         let json: Box<RawValue> = serde_json::from_slice(&reply.body).map_err(|_| NOT_AN_OBJECT)?;
-        Ok(Self { objects: vec![Object::read(json)?], read_at: reply.at })
+        Ok(Self { objects: vec![Object::read(json)?], nameless: 0, read_at: reply.at })
     }
 
     fn read(reply: &Reply) -> Result<(Self, bool), Failure> {
@@ -138,8 +149,11 @@ impl Page {
         }
         let body: Body = serde_json::from_slice(&reply.body)
             .map_err(|_| Failure::Unreadable { expected: "a list with `data` and `has_more`" })?;
-        let objects = body.data.into_iter().map(Object::read).collect::<Result<_, _>>()?;
-        Ok((Self { objects, read_at: reply.at }, body.has_more))
+        let listed = body.data.len();
+        let objects: Vec<Object> =
+            body.data.into_iter().filter_map(|object| Object::read(object).ok()).collect();
+        let nameless = listed.saturating_sub(objects.len());
+        Ok((Self { objects, nameless, read_at: reply.at }, body.has_more))
     }
 }
 
@@ -167,4 +181,20 @@ impl Object {
 /// An id as a part of a path. Ids of Stripe's need no escapes; what came from a command line might.
 pub(super) fn path_segment(id: &str) -> String {
     form_urlencoded::byte_serialize(id.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_does_not_name_itself_is_counted_and_the_others_are_read() {
+        let body = br#"{"has_more":false,"data":[{"id":"a","created":2},{"id":7},{"created":1},{"id":"b","created":1}]}"#;
+        let reply = Reply { body: body.as_slice().into(), at: Timestamp::default() };
+        let (page, has_more) = Page::read(&reply).unwrap();
+        let ids: Vec<&str> = page.objects.iter().map(|object| object.id.as_str()).collect();
+        assert_eq!((ids, page.nameless, has_more), (vec!["a", "b"], 2, false));
+        let broken = Reply { body: br#"{"data":{}}"#.as_slice().into(), at: Timestamp::default() };
+        assert!(Page::read(&broken).is_err());
+    }
 }

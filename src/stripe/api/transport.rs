@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, io, sync::Arc, time::Duration};
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
     HeaderMap, Method, Request, Response,
     body::{Bytes, Incoming},
@@ -151,7 +151,11 @@ async fn read(response: Response<Incoming>) -> Result<Reply, Failure> {
     let retry_after = text(RETRY_AFTER).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     let at = text(DATE).and_then(date).unwrap_or_else(clock::now);
     let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| Failure::Unreachable { cause: error.to_string() })?.to_bytes();
+    let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
+        Ok(_) => Failure::TooLarge { bytes_max: BODY_BYTES_MAX },
+        Err(error) => Failure::Unreachable { cause: error.to_string() },
+    })?;
+    let body = body.to_bytes();
     if head.status.is_success() {
         Ok(Reply { body, at })
     } else {

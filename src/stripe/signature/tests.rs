@@ -45,6 +45,7 @@ fn the_literal_vector_is_accepted_and_any_other_byte_is_not() {
 fn odd_headers_are_read_as_the_strict_grammar_says() {
     use SignatureError::{Malformed, Mismatch, NoCandidate, TimestampOutsideTolerance};
     let ok = Ok(SecretSlot(0));
+    let off = |behind_seconds| TimestampOutsideTolerance { behind_seconds };
     let junk = "0".repeat(64);
     let upper = GOOD.to_ascii_uppercase();
     let table: &[(&str, String, Result<SecretSlot, SignatureError>)] = &[
@@ -75,12 +76,13 @@ fn odd_headers_are_read_as_the_strict_grammar_says() {
         ("underscores", signed("1_791_496_587"), Err(Malformed)),
         ("milliseconds", signed(&format!("{AT}000")), Err(Malformed)),
         ("the largest integer", signed(&i64::MAX.to_string()), Err(Malformed)),
-        ("twelve digits", signed("999999999999"), Err(TimestampOutsideTolerance)),
+        ("twelve digits", signed("999999999999"), Err(off(AT - 999_999_999_999))),
         ("zero", signed("0"), Err(Malformed)),
-        ("301 s ahead", signed(&(AT + 301).to_string()), Err(TimestampOutsideTolerance)),
+        ("301 s ahead", signed(&(AT + 301).to_string()), Err(off(-301))),
         ("300 s ahead", signed(&(AT + 300).to_string()), ok),
         ("300 s ago", signed(&(AT - 300).to_string()), ok),
-        ("301 s ago", signed(&(AT - 301).to_string()), Err(TimestampOutsideTolerance)),
+        ("301 s ago", signed(&(AT - 301).to_string()), Err(off(301))),
+        ("301 s ago, and another signature", format!("t={},v1={GOOD}", AT - 301), Err(Mismatch)),
         ("only v0", format!("t={AT},v0={GOOD}"), Err(NoCandidate)),
         ("no v1", format!("t={AT}"), Err(NoCandidate)),
         ("63 digits", format!("t={AT},v1={}", &GOOD[1..]), Err(NoCandidate)),
@@ -96,6 +98,32 @@ fn odd_headers_are_read_as_the_strict_grammar_says() {
     for (case, header, expected) in table {
         assert_eq!(verify(header, AT), *expected, "{case}: {header}");
     }
+}
+
+#[test]
+fn a_time_outside_the_tolerance_says_by_how_much_and_that_a_secret_fits() {
+    let check = |at: i64, expected: &str| {
+        let refused = verify(&signed(&at.to_string()), AT).unwrap_err().to_string();
+        assert!(refused.starts_with("a configured secret fits the signature, but its time is "), "{refused}");
+        assert!(refused.contains(expected), "{refused}");
+    };
+    check(AT - 400, "400 s behind this machine's clock");
+    check(AT + 3_600, "3600 s ahead of this machine's clock");
+}
+
+#[test]
+fn a_header_is_plausible_without_its_body_if_its_time_is_about_now() {
+    let check = |header: Option<&str>, expected: bool| {
+        let now = Timestamp::from_seconds(AT);
+        let found = verifier(&[SECRET]).is_plausible(header.map(str::as_bytes), now);
+        assert_eq!(found, expected, "{header:?}");
+    };
+    let junk = "0".repeat(64);
+    check(Some(&format!("t={AT},v1={junk}")), true);
+    check(Some(&format!("t={},v1={junk}", AT - 301)), false);
+    check(Some(&format!("t={AT}")), false);
+    check(Some("junk"), false);
+    check(None, false);
 }
 
 #[test]

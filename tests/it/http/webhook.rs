@@ -12,7 +12,7 @@ use super::{CAPTURE, PURCHASE, Room, SECRET, delivery, signed_header};
 use crate::client::{Client, post, request};
 
 /// The default.
-const BODY_BYTES_MAX: usize = 256 * 1024;
+const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 #[tokio::test]
 async fn a_signed_request_gets_the_desks_answer_and_few_headers() {
@@ -189,7 +189,7 @@ async fn there_is_one_path_and_one_method() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_a_413_announced_or_not() {
     let room = Room::open().await;
-    let body = vec![b' '; 1 << 20];
+    let body = vec![b' '; 4 << 20];
     let announced = post("/webhook", &signed_header(&body), &body);
     let response = Client::connect(room.webhook).await.send_long(&announced).await;
     assert_eq!((response.status, response.code().as_str()), (413, "body_too_large"));
@@ -201,7 +201,7 @@ async fn a_body_over_the_limit_is_a_413_announced_or_not() {
     client.finish().await;
     assert_eq!(client.end().await.unwrap(), 0);
 
-    for bytes in [BODY_BYTES_MAX + 1, 1 << 20] {
+    for bytes in [BODY_BYTES_MAX + 1, 4 << 20] {
         let body = &body[..bytes];
         let response = Client::connect(room.webhook).await.send_long(&chunked(body, 10_000)).await;
         assert_eq!((response.status, response.code().as_str()), (413, "body_too_large"), "{bytes}");
@@ -209,7 +209,7 @@ async fn a_body_over_the_limit_is_a_413_announced_or_not() {
 
     // Nothing but the announcement is needed.
     let mut client = Client::connect(room.webhook).await;
-    let response = client.exchange(request("POST", "/webhook", "content-length: 262145\r\n")).await;
+    let response = client.exchange(request("POST", "/webhook", "content-length: 1048577\r\n")).await;
     assert_eq!(response.status, 413);
     client.finish().await;
     assert_eq!(client.end().await.unwrap(), 0);
@@ -260,7 +260,7 @@ async fn whoever_asks_for_a_go_ahead_gets_it_only_for_a_body_that_is_read() {
     let go_ahead = client.exchange(&head[..head.len() - body.len()]).await;
     assert_eq!(go_ahead.status, 100);
     assert_eq!(client.exchange(body).await.status, 200);
-    let too_large = "expect: 100-continue\r\ncontent-length: 300000\r\n";
+    let too_large = "expect: 100-continue\r\ncontent-length: 1100000\r\n";
     assert_eq!(client.exchange(request("POST", "/webhook", too_large)).await.status, 413);
 }
 
