@@ -17,12 +17,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     without_huge_pages();
+    for_its_owner_alone();
     let (out, err) = (&mut io::stdout(), &mut io::stderr());
     let is_coloured = config::shows_colours(io::stdout().is_terminal());
     let colours = if is_coloured { Colours::On } else { Colours::Off };
     let load = config::from_environment;
     let verdict = match Cli::parse().into_command() {
-        Command::Serve(options) => cli::serve::run(&options, load, err),
+        Command::Serve(options) => cli::serve::run(&options, load, io::stderr().is_terminal(), err),
         Command::Demo(options) => demo::run(&options, colours, out, err),
         Command::Check(options) => cli::check::run(&options, colours, out, err),
         Command::Sign(options) => cli::sign::run(&options, load, out, err),
@@ -45,6 +46,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Files and directories that this process makes are readable by its own user alone: the journal holds what cards spend.
+fn for_its_owner_alone() {
+    #[cfg(unix)]
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 
 /// The system clears a huge page of 2 MiB at once, while requests wait; small pages, one by one, are also fewer in all.

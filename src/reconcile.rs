@@ -190,10 +190,8 @@ impl Run<'_> {
             Failure::Output(_) => false,
             Failure::Stripe(gave_up) => gave_up.failure.is_of_one_object(),
             Failure::Books(refused) => {
-                self.unavailable_in_a_row = match refused.is_unavailable() {
-                    true => self.unavailable_in_a_row.saturating_add(1),
-                    false => 0,
-                };
+                self.unavailable_in_a_row =
+                    if refused.is_unavailable() { self.unavailable_in_a_row.saturating_add(1) } else { 0 };
                 refused.is_of_one_object() && self.unavailable_in_a_row < UNAVAILABLE_IN_A_ROW_MAX
             }
         };

@@ -105,13 +105,20 @@ fn burning(slo: &Objective, severity: &'static str, burns: &[Burn]) -> Alert {
 
 /// The few causes that are worth a call before a service level suffers, or that none of them shows.
 fn causes() -> Vec<Alert> {
-    let cause = |name, severity, lasts, summary: &str, query: &str| Alert {
-        name,
-        severity,
-        lasts,
-        summary: summary.to_owned(),
-        query: query.to_owned(),
-    };
+    of_nodes().into_iter().chain(of_requests()).collect()
+}
+
+fn cause(
+    name: &'static str,
+    severity: &'static str,
+    lasts: &'static str,
+    summary: &str,
+    query: &str,
+) -> Alert {
+    Alert { name, severity, lasts, summary: summary.to_owned(), query: query.to_owned() }
+}
+
+fn of_nodes() -> Vec<Alert> {
     vec![
         cause(
             "TollgateDown",
@@ -128,6 +135,42 @@ fn causes() -> Vec<Alert> {
             "The journal refuses entries, or cannot be read",
             "sum by (job, instance) (increase(tollgate_journal_errors_total[5m])) > 0",
         ),
+        cause(
+            "TollgatePolicyRefused",
+            "ticket",
+            "0m",
+            "A new policy has mistakes; the one before stays in force",
+            "sum by (job, instance) (increase(tollgate_policy_reloads_total{result=\"refused\"}[15m])) > 0",
+        ),
+        cause(
+            "TollgatePoliciesDiffer",
+            "ticket",
+            "10m",
+            "Nodes decide by different policies",
+            "count by (job) (count by (job, version) (tollgate_policy_info)) > 1",
+        ),
+        cause(
+            "TollgateNearlyFull",
+            "ticket",
+            "5m",
+            "A node uses four fifths of one of its bounds",
+            "tollgate_in_flight_requests > ignoring (bound) 0.8 * tollgate_capacity{bound=\"in_flight\"} or \
+             tollgate_connections{listener=\"webhook\"} > ignoring (bound, listener) 0.8 * \
+             tollgate_capacity{bound=\"connections\"} or tollgate_card_queue_longest > ignoring (bound) 0.8 * \
+             tollgate_capacity{bound=\"card_queue\"} or process_open_fds > 0.8 * process_max_fds",
+        ),
+        cause(
+            "TollgateStarved",
+            "ticket",
+            "10m",
+            "Tasks wait for a processor",
+            "histogram_quantile(0.99, sum by (job, instance, le) (rate(tokio_wake_delay_seconds_bucket[5m]))) > 0.05",
+        ),
+    ]
+}
+
+fn of_requests() -> Vec<Alert> {
+    vec![
         cause(
             "TollgateSignaturesFail",
             "page",
@@ -168,42 +211,18 @@ fn causes() -> Vec<Alert> {
             "sum by (job, cause) (increase(tollgate_unbooked_events_total{cause!=\"not_ours\"}[15m])) > 0",
         ),
         cause(
+            "TollgateUnknownGroup",
+            "ticket",
+            "0m",
+            "Cards name a group that the policy lacks",
+            "sum by (job) (increase(tollgate_unknown_group_requests_total[15m])) > 0",
+        ),
+        cause(
             "TollgateUnconfirmed",
             "ticket",
             "30m",
             "Stripe does not tell what became of answers",
             "sum by (job) (tollgate_unconfirmed_decisions) > 10",
-        ),
-        cause(
-            "TollgatePolicyRefused",
-            "ticket",
-            "0m",
-            "A new policy has mistakes; the one before stays in force",
-            "sum by (job, instance) (increase(tollgate_policy_reloads_total{result=\"refused\"}[15m])) > 0",
-        ),
-        cause(
-            "TollgatePoliciesDiffer",
-            "ticket",
-            "10m",
-            "Nodes decide by different policies",
-            "count by (job) (count by (job, version) (tollgate_policy_info)) > 1",
-        ),
-        cause(
-            "TollgateNearlyFull",
-            "ticket",
-            "5m",
-            "A node uses four fifths of one of its bounds",
-            "tollgate_in_flight_requests > ignoring (bound) 0.8 * tollgate_capacity{bound=\"in_flight\"} or \
-             tollgate_connections{listener=\"webhook\"} > ignoring (bound, listener) 0.8 * \
-             tollgate_capacity{bound=\"connections\"} or tollgate_card_queue_longest > ignoring (bound) 0.8 * \
-             tollgate_capacity{bound=\"card_queue\"} or process_open_fds > 0.8 * process_max_fds",
-        ),
-        cause(
-            "TollgateStarved",
-            "ticket",
-            "10m",
-            "Tasks wait for a processor",
-            "histogram_quantile(0.99, sum by (job, instance, le) (rate(tokio_wake_delay_seconds_bucket[5m]))) > 0.05",
         ),
     ]
 }

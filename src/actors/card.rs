@@ -28,7 +28,7 @@ use crate::{
     domain::{
         Account, Answer, Authorization, AuthorizationId, AuthorizationRequest, Card, CardId, CardPolicy,
         Carried, Controls, Decided, Event, Fact, NeedsHistory, Observation, Outcome, Policy, Reason,
-        Recalled, Source, Stages, StripeOutcome, decide, limits_in_force,
+        Recalled, Source, Stages, StripeOutcome, limits_in_force,
     },
     journal::{self, EntryId, Head},
     metrics::{Agrees, Passivation, Stage},
@@ -309,7 +309,7 @@ impl Desk {
             return self.wait_for_history(Message::Ask(ask));
         };
         let Ask { request, arrival, route_us, queued_at, reply, .. } = *ask;
-        let mut decision = self.shared.addressed(decide(&self.card, &policy, &request), &request);
+        let mut decision = self.shared.decide(&self.card, &policy, &request);
         decision.stages = Stages {
             verify_us: arrival.verify_us,
             parse_us: arrival.parse_us,

@@ -36,6 +36,7 @@ use crate::{
         Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Outcome, Policy, Subject,
     },
     journal::{Committer, Entry, Journal, Reach, Unavailable},
+    log::Seldom,
     metrics::{Metrics, Shed},
 };
 
@@ -80,6 +81,7 @@ pub(super) struct Shared {
     pub(super) slots: DashMap<Account, Slot>,
     pub(super) failures: DashMap<Account, Failures>,
     pub(super) conflicts: AtomicU64,
+    pub(super) unknown_groups: Seldom,
     incarnations: AtomicU64,
     resident: AtomicUsize,
     pub(super) room: Room,
@@ -114,6 +116,7 @@ impl Directory {
             slots: DashMap::with_shard_amount(SHARDS),
             failures: DashMap::new(),
             conflicts: AtomicU64::new(0),
+            unknown_groups: Seldom::default(),
             incarnations: AtomicU64::new(0),
             resident: AtomicUsize::new(0),
             room: Room::default(),

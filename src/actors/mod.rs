@@ -7,6 +7,7 @@ mod books;
 mod card;
 mod cardholders;
 mod directory;
+mod deciding;
 mod holds;
 mod lease;
 mod places;

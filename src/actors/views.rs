@@ -39,6 +39,8 @@ pub struct CardView {
     pub policy: PolicyVersion,
     /// The group that it joined.
     pub group: Option<String>,
+    /// Whether the policy in force has that group.
+    pub group_in_policy: Option<bool>,
     /// Every limit in force, with what is used of it.
     pub limits: Vec<LimitView>,
     /// Open holds.
@@ -214,6 +216,7 @@ impl Directory {
             held: card.held(),
             totals: card.totals(),
             policy: policy.version.clone(),
+            group_in_policy: group.as_ref().map(|_| policy.unknown_group.is_none()),
             group: group.as_deref().map(ToOwned::to_owned),
             limits,
             holds,

@@ -11,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use super::{CheckOptions, Verdict};
 use crate::{
     config::policy_file::{self, FILE_BYTES_MAX, Mistake, Severity, json_schema, outline},
-    domain::{CardId, CardPolicy, Policy},
+    domain::{CardId, CardPolicy, Policy, UnknownGroup},
 };
 
 /// Whether to colour what is written.
@@ -137,7 +137,11 @@ fn excerpt(line: &str, column: usize, width: usize) -> (String, usize, usize) {
 fn show_cards(policy: &Policy, options: &CheckOptions, out: &mut dyn Write) -> io::Result<()> {
     let group = options.group.as_deref();
     if let Some(name) = group.filter(|name| !policy.groups().any(|known| known == *name)) {
-        writeln!(out, "there is no group {name}: its cards get the default\n")?;
+        let consequence = match policy.unknown_group() {
+            UnknownGroup::Default => "its cards get the default",
+            UnknownGroup::Decline => "its cards are declined",
+        };
+        writeln!(out, "there is no group {name}: {consequence}\n")?;
     }
     if let Some(id) = &options.card {
         let named = CardId::new(id).filter(|id| policy.cards().any(|known| known == id));
@@ -151,11 +155,14 @@ fn show_cards(policy: &Policy, options: &CheckOptions, out: &mut dyn Write) -> i
         return show(&heading, &policy.for_card(named.as_ref(), group), out);
     }
     if let Some(name) = group {
-        return show(&format!("group {name}"), &policy.for_card(None, group), out);
+        return show(&format!("each card of group {name}"), &policy.for_card(None, group), out);
     }
     show("every card", &policy.for_card(None, None), out)?;
     for name in policy.groups() {
-        show(&format!("group {name}"), &policy.for_card(None, Some(name)), out)?;
+        show(&format!("each card of group {name}"), &policy.for_card(None, Some(name)), out)?;
+    }
+    if policy.unknown_group() == UnknownGroup::Decline {
+        writeln!(out, "each card of any other group\n  unknown_group: everything is declined\n")?;
     }
     for id in policy.cards() {
         show(&format!("card {id}, in no group"), &policy.for_card(Some(id), None), out)?;

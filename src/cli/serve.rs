@@ -19,6 +19,7 @@ use crate::{
 pub fn run(
     options: &ServeOptions,
     load: impl FnOnce() -> Result<Loaded, Vec<Problem>>,
+    is_terminal: bool,
     err: &mut dyn Write,
 ) -> io::Result<Verdict> {
     let mut settings = match load() {
@@ -30,7 +31,20 @@ pub fn run(
     };
     settings.journal.accept_journal_loss = options.accept_journal_loss;
     log::start(&settings.log);
-    if settings.stripe.secrets.is_empty() {
+    if settings.stripe.secrets.is_empty() && !make_secret(&mut settings, is_terminal, err)? {
+        return Ok(Verdict::BadSettings);
+    }
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings, err))
+}
+
+/// Makes a signing secret for this run and shows it, if somebody is there to see it and no real money moves. A service that
+/// lost its secret would otherwise refuse every event of Stripe's, and look as if it worked.
+fn make_secret(settings: &mut Settings, is_terminal: bool, err: &mut dyn Write) -> io::Result<bool> {
+    let obstacle = if settings.http.livemode == Some(true) {
+        "with TOLLGATE_LIVEMODE=true"
+    } else if !is_terminal {
+        "without a terminal to show it on"
+    } else {
         let secret = one_run_secret();
         writeln!(
             err,
@@ -38,8 +52,14 @@ pub fn run(
             secret.reveal()
         )?;
         settings.stripe.secrets.push(secret);
-    }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings, err))
+        return Ok(true);
+    };
+    let problem = Problem::Conflict(format!(
+        "STRIPE_WEBHOOK_SECRET: expected the signing secrets of your endpoints in Stripe's dashboard, found none; \
+         none is made up {obstacle}"
+    ));
+    tell_problems(&[problem], err)?;
+    Ok(false)
 }
 
 /// A secret that lives as long as this process.
@@ -90,5 +110,33 @@ const fn verdict(cause: &NotStarted) -> Verdict {
         NotStarted::Cluster(NotJoined::Unreachable(_))
         | NotStarted::Listen { .. }
         | NotStarted::System(_) => Verdict::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_made_up_only_for_somebody_who_sees_it_and_never_for_real_money() {
+        let check = |livemode: Option<bool>, is_terminal: bool, expected: bool| {
+            let mut settings =
+                crate::config::read([], |_| Err(io::ErrorKind::NotFound.into())).unwrap().settings;
+            settings.http.livemode = livemode;
+            let mut shown = Vec::new();
+            let made = make_secret(&mut settings, is_terminal, &mut shown).unwrap();
+            let shown = String::from_utf8(shown).unwrap();
+            assert_eq!(made, expected, "{livemode:?} {is_terminal}: {shown}");
+            assert_eq!(settings.stripe.secrets.len(), usize::from(expected));
+            assert!(shown.contains("STRIPE_WEBHOOK_SECRET"), "{shown}");
+            for secret in &settings.stripe.secrets {
+                assert!(shown.contains(secret.reveal()), "{shown}");
+            }
+        };
+        check(None, true, true);
+        check(Some(false), true, true);
+        check(Some(true), true, false);
+        check(None, false, false);
+        check(Some(false), false, false);
     }
 }

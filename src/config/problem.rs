@@ -28,6 +28,15 @@ pub enum Problem {
         /// The setting that was probably meant.
         nearest: Option<&'static str>,
     },
+    /// A value that still has its quotes.
+    #[error(
+        "{name}: expected a value without quotes around it, found one with them; `docker --env-file` and systemd's \
+         `Environment=` keep some quotes: remove them"
+    )]
+    Quoted {
+        /// The variable.
+        name: String,
+    },
     /// A file with a secret that cannot be read.
     #[error("{name}={path}: the file cannot be read: {cause}")]
     Unreadable {
@@ -86,6 +95,11 @@ impl Problem {
             expected: setting.kind.expected(),
             example: setting.example,
         }
+    }
+
+    /// No setting has this name, and `nearest` was meant.
+    pub(super) fn misspelled(name: &str, nearest: &'static str) -> Self {
+        Self::Unknown { name: name.to_owned(), nearest: Some(nearest) }
     }
 
     /// No setting has this name.

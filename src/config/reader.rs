@@ -1,7 +1,10 @@
 //! Looking up one setting after another: what was given, by which source, and every problem on the way. Which
 //! settings make up which room is elsewhere.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use super::{
     problem::{Problem, without_password},
@@ -67,12 +70,12 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Keeps the names that may be ours; an empty value counts as not set.
+    /// Keeps the names that may be meant for us; an empty value counts as not set.
     pub(super) fn new(
         pairs: impl IntoIterator<Item = (String, String)>,
         read_file: impl Fn(&str) -> io::Result<String> + 'a,
     ) -> Self {
-        let is_ours = |name: &str| name.starts_with("TOLLGATE_") || name.starts_with("STRIPE_");
+        let is_ours = |name: &str| is_known(name) || is_prefixed(name) || near_miss(name).is_some();
         let pairs = pairs.into_iter().filter(|(name, value)| is_ours(name) && !value.trim().is_empty());
         Self {
             pairs: pairs.collect(),
@@ -153,6 +156,14 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
+        if source != Source::Default && is_quoted(setting, &text) {
+            let name = match source {
+                Source::File => file_variant(setting.name),
+                Source::Default | Source::Environment => setting.name.to_owned(),
+            };
+            self.problems.push(Problem::Quoted { name });
+            return None;
+        }
         let value = in_range(setting, &text).then(|| parse(&text)).flatten();
         if value.is_none() {
             self.problems.push(Problem::invalid(setting, &text));
@@ -180,6 +191,10 @@ impl<'a> Reader<'a> {
             )));
             return None;
         }
+        if is_quoted(setting, path) {
+            self.problems.push(Problem::Quoted { name: file_name });
+            return None;
+        }
         let cause = match (self.read_file)(path) {
             Ok(text) if !text.trim().is_empty() => return Some((text.trim().to_owned(), Source::File)),
             Ok(_) => "it is empty".to_owned(),
@@ -201,17 +216,67 @@ impl<'a> Reader<'a> {
         self.problems.push(problem);
     }
 
-    /// Notes every name of ours that no setting has.
+    /// Notes every name that no setting has and that was probably meant for us.
     pub(super) fn refuse_unknown_names(&mut self) {
-        for (name, value) in &self.pairs {
-            let is_known = SETTINGS.iter().any(|setting| {
-                setting.name == name || (setting.is_secret && file_variant(setting.name) == *name)
-            });
-            if !is_known && name.starts_with("TOLLGATE_") && !is_service_link(name, value) {
+        for (name, value) in self.pairs.iter().filter(|(name, _)| !is_known(name)) {
+            if let Some(nearest) = near_miss(name) {
+                self.problems.push(Problem::misspelled(name, nearest));
+            } else if is_prefixed(name) && !is_service_link(name, value) {
                 self.problems.push(Problem::unknown(name));
             }
         }
     }
+}
+
+/// Whether a setting has this name.
+fn is_known(name: &str) -> bool {
+    let has =
+        |setting: &Setting| setting.name == name || (setting.is_secret && file_variant(setting.name) == name);
+    SETTINGS.iter().any(has)
+}
+
+/// Whether the name is one of ours by its first word, however it is written. `STRIPE_…` may be another program's.
+fn is_prefixed(name: &str) -> bool {
+    name.get(.."TOLLGATE_".len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case("TOLLGATE_"))
+}
+
+/// The setting that a name which no setting has was meant to be: one or two typing errors away from it, its words in
+/// another order, or one of the names that other programs give to the signing secret of a webhook.
+fn near_miss(name: &str) -> Option<&'static str> {
+    if name.len() < NAME_LETTERS_MIN || is_known(name) {
+        return None;
+    }
+    let wanted = name.to_ascii_uppercase().replace('-', "_");
+    let words = |text: &str| text.split('_').map(str::to_owned).collect::<BTreeSet<_>>();
+    let wanted_words = words(&wanted);
+    let is_near = |known: &str| {
+        let own_letters = known.split_once('_').map_or(0, |(_, own)| own.len());
+        let errors_max = if own_letters < 10 { 1 } else { 2 };
+        known.len().abs_diff(wanted.len()) <= errors_max && strsim::osa_distance(known, &wanted) <= errors_max
+    };
+    let is_meant = |setting: &&Setting| {
+        let names = [Some(setting.name.to_owned()), setting.is_secret.then(|| file_variant(setting.name))];
+        names.iter().flatten().any(|known| is_near(known) || words(known) == wanted_words)
+    };
+    let has = |any_of: &[&str]| any_of.iter().any(|word| wanted_words.contains(*word));
+    let is_signing_secret = has(&["STRIPE"])
+        && has(&["WEBHOOK", "WEBHOOKS", "ENDPOINT", "SIGNING"])
+        && has(&["SECRET", "SECRETS"]);
+    match SETTINGS.iter().find(is_meant) {
+        Some(setting) => Some(setting.name),
+        None => is_signing_secret.then_some("STRIPE_WEBHOOK_SECRET"),
+    }
+}
+
+/// Shorter names are too near to too many.
+const NAME_LETTERS_MIN: usize = 10;
+
+/// Whether the value, or one of several secrets, still has a quote at one of its ends. No value of ours begins or ends
+/// with one.
+fn is_quoted(setting: &Setting, text: &str) -> bool {
+    const QUOTES: [char; 3] = ['"', '\'', '`'];
+    let is_quoted = |part: &str| part.starts_with(QUOTES) || part.ends_with(QUOTES);
+    if setting.is_secret { text.split([',', '\n']).map(str::trim).any(is_quoted) } else { is_quoted(text) }
 }
 
 fn file_variant(name: &str) -> String {

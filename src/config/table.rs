@@ -63,7 +63,7 @@ pub static SETTINGS: [Setting; 49] = [
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
         Kind::Text("signing secrets (`whsec_…`) with commas between them; an API key is none"),
-        "one is made for this run and printed",
+        "on a terminal, and without `TOLLGATE_LIVEMODE=true`, one is made for this run and printed; otherwise one is needed",
         "whsec_live_endpoint,whsec_live_endpoint_before_rolling",
         "Signing secrets, all tried: of the synchronous endpoint, of the regular one, and the old ones while rolling.",
     ),

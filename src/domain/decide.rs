@@ -8,7 +8,7 @@ use super::{
     ids::DecisionId,
     merchant::Category,
     money::Money,
-    policy::{CardPolicy, Controls, Interval, Limit, Listed, Measure},
+    policy::{CardPolicy, Controls, Interval, Limit, Listed, Measure, UnknownGroup},
     request::AuthorizationRequest,
     time::Timestamp,
 };
@@ -108,6 +108,9 @@ pub fn held_if_approved(category: &Category, asked: Money) -> i64 {
 fn blocked(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest, asked: Money) -> Option<Reason> {
     if policy.paused || request.is_paused {
         return Some(Reason::CardPaused);
+    }
+    if policy.unknown_group == Some(UnknownGroup::Decline) {
+        return Some(Reason::UnknownGroup);
     }
     if !is_currency_right(card, policy, request, asked) {
         return Some(Reason::CurrencyMismatch);

@@ -100,6 +100,8 @@ pub enum Reason {
     MerchantNotAllowed,
     /// The card is paused, here or at Stripe.
     CardPaused,
+    /// The policy lacks the card's group, and declines such cards.
+    UnknownGroup,
     /// The currency is not the card's, or no limit names it.
     CurrencyMismatch,
     /// The request broke the contract.
@@ -114,7 +116,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Approved,
         Self::SpendingLimit,
         Self::VelocityLimit,
@@ -126,6 +128,7 @@ impl Reason {
         Self::MerchantBlocked,
         Self::MerchantNotAllowed,
         Self::CardPaused,
+        Self::UnknownGroup,
         Self::CurrencyMismatch,
         Self::ContractViolation,
         Self::StandInOverload,
@@ -148,6 +151,7 @@ impl Reason {
             Self::MerchantBlocked => "merchant_blocked",
             Self::MerchantNotAllowed => "merchant_not_allowed",
             Self::CardPaused => "card_paused",
+            Self::UnknownGroup => "unknown_group",
             Self::CurrencyMismatch => "currency_mismatch",
             Self::ContractViolation => "contract_violation",
             Self::StandInOverload => "stand_in_overload",
@@ -177,6 +181,7 @@ impl Reason {
             | Self::SpendingLimit
             | Self::VelocityLimit
             | Self::CardPaused
+            | Self::UnknownGroup
             | Self::CurrencyMismatch
             | Self::ContractViolation
             | Self::StandInOverload

@@ -92,6 +92,10 @@ fn declined(
             write!(text, "the card or its cardholder is not active at Stripe")
         }
         Reason::CardPaused => write!(text, "the card is paused"),
+        Reason::UnknownGroup => {
+            let group = request.group.as_deref().unwrap_or("unknown");
+            write!(text, "the policy has no group {group:?}, and declines the cards of such a group")
+        }
         Reason::CurrencyMismatch => {
             let currency =
                 currency.map_or_else(|| "its currency".to_owned(), |c| c.as_str().to_ascii_uppercase());
@@ -147,6 +151,7 @@ const fn stand_in_cause(reason: Reason) -> &'static str {
         | Reason::MerchantBlocked
         | Reason::MerchantNotAllowed
         | Reason::CardPaused
+        | Reason::UnknownGroup
         | Reason::CurrencyMismatch
         | Reason::ContractViolation => "it could not be decided",
     }

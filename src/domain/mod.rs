@@ -46,8 +46,8 @@ pub use observed::{
     Observation, Subject, TransactionKind, TransactionSeen,
 };
 pub use policy::{
-    CardPolicy, Controls, Interval, Limit, Listed, Lists, Measure, Overrides, Policy, PolicyVersion, Window,
-    Zone, parse_span,
+    CardPolicy, Controls, Interval, Limit, Listed, Lists, Measure, Overrides, Policy, PolicyVersion,
+    UnknownGroup, Window, Zone, parse_span,
 };
 pub use request::{AuthorizationRequest, Question, Violation};
 pub use standing::Standing;

@@ -22,6 +22,17 @@ pub struct Policy {
     default: Arc<CardPolicy>,
     groups: BTreeMap<Arc<str>, Arc<CardPolicy>>,
     cards: BTreeMap<CardId, Overrides>,
+    unknown_group: UnknownGroup,
+}
+
+/// What a card gets whose metadata name a group that the policy lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum UnknownGroup {
+    /// What cards without a group get.
+    #[default]
+    Default,
+    /// Nothing: everything is declined.
+    Decline,
 }
 
 impl Policy {
@@ -37,7 +48,31 @@ impl Policy {
         let groups = groups
             .iter()
             .map(|(name, group)| (Arc::clone(name), Arc::new(default.clone().overridden_by(group))));
-        Self { version, groups: groups.collect(), default: Arc::new(default), cards }
+        Self {
+            version,
+            groups: groups.collect(),
+            default: Arc::new(default),
+            cards,
+            unknown_group: UnknownGroup::Default,
+        }
+    }
+
+    /// The same policy, with another answer for cards of a group that it lacks.
+    #[must_use]
+    pub fn with_unknown_group(self, unknown_group: UnknownGroup) -> Self {
+        Self { unknown_group, ..self }
+    }
+
+    /// What cards get whose metadata name a group that the policy lacks.
+    #[must_use]
+    pub const fn unknown_group(&self) -> UnknownGroup {
+        self.unknown_group
+    }
+
+    /// Whether there is such a group.
+    #[must_use]
+    pub fn has_group(&self, name: &str) -> bool {
+        self.groups.contains_key(name)
     }
 
     /// Names the content, so that a decision can say by which policy it was made.
@@ -65,14 +100,20 @@ impl Policy {
     }
 
     /// What holds for `card`, a member of `group` if that group exists. Cards without settings of their own share
-    /// one value.
+    /// one value, except for those of a group that the policy lacks.
     #[must_use]
     pub fn for_card(&self, card: Option<&CardId>, group: Option<&str>) -> Arc<CardPolicy> {
         let shared = group.and_then(|name| self.groups.get(name)).unwrap_or(&self.default);
-        match card.and_then(|id| self.cards.get(id)) {
-            Some(own) => Arc::new(CardPolicy::clone(shared).overridden_by(own)),
-            None => Arc::clone(shared),
+        let unknown_group = group.filter(|name| !self.has_group(name)).map(|_| self.unknown_group);
+        let own = card.and_then(|id| self.cards.get(id));
+        if own.is_none() && unknown_group.is_none() {
+            return Arc::clone(shared);
         }
+        let policy = CardPolicy { unknown_group, ..CardPolicy::clone(shared) };
+        Arc::new(match own {
+            Some(own) => policy.overridden_by(own),
+            None => policy,
+        })
     }
 }
 
@@ -155,6 +196,8 @@ pub struct CardPolicy {
     pub other_currencies_allowed: bool,
     /// Whether the event's own `spending_controls` are enforced here too.
     pub mirror_stripe_controls: bool,
+    /// What happens since the policy lacks the card's group; nothing if it has it, or if the card names none.
+    pub unknown_group: Option<UnknownGroup>,
 }
 
 impl CardPolicy {
@@ -170,6 +213,7 @@ impl CardPolicy {
             paused: false,
             other_currencies_allowed: false,
             mirror_stripe_controls: false,
+            unknown_group: None,
         }
     }
 

@@ -68,6 +68,7 @@ struct CardBody {
     overrun: i64,
     policy: String,
     group: Option<String>,
+    group_in_policy: Option<bool>,
     limits: Vec<LimitBody>,
     holds: Vec<HoldBody>,
     /// Captures and refunds that belong to no authorization.
@@ -236,6 +237,7 @@ impl CardBody {
             overrun: view.totals.overrun,
             policy: view.policy.as_str().to_owned(),
             group: view.group.clone(),
+            group_in_policy: view.group_in_policy,
             limits: view.limits.iter().map(LimitBody::from).collect(),
             holds: view.holds.iter().map(HoldBody::from).collect(),
             unlinked: view.unlinked.iter().map(|(id, one)| TransactionBody::new(id, one)).collect(),

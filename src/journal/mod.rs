@@ -19,7 +19,7 @@ pub use faulty::{Fault, Faulty, Foreign, Gate, Odds, Script};
 pub use lineage::{Lineage, NotALineage};
 pub use memory::Memory;
 pub use postgres::Postgres;
-pub use settings::{Finding, Location, NotALocation, OpenError, Settings, open};
+pub use settings::{Finding, Location, NotALocation, OpenError, Settings, exists, open};
 pub use sqlite::Sqlite;
 
 /// The longest body that a journal takes, in bytes. A decision has under a thousand.

@@ -50,8 +50,26 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Journal>, OpenError> {
             let opened = tokio::task::spawn_blocking(open).await;
             Ok(Arc::new(opened.map_err(io::Error::other).map_err(OpenError::io(path, "open"))??))
         }
-        Location::Memory => Ok(Arc::new(Memory::new())),
+        Location::Memory => {
+            tracing::warn!(
+                "TOLLGATE_JOURNAL=memory: keeps nothing: when this process ends, every decision and all that cards \
+                 have spent is forgotten"
+            );
+            Ok(Arc::new(Memory::new()))
+        }
         Location::Postgres(url) => Ok(Arc::new(Postgres::open(url).await?)),
+    }
+}
+
+/// Whether there is a journal, so that opening it would make none. A file in use by another process is there.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn exists(location: &Location) -> Result<bool, OpenError> {
+    match location {
+        Location::Sqlite(path) => Ok(std::fs::metadata(path).is_ok_and(|file| file.len() > 0)),
+        Location::Memory => Ok(false),
+        Location::Postgres(url) => Postgres::exists(url).await,
     }
 }
 

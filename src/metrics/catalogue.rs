@@ -204,6 +204,8 @@ families! {
             "the time that answers get, `TOLLGATE_ANSWER_WITHIN`", "well below Stripe's 2 seconds";
         ANSWERS = Counter Count "tollgate_answers_total" ["way": here::<Way>()]
             "answers to authorization requests, repeated ones included, by how they went to Stripe", "`fallback`: 0";
+        UNKNOWN_GROUPS = Counter Count "tollgate_unknown_group_requests_total" []
+            "authorization requests of cards whose `tollgate_group` the policy lacks", "0; see the runbook TollgateUnknownGroup";
         REPEATS = Counter Count "tollgate_repeated_questions_total" []
             "questions that were answered before and got the same answer again", "few";
         STRIPE_OUTCOMES = Counter Count "tollgate_stripe_outcomes_total" ["reason": Values::Here(STRIPE_REASONS), "agrees": here::<Agrees>()]

@@ -105,6 +105,8 @@ pub struct Decisions {
     pub answers: Series<Way, Counter>,
     /// `tollgate_stage_duration_seconds`
     pub stages: Series<Stage, Histogram>,
+    /// `tollgate_unknown_group_requests_total`
+    pub unknown_groups: Counter,
     /// `tollgate_repeated_questions_total`
     pub repeats: Counter,
     /// `tollgate_stripe_outcomes_total`: reason, agrees.

@@ -95,6 +95,7 @@ impl Resolver<'_> {
             duration: self.worded(&family::DECISION_DURATION),
             answers: self.series(&family::ANSWERS),
             stages: self.series(&family::STAGE_DURATION),
+            unknown_groups: self.single(&family::UNKNOWN_GROUPS),
             repeats: self.single(&family::REPEATS),
             stripe_outcomes: self.worded(&family::STRIPE_OUTCOMES),
             unconfirmed: self.single(&family::UNCONFIRMED),

@@ -24,6 +24,7 @@ use crate::{
     clock,
     config::Settings,
     domain::{AuthorizationId, CardId, TransactionId, TransactionKind},
+    journal::{self, Location, OpenError},
     node::{Node, NotStarted},
     stripe::{self, SIGNATURE_HEADER, Secret, api::Patience},
 };
@@ -52,6 +53,18 @@ pub(super) enum NotReached {
     /// No node of our own either.
     #[error(transparent)]
     NotStarted(#[from] NotStarted),
+    /// There is nothing to reconcile.
+    #[error(
+        "expected a journal at {location}, found none, and none is made here; run this with the settings of the node, \
+         in the directory where it runs"
+    )]
+    NoJournal {
+        /// Where it was looked for, as an absolute path if it is one.
+        location: String,
+    },
+    /// The journal cannot be looked for.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
     /// Nobody knows how to reach the running node.
     #[error("a node has this journal, and {name} is needed to reach it: {expected}")]
     Nowhere {
@@ -100,9 +113,12 @@ impl NotReached {
             Self::Refused { code, .. } => {
                 self.is_unavailable() || Self::OF_ONE_EVENT.contains(&code.as_str())
             }
-            Self::NotStarted(_) | Self::Nowhere { .. } | Self::Silent { .. } | Self::Unreadable { .. } => {
-                false
-            }
+            Self::NotStarted(_)
+            | Self::NoJournal { .. }
+            | Self::Journal(_)
+            | Self::Nowhere { .. }
+            | Self::Silent { .. }
+            | Self::Unreadable { .. } => false,
         }
     }
 
@@ -230,6 +246,16 @@ impl Books {
 
 /// A node of our own, with a secret of its own; none where another process has the journal.
 async fn own_node(settings: &Settings) -> Result<Option<(Node, Secret)>, NotReached> {
+    let location = &settings.journal.location;
+    if !journal::exists(location).await? {
+        let location = match location {
+            Location::Sqlite(path) => {
+                format!("sqlite:{}", std::path::absolute(path).unwrap_or_else(|_| path.clone()).display())
+            }
+            Location::Memory | Location::Postgres(_) => location.to_string(),
+        };
+        return Err(NotReached::NoJournal { location });
+    }
     let mut settings = settings.clone();
     let secret = one_run_secret();
     settings.stripe.secrets = vec![secret.clone()];

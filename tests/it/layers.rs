@@ -15,7 +15,7 @@ use crate::tidy::{files, source_without_text};
 /// and `clock` know what a timestamp is.
 const ROOMS: [(&str, &[&str]); 16] = [
     ("main", &["cli", "demo", "reconcile", "config", "http", "metrics"]),
-    ("reconcile", &["cli", "config", "node", "stripe", "domain", "log", "clock"]),
+    ("reconcile", &["cli", "config", "node", "stripe", "journal", "domain", "log", "clock"]),
     ("demo", &["cli", "config", "node", "stripe", "domain", "log", "clock"]),
     ("cli", &["config", "node", "stripe", "domain", "log", "clock"]),
     ("node", &["config", "http", "cluster", "actors", "journal", "domain", "metrics", "clock"]),
@@ -23,7 +23,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("http", &["stripe", "cluster", "domain", "metrics", "log", "clock"]),
     ("stripe", &["domain", "clock"]),
     ("cluster", &["actors", "journal", "domain", "metrics", "clock"]),
-    ("actors", &["journal", "domain", "metrics", "clock"]),
+    ("actors", &["journal", "domain", "metrics", "log", "clock"]),
     ("journal", &["domain", "clock"]),
     ("policy", &["domain"]),
     ("domain", &[]),

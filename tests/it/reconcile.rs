@@ -372,6 +372,19 @@ async fn one_transaction_that_cannot_be_read_leaves_its_authorization_to_be_book
 }
 
 #[tokio::test]
+async fn a_run_where_there_is_no_journal_makes_none() {
+    let stub = StripeApi::start(KEY).await.unwrap();
+    let site = Site::new(&[("STRIPE_API_KEY", KEY), ("STRIPE_API_BASE", &stub.base_url())]);
+    for more in [&[][..], &["--dry-run"]] {
+        let ran = Ran::of(&site.run(&[&["reconcile", "--since", "24h"], more].concat(), &[]).await);
+        assert_eq!(ran.code, Some(69), "{}", ran.err);
+        let expected = format!("expected a journal at sqlite:{}", site.journal().display());
+        assert!(ran.err.contains(&expected), "{}", ran.err);
+        assert!(!site.path("data").exists(), "it made one");
+    }
+}
+
+#[tokio::test]
 async fn what_stops_a_run_says_what_to_do() {
     let mut story = Story::begin().await;
     story.site.set("STRIPE_API_KEY", "sk_test_wrong");

@@ -55,7 +55,7 @@ every card
   at most 500.00 USD a day (UTC)
   currencies that no amount limit names are declined
 
-group travel
+each card of group travel
   at most 500.00 USD a day (UTC)
   only merchant countries CA, US
   currencies that no amount limit names are declined
@@ -81,7 +81,25 @@ fn one_card_in_its_group_is_shown_alone() {
     assert!(strangers.contains("there is no group sales"), "{strangers}");
     assert!(strangers.contains("the file does not name ic_2"), "{strangers}");
     let (_, group) = check(GOOD, None, Some("travel"), Colours::Off);
-    assert!(group.contains("group travel") && !group.contains("ic_1"), "{group}");
+    assert!(group.contains("each card of group travel") && !group.contains("ic_1"), "{group}");
+}
+
+#[test]
+fn cards_of_a_group_that_is_not_there_get_the_default_or_nothing() {
+    let check = |more: &str, expected: [&str; 2]| {
+        let text = format!("{GOOD}{more}");
+        let (verdict, shown) = check(&text, None, Some("travle"), Colours::Off);
+        assert_eq!(verdict, Verdict::Done);
+        for words in expected {
+            assert!(shown.contains(words), "{words} is not in {shown}");
+        }
+    };
+    check("", ["there is no group travle: its cards get the default", "at most 500.00 USD a day"]);
+    let decline =
+        ["there is no group travle: its cards are declined", "unknown_group: everything is declined"];
+    check("unknown_group: decline\n", decline);
+    let (_, all) = self::check(&format!("{GOOD}unknown_group: decline\n"), None, None, Colours::Off);
+    assert!(all.contains("each card of any other group\n  unknown_group: everything is declined"), "{all}");
 }
 
 #[test]

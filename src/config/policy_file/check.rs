@@ -8,12 +8,12 @@ use std::{
 use super::{
     conflicts::{self, Effective},
     mistake::{Findings, Located, Place, Severity},
-    scalars::OtherCurrencies,
+    scalars::{self, OtherCurrencies},
     shape::{Layer, List, PolicyFile, SpendingLimit},
 };
 use crate::domain::{
     Category, Currency, Interval, Limit, Measure, NetworkId, Overrides, Policy, PolicyVersion, Reason,
-    Window, Zone,
+    UnknownGroup, Window, Zone,
 };
 
 /// A limit, and where it stands.
@@ -48,7 +48,11 @@ pub(super) fn policy(file: PolicyFile, version: PolicyVersion, findings: &mut Fi
     if findings.is_empty() && default == Overrides::default() && groups.is_empty() && cards.is_empty() {
         warn_of_no_limits(findings);
     }
-    Policy::new(version, &default, &groups, cards)
+    let unknown_group = match file.unknown_group {
+        Some(scalars::UnknownGroup::Decline) => UnknownGroup::Decline,
+        Some(scalars::UnknownGroup::Default) | None => UnknownGroup::Default,
+    };
+    Policy::new(version, &default, &groups, cards).with_unknown_group(unknown_group)
 }
 
 /// A policy in which nothing could ever be declined is most likely an empty or half-written file.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Debug};
 
-use crate::domain::{CardPolicy, Interval, Limit, Lists, Measure, Money, Reason, Zone};
+use crate::domain::{CardPolicy, Interval, Limit, Lists, Measure, Money, Reason, UnknownGroup, Zone};
 
 /// What a card with this policy gets, a line for each thing that differs from "everything passes".
 #[must_use]
@@ -10,6 +10,9 @@ pub fn outline(policy: &CardPolicy) -> Vec<String> {
     let mut lines = Vec::new();
     if policy.paused {
         lines.push("paused: everything is declined".to_owned());
+    }
+    if policy.unknown_group == Some(UnknownGroup::Decline) {
+        lines.push("unknown_group: everything is declined".to_owned());
     }
     let controls = &policy.controls;
     lines.extend(controls.spending_limits.iter().map(limit_text));
@@ -32,7 +35,10 @@ pub fn outline(policy: &CardPolicy) -> Vec<String> {
     for (holds, line) in [
         (!policy.partial_approvals, "never approves in part"),
         (policy.refunds_restore, "refunds give their amount back to the limits"),
-        (policy.mirror_stripe_controls, "the spending controls at Stripe are enforced here as well"),
+        (
+            policy.mirror_stripe_controls,
+            "the spending controls at Stripe are enforced here as well, except for the cardholder's spending limits",
+        ),
     ] {
         if holds {
             lines.push(line.to_owned());

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 
 use super::{
     fields::At,
-    mistake::{Findings, Located},
+    mistake::{Findings, Located, Severity},
     node::Value,
 };
 use crate::{
@@ -34,6 +34,16 @@ pub(super) enum OtherCurrencies {
     /// It is not limited by amount.
     Allow,
     /// It is declined.
+    Decline,
+}
+
+/// What a card gets whose group is not in the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub(super) enum UnknownGroup {
+    /// What all cards get.
+    Default,
+    /// Nothing.
     Decline,
 }
 
@@ -190,6 +200,10 @@ pub(super) fn liftable_reasons() -> impl Iterator<Item = Reason> {
     Reason::ALL.into_iter().filter(|reason| reason.can_be_lifted_by_challenge())
 }
 
+/// What to write in place of a merchant's name.
+const NETWORK_ID: &str = "use `merchant_data.network_id` of the merchant as Stripe sends it; the same merchant has another \
+                          one at each card network";
+
 /// Network ids are digits more often than not, and a leading zero counts: as a number they would lose it.
 pub(super) fn network_id(at: At<'_>, findings: &mut Findings) -> Option<NetworkId> {
     let is_bare_number = at.node.is_bare()
@@ -205,10 +219,22 @@ pub(super) fn network_id(at: At<'_>, findings: &mut Findings) -> Option<NetworkI
         return None;
     }
     let text = text(at, findings, "a merchant's network id in quotes")?;
+    let letters = text.chars().filter(|c| c.is_alphabetic()).count();
+    let digits = text.chars().filter(char::is_ascii_digit).count();
+    if letters > 0 && (digits == 0 || text.contains(char::is_whitespace)) {
+        at.refuse(
+            findings,
+            format!("{} is a merchant's name, and no network id", at.node.found()),
+            NETWORK_ID,
+        );
+        return None;
+    }
     let id = NetworkId::new(text);
     if id.is_none() {
-        let found = format!("{} is no network id", at.node.found());
-        at.refuse(findings, found, "use `merchant_data.network_id` of the merchant as Stripe sends it");
+        at.refuse(findings, format!("{} is no network id", at.node.found()), NETWORK_ID);
+    } else if letters > digits {
+        let found = format!("{} looks like a merchant's name", at.node.found());
+        findings.at(Severity::Warning, &at.located(()), found, NETWORK_ID);
     }
     id
 }
@@ -220,6 +246,18 @@ pub(super) fn other_currencies(at: At<'_>, findings: &mut Findings) -> Option<Ot
         text => {
             let nearest = || nearest(text, ["allow", "decline"]);
             refuse_name(at, findings, "choice", nearest, "use `allow` or `decline`");
+            None
+        }
+    }
+}
+
+pub(super) fn unknown_group(at: At<'_>, findings: &mut Findings) -> Option<UnknownGroup> {
+    match text(at, findings, "`default` or `decline`")? {
+        "default" => Some(UnknownGroup::Default),
+        "decline" => Some(UnknownGroup::Decline),
+        text => {
+            let nearest = || nearest(text, ["default", "decline"]);
+            refuse_name(at, findings, "choice", nearest, "use `default` or `decline`");
             None
         }
     }

@@ -9,7 +9,7 @@ use super::{
     fields::{At, Fields, Read},
     mistake::{Findings, Located, Severity},
     node::Value,
-    scalars::{self, Amount, Count, OtherCurrencies, Version},
+    scalars::{self, Amount, Count, OtherCurrencies, UnknownGroup, Version},
 };
 use crate::domain::{CardId, CardPresence, Category, Country, Currency, Interval, NetworkId, Reason, Zone};
 
@@ -31,6 +31,9 @@ pub(super) struct PolicyFile {
     /// For the cards that join a group by `tollgate_group` in the metadata of the card or of its cardholder.
     #[schemars(with = "Option<BTreeMap<String, Layer>>")]
     pub(super) groups: Vec<(Located<String>, Located<Layer>)>,
+    /// What a card gets whose `tollgate_group` is not among the groups: what all cards get (`default`), or nothing
+    /// (`decline`). `default` by default; either way such cards are logged and counted.
+    pub(super) unknown_group: Option<UnknownGroup>,
     /// For single cards, by their id (`ic_…`).
     #[schemars(with = "Option<super::schema::Cards>")]
     pub(super) cards: Vec<(Located<CardId>, Located<Layer>)>,
@@ -69,8 +72,9 @@ pub(super) struct Layer {
     pub(super) paused: Option<bool>,
     /// What happens in a currency that no amount limit names. Declined by default.
     pub(super) other_currencies: Option<OtherCurrencies>,
-    /// Whether the `spending_controls` of the card and its cardholder at Stripe are enforced here as well. False by
-    /// default.
+    /// Whether the `spending_controls` of the card and its cardholder at Stripe are enforced here as well, except for the
+    /// cardholder's `spending_limits`: those count over all cards of the cardholder, and Stripe alone enforces them.
+    /// False by default.
     pub(super) mirror_stripe_controls: Option<bool>,
 }
 
@@ -110,6 +114,7 @@ pub(super) fn policy_file(at: At<'_>, findings: &mut Findings) -> Option<PolicyF
         time_zone: fields.read("time_zone", findings, scalars::time_zone),
         default: fields.read_mapping("default", findings, layer),
         groups: fields.read_mapping("groups", findings, groups).unwrap_or_default(),
+        unknown_group: fields.read("unknown_group", findings, scalars::unknown_group),
         cards: fields.read_mapping("cards", findings, cards).unwrap_or_default(),
     };
     fields.finish(findings);

@@ -200,7 +200,7 @@ fn values_of_the_wrong_kind_say_what_was_found() {
 
 #[test]
 fn network_ids_are_quoted_so_that_no_digit_is_lost() {
-    check_line("blocked_merchants: ['0123', \"456\", abc]", &[]);
+    check_line("blocked_merchants: ['0123', \"456\", net_test_123456789]", &[]);
     check_line(
         "blocked_merchants: [0123, 456]",
         &[
@@ -212,7 +212,15 @@ fn network_ids_are_quoted_so_that_no_digit_is_lost() {
             ("3:29", Error, "\"456\""),
         ],
     );
-    check_line("blocked_merchants: ['a b']", &[("3:23", Error, "is no network id")]);
+    check_line("blocked_merchants: ['1 2']", &[("3:23", Error, "is no network id")]);
+    for name in ["STARBUCKS", "a b", "UBER *TRIP 12", "BIG-BOY-HMLTON-A", "Café"] {
+        let line = format!("blocked_merchants: [\"{name}\"]");
+        check_line(
+            &line,
+            &[("3:23", Error, "is a merchant's name, and no network id; use `merchant_data.network_id`")],
+        );
+    }
+    check_line("allowed_merchants: ['7-ELEVEN']", &[("3:23", Warning, "looks like a merchant's name")]);
 }
 
 #[test]

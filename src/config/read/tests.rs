@@ -15,6 +15,7 @@ fn load(pairs: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
         "/run/secrets/stripe" => Ok("whsec_a\nwhsec_b\n".to_owned()),
         "/etc/ssl/proxy-ca.pem" => Ok(include_str!("../../../tests/fixtures/authority.pem").to_owned()),
         "p.yaml" | "/etc/tollgate/policy.yaml" => Ok("version: 1\n".to_owned()),
+        "/run/secrets/quoted" => Ok("\"whsec_a\"\n".to_owned()),
         "/run/secrets/empty" => Ok("\n".to_owned()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
@@ -295,6 +296,66 @@ fn what_others_set_is_left_alone_and_empty_means_not_set() {
         &[],
     );
     check(&[("TOLLGATE_PORT", "4242")], &["TOLLGATE_PORT: there is no such setting"]);
+}
+
+#[test]
+fn a_name_that_was_meant_to_be_ours_is_a_mistake_with_the_nearest_name() {
+    for (name, meant) in [
+        ("STRIPE_WEBHOOK_SECRETS", "STRIPE_WEBHOOK_SECRET"),
+        ("STRIPE_WEBHOOKS_SECRET", "STRIPE_WEBHOOK_SECRET"),
+        ("STRIPE_WEBHOK_SECRET", "STRIPE_WEBHOOK_SECRET"),
+        ("STRIPE_WEBHOOK_SIGNING_SECRET", "STRIPE_WEBHOOK_SECRET"),
+        ("STRIPE_ENDPOINT_SECRET", "STRIPE_WEBHOOK_SECRET"),
+        ("STRIPE_SIGNING_SECRET", "STRIPE_WEBHOOK_SECRET"),
+        ("STRIPE_SECRET_WEBHOOK", "STRIPE_WEBHOOK_SECRET"),
+        ("STRIPE_WEBHOOK_SECRET_2", "STRIPE_WEBHOOK_SECRET"),
+        ("STRIPE_WEBHOOK_SECRET_FILES", "STRIPE_WEBHOOK_SECRET"),
+        ("stripe_webhook_secret", "STRIPE_WEBHOOK_SECRET"),
+        ("STRIP_WEBHOOK_SECRET", "STRIPE_WEBHOOK_SECRET"),
+        ("STRIPE_APIKEY", "STRIPE_API_KEY"),
+        ("STRIPE_API_KEYS", "STRIPE_API_KEY"),
+        ("STRIPE_API_VERSIONS", "STRIPE_API_VERSION"),
+        ("STRIPE_VERSION_API", "STRIPE_API_VERSION"),
+        ("TOLGATE_POLICY", "TOLLGATE_POLICY"),
+        ("TOLLGATE-JOURNAL", "TOLLGATE_JOURNAL"),
+        ("tollgate_card_limit_daily", "TOLLGATE_CARD_LIMIT_DAILY"),
+    ] {
+        check(&[(name, "x")], &[&format!("{name}: there is no such setting; did you mean {meant}?")]);
+    }
+    for name in [
+        "STRIPE_SECRET_KEY",
+        "STRIPE_PUBLISHABLE_KEY",
+        "STRIPE_ACCOUNT_ID",
+        "STRIPE_DEVICE_NAME",
+        "STRIPE_CLIENT_SECRET",
+        "STRIPE_PRICE_ID",
+        "GITHUB_WEBHOOK_SECRET",
+        "KUBERNETES_SERVICE_HOST",
+    ] {
+        check(&[(name, "x")], &[]);
+    }
+}
+
+#[test]
+fn a_value_with_quotes_around_it_is_refused_by_name() {
+    for (name, value) in [
+        ("STRIPE_WEBHOOK_SECRET", "\"whsec_a\""),
+        ("STRIPE_WEBHOOK_SECRET", "'whsec_a'"),
+        ("STRIPE_WEBHOOK_SECRET", "'whsec_a','whsec_b'"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_a,\"whsec_b\""),
+        ("STRIPE_WEBHOOK_SECRET", "\"whsec_a"),
+        ("STRIPE_API_KEY", "\"sk_test_x\""),
+        ("STRIPE_API_VERSION", "\"2022-08-01\""),
+        ("TOLLGATE_ADMIN_TOKEN", "'a-long-token'"),
+        ("TOLLGATE_JOURNAL", "\"sqlite:./x.db\""),
+        ("TOLLGATE_NODE_ID", "'node-a'"),
+        ("TOLLGATE_CARD_LIMIT_DAILY", "\"500\""),
+        ("STRIPE_WEBHOOK_SECRET_FILE", "\"/run/secrets/stripe\""),
+        ("STRIPE_WEBHOOK_SECRET_FILE", "/run/secrets/quoted"),
+    ] {
+        check(&[(name, value)], &[&format!("{name}: expected a value without quotes around it")]);
+    }
+    check(&[("STRIPE_WEBHOOK_SECRET", " whsec_a\r")], &[]);
 }
 
 #[test]

@@ -69,6 +69,18 @@ impl Postgres {
         Ok(Self { appends, readings: Pool::new(way, READINGS_MAX), vitals })
     }
 
+    /// Whether the database at `url` has a journal. Nothing is made.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or has something else in the journal's place.
+    pub async fn exists(url: &str) -> Result<bool, OpenError> {
+        let address = Address::new(url)
+            .map_err(|misfit| OpenError::Database { address: "postgres://…".into(), misfit })?;
+        let unfit = |misfit| OpenError::Database { address: address.to_string(), misfit };
+        let session = address.connect().await.map_err(unfit)?;
+        Ok(schema::identity(&session).await.map_err(unfit)?.is_some())
+    }
+
     fn read(&self, reading: Reading) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
         Box::pin(read::read(Arc::clone(&self.readings), reading))
     }

@@ -19,6 +19,7 @@ mod conformance;
 mod committer;
 mod random;
 mod sqlite_reopening;
+mod sqlite_backup;
 mod sqlite_faults;
 mod sqlite_crash;
 mod postgres;

@@ -27,6 +27,45 @@ async fn ask(node: &Node, card: &str, authorization: &str, amount: i64) -> Strin
     Verdict::of(&node.deliver(&purchase(card, authorization, amount)).await).reason
 }
 
+/// What a card of this group is answered.
+async fn ask_grouped(node: &Node, group: &str, authorization: &str) -> String {
+    let mut purchase = purchase_in("usd", &format!("ic_of_{group}"), authorization, 1);
+    purchase["data"]["object"]["card"]["metadata"]["tollgate_group"] = group.into();
+    Verdict::of(&node.deliver(purchase.to_string().as_bytes()).await).reason
+}
+
+#[tokio::test]
+async fn a_group_that_the_policy_lacks_is_told_of_and_declined_if_the_policy_says_so() {
+    let site = Site::new(&[("TOLLGATE_POLICY", "policy.yaml")]);
+    fs::write(site.path("policy.yaml"), policy(1_000, "")).unwrap();
+    let mut node = site.start().await;
+    let unknown = "tollgate_unknown_group_requests_total";
+    assert_eq!(ask_grouped(&node, "frozen", "iauth_known").await, "card_paused");
+    assert_eq!(node.metric(unknown).await.to_string(), "0");
+    assert_eq!(ask_grouped(&node, "frosen", "iauth_unknown").await, "approved");
+    assert_eq!(node.metric(unknown).await.to_string(), "1");
+    let told = node
+        .process
+        .logged("the policy lacks the group of a card: correct `tollgate_group` in its metadata, or add the group")
+        .await;
+    assert_eq!((&told["level"], &told["card"]), (&"WARN".into(), &"ic_of_frosen".into()));
+    assert_eq!(told["group"], "frosen");
+    for (group, is_known) in [("frozen", true), ("frosen", false)] {
+        let card = node.card(&format!("ic_of_{group}")).await;
+        assert_eq!((&card["group"], &card["group_in_policy"]), (&group.into(), &is_known.into()));
+    }
+
+    publish(&site, &node, &format!("unknown_group: decline\n{}", policy(1_000, "")));
+    node.process.logged("a new policy is in force").await;
+    assert_eq!(ask_grouped(&node, "frosen", "iauth_declined").await, "unknown_group");
+    let declined = node.authorization("iauth_declined").await;
+    let explanation = declined["decisions"][0]["explanation"].as_str().unwrap();
+    assert!(explanation.contains("the policy has no group \"frosen\""), "{explanation}");
+    assert_eq!(ask(&node, "ic_without_a_group", "iauth_none", 1).await, "approved");
+    assert_eq!(node.card("ic_without_a_group").await["group_in_policy"], serde_json::Value::Null);
+    node.stop().await;
+}
+
 #[tokio::test]
 async fn a_new_policy_decides_and_a_bad_one_does_not() {
     let site = Site::new(&[("TOLLGATE_POLICY", "policy.yaml")]);

@@ -1,7 +1,7 @@
 //! What a user sets, and what he is told when it cannot be: every mistake at once, exit codes that tell causes apart, and
 //! secrets that are nowhere to be read.
 
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
 
 use rustix::process::Signal;
 
@@ -79,20 +79,42 @@ async fn a_port_that_is_taken_is_named() {
 }
 
 #[tokio::test]
-async fn without_a_secret_one_is_made_for_the_run_and_printed() {
-    let mut site = Site::new(&[]);
-    site.unset("STRIPE_WEBHOOK_SECRET");
-    let mut secrets = Vec::new();
-    for _ in 0..2 {
-        let node = site.start().await;
-        let log = node.process.log();
-        let secret = log.lines().map(str::trim).find(|line| line.starts_with("whsec_")).unwrap().to_owned();
-        assert_eq!(status(&node, &secret).await, 200);
-        assert_eq!(status(&node, "whsec_another").await, 400);
-        secrets.push(secret);
-        node.stop().await;
+async fn without_a_secret_and_a_terminal_nothing_starts() {
+    for settings in [&[][..], &[("TOLLGATE_LIVEMODE", "true")]] {
+        let mut site = Site::new(settings);
+        site.unset("STRIPE_WEBHOOK_SECRET");
+        let ending = site.refuses_to_start().await;
+        assert_eq!(ending.code, Some(EX_CONFIG), "{}", ending.log);
+        assert!(ending.log.contains("STRIPE_WEBHOOK_SECRET: expected"), "{}", ending.log);
+        assert!(!ending.log.contains("whsec_"), "{}", ending.log);
+        assert!(!site.path("data").exists(), "it made a journal all the same");
     }
-    assert_ne!(secrets[0], secrets[1]);
+}
+
+#[tokio::test]
+async fn what_the_process_makes_is_readable_by_its_own_user_alone() {
+    let site = Site::new(&[]);
+    let node = site.start().await;
+    assert_eq!(node.deliver(&purchase("ic_settings", "iauth_files", 100)).await.status, 200);
+    let mut seen = 0;
+    for path in [site.path("data"), site.journal()].into_iter().chain(
+        ["-wal", "-shm", "-mark", "-index"].map(|suffix| site.path(&format!("data/tollgate.db{suffix}"))),
+    ) {
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let expected = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode, expected, "{} has the mode {mode:o}", path.display());
+        seen += 1;
+    }
+    assert_eq!(seen, 6);
+}
+
+#[tokio::test]
+async fn a_journal_in_memory_is_warned_of_at_start() {
+    let site = Site::new(&[("TOLLGATE_JOURNAL", "memory:")]);
+    let node = site.start().await;
+    let log = node.stop().await;
+    let line = log.lines().find(|line| line.contains("TOLLGATE_JOURNAL=memory:"));
+    assert!(line.is_some_and(|line| line.contains("\"level\":\"WARN\"")), "{log}");
 }
 
 #[tokio::test]
