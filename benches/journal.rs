@@ -42,7 +42,7 @@ use tollgate::{
     domain::{Account, AuthorizationId},
     journal::{
         Append, Committer, CommitterSettings, EntryId, Head, Journal, Memory, Outcome, Postgres, Reach,
-        Sqlite,
+        Sqlite, Urgency,
         postgres::{ANOTHER_BATCH_FROM, BATCHES_IN_FLIGHT_MAX},
     },
 };
@@ -219,7 +219,7 @@ fn through_committer(
                 told.fetch_add(1, Ordering::Relaxed);
                 done.notify_one();
             };
-            committer.submit(cards.next(), Box::new(tell));
+            committer.submit(cards.next(), Urgency::Now, Box::new(tell));
         };
         let mut submitted = 0;
         while told.load(Ordering::Relaxed) < entries {

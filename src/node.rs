@@ -106,6 +106,7 @@ impl Node {
             batch_max: settings.journal.batch_max,
             batches_in_flight_max: settings.journal.location.batches_in_flight_max(),
             another_batch_from: settings.journal.location.another_batch_from(),
+            queue_max: settings.actors.cards_resident_max,
         };
         let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(&metrics)));
         let parts = Parts {
@@ -331,6 +332,10 @@ impl Observer for Told {
     fn on_commit(&self, batch_entries: usize, took: Duration) {
         self.0.journal.batch_entries.record(f64::from(u32::try_from(batch_entries).unwrap_or(u32::MAX)));
         self.0.journal.commit_duration.record(took);
+    }
+
+    fn on_expired(&self, appends: usize) {
+        self.0.journal.expired.increment(u64::try_from(appends).unwrap_or(u64::MAX));
     }
 
     fn on_unknown(&self, appends: usize) {

@@ -2,14 +2,20 @@
 
 use tokio::sync::oneshot;
 
-use super::{Cause, NotBooked, TimedAnswer, places::Backlog};
-use crate::domain::{Answer, AuthorizationRequest, Decided, Event};
+use super::{Cause, NotBooked, TimedAnswer, places::Backlog, undo::Undo};
+use crate::{
+    clock::Instant,
+    domain::{Answer, AuthorizationRequest, Decided, Event},
+    journal::Urgency,
+};
 
 /// Events that go down together, in order.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) events: Vec<Event>,
     pub(super) waiting: Vec<Waiting>,
+    /// How to take them back, as long as they are not written.
+    pub(super) undo: Undo,
 }
 
 /// Somebody who may be told only when an event is durable.
@@ -21,12 +27,19 @@ pub(super) struct Waiting {
 
 /// How they are told.
 pub(super) enum Reply {
-    Answer(oneshot::Sender<Result<Released, Cause>>),
-    /// Another node, for the sake of an asker of its own. What it answers without us it books itself.
-    Peer(oneshot::Sender<Result<Released, Cause>>),
+    Answer(Caller),
+    /// Another node, for the sake of a caller of its own. What it answers without us it books itself.
+    Peer(Caller),
     Booked(oneshot::Sender<Result<(), NotBooked>>),
     /// Stripe has its answer; the place among those that are not in the books yet is free when this goes.
     StoodIn(Backlog),
+}
+
+/// One that waits for an answer.
+pub(super) struct Caller {
+    pub(super) reply: oneshot::Sender<Result<Released, Cause>>,
+    /// Until when.
+    pub(super) deadline: Instant,
 }
 
 /// What an asker is let go with.
@@ -46,6 +59,37 @@ impl Batch {
         let place = self.events.len();
         self.events.push(event);
         self.waiting.extend(reply.map(|reply| Waiting { event: place, reply }));
+    }
+
+    /// How soon this has to be durable: by the latest deadline of its callers, unless facts wait for it as well.
+    pub(super) fn urgency(&self) -> Urgency {
+        let mut latest = None;
+        for waiting in &self.waiting {
+            match &waiting.reply {
+                Reply::Booked(_) => return Urgency::Now,
+                Reply::Answer(caller) | Reply::Peer(caller) => latest = latest.max(Some(caller.deadline)),
+                Reply::StoodIn(_) => {}
+            }
+        }
+        // Work waits until the way to other books is durable.
+        if self.events.iter().any(|event| matches!(event, Event::Joined(_))) {
+            return Urgency::Now;
+        }
+        latest.map_or(Urgency::Later, Urgency::By)
+    }
+
+    /// Whether a decision is in it whose callers have all stopped waiting by the time `now`.
+    pub(super) fn has_dead(&self, now: Instant) -> bool {
+        // Nearly always all of them wait.
+        if self.waiting.iter().all(|waiting| waiting.reply.is_waited_for(now)) {
+            return false;
+        }
+        let is_alive = |place: usize| {
+            let mut callers = self.waiting.iter().filter(|waiting| waiting.event == place);
+            callers.any(|waiting| waiting.reply.is_waited_for(now))
+        };
+        let mut events = self.events.iter().enumerate();
+        events.any(|(place, event)| matches!(event, Event::Decided(_)) && !is_alive(place))
     }
 
     /// Where the answer to the same question is, if it is in this batch.
@@ -79,6 +123,7 @@ impl Batch {
             return;
         }
         let offset = self.events.len();
+        self.undo.extend(later.undo);
         self.events.extend(later.events);
         self.waiting.extend(
             later
@@ -108,19 +153,21 @@ impl Batch {
 }
 
 impl Reply {
-    /// Whether nobody waits for it any more.
-    pub(super) fn is_closed(&self) -> bool {
+    /// Whether anybody still waits for it at the time `now`.
+    pub(super) fn is_waited_for(&self, now: Instant) -> bool {
         match self {
-            Self::Answer(reply) | Self::Peer(reply) => reply.is_closed(),
-            Self::Booked(reply) => reply.is_closed(),
-            Self::StoodIn(_) => false,
+            Self::Answer(caller) | Self::Peer(caller) => !caller.reply.is_closed() && now < caller.deadline,
+            Self::Booked(reply) => !reply.is_closed(),
+            Self::StoodIn(_) => true,
         }
     }
 
     /// Gives an answer that is durable already.
     pub(super) fn tell(self, answer: Answer) {
         match self {
-            Self::Answer(reply) | Self::Peer(reply) => drop(reply.send(Ok(Released::Now(answer.into())))),
+            Self::Answer(caller) | Self::Peer(caller) => {
+                drop(caller.reply.send(Ok(Released::Now(answer.into()))));
+            }
             Self::Booked(reply) => drop(reply.send(Ok(()))),
             Self::StoodIn(place) => drop(place),
         }
@@ -129,7 +176,7 @@ impl Reply {
     pub(super) fn give_up(self, cause: Cause) {
         // Whoever has stopped waiting has answered for itself.
         match self {
-            Self::Answer(reply) | Self::Peer(reply) => drop(reply.send(Err(cause))),
+            Self::Answer(caller) | Self::Peer(caller) => drop(caller.reply.send(Err(cause))),
             Self::Booked(reply) => drop(reply.send(Err(cause.into()))),
             Self::StoodIn(place) => drop(place),
         }

@@ -30,8 +30,8 @@ use crate::{
         Carried, Controls, Decided, Event, Fact, NeedsHistory, Observation, Outcome, Policy, Reason,
         Recalled, Source, Stages, StripeOutcome, limits_in_force,
     },
-    journal::{self, EntryId, Head},
-    metrics::{Agrees, Passivation, Stage},
+    journal::{self, EntryId, Head, Ticket, Urgency},
+    metrics::{Agrees, Passivation, Shed, Stage},
 };
 
 /// What a card actor is told.
@@ -187,11 +187,19 @@ struct InForce {
     mirrored: Option<Arc<Controls>>,
 }
 
+/// For each slot in its queue a card may have so many events that are decided and not durable yet.
+const PENDING_PER_SLOT: usize = 16;
+
 /// An append that the committer has.
 struct InFlight {
     id: EntryId,
     batch: Batch,
+    urgency: Urgency,
+    /// None if the committer gave it back at once.
+    ticket: Option<Ticket>,
     has_snapshot: bool,
+    /// Entries and events since the last snapshot, without it.
+    since_snapshot: (usize, usize),
     /// Authorizations in it.
     snapshot_size: usize,
     since: Instant,
@@ -286,7 +294,7 @@ impl Desk {
         self.lease.leave_queue();
         self.leaving = None;
         let started = clock::instant();
-        if ask.reply.is_closed() || started >= ask.arrival.deadline {
+        if !ask.reply.is_waited_for(started) {
             return ask.reply.give_up(Cause::Deadline);
         }
         if !self.is_of_account(ask.request.connected_account.as_ref()) {
@@ -304,6 +312,9 @@ impl Desk {
             && self.card.may_have_forgotten(&ask.request.authorization, Some(ask.request.created))
         {
             return self.look_up(Work::Ask(ask));
+        }
+        if !self.has_room() {
+            return ask.reply.give_up(Cause::Overload);
         }
         let Ok(policy) = self.policy_for(&ask.request) else {
             return self.wait_for_history(Message::Ask(ask));
@@ -395,6 +406,9 @@ impl Desk {
         {
             return self.look_up(Work::Book(book));
         }
+        if !self.has_room() {
+            return Reply::Booked(book.reply).give_up(Cause::Overload);
+        }
         let spoken_of = spoken_of.map(|(id, _)| id.clone());
         let overrun = spoken_of.as_ref().map(|id| self.overrun_of(id));
         let Book { observation, reply, .. } = *book;
@@ -481,8 +495,19 @@ impl Desk {
         }
     }
 
+    /// Whether one more may be decided before what was decided is durable.
+    fn has_room(&self) -> bool {
+        let pending_max = self.shared.settings.card_queue_max.saturating_mul(PENDING_PER_SLOT);
+        let has_room = self.next.events.len() < pending_max;
+        if !has_room {
+            self.shared.metrics.decisions.shed.get(Shed::CardPending).increment(1);
+        }
+        has_room
+    }
+
     /// Makes an event part of the tentative state and of the next append.
     fn record(&mut self, event: Event, reply: Option<Reply>) {
+        self.next.undo.note(&mut self.card, &event);
         self.card.apply(&event);
         self.next.push(event, reply);
     }

@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     Arrival, Cause, NotBooked, Settings, StandIn, TimedAnswer,
     asker::Asker,
-    batch::{Released, Reply},
+    batch::{Caller, Released, Reply},
     books::{Folded, NotFolded},
     card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
     cardholders::Cardholders,
@@ -35,7 +35,7 @@ use crate::{
     domain::{
         Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Outcome, Policy, Subject,
     },
-    journal::{Committer, Entry, Journal, Reach, Unavailable},
+    journal::{Committer, Entry, Journal, Reach, Unavailable, Urgency},
     log::Seldom,
     metrics::{Metrics, Shed},
 };
@@ -159,7 +159,7 @@ impl Directory {
         &self,
         mut request: Arc<AuthorizationRequest>,
         arrival: Arrival,
-        asker: impl FnOnce(oneshot::Sender<Result<Released, Cause>>) -> Reply,
+        waits: impl FnOnce(Caller) -> Reply,
     ) -> Result<TimedAnswer, (Arc<AuthorizationRequest>, Cause)> {
         let shared = &self.shared;
         let routed_from = clock::instant();
@@ -167,13 +167,17 @@ impl Directory {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
             return Err((request, Cause::Overload));
         };
+        if !shared.has_time(Urgency::By(arrival.deadline), arrival.deadline, routed_from) {
+            return Err((request, Cause::Overload));
+        }
         if let Err(cause) = shared.consult_cardholder(&mut request, routed_from, arrival.deadline).await {
             return Err((request, cause));
         }
         let (reply, answer) = oneshot::channel();
         let message = |queued_at: Instant| {
             let route_us = micros(queued_at.duration_since(routed_from));
-            let (request, reply) = (Arc::clone(&request), asker(reply));
+            let (request, reply) =
+                (Arc::clone(&request), waits(Caller { reply, deadline: arrival.deadline }));
             Message::Ask(Box::new(Ask { request, arrival, route_us, queued_at, hops: 0, reply }))
         };
         if let Err(cause) = shared.send_in_time(&request.account(), arrival.deadline, message).await {
@@ -196,6 +200,9 @@ impl Directory {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
             return Err(NotBooked::Now(Cause::Overload));
         };
+        if !shared.has_time(Urgency::Now, arrival.deadline, clock::instant()) {
+            return Err(NotBooked::Now(Cause::Overload));
+        }
         let (reply, booked) = oneshot::channel();
         let subject = observation.subject.clone();
         let message = |_| Message::Book(Box::new(Book { observation, hops: 0, reply }));
@@ -263,6 +270,17 @@ pub(super) enum Bound {
 }
 
 impl Shared {
+    /// Whether an append that is made `now` is expected to be durable well before the deadline: half of the time is left
+    /// for what cannot be foreseen.
+    fn has_time(&self, urgency: Urgency, deadline: Instant, now: Instant) -> bool {
+        let wait = self.committer.expected_wait(urgency);
+        let has_time = wait.saturating_mul(2) <= deadline.saturating_duration_since(now);
+        if !has_time {
+            self.metrics.decisions.shed.get(Shed::JournalQueue).increment(1);
+        }
+        has_time
+    }
+
     /// Hands a message to the card's actor, waking it if need be.
     fn send(
         self: &Arc<Self>,

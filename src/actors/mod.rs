@@ -16,6 +16,7 @@ mod sweep;
 mod tally;
 mod stand_in;
 mod unconfirmed;
+mod undo;
 mod views;
 
 use std::time::Duration;

@@ -123,6 +123,9 @@ impl Shared {
         let overdue =
             self.unconfirmed.count_since_before(clock::now().minus(self.settings.unconfirmed_after));
         self.metrics.decisions.unconfirmed.set(f64::from(u32::try_from(overdue).unwrap_or(u32::MAX)));
+        let backlog = self.committer.backlog();
+        self.metrics.journal.oldest_append.set(backlog.oldest.as_secs_f64());
+        self.metrics.journal.expected_wait.set(backlog.expected_wait.as_secs_f64());
         self.cardholders.sweep(now);
         self.failures.retain(|_, failures| now.duration_since(failures.since) < FAILURES_WITHIN);
         found

@@ -1,8 +1,10 @@
-//! Natural group commit in front of any journal: whatever was submitted while a commit ran goes down in the next one.
-//! There is no timer. What is uncertain is repeated until it is certain.
+//! Natural group commit in front of any journal: what was submitted while a commit ran goes down in the next one. There
+//! is no timer. What is uncertain is repeated until it is certain; what cannot be durable in time is given back.
+
+mod pace;
+mod queue;
 
 use std::{
-    collections::VecDeque,
     iter,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,8 +14,14 @@ use std::{
 use tokio::{sync::Notify, task::yield_now, time::timeout_at};
 use tracing::{error, warn};
 
+use self::{
+    pace::Pace,
+    queue::{Job, Queue, Taken, Waiting},
+};
 use super::{Append, Journal, Outcome};
 use crate::clock::{self, Instant};
+
+pub use queue::{Ticket, Urgency};
 
 /// A batch that takes longer than this holds up nothing more: its connection may be gone without a word.
 const USUAL: Duration = Duration::from_millis(50);
@@ -26,12 +34,12 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// What to do with an outcome. It runs on the committer's task: it should send a message, and return.
 pub type Done = Box<dyn FnOnce(Outcome) + Send>;
 
-/// Collects appends into batches, and tells each what became of it.
+/// Collects appends into batches, the most urgent first, and tells each what became of it.
 ///
 /// An account may have one append here at a time; the next one is submitted when the outcome of the one before it was
-/// told. The bound on what waits here is therefore the number of resident accounts.
+/// told.
 pub struct Committer {
-    desk: Arc<Desk>,
+    shared: Arc<Shared>,
 }
 
 /// The committer's settings.
@@ -44,11 +52,13 @@ pub struct CommitterSettings {
     /// How many appends have to wait for another batch to go while one is on its way: a batch has a price of its own,
     /// whatever is in it. Fewer go when that one is back, or takes unusually long.
     pub another_batch_from: usize,
+    /// The most appends that wait for a batch. One more is given back as [`Outcome::Expired`].
+    pub queue_max: usize,
 }
 
 impl Default for CommitterSettings {
     fn default() -> Self {
-        Self { batch_max: 512, batches_in_flight_max: 1, another_batch_from: 1 }
+        Self { batch_max: 512, batches_in_flight_max: 1, another_batch_from: 1, queue_max: 100_000 }
     }
 }
 
@@ -59,6 +69,11 @@ pub trait Observer: Send + Sync + 'static {
 
     /// So many appends of a batch came back with an unknown outcome, and will be repeated.
     fn on_unknown(&self, appends: usize) {
+        let _ = appends;
+    }
+
+    /// So many appends were given back, since they could not have become durable in time, or found no room.
+    fn on_expired(&self, appends: usize) {
         let _ = appends;
     }
 }
@@ -73,61 +88,102 @@ impl Committer {
     /// Starts committing to `journal`. Must be called on a tokio runtime.
     #[must_use]
     pub fn new(journal: Arc<dyn Journal>, settings: CommitterSettings, observer: Arc<dyn Observer>) -> Self {
-        let queue = Queue { another_batch_from: settings.another_batch_from, ..Queue::default() };
-        let desk = Arc::new(Desk { queue: Mutex::new(queue), ..Desk::default() });
-        let clerk = Clerk {
-            desk: Arc::clone(&desk),
-            journal,
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            settings: CommitterSettings { batch_max: settings.batch_max.max(1), ..settings },
             observer,
-            batch_max: settings.batch_max.max(1),
-            holds_up: settings.another_batch_from > 1,
-        };
+            work: Notify::new(),
+            idle: Notify::new(),
+        });
+        let worker = Worker { shared: Arc::clone(&shared), journal };
         for _ in 1..settings.batches_in_flight_max {
-            tokio::spawn(clerk.clone().run());
+            tokio::spawn(worker.clone().run());
         }
-        tokio::spawn(clerk.run());
-        Self { desk }
+        tokio::spawn(worker.run());
+        Self { shared }
     }
 
     /// Queues an append. Returns at once; `done` is called once with a definite outcome, which is never
     /// [`Outcome::Unknown`]. After [`Committer::close`] the outcome is [`Outcome::Rejected`].
-    pub fn submit(&self, append: Append, done: Done) {
-        let job = Job { append, waiting: Waiting { done, tries: 0 } };
-        let (refused, is_another) = {
-            let mut queue = self.desk.queue();
-            (queue.admit(job), queue.is_another())
-        };
-        match refused {
-            None if is_another => self.desk.work.notify_one(),
-            // The batch that comes back takes it.
-            None => {}
-            Some(job) => job.waiting.tell(&job.append, Outcome::Rejected),
+    #[allow(clippy::must_use_candidate, reason = "few take an append back")]
+    pub fn submit(&self, append: Append, urgency: Urgency, done: Done) -> Option<Ticket> {
+        let waiting = Waiting { done, tries: 0, since: clock::instant() };
+        let job = Job { append, waiting };
+        let mut state = self.shared.state();
+        if let Some(outcome) = state.refusal(self.shared.settings.queue_max) {
+            drop(state);
+            if outcome == Outcome::Expired {
+                self.shared.observer.on_expired(1);
+            }
+            job.tell(outcome);
+            return None;
+        }
+        let ticket = state.admit(urgency, job);
+        let is_another = state.is_another(&self.shared.settings);
+        drop(state);
+        // Otherwise the batch that comes back takes it.
+        if is_another {
+            self.shared.work.notify_one();
+        }
+        Some(ticket)
+    }
+
+    /// Takes an append back, if it still waits for a batch: then it was not written, and nothing is told of it.
+    #[must_use]
+    pub fn withdraw(&self, ticket: Ticket) -> bool {
+        let mut state = self.shared.state();
+        let Some(job) = state.queue.withdraw(ticket) else { return false };
+        state.forget(&job.append);
+        drop(state);
+        self.shared.told(1);
+        true
+    }
+
+    /// How long an append of this urgency would have to wait until it is durable, if it came now. Zero where none of
+    /// its kind waits for a batch: one is always let in, so that a journal that has recovered is noticed.
+    #[must_use]
+    pub fn expected_wait(&self, urgency: Urgency) -> Duration {
+        let state = self.shared.state();
+        let ahead = state.queue.ahead_of(urgency);
+        if ahead == 0 { Duration::ZERO } else { state.wait(ahead, &self.shared.settings) }
+    }
+
+    /// How the queue stands, for metrics.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let now = clock::instant();
+        let state = self.shared.state();
+        let oldest = state.in_flight.iter().map(|batch| batch.since).chain(state.queue.oldest()).min();
+        let ahead = state.queue.ahead_of(Urgency::By(now));
+        Backlog {
+            oldest: oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
+            expected_wait: state.wait(ahead, &self.shared.settings),
         }
     }
 
     /// How many appends have been submitted and not yet told their outcome.
     #[must_use]
     pub fn undecided(&self) -> usize {
-        self.desk.queue().undecided
+        self.shared.state().undecided
     }
 
     /// Returns when everything submitted so far, and whatever is submitted meanwhile, has a definite outcome.
     pub async fn flush(&self) {
-        let mut idle = Box::pin(self.desk.idle.notified());
+        let mut idle = Box::pin(self.shared.idle.notified());
         loop {
             idle.as_mut().enable();
             if self.undecided() == 0 {
                 return;
             }
             idle.as_mut().await;
-            idle.set(self.desk.idle.notified());
+            idle.set(self.shared.idle.notified());
         }
     }
 
     /// Takes nothing more, and returns when everything submitted has a definite outcome. With a journal that has
     /// died it never returns: [`Journal::fatal`] comes before.
     pub async fn close(&self) {
-        self.desk.close();
+        self.shared.close();
         self.flush().await;
     }
 }
@@ -135,14 +191,24 @@ impl Committer {
 impl Drop for Committer {
     /// What was submitted still goes down; then the tasks end.
     fn drop(&mut self) {
-        self.desk.close();
+        self.shared.close();
     }
 }
 
+/// How the queue stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Backlog {
+    /// How long the oldest append has been waiting to be durable, queued or on its way.
+    pub oldest: Duration,
+    /// How long a decision would have to wait that is made now.
+    pub expected_wait: Duration,
+}
+
 /// Where submitters and the committing tasks meet.
-#[derive(Default)]
-struct Desk {
-    queue: Mutex<Queue>,
+struct Shared {
+    state: Mutex<State>,
+    settings: CommitterSettings,
+    observer: Arc<dyn Observer>,
     /// There is something in the queue, or it was closed.
     work: Notify,
     /// Nothing is undecided.
@@ -150,35 +216,32 @@ struct Desk {
 }
 
 #[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Job>,
+struct State {
+    queue: Queue,
+    pace: Pace,
     /// In no order; seldom more than a few.
     repeats: Vec<(Instant, Job)>,
     undecided: usize,
     is_closed: bool,
-    another_batch_from: usize,
-    /// Batches that are on their way, and not for unusually long.
-    on_their_way: usize,
+    in_flight: Vec<InFlight>,
+    batches: u64,
     #[cfg(debug_assertions)]
     accounts: std::collections::HashSet<crate::domain::Account>,
 }
 
-struct Job {
-    append: Append,
-    waiting: Waiting,
-}
-
-/// Who waits for the outcome of an append.
-struct Waiting {
-    done: Done,
-    /// How often the outcome was unknown.
-    tries: u32,
+/// A batch that is on its way.
+struct InFlight {
+    number: u64,
+    since: Instant,
+    appends: usize,
+    /// It takes unusually long, and holds up nothing more.
+    is_unusual: bool,
 }
 
 /// Jobs taken apart: what the journal gets, and who waits for it, place by place.
-#[derive(Default)]
 struct Batch {
-    appends: Vec<Append>,
+    number: u64,
+    appends: Arc<[Append]>,
     waiting: Vec<Waiting>,
 }
 
@@ -190,82 +253,118 @@ enum Next {
     End,
 }
 
-impl Desk {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A batch is back, or holds up nothing more.
-    fn let_others_go(&self) {
-        let mut queue = self.queue();
-        queue.on_their_way = queue.on_their_way.saturating_sub(1);
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn told(&self, appends: usize) {
-        let mut queue = self.queue();
-        queue.undecided = queue.undecided.saturating_sub(appends);
-        if queue.undecided == 0 {
+        let mut state = self.state();
+        state.undecided = state.undecided.saturating_sub(appends);
+        if state.undecided == 0 {
             self.idle.notify_waiters();
         }
     }
 
     fn close(&self) {
-        self.queue().is_closed = true;
+        self.state().is_closed = true;
         self.work.notify_waiters();
         self.work.notify_one();
     }
 }
 
-impl Queue {
-    /// Takes a job, or gives it back when closed.
-    fn admit(&mut self, job: Job) -> Option<Job> {
+impl State {
+    /// What becomes of a job that is not taken.
+    fn refusal(&self, queue_max: usize) -> Option<Outcome> {
         if self.is_closed {
-            return Some(job);
+            Some(Outcome::Rejected)
+        } else {
+            (self.queue.len() >= queue_max).then_some(Outcome::Expired)
         }
+    }
+
+    fn admit(&mut self, urgency: Urgency, job: Job) -> Ticket {
         #[cfg(debug_assertions)]
         debug_assert!(
             self.accounts.insert(job.append.account.clone()),
             "an account submits its next append when the outcome of the one before it was told"
         );
         self.undecided = self.undecided.saturating_add(1);
-        self.waiting.push_back(job);
-        None
+        self.queue.push(urgency, job)
+    }
+
+    /// An append of this account may be submitted again.
+    #[cfg_attr(not(debug_assertions), allow(clippy::unused_self, reason = "only checked while debugging"))]
+    fn forget(&mut self, append: &Append) {
+        #[cfg(debug_assertions)]
+        self.accounts.remove(&append.account);
+        let _ = append;
     }
 
     /// Whether what waits may go now.
-    fn is_another(&self) -> bool {
-        self.on_their_way == 0 || self.is_closed || self.waiting.len() >= self.another_batch_from
+    fn is_another(&self, settings: &CommitterSettings) -> bool {
+        self.is_closed
+            || self.queue.len() >= settings.another_batch_from
+            || self.in_flight.iter().all(|batch| batch.is_unusual)
     }
 
-    /// Repetitions that are due go first, then whatever waited longest. The clock is asked only where something
-    /// is to be repeated.
-    fn next(&mut self, batch_max: usize) -> Next {
-        let mut batch = Batch::default();
-        if !self.repeats.is_empty() {
-            let now = clock::instant();
-            let due = self.repeats.extract_if(.., |(due, _)| *due <= now).take(batch_max);
-            due.for_each(|(_, job)| batch.push(job));
+    /// How long it takes until so many appends and one more are durable, with what is on its way before them.
+    fn wait(&self, ahead: usize, settings: &CommitterSettings) -> Duration {
+        let batches = settings.batches_in_flight_max.max(1);
+        let own = self.pace.of_all(ahead.saturating_add(1), settings.batch_max);
+        let own = own.div_f64(f64::from(u32::try_from(batches).unwrap_or(u32::MAX)));
+        if self.in_flight.len() < batches && self.is_another(settings) {
+            return own;
         }
-        let room = batch_max.saturating_sub(batch.appends.len()).min(self.waiting.len());
-        let room = if self.is_another() { room } else { 0 };
-        batch.appends.reserve_exact(room);
-        batch.waiting.reserve_exact(room);
-        self.waiting.drain(..room).for_each(|job| batch.push(job));
-        if !batch.appends.is_empty() {
-            self.on_their_way = self.on_their_way.saturating_add(1);
-            Next::Commit(batch)
+        let now = clock::instant();
+        let left = self.in_flight.iter().map(|batch| {
+            let expected = self.pace.of_batch(batch.appends);
+            let elapsed = now.saturating_duration_since(batch.since);
+            // One that is overdue is expected to take as long again: a journal that hangs may do so for long.
+            expected.checked_sub(elapsed).unwrap_or(elapsed)
+        });
+        own.saturating_add(left.min().unwrap_or_default())
+    }
+
+    /// Repetitions that are due go first, then what is most urgent. What is too late is put into `expired`.
+    fn next(&mut self, settings: &CommitterSettings, expired: &mut Vec<Job>) -> Next {
+        let now = clock::instant();
+        let due = self.repeats.extract_if(.., |(due, _)| *due <= now).take(settings.batch_max);
+        let mut jobs: Vec<Job> = due.map(|(_, job)| job).collect();
+        if self.is_another(settings) {
+            let room = self.pace.batch_of(settings.batch_max).saturating_sub(jobs.len());
+            let Taken { batch, expired: too_late } = self.queue.take(room, now, &self.pace);
+            *expired = too_late;
+            if jobs.is_empty() { jobs = batch } else { jobs.extend(batch) }
+        }
+        for job in &*expired {
+            self.forget(&job.append);
+        }
+        if !jobs.is_empty() {
+            Next::Commit(self.depart(jobs, now))
+        } else if !expired.is_empty() {
+            Next::WaitUntil(Some(now))
         } else if self.is_closed && self.undecided == 0 {
             Next::End
         } else {
             Next::WaitUntil(self.repeats.iter().map(|(due, _)| *due).min())
         }
     }
-}
 
-impl Batch {
-    fn push(&mut self, job: Job) {
-        self.appends.push(job.append);
-        self.waiting.push(job.waiting);
+    /// Sends a batch on its way.
+    fn depart(&mut self, jobs: Vec<Job>, since: Instant) -> Batch {
+        self.batches = self.batches.wrapping_add(1);
+        let (number, appends) = (self.batches, jobs.len());
+        self.in_flight.push(InFlight { number, since, appends, is_unusual: false });
+        let (appends, waiting): (Vec<_>, Vec<_>) =
+            jobs.into_iter().map(|job| (job.append, job.waiting)).unzip();
+        Batch { number, appends: appends.into(), waiting }
+    }
+
+    /// A batch of so many appends is back, and took so long.
+    fn arrived(&mut self, number: u64, appends: usize, took: Duration) {
+        self.in_flight.retain(|batch| batch.number != number);
+        self.pace.measured(appends, took);
     }
 }
 
@@ -274,7 +373,7 @@ impl Waiting {
     fn tell(self, append: &Append, outcome: Outcome) {
         let done = self.done;
         if catch_unwind(AssertUnwindSafe(move || done(outcome))).is_err() {
-            error!(account = %append.account, "whoever waited for the outcome of an append panicked on it");
+            error!(account = %append.account, "the receiver of an append's outcome panicked on it");
         }
     }
 
@@ -283,7 +382,7 @@ impl Waiting {
     const fn is_definite(&self, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Durable { .. } | Outcome::Conflict => true,
-            Outcome::Rejected => self.tries == 0,
+            Outcome::Rejected | Outcome::Expired => self.tries == 0,
             Outcome::Unknown => false,
         }
     }
@@ -296,60 +395,72 @@ impl Waiting {
 
 /// One task that commits: one batch in flight.
 #[derive(Clone)]
-struct Clerk {
-    desk: Arc<Desk>,
+struct Worker {
+    shared: Arc<Shared>,
     journal: Arc<dyn Journal>,
-    observer: Arc<dyn Observer>,
-    batch_max: usize,
-    /// Whether others wait for a batch.
-    holds_up: bool,
 }
 
-impl Clerk {
+impl Worker {
     async fn run(self) {
+        let shared = &self.shared;
         loop {
-            // Whoever else can run now may bring something for the same batch.
+            // Whatever else can run now may bring something for the same batch.
             yield_now().await;
-            let next = self.desk.queue().next(self.batch_max);
+            let mut expired = Vec::new();
+            let next = shared.state().next(&shared.settings, &mut expired);
+            self.give_back(expired);
             match next {
-                Next::Commit(jobs) => self.commit(jobs).await,
-                Next::WaitUntil(None) => self.desk.work.notified().await,
+                Next::Commit(batch) => self.commit(batch).await,
+                Next::WaitUntil(None) => shared.work.notified().await,
                 Next::WaitUntil(Some(due)) => {
                     // Whether woken or timed out, the queue says what is next.
-                    let _ = timeout_at(due, self.desk.work.notified()).await;
+                    let _ = timeout_at(due, shared.work.notified()).await;
                 }
                 Next::End => break,
             }
         }
         // Another task of this committer may still wait for work that will not come.
-        self.desk.work.notify_one();
+        shared.work.notify_one();
+    }
+
+    fn give_back(&self, expired: Vec<Job>) {
+        let appends = expired.len();
+        if appends == 0 {
+            return;
+        }
+        self.shared.observer.on_expired(appends);
+        for job in expired {
+            job.tell(Outcome::Expired);
+        }
+        self.shared.told(appends);
     }
 
     async fn commit(&self, batch: Batch) {
-        let appends: Arc<[Append]> = batch.appends.into();
         let started = clock::instant();
-        let outcomes = self.append(&appends, started).await;
+        let Batch { number, appends, waiting } = batch;
+        let outcomes = self.append(number, &appends, started).await;
         let ended = clock::instant();
-        self.observer.on_commit(appends.len(), ended.saturating_duration_since(started));
+        let took = ended.saturating_duration_since(started);
+        self.shared.observer.on_commit(appends.len(), took);
+        self.shared.state().arrived(number, appends.len(), took);
 
         // A journal that leaves an outcome out has not given one.
         let outcomes = outcomes.into_iter().chain(iter::repeat(Outcome::Unknown));
         let (definite, unknown): (Vec<_>, Vec<_>) = appends
             .iter()
-            .zip(batch.waiting)
+            .zip(waiting)
             .zip(outcomes)
             .partition(|((_, waiting), outcome)| waiting.is_definite(*outcome));
         if !unknown.is_empty() {
             warn!(appends = unknown.len(), "the journal does not know whether it wrote; asking again");
-            self.observer.on_unknown(unknown.len());
+            self.shared.observer.on_unknown(unknown.len());
         }
         {
-            let mut queue = self.desk.queue();
-            #[cfg(debug_assertions)]
+            let mut state = self.shared.state();
             for ((append, _), _) in &definite {
-                queue.accounts.remove(&append.account);
+                state.forget(append);
             }
-            queue.repeats.extend(unknown.into_iter().map(|((append, waiting), _)| {
+            state.repeats.extend(unknown.into_iter().map(|((append, waiting), _)| {
                 let due = ended.checked_add(waiting.back_off()).unwrap_or(ended);
                 let waiting = Waiting { tries: waiting.tries.saturating_add(1), ..waiting };
                 (due, Job { append: append.clone(), waiting })
@@ -359,24 +470,23 @@ impl Clerk {
         for ((append, waiting), outcome) in definite {
             waiting.tell(append, outcome);
         }
-        self.desk.told(told);
+        self.shared.told(told);
     }
 
     /// Appends, however long it takes; others wait for it no longer than is usual.
-    async fn append(&self, appends: &Arc<[Append]>, started: Instant) -> Vec<Outcome> {
+    async fn append(&self, number: u64, appends: &Arc<[Append]>, started: Instant) -> Vec<Outcome> {
         let mut append = self.journal.append(Arc::clone(appends));
-        if !self.holds_up {
-            let outcomes = append.await;
-            self.desk.let_others_go();
-            return outcomes;
+        if self.shared.settings.another_batch_from <= 1 {
+            return append.await;
         }
         let unusual = started.checked_add(USUAL).unwrap_or(started);
         if let Ok(outcomes) = timeout_at(unusual, &mut append).await {
-            self.desk.let_others_go();
             return outcomes;
         }
-        self.desk.let_others_go();
-        self.desk.work.notify_one();
+        for batch in &mut self.shared.state().in_flight {
+            batch.is_unusual |= batch.number == number;
+        }
+        self.shared.work.notify_one();
         append.await
     }
 }

@@ -19,6 +19,7 @@ use crate::domain::{Account, AuthorizationId};
 pub struct Faulty {
     inner: Arc<dyn Journal>,
     script: Mutex<Script>,
+    pace: Mutex<Pace>,
     death: watch::Sender<Option<Fatal>>,
 }
 
@@ -98,6 +99,22 @@ impl Odds {
         Self { rejected: 8, lost_before: 8, lost_after: 8, half_lost: 8, overtaken: 4, unreadable: 4 };
 }
 
+/// How slow a disk is, on tokio's clock, which a test may pause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pace {
+    /// What each batch takes, whatever is in it.
+    pub batch: Duration,
+    /// What each append of it takes.
+    pub append: Duration,
+}
+
+impl Pace {
+    fn of_batch(self, appends: usize) -> Duration {
+        let appends = u32::try_from(appends).unwrap_or(u32::MAX);
+        self.batch.saturating_add(self.append.saturating_mul(appends))
+    }
+}
+
 impl Script {
     /// These faults, one for each append; afterwards everything goes through.
     #[must_use]
@@ -151,7 +168,7 @@ impl Faulty {
     /// Wraps a journal.
     #[must_use]
     pub fn new(inner: Arc<dyn Journal>, script: Script) -> Self {
-        Self { inner, script: Mutex::new(script), death: watch::Sender::new(None) }
+        Self { inner, script: Mutex::new(script), pace: Mutex::default(), death: watch::Sender::new(None) }
     }
 
     /// Lets the next append that the script does not mention yet meet `fault`.
@@ -170,6 +187,11 @@ impl Faulty {
     /// Lets the next so many loads, finds and scans fail.
     pub fn fail_loads(&self, loads: usize) {
         self.script().failing_loads = loads;
+    }
+
+    /// Makes every append from now on as slow as this.
+    pub fn slow_down(&self, pace: Pace) {
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = pace;
     }
 
     /// Ends all faults, drawn and written down.
@@ -256,7 +278,14 @@ impl Journal for Faulty {
             return Box::pin(std::future::ready(vec![Outcome::Unknown; batch.len()]));
         }
         let fault = self.script().fault(batch.len());
-        self.meet(batch, fault)
+        let takes = self.pace.lock().unwrap_or_else(PoisonError::into_inner).of_batch(batch.len());
+        if takes.is_zero() {
+            return self.meet(batch, fault);
+        }
+        Box::pin(async move {
+            time::sleep(takes).await;
+            self.meet(batch, fault).await
+        })
     }
 
     fn load<'a>(

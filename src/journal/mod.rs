@@ -14,8 +14,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::domain::{Account, AuthorizationId, Timestamp};
 
-pub use committer::{Committer, CommitterSettings, Done, Observer};
-pub use faulty::{Fault, Faulty, Foreign, Gate, Odds, Script};
+pub use committer::{Backlog, Committer, CommitterSettings, Done, Observer, Ticket, Urgency};
+pub use faulty::{Fault, Faulty, Foreign, Gate, Odds, Pace, Script};
 pub use lineage::{Lineage, NotALineage};
 pub use memory::Memory;
 pub use postgres::Postgres;
@@ -142,6 +142,9 @@ pub enum Outcome {
     Rejected,
     /// Perhaps written. Repeat the same append until the outcome is another.
     Unknown,
+    /// Certainly not written, nor tried: it could not have become durable in time, or found no room in the queue. Only
+    /// the [`Committer`] says so.
+    Expired,
 }
 
 /// One written entry.

@@ -254,6 +254,12 @@ families! {
             "what the journal refused or could not read", "0";
         JOURNAL_CONFLICTS = Counter Count "tollgate_journal_conflicts_total" []
             "appends that another writer was faster than", "0 on one node; few in a cluster, when cards change their owner";
+        JOURNAL_EXPIRED = Counter Count "tollgate_journal_expired_total" []
+            "appends that were not written, since they could not have become durable in time", "0; more means that the journal is slower than the load needs";
+        JOURNAL_OLDEST = Gauge Seconds "tollgate_journal_oldest_append_seconds" []
+            "how long the oldest append has been waiting to be durable, looked at once a second", "milliseconds; seconds mean that the journal hangs";
+        JOURNAL_WAIT = Gauge Seconds "tollgate_journal_expected_wait_seconds" []
+            "how long a decision would wait that is made now, by the commits measured last, looked at once a second", "milliseconds; above half of `TOLLGATE_ANSWER_WITHIN` requests are answered by the stand-in at once";
         JOURNAL_UNKNOWN = Counter Count "tollgate_journal_unknown_total" []
             "appends whose fate was unclear, and which were repeated", "0";
     }

@@ -187,6 +187,10 @@ label! {
         InFlight = "in_flight",
         /// Too many requests waiting at one card.
         CardQueue = "card_queue",
+        /// Too much of one card that is decided and not durable yet.
+        CardPending = "card_pending",
+        /// The journal would take too much of the time that the request has.
+        JournalQueue = "journal_queue",
         /// No time left to decide.
         Deadline = "deadline",
         /// The journal did not take it.

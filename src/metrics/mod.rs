@@ -159,6 +159,12 @@ pub struct Journal {
     pub errors: Series<JournalFailure, Counter>,
     /// `tollgate_journal_conflicts_total`
     pub conflicts: Counter,
+    /// `tollgate_journal_expired_total`
+    pub expired: Counter,
+    /// `tollgate_journal_oldest_append_seconds`
+    pub oldest_append: Gauge,
+    /// `tollgate_journal_expected_wait_seconds`
+    pub expected_wait: Gauge,
     /// `tollgate_journal_unknown_total`
     pub unknown: Counter,
 }

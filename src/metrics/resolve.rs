@@ -47,6 +47,9 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             appended_bytes: resolver.single(&family::APPENDED_BYTES),
             errors: resolver.series(&family::JOURNAL_ERRORS),
             conflicts: resolver.single(&family::JOURNAL_CONFLICTS),
+            expired: resolver.single(&family::JOURNAL_EXPIRED),
+            oldest_append: resolver.single(&family::JOURNAL_OLDEST),
+            expected_wait: resolver.single(&family::JOURNAL_WAIT),
             unknown: resolver.single(&family::JOURNAL_UNKNOWN),
         },
         policy: Policy {

@@ -3,6 +3,7 @@
 mod askers;
 mod cardholders;
 mod holds;
+mod overload;
 mod peers;
 mod replacement;
 mod room;

@@ -145,6 +145,7 @@ fn no_lock_is_held_around_a_card() {
         "actors/card/reading.rs",
         "actors/card/standing.rs",
         "actors/batch.rs",
+        "actors/undo.rs",
     ];
     let card = sources().filter(|(_, file, _)| of_a_card.iter().any(|name| file.ends_with(name)));
     let card: Vec<_> = card.collect();

@@ -15,7 +15,7 @@ pub(super) fn board() -> Board {
         title: "Tollgate: cluster and journal",
         description: "How fast decisions become durable, and how cards move in and out of memory.",
         rows: vec![
-            ("The journal", vec![commits(), commit_time(), batches(), written(), trouble()]),
+            ("The journal", vec![commits(), commit_time(), batches(), written(), waiting(), trouble()]),
             ("Cards in memory", vec![resident(), holds(), passivations(), activations(), queue()]),
             ("Nodes", vec![readiness(), members(), hop(), routes(), forwards()]),
         ],
@@ -93,6 +93,25 @@ fn written() -> Panel {
         ],
         &[("sum by (instance) (rate(tollgate_journal_appended_bytes_total{@}[@]))", "{{instance}}")],
     )
+    .wide(8)
+}
+
+fn waiting() -> Panel {
+    Panel::new(
+        Lines,
+        "Waiting for the journal",
+        "s",
+        [
+            "How long a decision made now would wait to be durable, and how long the oldest entry has been waiting.",
+            "Milliseconds.",
+            "Above half of TOLLGATE_ANSWER_WITHIN requests are answered by the stand-in at once: the disk is too slow for the load, or hangs.",
+        ],
+        &[
+            ("max by (instance) (tollgate_journal_expected_wait_seconds{@})", "expected: {{instance}}"),
+            ("max by (instance) (tollgate_journal_oldest_append_seconds{@})", "oldest: {{instance}}"),
+        ],
+    )
+    .wide(8)
 }
 
 fn trouble() -> Panel {
@@ -101,7 +120,7 @@ fn trouble() -> Panel {
         "Trouble with the journal",
         "ops",
         [
-            "Appends that were refused, lost their place, or whose fate was unknown; entries that could not be read.",
+            "Appends that were refused, too late, lost their place, or whose fate was unknown; entries that could not be read.",
             "0 on one node; few conflicts in a cluster, when cards change their owner.",
             "See the runbook TollgateJournalFailing.",
         ],
@@ -109,8 +128,10 @@ fn trouble() -> Panel {
             (&rates_by("kind", "tollgate_journal_errors_total{@}"), "error: {{kind}}"),
             ("sum(rate(tollgate_journal_conflicts_total{@}[@]))", "conflict"),
             ("sum(rate(tollgate_journal_unknown_total{@}[@]))", "unknown"),
+            ("sum(rate(tollgate_journal_expired_total{@}[@]))", "expired"),
         ],
     )
+    .wide(8)
 }
 
 fn resident() -> Panel {

@@ -12,13 +12,14 @@ use super::{Cause, Desk, InFlight, seconds};
 use crate::{
     actors::{
         TimedAnswer,
-        batch::{Batch, Released, Reply, Waiting, decided_in, is_for_a_peer},
+        batch::{Batch, Caller, Released, Reply, Waiting, decided_in, is_for_a_peer},
         card::Message,
         micros,
+        undo::Undo,
     },
     clock,
     domain::{AuthorizationRequest, Decided, Event, Source},
-    journal::{Append, EntryId, Head, Outcome, record},
+    journal::{Append, EntryId, Head, Outcome, Urgency, record},
     metrics::{JournalFailure, Stage},
 };
 
@@ -33,12 +34,15 @@ const SNAPSHOT_AUTHORIZATIONS_MAX: usize = 10_000;
 impl Desk {
     /// Sends what has been decided meanwhile, if no append is in flight.
     pub(super) fn dispatch(&mut self) {
+        self.overtake();
         if self.in_flight.is_some() {
             return;
         }
+        self.drop_dead();
         if self.next.is_empty() {
             return self.load_history_if_needed();
         }
+        let since_snapshot = (self.entries_since_snapshot, self.events_since_snapshot);
         let mut batch = std::mem::take(&mut self.owed);
         batch.extend(std::mem::take(&mut self.next));
         self.entries_since_snapshot = self.entries_since_snapshot.saturating_add(1);
@@ -66,20 +70,89 @@ impl Desk {
         self.shared.metrics.journal.appended_bytes.increment(u64::try_from(append.body.len()).unwrap_or(0));
         if has_snapshot {
             batch.events.pop();
+            // The card has evicted records for it.
+            batch.undo = Undo::Impossible;
         }
-        self.in_flight = Some(InFlight {
-            id,
-            batch,
-            has_snapshot,
-            snapshot_size: self.card.authorizations.len(),
-            since: clock::instant(),
-        });
         let myself = self.myself.clone();
         let done = move |outcome| {
             // An actor that is gone has nobody left to tell.
             drop(myself.cast(Message::Committed(id, outcome)));
         };
-        self.shared.committer.submit(append, Box::new(done));
+        let urgency = batch.urgency();
+        let ticket = self.shared.committer.submit(append, urgency, Box::new(done));
+        self.in_flight = Some(InFlight {
+            id,
+            batch,
+            urgency,
+            ticket,
+            has_snapshot,
+            since_snapshot,
+            snapshot_size: self.card.authorizations.len(),
+            since: clock::instant(),
+        });
+    }
+
+    /// Takes an append back that can wait and is not on its way yet, so that what cannot wait does not wait for it: both
+    /// go in one.
+    fn overtake(&mut self) {
+        let is_behind = self.in_flight.as_ref().is_some_and(|in_flight| {
+            in_flight.urgency == Urgency::Later
+                && !self.next.is_empty()
+                && self.next.urgency() != Urgency::Later
+                && in_flight.ticket.is_some_and(|ticket| self.shared.committer.withdraw(ticket))
+        });
+        if is_behind && let Some(in_flight) = self.in_flight.take() {
+            (self.entries_since_snapshot, self.events_since_snapshot) = in_flight.since_snapshot;
+            let later = std::mem::take(&mut self.next);
+            self.next = in_flight.batch;
+            self.next.extend(later);
+        }
+    }
+
+    /// Takes back decisions that no caller waits for any more, instead of writing and voiding them. What was decided
+    /// after them is decided again.
+    fn drop_dead(&mut self) {
+        if !self.next.has_dead(clock::instant()) {
+            return;
+        }
+        let undo = std::mem::take(&mut self.next.undo);
+        if undo.undo(&mut self.card) {
+            let batch = std::mem::take(&mut self.next);
+            self.taken_back();
+            self.decide_again(batch);
+        } else {
+            self.next.undo = Undo::Impossible;
+        }
+    }
+
+    /// The card is as it was before some events: what was adopted for them is adopted again, what Stripe has is applied
+    /// again.
+    fn taken_back(&mut self) {
+        self.policy = None;
+        self.apply_owed();
+    }
+
+    /// The append was certainly not written, for want of time or room: nobody is told a decision of it, and what was
+    /// decided after it is decided again.
+    fn expired(&mut self, in_flight: InFlight) {
+        (self.entries_since_snapshot, self.events_since_snapshot) = in_flight.since_snapshot;
+        let mut later = std::mem::take(&mut self.next);
+        let mut undo = in_flight.batch.undo;
+        let batch = Batch { undo: Undo::Nothing, ..in_flight.batch };
+        if self.leaving.is_some() && batch.is_empty() && later.is_empty() {
+            // Only its snapshot is missing.
+            return self.leave();
+        }
+        undo.extend(std::mem::take(&mut later.undo));
+        if undo.undo(&mut self.card) {
+            self.taken_back();
+            self.give_up(batch, Cause::Overload);
+            self.decide_again(later);
+        } else {
+            self.give_up(batch, Cause::Overload);
+            self.give_up(later, Cause::Overload);
+            self.reload();
+        }
     }
 
     /// Whether the books are small enough to be written as a whole.
@@ -118,18 +191,19 @@ impl Desk {
             }
             Outcome::Rejected => {
                 self.shared.metrics.journal.errors.get(JournalFailure::Rejected).increment(1);
-                self.give_up(in_flight.batch);
+                self.give_up(in_flight.batch, Cause::Journal);
                 let next = std::mem::take(&mut self.next);
-                self.give_up(next);
+                self.give_up(next, Cause::Journal);
                 self.reload();
             }
+            Outcome::Expired => self.expired(in_flight),
         }
     }
 
     /// Lets the replies out that waited for these events. A question of whose askers one has been answered by the
     /// stand-in meanwhile is booked as that: Stripe has the stand-in's answer, so the books void ours.
     pub(super) fn release(&mut self, batch: Batch, commit_us: u32) {
-        let Batch { events, waiting } = batch;
+        let Batch { events, waiting, .. } = batch;
         for (place, decided) in events.iter().map(decided_in).enumerate() {
             if let Some(decided) = decided
                 && self.shared.unconfirmed.stand_in_answer_to(&decided.request).is_some()
@@ -152,11 +226,11 @@ impl Desk {
                     together.entry(event).or_default().push(reply);
                     continue;
                 }
-                (Reply::Answer(reply), Some(decided)) => {
+                (Reply::Answer(Caller { reply, .. }), Some(decided)) => {
                     reply.send(Ok(Released::Now(self.current(decided, commit_us)))).is_ok()
                 }
                 // It may have stopped waiting, and then finds this in the journal: no reason to void it.
-                (Reply::Peer(reply), Some(decided)) => {
+                (Reply::Peer(Caller { reply, .. }), Some(decided)) => {
                     let _ = reply.send(Ok(Released::Now(self.current(decided, commit_us))));
                     true
                 }
@@ -213,12 +287,12 @@ impl Desk {
         for reply in replies {
             let (tell, told) = oneshot::channel();
             match reply {
-                Reply::Answer(asker) => match asker.send(Ok(Released::Soon(told))) {
+                Reply::Answer(caller) => match caller.reply.send(Ok(Released::Soon(told))) {
                     Ok(()) => bound.push(tell),
                     Err(_) => is_one_gone = true,
                 },
-                Reply::Peer(asker) => {
-                    let _ = asker.send(Ok(Released::Soon(told)));
+                Reply::Peer(caller) => {
+                    let _ = caller.reply.send(Ok(Released::Soon(told)));
                     bound.push(tell);
                 }
                 Reply::Booked(_) | Reply::StoodIn(_) => {}

@@ -11,8 +11,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 impl Desk {
     /// Tells everyone that nothing of `batch` was booked, and keeps what has to be booked all the same.
-    pub(super) fn give_up(&mut self, batch: Batch) {
-        let owed = batch.give_up(Cause::Journal);
+    pub(super) fn give_up(&mut self, batch: Batch, cause: Cause) {
+        let owed = batch.give_up(cause);
         self.owe(owed);
         self.stay();
     }
@@ -25,6 +25,9 @@ impl Desk {
             self.ask_again_later();
         }
         for event in &batch.events {
+            if !self.next.is_empty() {
+                self.next.undo.note(&mut self.card, event);
+            }
             self.card.apply(event);
         }
         self.owed.extend(batch);

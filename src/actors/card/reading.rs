@@ -9,6 +9,7 @@ use crate::{
         batch::Batch,
         books::{self, Folded, NotFolded},
         micros,
+        undo::Undo,
     },
     clock::{self, timeout},
     domain::{Answer, Decided, Event, Fact, Recalled, decide, limits_in_force},
@@ -93,6 +94,9 @@ impl Desk {
     }
 
     pub(super) fn take(&mut self, folded: Folded) {
+        if !self.next.is_empty() {
+            self.next.undo = Undo::Impossible;
+        }
         let Folded { card, head, entries_since_snapshot, events_since_snapshot, snapshot_size, .. } = folded;
         (self.card, self.head) = (card, head);
         self.entries_since_snapshot = entries_since_snapshot;
@@ -283,25 +287,33 @@ impl Desk {
                 unanswered.extend(later);
                 if self.conflicts > CONFLICT_ROUNDS_MAX {
                     self.conflicts = 0;
-                    self.give_up(unanswered);
+                    self.give_up(unanswered, Cause::Journal);
                 } else {
                     self.decide_again(unanswered);
                 }
             }
             Err(cause) => {
                 tracing::error!(account = %self.account, %cause, "the books of a card cannot be read again");
-                self.give_up(in_flight.batch);
-                self.give_up(later);
+                self.give_up(in_flight.batch, Cause::Journal);
+                self.give_up(later, Cause::Journal);
                 self.reload();
             }
         }
     }
 
-    /// Decides unanswered questions on the new state, in the order they arrived; facts stay what they are.
+    /// Decides unanswered questions on the new state, in the order they arrived; facts stay what they are. Questions
+    /// whose callers have all stopped waiting are not decided any more.
     pub(super) fn decide_again(&mut self, batch: Batch) {
+        let now = clock::instant();
         for (event, replies) in batch.into_events() {
             if self.card.joined.is_some() {
                 self.gone_elsewhere(event, replies);
+                continue;
+            }
+            if matches!(event, Event::Decided(_)) && !replies.iter().any(|reply| reply.is_waited_for(now)) {
+                for reply in replies {
+                    reply.give_up(Cause::Deadline);
+                }
                 continue;
             }
             let event = match event {

@@ -89,7 +89,7 @@ fn choose<'a>(
                 Some(Some(Outcome::Durable { .. })) => *outcome = Some(Outcome::Conflict),
                 Some(Some(Outcome::Unknown)) => *outcome = Some(Outcome::Unknown),
                 Some(None) => {}
-                Some(Some(Outcome::Conflict | Outcome::Rejected)) | None => {
+                Some(Some(Outcome::Conflict | Outcome::Rejected | Outcome::Expired)) | None => {
                     bytes = bytes.saturating_add(append.body.len());
                     if chosen.is_empty() || bytes <= STATEMENT_BYTES_MAX {
                         chosen.insert((account, place), append);

@@ -8,7 +8,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 use tollgate::journal::{
     Append, Committer, CommitterSettings, Fault, Faulty, Foreign, Gate, Journal, Memory, Outcome, Reach,
-    Script,
+    Script, Urgency,
 };
 
 use super::{Writer, all, bodies, is_durable};
@@ -39,7 +39,11 @@ impl Desk {
 
     fn submit(&self, append: Append) {
         let (tell, name) = (self.tell.clone(), append.account.as_str().to_owned());
-        self.committer.submit(append, Box::new(move |outcome| tell.try_send((name, outcome)).unwrap()));
+        self.committer.submit(
+            append,
+            Urgency::Now,
+            Box::new(move |outcome| tell.try_send((name, outcome)).unwrap()),
+        );
     }
 
     async fn outcome(&mut self) -> Outcome {
@@ -170,7 +174,7 @@ async fn half_a_batch_is_told_apart() {
 #[tokio::test]
 async fn whoever_panics_on_an_outcome_harms_nobody_else() {
     let mut desk = Desk::new([]);
-    desk.committer.submit(Writer::new("panics").next("[]"), Box::new(|_| panic!("on purpose")));
+    desk.committer.submit(Writer::new("panics").next("[]"), Urgency::Now, Box::new(|_| panic!("on purpose")));
     desk.submit(Writer::new("goes_on").next("[]"));
     assert!(is_durable(desk.outcome().await));
     desk.committer.close().await;
@@ -183,6 +187,7 @@ async fn the_next_append_may_be_submitted_from_the_outcome_of_the_last() {
         let next = Arc::clone(committer);
         committer.submit(
             append,
+            Urgency::Now,
             Box::new(move |outcome| {
                 assert!(is_durable(outcome));
                 if left == 0 { done.try_send(writer).unwrap() } else { go_on(&next, writer, left - 1, done) }

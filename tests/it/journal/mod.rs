@@ -17,6 +17,7 @@
 pub(crate) mod child;
 mod conformance;
 mod committer;
+mod urgency;
 mod random;
 mod sqlite_reopening;
 mod sqlite_backup;

@@ -110,6 +110,7 @@ impl Client {
                     return;
                 }
                 Outcome::Unknown | Outcome::Rejected => was_unknown = true,
+                Outcome::Expired => panic!("only a committer gives an append back for its age"),
             }
             outcome = self.journal.append([append.clone()].into()).await[0];
         }
@@ -172,6 +173,7 @@ fn name(outcome: Outcome) -> &'static str {
         Outcome::Conflict => "conflict",
         Outcome::Rejected => "rejected",
         Outcome::Unknown => "unknown",
+        Outcome::Expired => "expired",
     }
 }
 

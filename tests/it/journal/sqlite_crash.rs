@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use tollgate::{
     domain::Account,
-    journal::{Committer, CommitterSettings, Head, Journal, OpenError, Reach},
+    journal::{Committer, CommitterSettings, Head, Journal, OpenError, Reach, Urgency},
 };
 
 use super::{Writer, child, is_durable, open};
@@ -34,7 +34,7 @@ fn go_on(committer: &Arc<Committer>, mut writer: Writer) {
         child::say(&format!("{} {} {}", writer.account, writer.head.seq, writer.head.id.get()));
         go_on(&next, writer);
     };
-    committer.submit(append, Box::new(done));
+    committer.submit(append, Urgency::Now, Box::new(done));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command, sync::Arc, time::Duration};
 use rusqlite::Connection;
 use tollgate::{
     domain::Account,
-    journal::{Committer, CommitterSettings, Journal, OpenError, Outcome, Reach},
+    journal::{Committer, CommitterSettings, Journal, OpenError, Outcome, Reach, Urgency},
 };
 
 use super::{Writer, append_one, bodies, child, fill, is_durable, open};
@@ -163,7 +163,7 @@ async fn the_log_is_folded_while_it_serves_and_the_index_keeps_up() {
             if round == 3 {
                 append.authorizations = vec![spoken_of.clone()];
             }
-            committer.submit(append, Box::new(|outcome| assert!(is_durable(outcome))));
+            committer.submit(append, Urgency::Now, Box::new(|outcome| assert!(is_durable(outcome))));
         }
         committer.flush().await;
     }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tollgate::journal::{Committer, CommitterSettings, Journal, Outcome, Postgres, Reach};
+use tollgate::journal::{Committer, CommitterSettings, Journal, Outcome, Postgres, Reach, Urgency};
 
 use super::{
     super::{Writer, random},
@@ -134,7 +134,12 @@ async fn random_operations_agree_with_the_model_while_connections_are_cut() {
 async fn a_committer_gets_everything_in_once_whatever_the_server_does() {
     let Some(mut server) = Server::start().await else { return };
     let journal: Arc<dyn Journal> = Arc::new(Postgres::open(&server.url()).await.unwrap());
-    let settings = CommitterSettings { batch_max: 64, batches_in_flight_max: 4, another_batch_from: 1 };
+    let settings = CommitterSettings {
+        batch_max: 64,
+        batches_in_flight_max: 4,
+        another_batch_from: 1,
+        ..CommitterSettings::default()
+    };
     let committer = Arc::new(Committer::new(Arc::clone(&journal), settings, Arc::new(|_, _: Duration| {})));
     let mut writers: Vec<Writer> = (0..64).map(|n| Writer::new(&format!("committed{n}"))).collect();
     let mut told = vec![Vec::new(); writers.len()];
@@ -145,6 +150,7 @@ async fn a_committer_gets_everything_in_once_whatever_the_server_does() {
             let (tell, then) = (tell.clone(), append.clone());
             committer.submit(
                 append,
+                Urgency::Now,
                 Box::new(move |outcome| {
                     tell.try_send((n, then.clone(), outcome)).unwrap();
                 }),
