@@ -2,6 +2,7 @@
 //! leave when their own entry is durable. It never waits for I/O: what it has asked for comes back as a message.
 
 mod append;
+mod booking;
 mod joining;
 mod leaving;
 mod owed;
@@ -26,12 +27,11 @@ use super::{
 use crate::{
     clock::{self, Instant},
     domain::{
-        Account, Answer, Authorization, AuthorizationId, AuthorizationRequest, Card, CardId, CardPolicy,
-        Carried, Controls, Decided, Event, Fact, NeedsHistory, Observation, Outcome, Policy, Reason,
-        Recalled, Source, Stages, StripeOutcome, limits_in_force,
+        Account, Answer, AuthorizationRequest, Card, CardId, CardPolicy, Carried, Controls, Decided, Event,
+        NeedsHistory, Observation, Policy, Recalled, Source, Stages, limits_in_force,
     },
     journal::{self, EntryId, Head, Ticket, Urgency},
-    metrics::{Agrees, Passivation, Shed, Stage},
+    metrics::{Passivation, Shed, Stage},
 };
 
 /// What a card actor is told.
@@ -189,6 +189,8 @@ struct InForce {
 
 /// For each slot in its queue a card may have so many events that are decided and not durable yet.
 const PENDING_PER_SLOT: usize = 16;
+/// It may have so many at least: what rides in one append must not depend on how few requests may wait for the card.
+const PENDING_LEAST: usize = 1_024;
 
 /// An append that the committer has.
 struct InFlight {
@@ -388,82 +390,6 @@ impl Desk {
         Ok(policy)
     }
 
-    fn book(&mut self, book: Box<Book>, looked: Looked) {
-        self.lease.leave_queue();
-        self.leaving = None;
-        if !self.is_of_account(book.observation.connected_account.as_ref()) {
-            // Whoever has stopped waiting has its reply.
-            let _ = book.reply.send(Err(NotBooked::WrongAccount));
-            return;
-        }
-        let spoken_of = match &book.observation.fact {
-            Fact::Authorization(seen) => Some((&seen.id, Some(seen.created))),
-            Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, None)),
-            Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
-        };
-        if looked == Looked::Not
-            && spoken_of.is_some_and(|(id, created)| self.card.may_have_forgotten(id, created))
-        {
-            return self.look_up(Work::Book(book));
-        }
-        if !self.has_room() {
-            return Reply::Booked(book.reply).give_up(Cause::Overload);
-        }
-        let spoken_of = spoken_of.map(|(id, _)| id.clone());
-        let overrun = spoken_of.as_ref().map(|id| self.overrun_of(id));
-        let Book { observation, reply, .. } = *book;
-        let told = match &observation.fact {
-            Fact::Authorization(seen) => Some((seen.id.clone(), self.told_of(&seen.id).count())),
-            Fact::Transaction(_) | Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
-        };
-        self.record(Event::Observed(Box::new(observation)), Some(Reply::Booked(reply)));
-        if let Some((id, before)) = told {
-            self.compare(&id, before);
-        }
-        if spoken_of.is_some_and(|id| Some(self.overrun_of(&id)) > overrun) {
-            self.shared.metrics.decisions.overruns.increment(1);
-        }
-    }
-
-    fn overrun_of(&self, id: &AuthorizationId) -> i64 {
-        self.card.authorizations.get(id).map_or(0, Authorization::overrun)
-    }
-
-    /// Counts what Stripe did with our answers, as far as it is new; a disagreement is worth a line.
-    fn compare(&self, id: &AuthorizationId, told_before: usize) {
-        for outcome in self.told_of(id).skip(told_before) {
-            let agrees = match outcome.agrees() {
-                Some(true) => Agrees::Yes,
-                Some(false) => Agrees::No,
-                None => Agrees::Unasked,
-            };
-            let reason = outcome.entry.reason_today();
-            let decisions = &self.shared.metrics.decisions;
-            decisions.stripe_outcomes.get([reason, agrees.as_str()]).increment(1);
-            if let Some(ours) = outcome.ours {
-                self.shared.unconfirmed.confirmed(ours.answer.decision);
-            }
-            if outcome.is_forced() {
-                let words = [Outcome::Approved.as_str(), Reason::Approved.as_str(), Source::Forced.as_str()];
-                decisions.made.get(words).increment(1);
-            }
-            if let (Agrees::No, Some(ours)) = (agrees, outcome.ours) {
-                tracing::warn!(
-                    authorization = %id,
-                    decision = %ours.answer.decision,
-                    ours = ours.answer.outcome.as_str(),
-                    approved = outcome.entry.approved,
-                    reason,
-                    "Stripe did not do what we answered: the books follow Stripe"
-                );
-            }
-        }
-    }
-
-    fn told_of(&self, id: &AuthorizationId) -> impl Iterator<Item = StripeOutcome<'_>> {
-        self.card.authorizations.get(id).into_iter().flat_map(Authorization::outcomes)
-    }
-
     /// Books an answer that was given without the books, unless the books have given theirs.
     fn stood_in(&mut self, stood_in: Box<StoodIn>, looked: Looked) {
         self.lease.leave_queue();
@@ -497,7 +423,8 @@ impl Desk {
 
     /// Whether one more may be decided before what was decided is durable.
     fn has_room(&self) -> bool {
-        let pending_max = self.shared.settings.card_queue_max.saturating_mul(PENDING_PER_SLOT);
+        let per_slot = self.shared.settings.card_queue_max.saturating_mul(PENDING_PER_SLOT);
+        let pending_max = per_slot.max(PENDING_LEAST);
         let has_room = self.next.events.len() < pending_max;
         if !has_room {
             self.shared.metrics.decisions.shed.get(Shed::CardPending).increment(1);

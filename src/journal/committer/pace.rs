@@ -111,8 +111,8 @@ mod tests {
     fn measured(disk: (u64, u64), batches: &[usize]) -> Pace {
         let mut pace = Pace::default();
         for appends in batches {
-            let took = disk.0 + disk.1 * u64::try_from(*appends).unwrap();
-            pace.measured(*appends, Duration::from_micros(took));
+            let appends_take = Duration::from_micros(disk.1).mul_f64(count(*appends));
+            pace.measured(*appends, Duration::from_micros(disk.0).saturating_add(appends_take));
         }
         pace
     }
