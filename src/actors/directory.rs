@@ -270,17 +270,6 @@ pub(super) enum Bound {
 }
 
 impl Shared {
-    /// Whether an append that is made `now` is expected to be durable well before the deadline: half of the time is left
-    /// for what cannot be foreseen.
-    fn has_time(&self, urgency: Urgency, deadline: Instant, now: Instant) -> bool {
-        let wait = self.committer.expected_wait(urgency);
-        let has_time = wait.saturating_mul(2) <= deadline.saturating_duration_since(now);
-        if !has_time {
-            self.metrics.decisions.shed.get(Shed::JournalQueue).increment(1);
-        }
-        has_time
-    }
-
     /// Hands a message to the card's actor, waking it if need be.
     fn send(
         self: &Arc<Self>,

@@ -4,6 +4,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::directory::Shared;
+use crate::{clock::Instant, journal::Urgency, metrics::Shed};
 
 /// A request's place among those inside the node.
 pub(super) struct Permit(Arc<Shared>);
@@ -42,5 +43,18 @@ impl Drop for Backlog {
         if self.0.unbooked.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.all_booked.notify_waiters();
         }
+    }
+}
+
+impl Shared {
+    /// Whether an append that is made `now` is expected to be durable well before the deadline: half of the time is left
+    /// for what cannot be foreseen.
+    pub(super) fn has_time(&self, urgency: Urgency, deadline: Instant, now: Instant) -> bool {
+        let wait = self.committer.expected_wait(urgency);
+        let has_time = wait.saturating_mul(2) <= deadline.saturating_duration_since(now);
+        if !has_time {
+            self.metrics.decisions.shed.get(Shed::JournalQueue).increment(1);
+        }
+        has_time
     }
 }
