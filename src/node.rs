@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     actors::{Directory, Parts},
     clock,
-    cluster::{Cluster, Membership},
+    cluster::{Cluster, Gate, Membership},
     config::{LoadError, PolicySource, PolicyWatch, Reload, Settings, poke_on_hangup},
     domain::Policy,
     http::{self, Admin, Drain, Guard, Readiness, Slow, Spans, Unguarded, Webhook},
@@ -123,7 +123,7 @@ impl Node {
         if settings.http.livemode.is_none() {
             settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;
         }
-        let (cluster, membership) =
+        let (cluster, joined) =
             join(&settings, directory.clone(), peer_listener.as_ref(), Arc::clone(&metrics)).await?;
         let (drain, stop) = Drain::new();
         let verifier = settings.stripe.verifier();
@@ -145,9 +145,18 @@ impl Node {
         let (bounds, admin_bounds) = (settings.http.bounds, settings.http.admin_bounds());
         let operators = Admin::new(cluster, guard, readiness.clone(), Arc::clone(&metrics), slow);
         let mut listeners = Vec::new();
-        if let Some(peer_listener) = peer_listener {
+        let mut membership = None;
+        if let (Some(peer_listener), Some((joined, gate))) = (peer_listener, joined) {
             let (peers, told) = (service.for_peers(), Arc::clone(&metrics));
-            listeners.push(tokio::spawn(http::run_peers(peer_listener, peers, bounds, told, stop.clone())));
+            membership = Some(joined);
+            listeners.push(tokio::spawn(http::run_peers(
+                peer_listener,
+                gate,
+                peers,
+                bounds,
+                told,
+                stop.clone(),
+            )));
         }
         let told = Arc::clone(&metrics);
         listeners.extend([
@@ -238,7 +247,7 @@ async fn join(
     directory: Directory,
     listener: Option<&TcpListener>,
     metrics: Arc<Metrics>,
-) -> Result<(Cluster, Option<Membership>), NotStarted> {
+) -> Result<(Cluster, Option<(Membership, Gate)>), NotStarted> {
     let (Some(peers), Some(listener), Location::Postgres(database)) =
         (&settings.cluster.peers, listener, &settings.journal.location)
     else {
@@ -248,8 +257,9 @@ async fn join(
         Some(address) => address.clone(),
         None => listener.local_addr()?.to_string(),
     };
-    let joined = Cluster::join(directory, &settings.cluster, address, database, metrics).await?;
-    Ok((joined.0, Some(joined.1)))
+    let (cluster, membership, gate) =
+        Cluster::join(directory, &settings.cluster, address, database, metrics).await?;
+    Ok((cluster, Some((membership, gate))))
 }
 
 async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, NotStarted> {

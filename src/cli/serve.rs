@@ -107,7 +107,7 @@ const fn verdict(cause: &NotStarted) -> Verdict {
         NotStarted::Policy(_)
         | NotStarted::Unguarded(_)
         | NotStarted::Cluster(NotJoined::NameInUse { .. }) => Verdict::BadSettings,
-        NotStarted::Cluster(NotJoined::Unreachable(_))
+        NotStarted::Cluster(NotJoined::Unreachable(_) | NotJoined::NoKey(_))
         | NotStarted::Listen { .. }
         | NotStarted::System(_) => Verdict::Unavailable,
     }

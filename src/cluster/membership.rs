@@ -2,24 +2,28 @@
 //! not beaten for two seconds by the database's clock is dead to all. What is believed here is a hint: a node that is
 //! wrong about it loses its appends, and nothing else.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
 };
+use tokio_postgres::{Row, types::ToSql};
 
-use super::view::{Member, View};
+use super::{
+    connection::Local,
+    member::{Fingerprint, Member},
+    view::View,
+};
 use crate::{
     clock::{self, Instant, sleep, timeout},
     journal::postgres::{Address, Session},
-    metrics::Metrics,
 };
 
 /// How often a node says that it is there.
 pub const BEAT_EVERY: Duration = Duration::from_millis(500);
 
-/// A node that has not said so for this long is dead to the others: the time that `CLAIM` and `LIVING` name.
+/// A node that has not said so for this long is dead to the others: the time that `CLAIM` and `MEMBERS` name.
 pub const DEAD_AFTER: Duration = Duration::from_secs(2);
 
 /// How long the database may take for one beat, connecting included.
@@ -33,15 +37,18 @@ const SETTINGS: &str = "SET synchronous_commit = off; SET statement_timeout = '1
 
 /// Takes the name, or keeps it. No row: another run of this name is alive.
 const CLAIM: &str = "
-INSERT INTO tollgate.member AS known (node, incarnation, address, version, beat_at)
-VALUES ($1, $2, $3, $4, clock_timestamp())
+INSERT INTO tollgate.member AS known (node, incarnation, address, version, key, beat_at)
+VALUES ($1, $2, $3, $4, $5, clock_timestamp())
 ON CONFLICT (node) DO UPDATE SET incarnation = excluded.incarnation, address = excluded.address,
-    version = excluded.version, beat_at = excluded.beat_at
+    version = excluded.version, key = excluded.key, beat_at = excluded.beat_at
 WHERE known.incarnation = excluded.incarnation OR known.beat_at < clock_timestamp() - interval '2 seconds'";
 
-const LIVING: &str = "
-SELECT node, incarnation, address, version FROM tollgate.member
-WHERE beat_at >= clock_timestamp() - interval '2 seconds'";
+/// All rows, and which of their nodes are alive: a node that is cut off from the database is trusted, and owns nothing.
+const MEMBERS: &str = "
+SELECT node, incarnation, address, version, key, beat_at >= clock_timestamp() - interval '2 seconds'
+FROM tollgate.member";
+
+const JOURNAL: &str = "SELECT uuid FROM tollgate.journal";
 
 const LEAVE: &str = "DELETE FROM tollgate.member WHERE node = $1 AND incarnation = $2";
 
@@ -64,6 +71,9 @@ pub enum NotJoined {
     /// The database does not take the heartbeat.
     #[error("the cluster's members cannot be read from the journal's database: {0}")]
     Unreachable(String),
+    /// It has no key to prove itself by.
+    #[error("expected a key to prove this node by to the others, found none: {0}")]
+    NoKey(io::Error),
 }
 
 /// How long a node that has left still answers its peers: until all of them have seen it, and what they had sent before
@@ -80,12 +90,13 @@ impl Membership {
     pub(super) async fn join(
         database: &str,
         here: Member,
-        metrics: Arc<Metrics>,
-    ) -> Result<(Self, watch::Receiver<Arc<View>>), NotJoined> {
-        let (heart, view) = Heart::join(database, here, metrics).await?;
+        local: Arc<Local>,
+    ) -> Result<(Self, watch::Receiver<Arc<View>>, watch::Receiver<Arc<[Member]>>), NotJoined> {
+        let (heart, view) = Heart::join(database, here, local).await?;
+        let trusted = heart.trusted.subscribe();
         let leave = Arc::<Notify>::default();
         let beating = tokio::spawn(heart.run(Arc::clone(&leave)));
-        Ok((Self { leave, beating }, view))
+        Ok((Self { leave, beating }, view, trusted))
     }
 
     /// Leaves the members, and returns when they know: from then on they ask others.
@@ -110,8 +121,10 @@ struct Heart {
     /// A connection of its own: a heartbeat does not wait behind a batch.
     session: Option<Session>,
     view: watch::Sender<Arc<View>>,
+    /// Every row of the table.
+    trusted: watch::Sender<Arc<[Member]>>,
     heard: Instant,
-    metrics: Arc<Metrics>,
+    local: Arc<Local>,
     is_missing: bool,
 }
 
@@ -120,13 +133,14 @@ impl Heart {
     async fn join(
         database: &str,
         here: Member,
-        metrics: Arc<Metrics>,
+        local: Arc<Local>,
     ) -> Result<(Self, watch::Receiver<Arc<View>>), NotJoined> {
         let database = Address::new(database).map_err(|misfit| NotJoined::Unreachable(misfit.to_string()))?;
         let (view, seen) = watch::channel(Arc::default());
         let started = clock::instant();
-        let mut heart =
-            Self { database, here, session: None, view, heard: started, metrics, is_missing: false };
+        let trusted = watch::Sender::new(Arc::default());
+        let (session, is_missing) = (None, false);
+        let mut heart = Self { database, here, session, view, trusted, heard: started, local, is_missing };
         let give_up_at = started.checked_add(CLAIM_WITHIN).unwrap_or(started);
         loop {
             let missed = match heart.beat().await {
@@ -186,21 +200,19 @@ impl Heart {
             None => self.connect().await?,
         };
         let client = self.session.insert(session).client();
-        let Member { node, incarnation, address, version } = &self.here;
-        let claimed = client.execute(CLAIM, &[node, incarnation, address, version]).await.map_err(lost)?;
-        let living = client.query(LIVING, &[]).await.map_err(lost)?;
-        let members: Vec<Member> = living
-            .iter()
-            .map(|row| {
-                Ok(Member {
-                    node: row.try_get(0)?,
-                    incarnation: row.try_get(1)?,
-                    address: row.try_get(2)?,
-                    version: row.try_get(3)?,
-                })
-            })
-            .collect::<Result<_, _>>()
-            .map_err(lost)?;
+        let Member { node, incarnation, address, version, key } = &self.here;
+        let claim: [&(dyn ToSql + Sync); 5] = [node, incarnation, address, version, &key.to_string()];
+        let claimed = client.execute(CLAIM, &claim).await.map_err(lost)?;
+        let rows = client.query(MEMBERS, &[]).await.map_err(lost)?;
+        let rows: Vec<(Member, bool)> = rows.iter().map(member).collect::<Result<_, _>>().map_err(lost)?;
+        let trusted: Arc<[Member]> = rows.iter().map(|(member, _)| member.clone()).collect();
+        self.trusted.send_if_modified(|before| {
+            let is_new = **before != *trusted;
+            *before = trusted;
+            is_new
+        });
+        let living = rows.into_iter().filter(|(_, is_alive)| *is_alive);
+        let members: Vec<Member> = living.map(|(member, _)| member).collect();
         if claimed == 0 {
             let other = members.into_iter().find(|member| member.node == *node);
             return Err(Missed::NameInUse { address: other.map(|other| other.address).unwrap_or_default() });
@@ -212,6 +224,8 @@ impl Heart {
         let session = self.database.connect().await.map_err(|misfit| Missed::Lost(misfit.to_string()))?;
         session.client().batch_execute(SETTINGS).await.map_err(lost)?;
         session.client().execute(FORGET, &[]).await.map_err(lost)?;
+        let journal = session.client().query_one(JOURNAL, &[]).await.map_err(lost)?;
+        self.local.appends_to(journal.try_get(0).map_err(lost)?);
         Ok(session)
     }
 
@@ -257,9 +271,19 @@ impl Heart {
         }
         let names: Vec<&str> = members.iter().map(|member| member.node.as_str()).collect();
         tracing::info!(members = names.join(","), "the members of the cluster");
-        self.metrics.cluster.members.set(f64::from(u32::try_from(members.len()).unwrap_or(u32::MAX)));
-        self.view.send_replace(Arc::new(View::of(members, &self.here, &before)));
+        self.local.metrics.cluster.members.set(f64::from(u32::try_from(members.len()).unwrap_or(u32::MAX)));
+        self.view.send_replace(Arc::new(View::of(members, &self.here, &self.local, &before)));
     }
+}
+
+/// A row of the table, and whether its node is alive.
+fn member(row: &Row) -> Result<(Member, bool), tokio_postgres::Error> {
+    let key: String = row.try_get(4)?;
+    // A key that is none is nobody's.
+    let key = key.parse().unwrap_or_else(|_| Fingerprint::of(&[]));
+    let (node, incarnation) = (row.try_get(0)?, row.try_get(1)?);
+    let (address, version) = (row.try_get(2)?, row.try_get(3)?);
+    Ok((Member { node, incarnation, address, version, key }, row.try_get(5)?))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]

@@ -5,8 +5,12 @@ mod settings;
 mod placement;
 mod view;
 mod membership;
+mod member;
+mod identity;
 mod wire;
-mod line;
+mod tls;
+mod connection;
+mod gate;
 mod peer;
 
 use std::{sync::Arc, time::Duration};
@@ -23,14 +27,16 @@ use crate::{
     domain::{Account, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
     metrics::{Forward, Metrics, Route, Shed},
 };
-pub use line::Line;
+pub use connection::{Connection, Local, NotConnected, Turn};
+pub use gate::Gate;
+pub use identity::{Identity, Unusable, chain_from_pem, key_from_pem, roots_from_pem};
+pub use member::{Fingerprint, Member, NotAFingerprint};
 pub use membership::{BEAT_EVERY, DEAD_AFTER, Membership, NotJoined};
 use peer::{Patience, Peer};
 pub use placement::Placement;
 pub use settings::{Peers, Settings};
-pub use view::Member;
 use view::View;
-pub use wire::{Message, PeerReply, Sealed};
+pub use wire::{Hello, Message, PeerReply, Sealed};
 
 /// The nodes that share a journal, as this node sees them. Cheap to clone.
 #[derive(Clone)]
@@ -92,7 +98,7 @@ impl Cluster {
     }
 
     /// Becomes a member of the cluster whose nodes share the journal in `database`, where others reach this one at
-    /// `address`.
+    /// `address`. The gate lets them in.
     ///
     /// # Errors
     /// [`NotJoined`]: another node has this one's name, or the database is not there.
@@ -102,15 +108,26 @@ impl Cluster {
         address: String,
         database: &str,
         metrics: Arc<Metrics>,
-    ) -> Result<(Self, Membership), NotJoined> {
+    ) -> Result<(Self, Membership, Gate), NotJoined> {
+        let given = settings.peers.as_ref().and_then(|peers| peers.identity.clone());
+        let identity = given.map_or_else(Identity::generate, Ok).map_err(NotJoined::NoKey)?;
         let member = Member {
             node: settings.node_id.clone(),
             incarnation: i64::try_from(fastrand::u64(..) >> 1).unwrap_or(i64::MAX),
             address,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            key: identity.fingerprint(),
         };
-        let (membership, view) = Membership::join(database, member, Arc::clone(&metrics)).await?;
-        Ok((Self::new(here, settings, view, metrics), membership))
+        let hello = Hello {
+            journal: String::new(),
+            node: member.node.clone(),
+            incarnation: member.incarnation,
+            version: member.version.clone(),
+        };
+        let local = Local::new(identity, hello, Arc::clone(&metrics)).map_err(NotJoined::NoKey)?;
+        let local = Arc::new(local);
+        let (membership, view, trusted) = Membership::join(database, member, Arc::clone(&local)).await?;
+        Ok((Self::new(here, settings, view, metrics), membership, Gate::new(local, trusted)))
     }
 
     fn new(

@@ -18,7 +18,8 @@ use tokio::{
 };
 
 use super::{
-    line::{BODY_BYTES_MAX, Line},
+    connection::{BODY_BYTES_MAX, Connection, Local, NotConnected, Turn},
+    member::Member,
     wire::{Message, PeerReply, Sealed},
 };
 use crate::{
@@ -84,10 +85,12 @@ pub(super) struct Heard {
 }
 
 impl Peer {
-    /// A peer at this address, `host:port`. Connections to it are kept open until it is dropped.
-    pub(super) fn new(address: &str) -> Self {
+    /// The way to a member. Connections to it are kept open until it is dropped.
+    pub(super) fn new(member: Member, local: &Arc<Local>) -> Self {
         let links: [Arc<Link>; LINKS] = Default::default();
-        let keep = |link: &Arc<Link>| tokio::spawn(keep(Arc::clone(link), address.to_owned()));
+        let member = Arc::new(member);
+        let keep =
+            |link: &Arc<Link>| tokio::spawn(keep(Arc::clone(link), Arc::clone(&member), Arc::clone(local)));
         let keepers = links.iter().map(keep).collect();
         let (answered, failed) = Default::default();
         Self { links, next: AtomicUsize::new(0), answered, failed, keepers }
@@ -164,26 +167,56 @@ impl Link {
 }
 
 /// Keeps one connection open, for ever.
-async fn keep(link: Arc<Link>, address: String) {
+async fn keep(link: Arc<Link>, member: Arc<Member>, local: Arc<Local>) {
+    let (node, address) = (&member.node, &member.address);
     let mut pause = PAUSE_FIRST;
+    let mut is_warned = false;
     loop {
-        if let Ok(line) = Line::call(&address).await {
-            tracing::debug!(peer = %address, "connected to a peer");
-            let (calls, called) = mpsc::channel(CALLS_MAX);
-            link.set(Some(calls));
-            // However it ends, the next one is looked for.
-            let ended = converse(line, called).await;
-            link.set(None);
-            pause = PAUSE_FIRST;
-            tracing::debug!(peer = %address, error = ended.err().map(tracing::field::display), "lost a connection to a peer");
+        match Connection::connect(&local, &member).await {
+            Ok(connection) => {
+                tracing::debug!(node, address, "connected to a peer");
+                let (calls, called) = mpsc::channel(CALLS_MAX);
+                link.set(Some(calls));
+                // However it ends, the next one is looked for.
+                let ended = converse(connection, called).await;
+                link.set(None);
+                (pause, is_warned) = (PAUSE_FIRST, false);
+                let error = ended.err().map(tracing::field::display);
+                tracing::debug!(node, address, error, "lost a connection to a peer");
+            }
+            Err(cause) => is_warned = not_connected(&cause, &member, &local, is_warned),
         }
         sleep(pause).await;
         pause = pause.saturating_mul(2).min(PAUSE_MAX);
     }
 }
 
-/// Brings questions to a peer and its replies to who asked, until one side is gone or has nothing more to say.
-async fn converse(mut line: Line, mut called: mpsc::Receiver<Call>) -> io::Result<()> {
+/// Notes why a member is not connected. What only an attack or a wrong setting explains is counted, and logged where it is
+/// new; what a node that comes or goes explains is not.
+fn not_connected(cause: &NotConnected, member: &Member, local: &Local, is_warned: bool) -> bool {
+    let (node, address) = (&member.node, &member.address);
+    let is_odd = match cause {
+        NotConnected::Impostor
+        | NotConnected::NotANode(_)
+        | NotConnected::TooLong
+        | NotConnected::UnknownKey(_)
+        | NotConnected::OtherName { .. }
+        | NotConnected::OtherJournal { .. } => true,
+        NotConnected::Late | NotConnected::OtherServer | NotConnected::Broken(_) => false,
+    };
+    if !is_odd {
+        tracing::debug!(node, address, %cause, "no connection to a peer");
+        return is_warned;
+    }
+    local.metrics.cluster.refused.get(cause.cause()).increment(1);
+    if !is_warned {
+        tracing::warn!(node, address, %cause, "what answers at a peer's address is not trusted; nothing is forwarded there");
+    }
+    true
+}
+
+/// Brings requests to a peer and its replies to who asked, until one side is gone or has nothing more to say.
+async fn converse(mut connection: Connection, mut called: mpsc::Receiver<Call>) -> io::Result<()> {
     let mut waiting: HashMap<u64, oneshot::Sender<(Option<PeerReply>, Duration)>> = HashMap::new();
     let mut next_id: u64 = 0;
     let mut calls = Vec::with_capacity(CALLS_AT_ONCE);
@@ -193,30 +226,33 @@ async fn converse(mut line: Line, mut called: mpsc::Receiver<Call>) -> io::Resul
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut unanswered: u32 = 0;
     while !(is_leaving && waiting.is_empty()) {
-        let takes = line.has_room() && !(is_leaving && called.is_empty());
+        let takes = connection.has_capacity() && !(is_leaving && called.is_empty());
         tokio::select! {
-            heard = line.turn(true) => {
-                unanswered = 0;
-                match heard? {
-                    // Whoever has given up is not there any more.
-                    Some(Message::Reply { id, reply, took }) => {
-                        if let Some(asker) = waiting.remove(&id) {
-                            let _ = asker.send((reply, took));
+            turn = connection.turn(true) => match turn? {
+                Turn::Came(message) => {
+                    unanswered = 0;
+                    match message {
+                        Message::Reply { id, reply, took } => {
+                            if let Some(caller) = waiting.remove(&id) {
+                                // One that has given up is not there any more.
+                                let _ = caller.send((reply, took));
+                            }
                         }
+                        Message::Leaving => {
+                            is_leaving = true;
+                            called.close();
+                        }
+                        Message::Hello(_) | Message::Ping | Message::Request { .. } => {}
                     }
-                    Some(Message::Leaving) => {
-                        is_leaving = true;
-                        called.close();
-                    }
-                    Some(Message::Ping | Message::Question { .. }) => {}
-                    None => return Ok(()),
                 }
-            }
+                Turn::Sent => {}
+                Turn::Ended => return Ok(()),
+            },
             _ = called.recv_many(&mut calls, CALLS_AT_ONCE), if takes => {
                 for Call { sealed, deadline, reply } in calls.drain(..).filter(|call| !call.reply.is_closed()) {
                     let within = deadline.saturating_duration_since(clock::instant());
                     next_id = next_id.wrapping_add(1);
-                    line.say(&Message::Question { id: next_id, sealed, within })?;
+                    connection.send(&Message::Request { id: next_id, sealed, within })?;
                     waiting.insert(next_id, reply);
                 }
             }
@@ -225,8 +261,8 @@ async fn converse(mut line: Line, mut called: mpsc::Receiver<Call>) -> io::Resul
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 unanswered = unanswered.saturating_add(1);
-                waiting.retain(|_, asker| !asker.is_closed());
-                line.say(&Message::Ping)?;
+                waiting.retain(|_, caller| !caller.is_closed());
+                connection.send(&Message::Ping)?;
             }
         }
     }
@@ -244,12 +280,66 @@ mod tests {
     use tokio_util::bytes::Bytes;
 
     use super::*;
-    use crate::{clock::timeout, domain::Timestamp};
+    use crate::{
+        clock::timeout,
+        cluster::{Fingerprint, Gate, Hello, Identity},
+        domain::Timestamp,
+        metrics::{Metrics, PeerRefusal, Vocabulary},
+    };
 
-    async fn listener() -> (TcpListener, Arc<Peer>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let peer = Peer::new(&listener.local_addr().unwrap().to_string());
-        (listener, Arc::new(peer))
+    /// A node that shows itself by this name.
+    fn local(node: &str, journal: &str) -> Arc<Local> {
+        let (node, version) = (node.to_owned(), "1.0.0".to_owned());
+        let hello = Hello { journal: journal.to_owned(), node, incarnation: 1, version };
+        let metrics = Arc::new(Metrics::new(&Vocabulary::default()));
+        Arc::new(Local::new(Identity::generate().unwrap(), hello, metrics).unwrap())
+    }
+
+    fn member(local: &Local, address: &str) -> Member {
+        let Hello { node, incarnation, version, .. } = local.hello();
+        Member { node, incarnation, address: address.to_owned(), version, key: local.identity.fingerprint }
+    }
+
+    /// A node that listens, and another one that knows it as a peer.
+    struct Two {
+        listener: TcpListener,
+        gate: Gate,
+        peer: Arc<Peer>,
+        caller: Arc<Local>,
+    }
+
+    impl Two {
+        async fn new() -> Self {
+            Self::of(&local("node-a", "journal"), local("node-b", "journal"), |_| ()).await
+        }
+
+        async fn of(here: &Arc<Local>, caller: Arc<Local>, change: impl FnOnce(&mut Member)) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let gate = gate(here, &[member(&caller, "127.0.0.1:1")]);
+            let mut known = member(here, &listener.local_addr().unwrap().to_string());
+            change(&mut known);
+            let peer = Arc::new(Peer::new(known, &caller));
+            Self { listener, gate, peer, caller }
+        }
+
+        async fn admit(&self) -> Result<Connection, NotConnected> {
+            self.gate.admit(accepted(&self.listener).await).await
+        }
+
+        async fn until_refused(&self, cause: PeerRefusal) {
+            let series = format!("tollgate_peer_connections_refused_total{{cause=\"{}\"}} ", cause.as_str());
+            let counted = async {
+                let is_counted = |line: &str| line.strip_prefix(&series).is_some_and(|count| count != "0");
+                while !self.caller.metrics.render().lines().any(is_counted) {
+                    yield_now().await;
+                }
+            };
+            timeout(Duration::from_mins(1), counted).await.unwrap();
+        }
+    }
+
+    fn gate(here: &Arc<Local>, members: &[Member]) -> Gate {
+        Gate::new(Arc::clone(here), watch::channel(Arc::from(members)).1)
     }
 
     async fn accepted(listener: &TcpListener) -> TcpStream {
@@ -267,40 +357,119 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_takes_connections_and_says_nothing_is_not_reached() {
-        let (listener, peer) = listener().await;
+        let two = Two::new().await;
         // As a process does that is stopped: what is sent to it arrives.
-        let mut silent = accepted(&listener).await;
-        let mut greeting = [0; 9];
-        silent.read_exact(&mut greeting).await.unwrap();
-        assert_eq!(&greeting, b"tollgate/");
-        assert_eq!(peer.links(), 0);
-        // One that greets is there.
-        let _line = Line::take(accepted(&listener).await).await.unwrap();
-        until(1, &peer).await;
+        let mut silent = accepted(&two.listener).await;
+        let mut first = [0; 1];
+        silent.read_exact(&mut first).await.unwrap();
+        assert_eq!(two.peer.links(), 0);
+        // One that proves its key and says hello is there.
+        let _connection = two.admit().await.unwrap();
+        until(1, &two.peer).await;
     }
 
     #[tokio::test]
-    async fn whoever_is_no_node_is_not_reached() {
-        let (listener, peer) = listener().await;
-        let mut other = accepted(&listener).await;
+    async fn what_is_not_a_node_is_not_reached_and_is_counted() {
+        let two = Two::new().await;
+        let mut other = accepted(&two.listener).await;
         tokio::io::AsyncWriteExt::write_all(&mut other, b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         let mut rest = Vec::new();
         // Until it is hung up.
         let _ = other.read_to_end(&mut rest).await;
-        assert_eq!(peer.links(), 0);
+        two.until_refused(PeerRefusal::NotANode).await;
+        assert_eq!(two.peer.links(), 0);
+    }
+
+    /// Somebody who knows by which name to answer, and that a member calls, but has not the key.
+    #[tokio::test]
+    async fn another_key_at_a_members_address_is_not_reached() {
+        let (here, caller) = (local("node-a", "journal"), local("node-b", "journal"));
+        let two = Two::of(&here, Arc::clone(&caller), |_| ()).await;
+        let fingerprint = here.identity.fingerprint;
+        let identity = Identity { fingerprint, ..Identity::generate().unwrap() };
+        let theirs = Local::new(identity, here.hello(), Arc::clone(&here.metrics)).unwrap();
+        let impostor = gate(&Arc::new(theirs), &[member(&caller, "127.0.0.1:1")]);
+        let admitted = impostor.admit(accepted(&two.listener).await).await;
+        assert!(admitted.is_err(), "it was trusted");
+        two.until_refused(PeerRefusal::Impostor).await;
+        assert_eq!(two.peer.links(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_no_members_is_turned_away() {
+        let (here, caller) = (local("node-a", "journal"), local("node-b", "journal"));
+        let two = Two::of(&here, Arc::clone(&caller), |_| ()).await;
+        // Its row may be on its way, and is waited for; what has another key is turned away in the end.
+        let stranger = gate(&here, &[member(&local("node-b", "journal"), "127.0.0.1:1")]);
+        let refused = stranger.admit(accepted(&two.listener).await).await.err().unwrap();
+        assert!(
+            matches!(refused, NotConnected::UnknownKey(key) if key == caller.identity.fingerprint),
+            "{refused}"
+        );
+        let (rows, seen) = watch::channel(Arc::from([]));
+        let gate = Gate::new(here, seen);
+        let admitting = tokio::spawn({
+            let stream = accepted(&two.listener).await;
+            async move { gate.admit(stream).await.map(drop) }
+        });
+        rows.send_replace(Arc::from([member(&caller, "127.0.0.1:1")]));
+        assert!(admitting.await.unwrap().is_ok(), "its row has come");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_was_started_again_is_reached_by_its_new_key_only() {
+        let (here, caller) = (local("node-a", "journal"), local("node-b", "journal"));
+        let two = Two::of(&here, caller, |known| known.key = Fingerprint::of(b"of the run before")).await;
+        let refused = two.admit().await.err().unwrap();
+        assert!(matches!(refused, NotConnected::OtherServer), "{refused}");
+        assert_eq!(two.peer.links(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_member_with_another_journal_is_turned_away_and_both_say_so() {
+        let two = Two::of(&local("node-a", "one"), local("node-b", "another"), |_| ()).await;
+        let refused = two.admit().await.err().unwrap();
+        assert!(refused.to_string().starts_with("expected a node of the journal one, found one of another"));
+        two.until_refused(PeerRefusal::OtherJournal).await;
+        assert_eq!(two.peer.links(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_member_that_calls_itself_by_anothers_name_is_turned_away() {
+        let two = Two::of(&local("node-a", "journal"), local("node-b", "journal"), |known| {
+            known.node = "node-c".to_owned();
+        })
+        .await;
+        let _admitted = two.admit().await.unwrap();
+        two.until_refused(PeerRefusal::OtherName).await;
+        assert_eq!(two.peer.links(), 0);
     }
 
     #[tokio::test]
     async fn a_peer_that_stops_answering_is_given_up() {
-        let (listener, peer) = listener().await;
-        let _hangs = [
-            Line::take(accepted(&listener).await).await.unwrap(),
-            Line::take(accepted(&listener).await).await.unwrap(),
-        ];
-        until(LINKS, &peer).await;
-        let asked = ask(&peer, "anything");
-        until(0, &peer).await;
+        let two = Two::new().await;
+        let _hangs = [two.admit().await.unwrap(), two.admit().await.unwrap()];
+        until(LINKS, &two.peer).await;
+        let asked = ask(&two.peer, "anything");
+        until(0, &two.peer).await;
         assert_eq!(asked.await.unwrap(), Err(Forward::Broken));
+    }
+
+    /// A side that has more to send than fits sends the rest when there is room, and reads on.
+    #[tokio::test]
+    async fn a_full_outbox_is_emptied_by_a_side_that_reads_nothing_meanwhile() {
+        let two = Two::new().await;
+        let mut sender = two.admit().await.unwrap();
+        let body = "x".repeat(100 * 1024);
+        let sealed =
+            Sealed { signature: None, received_at: Timestamp::from_micros(0), body: Bytes::from(body) };
+        while sender.has_capacity() {
+            let within = Duration::ZERO;
+            sender.send(&Message::Request { id: 1, sealed: sealed.clone(), within }).unwrap();
+        }
+        let turn = timeout(Duration::from_mins(1), sender.turn(false)).await.unwrap();
+        assert_eq!(turn.unwrap(), Turn::Sent);
+        assert!(sender.has_capacity());
     }
 
     /// A peer that keeps questions of the body `slow` until it is let, and answers all others at once.
@@ -320,35 +489,35 @@ mod tests {
 
     impl Slow {
         async fn new() -> Self {
-            let (listener, peer) = listener().await;
+            let two = Two::new().await;
             let (has_one, does) = (Arc::new(Notify::new()), watch::Sender::new(Does::Keep));
             for _ in 0..LINKS {
-                let line = Line::take(accepted(&listener).await).await.unwrap();
-                tokio::spawn(Self::answer(line, Arc::clone(&has_one), does.subscribe()));
+                let connection = two.admit().await.unwrap();
+                tokio::spawn(Self::answer(connection, Arc::clone(&has_one), does.subscribe()));
             }
-            until(LINKS, &peer).await;
-            Self { peer, has_one, does }
+            until(LINKS, &two.peer).await;
+            Self { peer: two.peer, has_one, does }
         }
 
-        async fn answer(mut line: Line, has_one: Arc<Notify>, mut does: watch::Receiver<Does>) {
+        async fn answer(mut connection: Connection, has_one: Arc<Notify>, mut does: watch::Receiver<Does>) {
             let mut kept = Vec::new();
             let booked = |id| Message::Reply { id, reply: Some(PeerReply::Booked), took: Duration::ZERO };
             loop {
                 tokio::select! {
-                    heard = line.turn(true) => match heard {
-                        Ok(Some(Message::Ping)) => line.say(&Message::Ping).unwrap(),
-                        Ok(Some(Message::Question { id, sealed, .. })) if sealed.body == "slow" => {
+                    turn = connection.turn(true) => match turn {
+                        Ok(Turn::Came(Message::Ping)) => connection.send(&Message::Ping).unwrap(),
+                        Ok(Turn::Came(Message::Request { id, sealed, .. })) if sealed.body == "slow" => {
                             kept.push(id);
                             has_one.notify_one();
                         }
-                        Ok(Some(Message::Question { id, .. })) => line.say(&booked(id)).unwrap(),
+                        Ok(Turn::Came(Message::Request { id, .. })) => connection.send(&booked(id)).unwrap(),
                         _ => return,
                     },
                     Ok(()) = does.changed() => match *does.borrow_and_update() {
                         Does::Keep => {}
-                        Does::Leave => line.say(&Message::Leaving).unwrap(),
+                        Does::Leave => connection.send(&Message::Leaving).unwrap(),
                         Does::Answer => for id in kept.drain(..) {
-                            line.say(&booked(id)).unwrap();
+                            connection.send(&booked(id)).unwrap();
                         },
                     },
                 }

@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use super::identity::Identity;
+
 /// The room's settings.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The name of this node, another for each.
     pub node_id: String,
@@ -14,10 +16,13 @@ pub struct Settings {
 }
 
 /// How nodes find each other.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peers {
     /// Where other nodes are answered.
     pub listen: SocketAddr,
     /// Where other nodes reach this one, as `host:port`; nothing where that is the address it listens on.
     pub address: Option<String>,
+    /// The key and certificates of this node, where an authority of the operator's signs them; nothing where a key is made at
+    /// each start.
+    pub identity: Option<Identity>,
 }

@@ -2,21 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Placement, peer::Peer};
+use super::{Placement, connection::Local, member::Member, peer::Peer};
 use crate::domain::Account;
-
-/// What a member says of itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Member {
-    /// Its name.
-    pub node: String,
-    /// A number of this run of it: another run of the same name is another member.
-    pub incarnation: i64,
-    /// Where other nodes reach it, as `host:port`.
-    pub address: String,
-    /// The version that it runs.
-    pub version: String,
-}
 
 /// The members at one moment.
 #[derive(Default)]
@@ -41,23 +28,21 @@ impl Known {
 
 impl View {
     /// The view of these members, in the order of their names. Connections to those that `before` knew are kept.
-    pub(super) fn of(mut members: Vec<Member>, here: &Member, before: &Self) -> Self {
+    pub(super) fn of(mut members: Vec<Member>, here: &Member, local: &Arc<Local>, before: &Self) -> Self {
         members.sort_by(|one, other| one.node.cmp(&other.node));
         let placement = Placement::new(members.iter().map(|member| member.node.as_str()));
         let known = |member: Member| {
             let is_here = member.node == here.node && member.incarnation == here.incarnation;
-            let peer = (!is_here).then(|| before.way_to(&member));
+            let peer = (!is_here).then(|| before.way_to(&member, local));
             Known { member, peer }
         };
         Self { members: members.into_iter().map(known).collect(), placement }
     }
 
-    fn way_to(&self, member: &Member) -> Arc<Peer> {
-        let known = self.members.iter().find(|known| {
-            known.member.incarnation == member.incarnation && known.member.address == member.address
-        });
+    fn way_to(&self, member: &Member, local: &Arc<Local>) -> Arc<Peer> {
+        let known = self.members.iter().find(|known| known.member == *member);
         let known = known.and_then(|known| known.peer.clone());
-        known.unwrap_or_else(|| Arc::new(Peer::new(&member.address)))
+        known.unwrap_or_else(|| Arc::new(Peer::new(member.clone(), local)))
     }
 
     /// The member that owns an account; nothing where there is no member. One that cannot be reached owns nothing: its

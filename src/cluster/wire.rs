@@ -23,11 +23,26 @@ pub struct Sealed {
     pub body: Bytes,
 }
 
+/// What both sides say first, each of itself. Fields are added; a version passes over those that it does not know.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// The identity of the journal that it appends to.
+    pub journal: String,
+    /// Its name.
+    pub node: String,
+    /// The number of this run of it.
+    pub incarnation: i64,
+    /// The version that it runs.
+    pub version: String,
+}
+
 /// A message between two nodes.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Message {
+    /// The first one of each side.
+    Hello(Hello),
     /// From a node that was asked to the card's owner. It goes no further: there is at most one hop.
-    Question {
+    Request {
         /// By which its reply is known; the connection's own.
         id: u64,
         /// What was asked.
@@ -37,7 +52,7 @@ pub enum Message {
     },
     /// What the owner says to it.
     Reply {
-        /// The question's.
+        /// The request's.
         id: u64,
         /// What came of it. Nothing where the owner does not believe it, or one of both does not know a word of the other.
         reply: Option<PeerReply>,
@@ -52,19 +67,20 @@ pub enum Message {
 
 /// The first byte of a message.
 mod kind {
-    pub(super) const QUESTION: u8 = b'Q';
+    pub(super) const HELLO: u8 = b'H';
+    pub(super) const REQUEST: u8 = b'Q';
     pub(super) const REPLY: u8 = b'R';
     pub(super) const PING: u8 = b'P';
     pub(super) const LEAVING: u8 = b'L';
 }
 
-/// What stands before the body in a question: room for a few more fields and a signature of several schemes.
+/// What stands before the body in a request: room for a few more fields and a signature of several schemes.
 const HEAD_BYTES: usize = 512;
 
 /// What stands before the JSON of a reply.
 const REPLY_HEAD_BYTES: usize = 1 + 8 + 4;
 
-/// In a question, between its id and its body.
+/// In a request, between its id and its body.
 #[derive(Serialize, Deserialize)]
 struct Head {
     signature: Option<String>,
@@ -73,12 +89,16 @@ struct Head {
 }
 
 impl Message {
-    /// As bytes: the kind, and for questions and replies the id; then a question's head as JSON with its length before it, and
+    /// As bytes: the kind; a hello as JSON; for requests and replies the id, then a request's head as JSON with its length before it, and
     /// the body; or how long a reply took, and the reply as JSON.
     pub(super) fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::new();
         match self {
-            Self::Question { id, sealed, within } => {
+            Self::Hello(hello) => {
+                bytes.put_u8(kind::HELLO);
+                bytes.put_slice(&json(hello));
+            }
+            Self::Request { id, sealed, within } => {
                 bytes.reserve(HEAD_BYTES.saturating_add(sealed.body.len()));
                 let head = Head {
                     // What is no text in it is no part of what Stripe signs by.
@@ -90,7 +110,7 @@ impl Message {
                     within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
                 };
                 let head = json(&head);
-                bytes.put_u8(kind::QUESTION);
+                bytes.put_u8(kind::REQUEST);
                 bytes.put_u64(*id);
                 bytes.put_u32(u32::try_from(head.len()).unwrap_or(u32::MAX));
                 bytes.put_slice(&head);
@@ -116,7 +136,7 @@ impl Message {
     /// No node has written this.
     pub(super) fn decode(bytes: Bytes) -> io::Result<Option<Self>> {
         match bytes.first() {
-            Some(&(kind::QUESTION | kind::REPLY | kind::PING | kind::LEAVING)) => {
+            Some(&(kind::HELLO | kind::REQUEST | kind::REPLY | kind::PING | kind::LEAVING)) => {
                 let message = Self::read(bytes);
                 message
                     .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a node's message"))
@@ -128,7 +148,8 @@ impl Message {
 
     fn read(mut bytes: Bytes) -> Option<Self> {
         Some(match bytes.try_get_u8().ok()? {
-            kind::QUESTION => {
+            kind::HELLO => Self::Hello(serde_json::from_slice(&bytes).ok()?),
+            kind::REQUEST => {
                 let id = bytes.try_get_u64().ok()?;
                 let head_bytes = usize::try_from(bytes.try_get_u32().ok()?).ok()?;
                 let head: Head = serde_json::from_slice(bytes.get(..head_bytes)?).ok()?;
@@ -137,7 +158,7 @@ impl Message {
                     received_at: Timestamp::from_micros(head.received_at_us),
                     body: bytes.slice(head_bytes..),
                 };
-                Self::Question { id, sealed, within: Duration::from_millis(head.within_ms) }
+                Self::Request { id, sealed, within: Duration::from_millis(head.within_ms) }
             }
             kind::REPLY => {
                 let id = bytes.try_get_u64().ok()?;
@@ -255,12 +276,19 @@ mod tests {
             received_at: Timestamp::from_micros(1_795_341_600_123_456),
             body: Bytes::from_static(b"{\"any\": \"bytes\xff\"}"),
         };
-        let question = |signature| Message::Question {
+        let request = |signature| Message::Request {
             id: u64::MAX,
             sealed: sealed(signature),
             within: Duration::from_millis(600),
         };
-        let messages = [Message::Ping, Message::Leaving, question(None), question(Some("t=1,v1=00".into()))];
+        let hello = Message::Hello(Hello {
+            journal: "0123456789abcdef0123456789abcdef".to_owned(),
+            node: "node-a".to_owned(),
+            incarnation: i64::MAX,
+            version: "1.2.3".to_owned(),
+        });
+        let messages =
+            [hello, Message::Ping, Message::Leaving, request(None), request(Some("t=1,v1=00".into()))];
         let took = Duration::from_micros(1_234);
         let replies = replies.into_iter().chain(undecided).map(Some).chain([None]);
         let replies = replies.map(|reply| Message::Reply { id: 7, reply, took });
@@ -282,6 +310,7 @@ mod tests {
         check(b"Q\0\0\0\0\0\0\0\x01\0\0\0\x09{}", false);
         check(b"Q\0\0\0\0\0\0\0\x01\0\0\0\x02{}", false);
         check(b"Q\0\0\0\0\0\0\0\x01\xff\xff\xff\xff{}", false);
+        check(b"H{}", false);
         check(b"R\0\0", false);
         check(b"R\0\0\0\0\0\0\0\x01\0\0", false);
     }

@@ -236,8 +236,32 @@ fn cluster(reader: &mut Reader) -> Option<cluster::Settings> {
         }
         None => {}
     }
-    let peers = listen.map(|listen| cluster::Peers { listen, address });
+    let identity = peer_identity(reader);
+    let peers = listen.map(|listen| cluster::Peers { listen, address, identity });
     Some(cluster::Settings { node_id: node_id?, peers, forward_within: forward_within? })
+}
+
+/// A key that the operator's own authority has signed: all three files, or none.
+fn peer_identity(reader: &mut Reader) -> Option<cluster::Identity> {
+    const NAMES: [&str; 3] = ["TOLLGATE_PEER_CERT", "TOLLGATE_PEER_KEY", "TOLLGATE_PEER_CA"];
+    let chain = reader.file("TOLLGATE_PEER_CERT", cluster::chain_from_pem);
+    let key = reader.file("TOLLGATE_PEER_KEY", cluster::key_from_pem);
+    let roots = reader.file("TOLLGATE_PEER_CA", cluster::roots_from_pem);
+    let missing: Vec<&str> = NAMES.into_iter().filter(|name| !reader.is_set(name)).collect();
+    if missing.len() < NAMES.len() && !missing.is_empty() {
+        reader.note(Problem::Conflict(format!(
+            "{}: nodes that an authority of your own signs need all of {}; set the rest, or none",
+            missing.join(", "),
+            NAMES.join(", ")
+        )));
+    }
+    match cluster::Identity::certified(chain?, &key?, roots?) {
+        Ok(identity) => Some(identity),
+        Err(unusable) => {
+            reader.note(Problem::Conflict(unusable.to_string()));
+            None
+        }
+    }
 }
 
 /// Nodes find each other, and agree, in the journal's database.

@@ -58,7 +58,7 @@ const NO_LIMIT: &str = "no such limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 49] = [
+pub static SETTINGS: [Setting; 52] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -437,7 +437,7 @@ pub static SETTINGS: [Setting; 49] = [
         Kind::Address,
         NO_CLUSTER,
         "10.0.0.5:4243",
-        "Where other nodes are answered, without TLS: a private address. With it the node joins the cluster of those that share its PostgreSQL journal.",
+        "Where other nodes are answered, by TLS in which both sides prove the keys that the member table has of them. With it the node joins the cluster of those that share its PostgreSQL journal.",
     ),
     optional(
         Section::Cluster,
@@ -446,6 +446,30 @@ pub static SETTINGS: [Setting; 49] = [
         "`TOLLGATE_PEER_LISTEN`",
         "tollgate-a.internal:4243",
         "Where other nodes reach this one, where that is not the address that it listens on.",
+    ),
+    optional(
+        Section::Cluster,
+        "TOLLGATE_PEER_CERT",
+        Kind::Text("the path of a PEM file with certificates, this node's first"),
+        "a key is made at each start",
+        "/etc/tollgate/node-a.pem",
+        "The certificate by which this node proves its key to other nodes, for TLS servers and clients. Names in it do not matter. Needs `TOLLGATE_PEER_KEY` and `TOLLGATE_PEER_CA`.",
+    ),
+    optional(
+        Section::Cluster,
+        "TOLLGATE_PEER_KEY",
+        Kind::Text("the path of a PEM file with a private key"),
+        "a key is made at each start",
+        "/etc/tollgate/node-a.key",
+        "The key of `TOLLGATE_PEER_CERT`.",
+    ),
+    optional(
+        Section::Cluster,
+        "TOLLGATE_PEER_CA",
+        Kind::Text("the path of a PEM file with certificates"),
+        "a key in the member table is enough",
+        "/etc/tollgate/peers-ca.pem",
+        "The authority that has to have signed every node's certificate, besides the key being in the member table: then who can write to the database is no node yet.",
     ),
     setting(
         Section::Cluster,

@@ -217,6 +217,34 @@ label! {
 }
 
 label! {
+    /// Why a connection between nodes was turned away, by either of them.
+    PeerRefusal {
+        /// Too many were not yet known to be members': the oldest of them made room.
+        Crowded = "crowded",
+        /// Members have too many connections.
+        Full = "full",
+        /// It was not open in time.
+        Late = "late",
+        /// It is not what nodes of this version send.
+        NotANode = "not_a_node",
+        /// It asked for another key than this node's.
+        OtherServer = "other_server",
+        /// It sent too much before its key was proved.
+        TooLong = "too_long",
+        /// It proved a key that is no member's.
+        UnknownKey = "unknown_key",
+        /// What answered at a member's address has another key.
+        Impostor = "impostor",
+        /// A member that calls itself by another name.
+        OtherName = "other_name",
+        /// A member with another journal.
+        OtherJournal = "other_journal",
+        /// It was broken off.
+        Broken = "broken",
+    }
+}
+
+label! {
     /// Why a connection was cut, other than by its client or after a last reply.
     Cut {
         /// The headers did not arrive in time.

@@ -23,8 +23,8 @@ pub use catalogue::{FAMILIES, Family, Kind, Unit, Values};
 pub use histogram::Histogram;
 pub use label::{
     Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, Label, Labels, LimitMeasure, LimitWindow,
-    Listener, Passivation, Refusal, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way,
-    WebhookResult,
+    Listener, Passivation, PeerRefusal, Refusal, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage,
+    Vocabulary, Way, WebhookResult,
 };
 pub use page::{markdown, overview};
 pub use series::{Series, Worded};
@@ -125,6 +125,8 @@ pub struct Cluster {
     pub forwards: Series<Forward, Counter>,
     /// `tollgate_hop_duration_seconds`
     pub hop_duration: Histogram,
+    /// `tollgate_peer_connections_refused_total`
+    pub refused: Series<PeerRefusal, Counter>,
     /// `tollgate_members`
     pub members: Gauge,
 }

@@ -30,6 +30,7 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
         cluster: Cluster {
             forwards: resolver.series(&family::FORWARDS),
             hop_duration: resolver.single(&family::HOP_DURATION),
+            refused: resolver.series(&family::PEER_REFUSALS),
             members: resolver.single(&family::MEMBERS),
         },
         cards: Cards {

@@ -7,6 +7,7 @@ mod proxy;
 mod load;
 mod membership;
 mod forwarding;
+mod trust;
 mod faults;
 mod upkeep;
 mod restore;

@@ -24,7 +24,7 @@ use tokio::{
 };
 use tollgate::{
     clock,
-    cluster::{Arrival, Cause, NotBooked, Sealed, TimedAnswer},
+    cluster::{Arrival, Cause, Gate, Hello, Identity, Local, Member, NotBooked, Sealed, TimedAnswer},
     domain::{
         Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, DecisionId, Observation, Outcome,
         Reason, Source,
@@ -185,6 +185,9 @@ struct Room {
     webhook: SocketAddr,
     admin: SocketAddr,
     peers: SocketAddr,
+    /// The node as another one knows it, and that other one.
+    here: Member,
+    other: Arc<Local>,
     desk: Stub,
     metrics: Arc<Metrics>,
     readiness: Readiness,
@@ -229,8 +232,18 @@ impl Room {
         let [webhook_socket, admin_socket, peer_socket] = listeners().await;
         let [webhook_address, admin_address, peers] =
             [&webhook_socket, &admin_socket, &peer_socket].map(|socket| socket.local_addr().unwrap());
+        let (local, here) = node("node-a", peers);
+        let (other, member) = node("node-b", peers);
+        let gate = Gate::new(local, watch::channel(Arc::from([member])).1);
         let serving = vec![
-            tokio::spawn(run_peers(peer_socket, webhook.for_peers(), settings.bounds, told(), stop.clone())),
+            tokio::spawn(run_peers(
+                peer_socket,
+                gate,
+                webhook.for_peers(),
+                settings.bounds,
+                told(),
+                stop.clone(),
+            )),
             tokio::spawn(run(
                 webhook_socket,
                 Listener::Webhook,
@@ -245,6 +258,8 @@ impl Room {
             webhook: webhook_address,
             admin: admin_address,
             peers,
+            here,
+            other,
             desk,
             metrics,
             readiness,
@@ -266,6 +281,17 @@ impl Room {
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("{series} is not in\n{text}")).to_owned()
     }
+}
+
+/// A node with a key of its own, and its row in the member table.
+fn node(name: &str, address: SocketAddr) -> (Arc<Local>, Member) {
+    let identity = Identity::generate().unwrap();
+    let (node, version) = (name.to_owned(), "1.0.0".to_owned());
+    let (address, key) = (address.to_string(), identity.fingerprint());
+    let member = Member { node: node.clone(), incarnation: 1, address, version: version.clone(), key };
+    let hello = Hello { journal: "journal".to_owned(), node, incarnation: 1, version };
+    let local = Local::new(identity, hello, Arc::new(Metrics::new(&vocabulary()))).unwrap();
+    (Arc::new(local), member)
 }
 
 async fn listeners() -> [TcpListener; 3] {

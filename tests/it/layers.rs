@@ -33,7 +33,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
 ];
 
 /// Libraries that decide how a room works, and the rooms that may name them.
-const LIBRARIES: [(&str, &[&str]); 18] = [
+const LIBRARIES: [(&str, &[&str]); 19] = [
     ("clap", &["cli", "main"]),
     ("serde_saphyr", &["config"]),
     ("schemars", &["config"]),
@@ -41,8 +41,9 @@ const LIBRARIES: [(&str, &[&str]); 18] = [
     ("hyper_util", &["demo", "reconcile", "http", "stripe"]),
     ("http_body_util", &["demo", "reconcile", "http", "stripe"]),
     ("tokio_util", &["cluster"]),
+    ("tokio_rustls", &["cluster"]),
     ("hyper_rustls", &["stripe"]),
-    ("rustls", &["stripe", "journal"]),
+    ("rustls", &["stripe", "journal", "cluster"]),
     ("tokio_postgres", &["cluster", "journal"]),
     ("tokio_postgres_rustls", &["journal"]),
     ("webpki_roots", &["journal"]),

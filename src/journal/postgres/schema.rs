@@ -43,6 +43,7 @@ const VERSION_1: &str = "
         incarnation bigint NOT NULL,
         address text NOT NULL,
         version text NOT NULL,
+        key text NOT NULL,
         beat_at timestamptz NOT NULL
     );
     CREATE VIEW tollgate.events AS

@@ -7,7 +7,7 @@ use tollgate::clock;
 use super::Cluster;
 use crate::deliveries::{Verdict, capture, purchase};
 
-const ANSWERED: &str = "tollgate_forwards_total{result=\"answered\"}";
+pub(super) const ANSWERED: &str = "tollgate_forwards_total{result=\"answered\"}";
 
 #[tokio::test]
 async fn whichever_node_is_asked_the_owner_answers() {
