@@ -2,6 +2,7 @@
 //! at once, each with its length before it. What they mean is not here, and why it is not HTTP/2 is in `docs/performance.md`.
 
 use std::{
+    fmt,
     future::poll_fn,
     io,
     pin::Pin,
@@ -30,6 +31,7 @@ use super::{
 };
 use crate::{
     clock::timeout,
+    journal::Lineage,
     metrics::{Metrics, PeerRefusal},
 };
 
@@ -76,8 +78,10 @@ impl Local {
         self.hello.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn appends_to(&self, journal: String) {
-        self.hello.lock().unwrap_or_else(PoisonError::into_inner).journal = journal;
+    /// From now on this is where it appends.
+    pub(super) fn appends_to(&self, journal: String, lineage: Lineage) {
+        let mut hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        (hello.journal, hello.lineage) = (journal, Some(lineage.to_string()));
     }
 
     /// Whether `hello` is from this member, and from one that shares this node's journal.
@@ -86,15 +90,49 @@ impl Local {
             let (found, expected) = (hello.node.clone(), member.node.clone());
             return Err(NotConnected::OtherName { found, expected });
         }
-        let here = self.hello().journal;
-        if hello.journal != here {
-            return Err(NotConnected::OtherJournal { here, there: hello.journal.clone() });
+        let (here, there) = (Place::of(&self.hello()), Place::of(hello));
+        if here.journal != there.journal || here.is_in_another_system(&there) {
+            return Err(NotConnected::OtherJournal { here: here.to_string(), there: there.to_string() });
+        }
+        if there.lineage.zip(here.lineage).is_some_and(|(there, here)| here.is_before(there)) {
+            // The journal's appends are fenced all the same; the next heartbeat may find the new primary.
+            tracing::warn!(
+                node = member.node,
+                "a peer's database has had a failover that this node's has not: look where TOLLGATE_JOURNAL leads"
+            );
         }
         Ok(())
     }
 
     const fn unproved_bytes_max(&self) -> usize {
         if self.identity.roots.is_some() { UNPROVED_BYTES_MAX_WITH_CERTIFICATES } else { UNPROVED_BYTES_MAX }
+    }
+}
+
+/// Where a node appends.
+struct Place {
+    journal: String,
+    lineage: Option<Lineage>,
+}
+
+impl Place {
+    fn of(hello: &Hello) -> Self {
+        let lineage = hello.lineage.as_ref().and_then(|lineage| lineage.parse().ok());
+        Self { journal: hello.journal.clone(), lineage }
+    }
+
+    /// A restored dump has the identity of the journal, and is another one all the same.
+    fn is_in_another_system(&self, other: &Self) -> bool {
+        self.lineage.zip(other.lineage).is_some_and(|(one, other)| one.system != other.system)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.lineage {
+            Some(lineage) => write!(f, "{} (database system {})", self.journal, lineage.system),
+            None => f.write_str(&self.journal),
+        }
     }
 }
 
@@ -107,6 +145,12 @@ pub enum NotConnected {
     /// What was sent is not what nodes send.
     #[error("expected TLS 1.3 as nodes of this version use it, found: {0}")]
     NotANode(String),
+    /// The other side has a key that TOLLGATE_PEER_CA has not signed, or no longer.
+    #[error("expected a key that TOLLGATE_PEER_CA has signed, found: {0}")]
+    NotSigned(String),
+    /// The other side does not want this one; its log says why.
+    #[error("the other side refused this one ({0}); its log says why")]
+    Rejected(String),
     /// The other side has the key of an earlier run of this node, or of another one.
     #[error("the caller asked for a node with another key")]
     OtherServer,
@@ -149,6 +193,8 @@ impl NotConnected {
         match self {
             Self::Late => PeerRefusal::Late,
             Self::NotANode(_) => PeerRefusal::NotANode,
+            Self::NotSigned(_) => PeerRefusal::NotSigned,
+            Self::Rejected(_) => PeerRefusal::Rejected,
             Self::OtherServer => PeerRefusal::OtherServer,
             Self::TooLong => PeerRefusal::TooLong,
             Self::UnknownKey(_) => PeerRefusal::UnknownKey,
@@ -173,6 +219,8 @@ impl From<io::Error> for NotConnected {
             }
             // The library's word for a name that no certificate was found for.
             Some(Error::General(_)) => Self::OtherServer,
+            Some(Error::InvalidCertificate(cause)) => Self::NotSigned(cause.to_string()),
+            Some(Error::AlertReceived(alert)) => Self::Rejected(format!("{alert:?}")),
             Some(other) => Self::NotANode(other.to_string()),
             None => Self::Broken(error),
         }

@@ -225,7 +225,7 @@ impl Heart {
         session.client().batch_execute(SETTINGS).await.map_err(lost)?;
         session.client().execute(FORGET, &[]).await.map_err(lost)?;
         let journal = session.client().query_one(JOURNAL, &[]).await.map_err(lost)?;
-        self.local.appends_to(journal.try_get(0).map_err(lost)?);
+        self.local.appends_to(journal.try_get(0).map_err(lost)?, session.lineage());
         Ok(session)
     }
 

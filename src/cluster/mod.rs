@@ -120,6 +120,7 @@ impl Cluster {
         };
         let hello = Hello {
             journal: String::new(),
+            lineage: None,
             node: member.node.clone(),
             incarnation: member.incarnation,
             version: member.version.clone(),

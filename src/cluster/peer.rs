@@ -198,11 +198,16 @@ fn not_connected(cause: &NotConnected, member: &Member, local: &Local, is_warned
     let is_odd = match cause {
         NotConnected::Impostor
         | NotConnected::NotANode(_)
+        | NotConnected::NotSigned(_)
         | NotConnected::TooLong
         | NotConnected::UnknownKey(_)
         | NotConnected::OtherName { .. }
         | NotConnected::OtherJournal { .. } => true,
-        NotConnected::Late | NotConnected::OtherServer | NotConnected::Broken(_) => false,
+        // The other side knows why.
+        NotConnected::Rejected(_)
+        | NotConnected::Late
+        | NotConnected::OtherServer
+        | NotConnected::Broken(_) => false,
     };
     if !is_odd {
         tracing::debug!(node, address, %cause, "no connection to a peer");
@@ -284,13 +289,14 @@ mod tests {
         clock::timeout,
         cluster::{Fingerprint, Gate, Hello, Identity},
         domain::Timestamp,
+        journal::Lineage,
         metrics::{Metrics, PeerRefusal, Vocabulary},
     };
 
     /// A node that shows itself by this name.
     fn local(node: &str, journal: &str) -> Arc<Local> {
         let (node, version) = (node.to_owned(), "1.0.0".to_owned());
-        let hello = Hello { journal: journal.to_owned(), node, incarnation: 1, version };
+        let hello = Hello { journal: journal.to_owned(), lineage: None, node, incarnation: 1, version };
         let metrics = Arc::new(Metrics::new(&Vocabulary::default()));
         Arc::new(Local::new(Identity::generate().unwrap(), hello, metrics).unwrap())
     }
@@ -432,6 +438,23 @@ mod tests {
         assert!(refused.to_string().starts_with("expected a node of the journal one, found one of another"));
         two.until_refused(PeerRefusal::OtherJournal).await;
         assert_eq!(two.peer.links(), 0);
+    }
+
+    /// A dump that was restored elsewhere has the identity of the journal, and the rows of its members.
+    #[tokio::test]
+    async fn a_copy_of_the_journal_is_another_journal_and_a_failover_is_none() {
+        let check = async |lineage: [Lineage; 2], is_let_in: bool| {
+            let (here, caller) = (local("node-a", "journal"), local("node-b", "journal"));
+            for (local, lineage) in [&here, &caller].into_iter().zip(lineage) {
+                local.appends_to("journal".to_owned(), lineage);
+            }
+            let two = Two::of(&here, caller, |_| ()).await;
+            assert_eq!(two.admit().await.is_ok(), is_let_in, "{lineage:?}");
+        };
+        let of = |system, timeline| Lineage { system, timeline };
+        check([of(7, 1), of(7, 1)], true).await;
+        check([of(7, 1), of(7, 2)], true).await;
+        check([of(7, 1), of(8, 1)], false).await;
     }
 
     #[tokio::test]

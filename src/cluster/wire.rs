@@ -28,6 +28,8 @@ pub struct Sealed {
 pub struct Hello {
     /// The identity of the journal that it appends to.
     pub journal: String,
+    /// The lineage of the database that has it, as text; nothing where this is not known yet.
+    pub lineage: Option<String>,
     /// Its name.
     pub node: String,
     /// The number of this run of it.
@@ -283,6 +285,7 @@ mod tests {
         };
         let hello = Message::Hello(Hello {
             journal: "0123456789abcdef0123456789abcdef".to_owned(),
+            lineage: Some("7713954966115689511/3".to_owned()),
             node: "node-a".to_owned(),
             incarnation: i64::MAX,
             version: "1.2.3".to_owned(),

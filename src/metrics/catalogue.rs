@@ -269,7 +269,7 @@ families! {
         HOP_DURATION = Histogram Seconds "tollgate_hop_duration_seconds" []
             "how much longer a forwarded request took than it took the owner: there and back, and what its messages waited at either end", "p99 below 2 ms; more is the network's, or a node is short of processor";
         PEER_REFUSALS = Counter Count "tollgate_peer_connections_refused_total" ["cause": here::<PeerRefusal>()]
-            "connections between nodes that were turned away, by the node that was called or by the one that called", "0, but for a few `other_server` and `broken` when a node is restarted; `impostor` and `unknown_key` are somebody who is no member";
+            "connections between nodes that were turned away, by the node that was called or by the one that called", "0, but for a few `other_server`, `rejected` and `broken` when a node is restarted; `impostor` and `unknown_key` are somebody who is no member";
         MEMBERS = Gauge Count "tollgate_members" []
             "nodes that this one believes to be alive, itself included; 0 for a node that is alone by its settings", "the number of nodes that you run, and the same on every node";
     }

@@ -227,6 +227,10 @@ label! {
         Late = "late",
         /// It is not what nodes of this version send.
         NotANode = "not_a_node",
+        /// It has a key that the operator's authority has not signed.
+        NotSigned = "not_signed",
+        /// It refused this node.
+        Rejected = "rejected",
         /// It asked for another key than this node's.
         OtherServer = "other_server",
         /// It sent too much before its key was proved.

@@ -289,7 +289,7 @@ fn node(name: &str, address: SocketAddr) -> (Arc<Local>, Member) {
     let (node, version) = (name.to_owned(), "1.0.0".to_owned());
     let (address, key) = (address.to_string(), identity.fingerprint());
     let member = Member { node: node.clone(), incarnation: 1, address, version: version.clone(), key };
-    let hello = Hello { journal: "journal".to_owned(), node, incarnation: 1, version };
+    let hello = Hello { journal: "journal".to_owned(), lineage: None, node, incarnation: 1, version };
     let local = Local::new(identity, hello, Arc::new(Metrics::new(&vocabulary()))).unwrap();
     (Arc::new(local), member)
 }

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -19,7 +20,7 @@ use tokio::{
 use super::{Cluster, forwarding::ANSWERED};
 use crate::{
     deliveries::{Verdict, purchase},
-    process::within,
+    process::{Site, within},
 };
 
 /// Sits between a node and those that forward to it, reads everything, and turns declines into approvals.
@@ -157,4 +158,79 @@ async fn what_strangers_send_is_not_kept() {
     }
     let grown = cluster.node(0).metric(resident).await - before;
     assert!(grown < 16e6, "{grown} bytes of memory for what strangers sent");
+}
+
+/// With an authority of the operator's, a row in the member table is not enough: the key has to be signed too.
+#[tokio::test]
+async fn with_an_authority_of_the_operators_only_nodes_that_it_has_signed_are_let_in() {
+    let Some(mut cluster) = Cluster::prepare(3, &[]).await else { return };
+    let (ours, another) = (authority(), authority());
+    for (n, signer) in [(0, &ours), (1, &ours), (2, &another)] {
+        certify(&mut cluster.sites[n], signer);
+    }
+    for n in 0..3 {
+        cluster.start_node(n).await;
+    }
+    let connections = |seen: &serde_json::Value| -> Vec<Option<i64>> {
+        let members = seen["members"].as_array().unwrap();
+        members.iter().map(|member| member["connections"].as_i64()).collect()
+    };
+    let links = [[None, Some(2), Some(0)], [Some(2), None, Some(0)], [Some(0), Some(0), None]];
+    for (n, links) in links.into_iter().enumerate() {
+        cluster.node(n).eventually("/v1/node", |seen| connections(seen) == links).await;
+    }
+    let refused = "tollgate_peer_connections_refused_total{cause=\"not_signed\"}";
+    cluster.node(0).until_metric(refused, |count| count >= 1.0).await;
+    let log = "what answers at a peer's address is not trusted; nothing is forwarded there";
+    cluster.nodes[0].as_mut().unwrap().process.logged(log).await;
+    // What it was asked it decides, and forwards nothing to a node that it does not trust.
+    let card = cluster.card_of(2, 0);
+    for n in 0..3 {
+        let body = purchase(&card, &format!("iauth_{n}"), 100);
+        assert!(Verdict::of(&cluster.node(n).deliver(&body).await).approved);
+    }
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// Gives a site a key that `signer` has signed. It trusts `signer` alone.
+fn certify(site: &mut Site, signer: &CertifiedIssuer<'static, KeyPair>) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(Vec::new()).unwrap().signed_by(&key, signer).unwrap();
+    let files = [
+        ("TOLLGATE_PEER_CERT", "node.pem", certificate.pem()),
+        ("TOLLGATE_PEER_KEY", "node.key", key.serialize_pem()),
+        ("TOLLGATE_PEER_CA", "ca.pem", signer.pem()),
+    ];
+    for (setting, file, text) in files {
+        std::fs::write(site.path(file), text).unwrap();
+        site.set(setting, file);
+    }
+}
+
+/// All mistakes are found before anything is started.
+#[tokio::test]
+async fn certificates_that_do_not_fit_together_are_refused_at_start() {
+    let refused = async |change: &dyn Fn(&mut Site), words: &str| {
+        let mut site = Site::new(&[
+            ("TOLLGATE_JOURNAL", "postgres://127.0.0.1:1/nowhere"),
+            ("TOLLGATE_NODE_ID", "node-0"),
+            ("TOLLGATE_PEER_LISTEN", "127.0.0.1:0"),
+        ]);
+        certify(&mut site, &authority());
+        change(&mut site);
+        let ending = site.refuses_to_start().await;
+        assert_eq!(ending.code, Some(78), "{}", ending.log);
+        assert!(ending.log.contains(words), "expected {words}: {}", ending.log);
+    };
+    let write = |site: &mut Site, file: &str, text: String| std::fs::write(site.path(file), text).unwrap();
+    refused(&|site| site.unset("TOLLGATE_PEER_CA"), "TOLLGATE_PEER_CA: nodes that an authority").await;
+    refused(&|site| write(site, "ca.pem", authority().pem()), "that TOLLGATE_PEER_CA has signed").await;
+    let another = || KeyPair::generate().unwrap().serialize_pem();
+    refused(&|site| write(site, "node.key", another()), "expected the key of the first certificate").await;
+    refused(&|site| write(site, "node.key", "no key".into()), "TOLLGATE_PEER_KEY=node.key: expected").await;
 }
