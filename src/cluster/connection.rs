@@ -145,7 +145,7 @@ pub enum NotConnected {
     /// What was sent is not what nodes send.
     #[error("expected TLS 1.3 as nodes of this version use it, found: {0}")]
     NotANode(String),
-    /// The other side has a key that TOLLGATE_PEER_CA has not signed, or no longer.
+    /// The other side has a key that `TOLLGATE_PEER_CA` has not signed, or no longer.
     #[error("expected a key that TOLLGATE_PEER_CA has signed, found: {0}")]
     NotSigned(String),
     /// The other side does not want this one; its log says why.
