@@ -1,11 +1,16 @@
 //! What a card has decided and not yet seen durable: the events of one append, with those who wait for them.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use tokio::sync::oneshot;
 
 use super::{Cause, NotBooked, TimedAnswer, places::Backlog, undo::Undo};
 use crate::{
     clock::Instant,
-    domain::{Answer, AuthorizationRequest, Decided, Event},
+    domain::{Answer, AuthorizationRequest, Decided, Event, Outcome},
     journal::Urgency,
 };
 
@@ -40,6 +45,8 @@ pub(super) struct Caller {
     pub(super) reply: oneshot::Sender<Result<Released, Cause>>,
     /// Until when.
     pub(super) deadline: Instant,
+    /// Whether it was declined in memory, for a stand-in that might approve it.
+    pub(super) is_declined: Option<Arc<AtomicBool>>,
 }
 
 /// What an asker is let go with.
@@ -159,6 +166,13 @@ impl Reply {
             Self::Answer(caller) | Self::Peer(caller) => !caller.reply.is_closed() && now < caller.deadline,
             Self::Booked(reply) => !reply.is_closed(),
             Self::StoodIn(_) => true,
+        }
+    }
+
+    /// Lets a stand-in know what was decided in memory.
+    pub(super) fn note(&self, outcome: Outcome) {
+        if let Self::Answer(Caller { is_declined: Some(is_declined), .. }) = self {
+            is_declined.store(outcome == Outcome::Declined, Ordering::Release);
         }
     }
 

@@ -68,21 +68,21 @@ pub(super) struct Ask {
     pub(super) arrival: Arrival,
     pub(super) route_us: u32,
     pub(super) queued_at: Instant,
-    pub(super) hops: u8,
+    pub(super) hops: Hops,
     pub(super) reply: Reply,
 }
 
 /// An observation on its way.
 pub(super) struct Book {
     pub(super) observation: Observation,
-    pub(super) hops: u8,
+    pub(super) hops: Hops,
     pub(super) reply: oneshot::Sender<Result<(), NotBooked>>,
 }
 
 /// An answer without the books, on its way into them.
 pub(super) struct StoodIn {
     pub(super) decided: Decided,
-    pub(super) hops: u8,
+    pub(super) hops: Hops,
     /// Its place among those that are on their way; none for an answer that takes the place of a decision.
     pub(super) backlog: Option<Backlog>,
 }
@@ -90,8 +90,16 @@ pub(super) struct StoodIn {
 /// What was booked on a card that has joined these books, on its way into them.
 pub(super) struct Carry {
     pub(super) carried: Carried,
-    pub(super) hops: u8,
+    pub(super) hops: Hops,
     pub(super) reply: oneshot::Sender<Result<(), NotBooked>>,
+}
+
+/// How a message was handed on from card to card.
+#[derive(Clone, Default)]
+pub(super) struct Hops {
+    pub(super) count: u8,
+    /// The smallest of the cards that handed it on.
+    pub(super) least: Option<Account>,
 }
 
 /// What may have to wait for a look into the journal.
@@ -360,6 +368,7 @@ impl Desk {
         let in_flight = self.in_flight.as_mut().map(|in_flight| &mut in_flight.batch);
         for batch in in_flight.into_iter().chain([&mut self.next]) {
             if let Some(place) = batch.place_of(&request) {
+                reply.note(answer.outcome);
                 return batch.join(place, reply);
             }
         }
@@ -434,6 +443,9 @@ impl Desk {
 
     /// Makes an event part of the tentative state and of the next append.
     fn record(&mut self, event: Event, reply: Option<Reply>) {
+        if let (Event::Decided(decided), Some(reply)) = (&event, &reply) {
+            reply.note(decided.decision.outcome);
+        }
         self.next.undo.note(&mut self.card, &event);
         self.card.apply(&event);
         self.next.push(event, reply);

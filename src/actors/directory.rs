@@ -17,24 +17,23 @@ use tokio::{
 };
 
 use super::{
-    Arrival, Cause, NotBooked, Settings, StandIn, TimedAnswer,
+    Arrival, Cause, NotBooked, Settings, TimedAnswer,
     asker::Asker,
     batch::{Caller, Released, Reply},
     books::{Folded, NotFolded},
-    card::{Arguments, Ask, Book, CardActor, Message, StoodIn},
+    card::{Arguments, Ask, Book, CardActor, Hops, Message},
     cardholders::Cardholders,
     holds::Holds,
     lease::{Lease, Occupant, Place, Slot},
     micros,
-    places::{Backlog, Permit},
+    places::{Permit, Unrecorded},
     room::{Room, Unreached},
+    standing_in::Approvals,
     unconfirmed::Unconfirmed,
 };
 use crate::{
     clock::{self, Instant},
-    domain::{
-        Account, Answer, AuthorizationRequest, Decided, Decision, Observation, Outcome, Policy, Subject,
-    },
+    domain::{Account, AuthorizationRequest, Decision, Observation, Policy, Subject},
     journal::{Committer, Entry, Journal, Reach, Unavailable, Urgency},
     log::Seldom,
     metrics::{Metrics, Shed},
@@ -86,8 +85,10 @@ pub(super) struct Shared {
     resident: AtomicUsize,
     pub(super) room: Room,
     pub(super) in_flight: AtomicUsize,
-    /// Answers given without the books that are on their way into them.
-    pub(super) unbooked: AtomicUsize,
+    /// Stand-in answers that are not recorded yet.
+    pub(super) unrecorded: Unrecorded,
+    /// How many each card was approved by the stand-in today.
+    pub(super) approvals: Approvals,
     /// There are none any more.
     pub(super) all_booked: Notify,
     loads: Semaphore,
@@ -108,6 +109,7 @@ impl Directory {
             loads: Semaphore::new(settings.loads_max.clamp(1, Semaphore::MAX_PERMITS)),
             unconfirmed: Unconfirmed::new(settings.unconfirmed_max),
             cardholders: Cardholders::new(settings.cards_resident_max),
+            approvals: Approvals::new(settings.cards_resident_max),
             settings,
             journal,
             committer,
@@ -121,7 +123,7 @@ impl Directory {
             resident: AtomicUsize::new(0),
             room: Room::default(),
             in_flight: AtomicUsize::new(0),
-            unbooked: AtomicUsize::new(0),
+            unrecorded: Unrecorded::default(),
             all_booked: Notify::new(),
             started: clock::instant(),
         };
@@ -132,7 +134,10 @@ impl Directory {
     pub async fn ask(&self, request: impl Into<Arc<AuthorizationRequest>>, arrival: Arrival) -> TimedAnswer {
         match self.decide(request.into(), arrival, Reply::Answer).await {
             Ok(answer) => answer,
-            Err((request, cause)) => self.shared.stand_in(&request, cause).into(),
+            Err(undecided) => {
+                let Undecided { request, cause, is_declined } = undecided;
+                self.shared.stand_in(&request, cause, is_declined).into()
+            }
         }
     }
 
@@ -146,13 +151,13 @@ impl Directory {
         request: impl Into<Arc<AuthorizationRequest>>,
         arrival: Arrival,
     ) -> Result<TimedAnswer, Cause> {
-        self.decide(request.into(), arrival, Reply::Peer).await.map_err(|(_, cause)| cause)
+        self.decide(request.into(), arrival, Reply::Peer).await.map_err(|undecided| undecided.cause)
     }
 
     /// Answers without the books what the owner of the card cannot decide.
     #[must_use]
     pub fn stand_in(&self, request: impl Into<Arc<AuthorizationRequest>>, cause: Cause) -> TimedAnswer {
-        self.shared.stand_in(&request.into(), cause).into()
+        self.shared.stand_in(&request.into(), cause, false).into()
     }
 
     async fn decide(
@@ -160,34 +165,49 @@ impl Directory {
         mut request: Arc<AuthorizationRequest>,
         arrival: Arrival,
         waits: impl FnOnce(Caller) -> Reply,
-    ) -> Result<TimedAnswer, (Arc<AuthorizationRequest>, Cause)> {
+    ) -> Result<TimedAnswer, Undecided> {
         let shared = &self.shared;
         let routed_from = clock::instant();
         let Some(permit) = Permit::take(shared) else {
             shared.metrics.decisions.shed.get(Shed::InFlight).increment(1);
-            return Err((request, Cause::Overload));
+            return Err(Undecided { request, cause: Cause::Overload, is_declined: false });
         };
         if !shared.has_time(Urgency::By(arrival.deadline), arrival.deadline, routed_from) {
-            return Err((request, Cause::Overload));
+            return Err(Undecided { request, cause: Cause::Overload, is_declined: false });
         }
         if let Err(cause) = shared.consult_cardholder(&mut request, routed_from, arrival.deadline).await {
-            return Err((request, cause));
+            return Err(Undecided { request, cause, is_declined: false });
         }
         let (reply, answer) = oneshot::channel();
+        let is_declined = shared.settings.stand_in.approves().then(Arc::default);
+        let caller = Caller { reply, deadline: arrival.deadline, is_declined: is_declined.clone() };
         let message = |queued_at: Instant| {
             let route_us = micros(queued_at.duration_since(routed_from));
-            let (request, reply) =
-                (Arc::clone(&request), waits(Caller { reply, deadline: arrival.deadline }));
-            Message::Ask(Box::new(Ask { request, arrival, route_us, queued_at, hops: 0, reply }))
+            let (request, reply) = (Arc::clone(&request), waits(caller));
+            Message::Ask(Box::new(Ask {
+                request,
+                arrival,
+                route_us,
+                queued_at,
+                hops: Hops::default(),
+                reply,
+            }))
         };
-        if let Err(cause) = shared.send_in_time(&request.account(), arrival.deadline, message).await {
-            return Err((request, cause));
-        }
-        match Asker::new(permit, answer).wait(arrival.deadline).await {
-            Ok(Released::Now(answer)) => Ok(answer),
-            Ok(Released::Soon(answer)) => answer.await.map_err(|_| (request, Cause::Journal)),
-            Err(cause) => Err((request, cause)),
-        }
+        let sent = shared.send_in_time(&request.account(), arrival.deadline, message).await;
+        let replied = match sent {
+            Ok(()) => Asker::new(permit, answer).wait(arrival.deadline).await,
+            Err(cause) => Err(cause),
+        };
+        let cause = match replied {
+            Ok(Released::Now(answer)) => return Ok(answer),
+            Ok(Released::Soon(answer)) => match answer.await {
+                Ok(answer) => return Ok(answer),
+                Err(_) => Cause::Journal,
+            },
+            Err(cause) => cause,
+        };
+        let is_declined = is_declined.is_some_and(|is_declined| is_declined.load(Ordering::Acquire));
+        Err(Undecided { request, cause, is_declined })
     }
 
     /// Books what Stripe says.
@@ -205,7 +225,7 @@ impl Directory {
         }
         let (reply, booked) = oneshot::channel();
         let subject = observation.subject.clone();
-        let message = |_| Message::Book(Box::new(Book { observation, hops: 0, reply }));
+        let message = |_| Message::Book(Box::new(Book { observation, hops: Hops::default(), reply }));
         shared.send_in_time(&subject.account(), arrival.deadline, message).await?;
         Asker::new(permit, booked).wait(arrival.deadline).await?;
         if let Subject::Cardholder(cardholder) = &subject {
@@ -245,19 +265,24 @@ impl Directory {
     /// Waits until everything that was decided is durable. For the drain, when no request comes any more.
     pub async fn flush(&self) {
         if timeout(STAND_INS_BOOKED_WITHIN, self.shared.all_booked()).await.is_err() {
-            let answers = self.shared.unbooked.load(Ordering::Acquire);
-            tracing::warn!(
-                answers,
-                "the journal does not take answers of the stand-in; Stripe's events will tell of them"
-            );
+            self.shared.log_unrecorded();
         }
-        // Nobody waits for an answer any more: what is left over is neither known to be durable nor was it told.
+        // No caller waits any more: a decision among the rest was not answered. Stripe delivers facts again.
         if timeout(COMMITTED_WITHIN, self.shared.committer.close()).await.is_err() {
             tracing::warn!(
-                "the journal does not say what became of the last appends, and is not waited for; no answer was given by them"
+                appends = self.shared.committer.undecided(),
+                "the journal does not say what became of the last appends, and is not waited for; no decision in them was answered"
             );
         }
     }
+}
+
+/// A request without a decision that may be told.
+struct Undecided {
+    request: Arc<AuthorizationRequest>,
+    cause: Cause,
+    /// Whether it was declined in memory.
+    is_declined: bool,
 }
 
 /// What bounds a message.
@@ -271,7 +296,7 @@ pub(super) enum Bound {
 
 impl Shared {
     /// Hands a message to the card's actor, waking it if need be.
-    fn send(
+    pub(super) fn send(
         self: &Arc<Self>,
         account: &Account,
         bound: Bound,
@@ -393,61 +418,16 @@ impl Shared {
         Ok(self.journal.load(account, reach).await?)
     }
 
-    /// Answers without the books, and lets the books know. An approval that the books could not count is none; a question
-    /// that was answered a moment ago gets that answer.
-    fn stand_in(self: &Arc<Self>, request: &Arc<AuthorizationRequest>, cause: Cause) -> Answer {
-        // Where other nodes write too, one of them may have made a decision void.
-        let before = self.unconfirmed.answer_to(request).filter(|_| !self.settings.is_journal_shared);
-        let backlog = Backlog::take(self);
-        let rule = if backlog.is_some() { self.settings.stand_in } else { StandIn::default() };
-        let decision = self.addressed(rule.decide(request, cause), request);
-        let mut decided = Decided { request: Arc::clone(request), decision };
-        if let Some(before) = before.or_else(|| self.unconfirmed.stood_in(&decided)) {
-            self.metrics.decisions.repeats.increment(1);
-            return before;
-        }
-        if !self.book_stand_in(&decided, backlog) {
-            self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
-            decided.decision = self.addressed(StandIn::default().decide(request, cause), request);
-            self.unconfirmed.answered(&decided);
-        }
-        let decision = &decided.decision;
-        self.told(decision);
-        match cause {
-            Cause::Overload => {}
-            Cause::Deadline => self.metrics.decisions.shed.get(Shed::Deadline).increment(1),
-            Cause::Journal => self.metrics.decisions.shed.get(Shed::Journal).increment(1),
-        }
-        decision.answer(request.is_amount_controllable)
-    }
-
-    /// Sends an answer without the books on its way into them. False: there is no room, or no way.
-    fn book_stand_in(self: &Arc<Self>, decided: &Decided, backlog: Option<Backlog>) -> bool {
-        let Some(backlog) = backlog else { return false };
-        let stood_in = StoodIn { decided: decided.clone(), hops: 0, backlog: Some(backlog) };
-        let message = |_| Message::StoodIn(Box::new(stood_in));
-        self.send(&decided.request.account(), Bound::Sender, message).is_ok()
-    }
-
     async fn all_booked(&self) {
         let mut all_booked = Box::pin(self.all_booked.notified());
         loop {
             all_booked.as_mut().enable();
-            if self.unbooked.load(Ordering::Acquire) == 0 {
+            if self.unrecorded.is_empty() {
                 return;
             }
             all_booked.as_mut().await;
             all_booked.set(self.all_booked.notified());
         }
-    }
-
-    /// What the stand-in has told an asker of this question, or else what it says to one who was too late.
-    pub(super) fn stand_in_told(&self, request: &AuthorizationRequest) -> Decision {
-        let told = self.unconfirmed.stand_in_answer_to(request);
-        let cause = told.and_then(|told| Cause::ALL.into_iter().find(|cause| cause.reason() == told.reason));
-        let is_declined = told.is_some_and(|told| told.outcome == Outcome::Declined);
-        let rule = if is_declined { StandIn::default() } else { self.settings.stand_in };
-        self.addressed(rule.decide(request, cause.unwrap_or(Cause::Deadline)), request)
     }
 
     /// A decision that knows how its answer goes to Stripe.

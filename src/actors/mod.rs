@@ -15,6 +15,7 @@ mod room;
 mod sweep;
 mod tally;
 mod stand_in;
+mod standing_in;
 mod unconfirmed;
 mod undo;
 mod views;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use crate::{
     clock::Instant,
     domain::{Answer, Answering, Stages},
+    journal::BODY_BYTES_MAX,
 };
 
 pub use directory::{Directory, Parts};
@@ -46,6 +48,9 @@ pub struct Settings {
     pub card_rests_after: Duration,
     /// Cards in memory.
     pub cards_resident_max: usize,
+    /// The most bytes of an entry with a snapshot. A card that is larger is written without one, and folded from further
+    /// back.
+    pub snapshot_bytes_max: usize,
     /// Cards being loaded at once.
     pub loads_max: usize,
     /// What is answered in place of a decision.
@@ -61,6 +66,9 @@ pub struct Settings {
 /// An actor takes several kilobytes while it waits, and microseconds to start: after this long it is not worth keeping.
 pub const CARD_RESTS_AFTER: Duration = Duration::from_secs(10);
 
+/// Three quarters of what an entry may have: what is decided meanwhile has to fit beside it.
+pub const SNAPSHOT_BYTES_MAX: usize = BODY_BYTES_MAX / 4 * 3;
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -70,6 +78,7 @@ impl Default for Settings {
             card_idle_after: Duration::from_mins(5),
             card_rests_after: CARD_RESTS_AFTER,
             cards_resident_max: 100_000,
+            snapshot_bytes_max: SNAPSHOT_BYTES_MAX,
             loads_max: 64,
             stand_in: StandIn::default(),
             answering: Answering::default(),

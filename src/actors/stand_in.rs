@@ -2,7 +2,6 @@
 
 use crate::domain::{
     AnswerBy, AuthorizationRequest, Decision, DecisionId, Outcome, PolicyVersion, Reason, Source, Stages,
-    held_if_approved,
 };
 
 /// Why there was no decision.
@@ -56,41 +55,48 @@ pub enum StandInRule {
     /// No.
     #[default]
     Decline,
-    /// Yes, up to so many minor units.
+    /// Yes, where nothing that is known without the ledger stands against it.
     Approve {
-        /// The most that is held on one question.
+        /// The most that is held on one request, in minor units.
         amount_max: i64,
+        /// How many requests of one card are approved in a day of UTC, by one node.
+        approvals_max: u32,
     },
 }
 
 impl StandIn {
-    /// The answer to a request that could not be decided. The same request and cause give the same answer.
+    /// The rule for a cause.
     #[must_use]
-    pub fn decide(&self, request: &AuthorizationRequest, cause: Cause) -> Decision {
-        let rule = match cause {
+    pub const fn rule(&self, cause: Cause) -> StandInRule {
+        match cause {
             Cause::Overload => self.overload,
             Cause::Deadline => self.deadline,
             Cause::Journal => self.journal,
-        };
-        let held = request.asked.ok().map(|asked| held_if_approved(&request.merchant.category, asked));
-        let granted = match (rule, held) {
-            (StandInRule::Approve { amount_max }, Some(held)) if held <= amount_max => Some(held),
-            (StandInRule::Approve { .. } | StandInRule::Decline, _) => None,
-        };
-        Decision {
-            id: DecisionId::of(&request.authorization, request.question()),
-            at: request.received_at,
-            outcome: if granted.is_some() { Outcome::Approved } else { Outcome::Declined },
-            granted: granted.unwrap_or(0),
-            reason: cause.reason(),
-            violation: request.asked.err(),
-            limits: Vec::new(),
-            largest_approvable: None,
-            challenge: false,
-            policy: PolicyVersion::stand_in(),
-            source: Source::StandIn,
-            answer_by: AnswerBy::Direct,
-            stages: Stages::default(),
         }
+    }
+
+    /// Whether anything is ever approved.
+    #[must_use]
+    pub fn approves(&self) -> bool {
+        Cause::ALL.into_iter().any(|cause| self.rule(cause) != StandInRule::Decline)
+    }
+}
+
+/// The stand-in's decision: an approval of what is `granted`, or a decline.
+pub(super) fn decision(request: &AuthorizationRequest, cause: Cause, granted: Option<i64>) -> Decision {
+    Decision {
+        id: DecisionId::of(&request.authorization, request.question()),
+        at: request.received_at,
+        outcome: if granted.is_some() { Outcome::Approved } else { Outcome::Declined },
+        granted: granted.unwrap_or(0),
+        reason: cause.reason(),
+        violation: request.asked.err(),
+        limits: Vec::new(),
+        largest_approvable: None,
+        challenge: false,
+        policy: PolicyVersion::stand_in(),
+        source: Source::StandIn,
+        answer_by: AnswerBy::Direct,
+        stages: Stages::default(),
     }
 }

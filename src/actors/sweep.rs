@@ -127,6 +127,7 @@ impl Shared {
         self.metrics.journal.oldest_append.set(backlog.oldest.as_secs_f64());
         self.metrics.journal.expected_wait.set(backlog.expected_wait.as_secs_f64());
         self.cardholders.sweep(now);
+        self.approvals.sweep(clock::now());
         self.failures.retain(|_, failures| now.duration_since(failures.since) < FAILURES_WITHIN);
         found
     }

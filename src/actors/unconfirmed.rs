@@ -2,7 +2,7 @@
 //! that stays here was perhaps never heard.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -58,10 +58,12 @@ impl Answered {
     }
 }
 
-/// The answers that wait, as many as there is room for.
+/// The answers that wait: the newest, as many as there is room for.
 pub(super) struct Unconfirmed {
     waiting: DashMap<DecisionId, Answered>,
     waiting_max: usize,
+    /// Their ids, oldest first; some of them were confirmed since.
+    order: Mutex<VecDeque<DecisionId>>,
     /// What was confirmed while the past is still being looked through.
     meanwhile: Mutex<HashSet<DecisionId>>,
     is_looking_back: AtomicBool,
@@ -71,7 +73,8 @@ impl Unconfirmed {
     pub(super) fn new(waiting_max: usize) -> Self {
         Self {
             waiting: DashMap::new(),
-            waiting_max,
+            waiting_max: waiting_max.max(1),
+            order: Mutex::default(),
             meanwhile: Mutex::default(),
             is_looking_back: AtomicBool::new(false),
         }
@@ -79,30 +82,41 @@ impl Unconfirmed {
 
     /// An answer left.
     pub(super) fn answered(&self, decided: &Decided) {
-        if self.waiting.len() < self.waiting_max {
-            self.waiting.insert(decided.decision.id, Answered::of(decided));
+        if self.waiting.insert(decided.decision.id, Answered::of(decided)).is_none() {
+            self.came(decided.decision.id);
+        }
+    }
+
+    /// A new one is here: the oldest one goes if there are too many now.
+    fn came(&self, id: DecisionId) {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        order.push_back(id);
+        while self.waiting.len() > self.waiting_max
+            && let Some(oldest) = order.pop_front()
+        {
+            self.waiting.remove(&oldest);
+        }
+        // What was confirmed leaves its id behind.
+        if order.len() > self.waiting_max.saturating_mul(2) {
+            order.retain(|id| self.waiting.contains_key(id));
         }
     }
 
     /// The stand-in's answer is about to leave, unless another one of the stand-in's to the same question is known: that
     /// one is given, and leaves instead.
     pub(super) fn stood_in(&self, decided: &Decided) -> Option<Answer> {
-        let has_room = self.waiting.len() < self.waiting_max;
         match self.waiting.entry(decided.decision.id) {
             Entry::Occupied(mut known) => {
                 let before = known.get().answer.filter(|answer| answer.source == Source::StandIn);
                 if before.is_none() {
                     known.insert(Answered::of(decided));
                 }
-                before
+                return before;
             }
-            Entry::Vacant(place) => {
-                if has_room {
-                    place.insert(Answered::of(decided));
-                }
-                None
-            }
+            Entry::Vacant(place) => drop(place.insert(Answered::of(decided))),
         }
+        self.came(decided.decision.id);
+        None
     }
 
     /// What this question was answered, as far as it is known without the books.

@@ -189,6 +189,7 @@ fn actors(reader: &mut Reader) -> Option<actors::Settings> {
         card_idle_after: card_idle_after?,
         card_rests_after: actors::CARD_RESTS_AFTER,
         cards_resident_max: cards_resident_max?,
+        snapshot_bytes_max: actors::SNAPSHOT_BYTES_MAX,
         loads_max: loads_max?,
         stand_in: stand_in?,
         answering: answering?,

@@ -295,11 +295,11 @@ pub static SETTINGS: [Setting; 52] = [
         Section::Overload,
         "TOLLGATE_STAND_IN",
         Kind::Text(
-            "`decline`, or `approve:` with the most minor units, or one of them for each of overload, deadline and journal",
+            "`decline`, or `approve:` with the most minor units and how often, such as `approve:5000x3`, or one of them for each of overload, deadline and journal",
         ),
         "decline",
-        "overload=decline,deadline=approve:2000,journal=decline",
-        "What is answered where a decision cannot be made: more work than fits, too late, or no journal. `approve:5000` approves up to 5000 minor units of the request's currency. A cause that is not named is declined.",
+        "overload=decline,deadline=approve:2000x3,journal=decline",
+        "What is answered where a decision cannot be made: more work than fits, too late, or no journal. `approve:5000x3` approves up to 5000 minor units of the request's currency, at most 3 requests of a card in a day (UTC) by each node; without `x` it is 3. What needs no ledger is checked: the policy's lists and limits on an empty history, a paused or inactive card, the currency; and what was declined in memory stays declined. A cause that is not named is declined.",
     ),
     setting(
         Section::Overload,

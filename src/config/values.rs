@@ -86,7 +86,7 @@ pub(super) fn journal(text: &str) -> Option<Location> {
     text.parse().ok()
 }
 
-/// `decline`, `approve:5000`, or one of them by cause: `overload=decline,deadline=approve:2000`. A cause is named once.
+/// `decline`, `approve:5000x3`, or one of them by cause: `overload=decline,deadline=approve:2000`. A cause is named once.
 pub(super) fn stand_in(text: &str) -> Option<StandIn> {
     if !text.contains('=') {
         let answer = stand_in_answer(text)?;
@@ -113,10 +113,17 @@ pub(super) fn stand_in(text: &str) -> Option<StandIn> {
     })
 }
 
+/// How often a card is approved in a day, where the setting does not say.
+const STAND_IN_APPROVALS: &str = "3";
+
 fn stand_in_answer(text: &str) -> Option<StandInRule> {
     match text.split_once(':') {
         None => (text == "decline").then_some(StandInRule::Decline),
-        Some(("approve", most)) => amount(most).map(|amount_max| StandInRule::Approve { amount_max }),
+        Some(("approve", most)) => {
+            let (most, times) = most.split_once('x').unwrap_or((most, STAND_IN_APPROVALS));
+            let approvals_max = u32::try_from(amount(times)?).ok()?;
+            amount(most).map(|amount_max| StandInRule::Approve { amount_max, approvals_max })
+        }
         Some(_) => None,
     }
 }

@@ -7,6 +7,7 @@ mod overload;
 mod peers;
 mod replacement;
 mod room;
+mod standing_in;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use tollgate::{
     actors::{Directory, Parts, Settings, StandIn, StandInRule},
     clock,
     domain::{Account, Answer, AuthorizationRequest, EventId, Outcome, Policy, Reason, Source},
-    journal::{Committer, CommitterSettings, Entry, Fault, Faulty, Journal, Memory, Odds, Reach, Script},
+    journal::{Committer, CommitterSettings, Fault, Faulty, Journal, Memory, Odds, Reach, Script},
     metrics::Metrics,
 };
 
@@ -55,6 +56,12 @@ impl House {
 
     async fn ask(&self, name: &str, amount: i64) -> Answer {
         self.directory.ask(question("one", name, amount), arrival(SOON)).await.answer
+    }
+
+    /// How many snapshots of the card are in the journal.
+    async fn snapshots(&self) -> usize {
+        let entries = self.journal.load(&Account::from(&card("one")), Reach::Genesis).await.unwrap();
+        entries.iter().filter(|entry| entry.is_snapshot).count()
     }
 
     /// What the books say is used of the first limit.
@@ -103,17 +110,15 @@ async fn concurrent_questions_are_approved_exactly_up_to_the_limit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_card_with_very_many_open_holds_is_answered_and_remembered_without_a_snapshot() {
     let settings = Settings {
-        in_flight_max: 20_000,
         card_queue_max: 20_000,
         card_idle_after: Duration::from_millis(500),
+        snapshot_bytes_max: 64 * 1024,
         ..Settings::default()
     };
     let house = House::new(settings, &[("all_time", i64::MAX)], Script::default());
-    let answers = ask_at_once(&house, 11_000, 1).await;
-    assert_eq!(approved(&answers), 11_000);
-    let account = Account::from(&card("one"));
-    let snapshots = |entries: Vec<Entry>| entries.iter().filter(|entry| entry.is_snapshot).count();
-    let before = snapshots(house.journal.load(&account, Reach::Genesis).await.unwrap());
+    let answers = ask_at_once(&house, 2_000, 1).await;
+    assert_eq!(approved(&answers), 2_000);
+    let before = house.snapshots().await;
     // A snapshot is long overdue, and the card leaves memory: still none is written.
     for name in 0..200 {
         assert_eq!(house.ask(&format!("more-{name}"), 1).await.outcome, Outcome::Approved);
@@ -121,9 +126,31 @@ async fn a_card_with_very_many_open_holds_is_answered_and_remembered_without_a_s
     while house.directory.resident() > 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(snapshots(house.journal.load(&account, Reach::Genesis).await.unwrap()), before);
-    assert_eq!(house.used().await, 11_200);
+    assert_eq!(house.snapshots().await, before);
+    assert_eq!(house.used().await, 2_200);
     assert_eq!(house.ask("0000", 1).await, answers[0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_card_whose_very_many_authorizations_are_closed_gets_a_snapshot_again() {
+    const MANY: usize = 2_500;
+    let settings = Settings { card_queue_max: 20_000, snapshot_bytes_max: 700 * 1024, ..Settings::default() };
+    let house = House::new(settings, &[("all_time", i64::MAX)], Script::default());
+    assert_eq!(approved(&ask_at_once(&house, MANY, 1).await), MANY);
+    let mut closed = JoinSet::new();
+    for name in 0..MANY {
+        let directory = house.directory.clone();
+        closed.spawn(async move {
+            let fact = told("one", &format!("{name:04}"), 1, false, "webhook_declined");
+            directory.book(fact, arrival(SOON)).await.unwrap();
+        });
+    }
+    closed.join_all().await;
+    let before = house.snapshots().await;
+    for name in 0..130 {
+        house.ask(&format!("more-{name}"), 1).await;
+    }
+    assert!(house.snapshots().await > before, "{before} snapshots before");
 }
 
 /// Lets the clock of the directory go on until the cards in memory have no actors.
@@ -282,7 +309,10 @@ async fn an_entry_that_turns_durable_after_the_stand_in_answered_is_void() {
 
 #[tokio::test]
 async fn a_stand_in_approval_is_booked_and_counts() {
-    let stand_in = StandIn { deadline: StandInRule::Approve { amount_max: 5_000 }, ..StandIn::default() };
+    let stand_in = StandIn {
+        deadline: StandInRule::Approve { amount_max: 5_000, approvals_max: 3 },
+        ..StandIn::default()
+    };
     let house = House::new(Settings { stand_in, ..roomy() }, &[("all_time", 10_000)], Script::default());
     let gate = house.journal.hold_next();
     let late = tokio::spawn({
@@ -372,7 +402,10 @@ async fn answers_stay_the_same_long_after_they_were_let_go() {
 
 #[tokio::test]
 async fn a_stand_ins_answer_about_an_authorization_that_was_let_go_is_booked_with_it() {
-    let stand_in = StandIn { deadline: StandInRule::Approve { amount_max: 5_000 }, ..StandIn::default() };
+    let stand_in = StandIn {
+        deadline: StandInRule::Approve { amount_max: 5_000, approvals_max: 3 },
+        ..StandIn::default()
+    };
     let house = House::new(Settings { stand_in, ..roomy() }, &[("all_time", 1_000)], Script::default());
     // Declines settle at once; far more of them than are kept.
     for entry in 0..1_200 {

@@ -18,7 +18,7 @@ use crate::{
         undo::Undo,
     },
     clock,
-    domain::{AuthorizationRequest, Decided, Event, Source},
+    domain::{AuthorizationRequest, Decided, Event, Outcome as DecisionOutcome, Source},
     journal::{Append, EntryId, Head, Outcome, Urgency, record},
     metrics::{JournalFailure, Stage},
 };
@@ -26,10 +26,6 @@ use crate::{
 /// A snapshot is due after so many entries, and no sooner than after as many events as the last one had
 /// authorizations: so the cost of snapshots stays in proportion to the events, however large a card grows.
 const SNAPSHOT_ENTRIES: usize = 64;
-
-/// A card with more authorizations than this, nearly all of them open, gets no snapshot: it would take longer to write
-/// than answers may take, and more room than an entry has. Such a card is folded from further back.
-const SNAPSHOT_AUTHORIZATIONS_MAX: usize = 10_000;
 
 impl Desk {
     /// Sends what has been decided meanwhile, if no append is in flight.
@@ -48,12 +44,23 @@ impl Desk {
         self.entries_since_snapshot = self.entries_since_snapshot.saturating_add(1);
         self.events_since_snapshot = self.events_since_snapshot.saturating_add(batch.events.len());
         let is_due = self.entries_since_snapshot >= SNAPSHOT_ENTRIES
-            && self.events_since_snapshot >= self.snapshot_size
-            && self.fits_a_snapshot();
+            && self.events_since_snapshot >= self.snapshot_size;
         if is_due && self.leaving.is_none() {
             batch.push(self.snapshot(), None);
         }
-        let has_snapshot = matches!(batch.events.last(), Some(Event::Snapshot(_)));
+        let mut body = record::encode(&batch.events);
+        let mut has_snapshot = matches!(batch.events.last(), Some(Event::Snapshot(_)));
+        if has_snapshot {
+            // The card has evicted records for it.
+            batch.undo = Undo::Impossible;
+        }
+        if has_snapshot && body.len() > self.shared.settings.snapshot_bytes_max {
+            self.go_without_snapshot(&mut batch);
+            if batch.is_empty() {
+                return self.leave();
+            }
+            (body, has_snapshot) = (record::encode(&batch.events), false);
+        }
         let mut authorizations = Vec::with_capacity(batch.events.len());
         for event in &batch.events {
             authorizations.extend(record::authorizations_of(event).cloned());
@@ -65,13 +72,11 @@ impl Desk {
             id,
             is_snapshot: has_snapshot,
             authorizations,
-            body: record::encode(&batch.events),
+            body,
         };
         self.shared.metrics.journal.appended_bytes.increment(u64::try_from(append.body.len()).unwrap_or(0));
         if has_snapshot {
             batch.events.pop();
-            // The card has evicted records for it.
-            batch.undo = Undo::Impossible;
         }
         let myself = self.myself.clone();
         let done = move |outcome| {
@@ -155,9 +160,18 @@ impl Desk {
         }
     }
 
-    /// Whether the books are small enough to be written as a whole.
-    pub(super) fn fits_a_snapshot(&self) -> bool {
-        self.card.authorizations.len() <= SNAPSHOT_AUTHORIZATIONS_MAX
+    /// Takes a snapshot out of a batch that is too large with it. The next one is tried after as many events as there are
+    /// authorizations, so that trying stays cheap however large the card is.
+    fn go_without_snapshot(&mut self, batch: &mut Batch) {
+        batch.events.pop();
+        self.snapshot_size = self.card.authorizations.len();
+        self.events_since_snapshot = 0;
+        tracing::warn!(
+            account = %self.account,
+            authorizations = self.snapshot_size,
+            "a card is too large for a snapshot and will take longer to load: holds that are never captured, reversed or \
+             expired make it grow"
+        );
     }
 
     pub(super) fn snapshot(&mut self) -> Event {
@@ -300,7 +314,8 @@ impl Desk {
         }
         let mut answer = self.current(decided, commit_us);
         if is_one_gone {
-            let decision = self.shared.stand_in_told(&decided.request);
+            let is_declined = decided.decision.outcome == DecisionOutcome::Declined;
+            let decision = self.shared.stand_in_told(&decided.request, is_declined);
             answer = decision.answer(decided.request.is_amount_controllable).into();
             self.void(Arc::clone(&decided.request));
         }
@@ -323,7 +338,8 @@ impl Desk {
     pub(super) fn void(&mut self, request: Arc<AuthorizationRequest>) {
         // In books that the card has joined meanwhile it stands until Stripe's own word.
         if !self.is_stood_in(&request) && self.card.joined.is_none() {
-            let decision = self.shared.stand_in_told(&request);
+            let known = self.card.answer_to(&request).map(|answered| answered.answer.outcome);
+            let decision = self.shared.stand_in_told(&request, known == Some(DecisionOutcome::Declined));
             let decided = Decided { request, decision };
             self.shared.unconfirmed.answered(&decided);
             self.record(Event::StoodIn(Box::new(decided)), None);

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::{Carry, Cause, Desk, Message, StoodIn};
+use super::{Carry, Cause, Desk, Hops, Message, StoodIn};
 use crate::{
     actors::{
         NotBooked,
@@ -25,7 +25,8 @@ use crate::{
 const ENTRIES_AT_ONCE: usize = 256;
 /// How long a card waits before it tries again to carry over what was booked on it.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How many replacements one question follows. Only a circle has more.
+/// How many replacements a message follows. Only a circle has more: then the smallest card in it keeps the message, the same
+/// for all of them.
 const HOPS_MAX: u8 = 64;
 
 impl Desk {
@@ -38,7 +39,7 @@ impl Desk {
             self.join(replaced);
         }
         let Some(joined) = &self.card.joined else { return Some(message) };
-        if !message.is_of_purchases() {
+        if !message.is_of_purchases() || message.stays_in_circle(&self.account) {
             return Some(message);
         }
         if let Some(waiting) = &mut self.joining {
@@ -142,7 +143,11 @@ impl Desk {
                     }
                 }
                 self.lease.join_queue();
-                self.work(Message::StoodIn(Box::new(StoodIn { decided: *decided, hops: 0, backlog })));
+                self.work(Message::StoodIn(Box::new(StoodIn {
+                    decided: *decided,
+                    hops: Hops::default(),
+                    backlog,
+                })));
             }
             Event::Observed(observation) if !is_of_purchases(&observation.fact) => {
                 let place = self.next.events.len();
@@ -206,13 +211,16 @@ impl Desk {
             Message::Carry(carry) => &mut carry.hops,
             _ => return,
         };
-        *hops = hops.saturating_add(1);
-        let is_lost = *hops > HOPS_MAX;
+        hops.count = hops.count.saturating_add(1);
+        if hops.least.as_ref().is_none_or(|least| self.account < *least) {
+            hops.least = Some(self.account.clone());
+        }
+        let is_lost = hops.count == u8::MAX;
         self.lease.leave_queue();
         // An answer that Stripe has already must not be lost for want of a place.
         let bound = if matches!(message, Message::StoodIn(_)) { Bound::Sender } else { Bound::CardQueue };
         let reached = if is_lost {
-            tracing::error!(account = %self.account, "cards replace each other in a circle: nothing is booked");
+            tracing::error!(account = %self.account, "expected at most {HOPS_MAX} cards that replace each other in a circle, found more: nothing is booked");
             Err(Cause::Journal)
         } else {
             self.shared.reach(account, bound, clock::instant())
@@ -244,6 +252,22 @@ impl Message {
         card.is_some_and(is_own).then_some(replaced)
     }
 
+    /// Whether it has been handed on in a circle, of whose cards `own` is the smallest.
+    fn stays_in_circle(&self, own: &Account) -> bool {
+        let hops = match self {
+            Self::Ask(ask) => &ask.hops,
+            Self::Book(book) => &book.hops,
+            Self::StoodIn(stood_in) => &stood_in.hops,
+            Self::Carry(carry) => &carry.hops,
+            _ => return false,
+        };
+        let stays = hops.count > HOPS_MAX && hops.least.as_ref() == Some(own);
+        if stays {
+            tracing::error!(account = %own, "cards replace each other in a circle: their purchases are booked on this one");
+        }
+        stays
+    }
+
     /// Whether it concerns what is bought with a card, rather than the card.
     fn is_of_purchases(&self) -> bool {
         match self {
@@ -271,7 +295,7 @@ async fn carry_over(shared: &Arc<Shared>, account: &Account, replaced: &CardId) 
         let actor = shared
             .reach(&Account::from(replaced), Bound::Sender, clock::instant())
             .map_err(|cause| not_now(cause.into()))?;
-        drop(actor.cast(Message::Carry(Box::new(Carry { carried, hops: 0, reply }))));
+        drop(actor.cast(Message::Carry(Box::new(Carry { carried, hops: Hops::default(), reply }))));
         booked.await.unwrap_or(Err(Cause::Journal.into())).map_err(not_now)?;
     }
     Ok(())

@@ -39,7 +39,7 @@ impl Desk {
             return;
         }
         self.leaving = Some(cause);
-        if self.entries_since_snapshot == 0 || !self.fits_a_snapshot() {
+        if self.entries_since_snapshot == 0 {
             return self.leave();
         }
         let snapshot = self.snapshot();

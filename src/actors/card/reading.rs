@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use super::{Cause, Desk, Looked, Message, Phase, Work};
 use crate::{
     actors::{
-        batch::Batch,
+        batch::{Batch, decided_in},
         books::{self, Folded, NotFolded},
         micros,
         undo::Undo,
@@ -340,8 +340,12 @@ impl Desk {
                 Event::Snapshot(_) => continue,
             };
             let place = self.next.events.len();
+            let outcome = decided_in(&event).map(|decided| decided.decision.outcome);
             self.record(event, None);
             for reply in replies {
+                if let Some(outcome) = outcome {
+                    reply.note(outcome);
+                }
                 self.next.join(place, reply);
             }
         }

@@ -77,7 +77,8 @@ fn addresses_name_an_ip_or_localhost() {
 #[test]
 fn a_stand_in_is_one_answer_or_one_for_each_cause() {
     use StandInRule::Decline;
-    let up_to = |amount_max| StandInRule::Approve { amount_max };
+    let times = |amount_max, approvals_max| StandInRule::Approve { amount_max, approvals_max };
+    let up_to = |amount_max| times(amount_max, 3);
     let three = |overload, deadline, journal| Some(StandIn { overload, deadline, journal });
     check(
         stand_in,
@@ -90,7 +91,12 @@ fn a_stand_in_is_one_answer_or_one_for_each_cause() {
             ),
             ("deadline=approve:1", three(Decline, up_to(1), Decline)),
             ("deadline=approve:1,deadline=decline", None),
+            ("deadline=approve:200x10", three(Decline, times(200, 10), Decline)),
             ("approve", None),
+            ("approve:5x0", None),
+            ("approve:5x", None),
+            ("approve:x3", None),
+            ("approve:5x3x3", None),
             ("approve:0", None),
             ("approve:-5", None),
             ("lunch=decline", None),

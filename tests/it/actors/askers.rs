@@ -131,7 +131,10 @@ async fn whoever_asks_is_told_the_same_whatever_becomes_of_the_others() {
     let mut by_stand_in = 0;
     for seed in 0..SEEDS {
         let mut random = fastrand::Rng::with_seed(seed);
-        let approves = StandIn { deadline: StandInRule::Approve { amount_max: 300 }, ..StandIn::default() };
+        let approves = StandIn {
+            deadline: StandInRule::Approve { amount_max: 300, approvals_max: 1_000 },
+            ..StandIn::default()
+        };
         let stand_in = if random.bool() { approves } else { StandIn::default() };
         let settings = Settings { card_queue_max: random.usize(1..4), stand_in, ..Settings::default() };
         let house = House::new(settings, &[("all_time", LIMIT)], slow_and_failing(&mut random));

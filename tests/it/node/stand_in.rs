@@ -31,7 +31,7 @@ impl Lock {
 }
 
 const LIMIT: i64 = 1_000;
-const RULES: &str = "overload=approve:700,deadline=decline,journal=approve:600";
+const RULES: &str = "overload=approve:700x100,deadline=decline,journal=approve:600x10";
 
 /// Waits for a journal that refuses, or for no longer than what the journal itself waits.
 const PATIENT: &str = "1900ms";
@@ -63,24 +63,24 @@ fn told(verdict: &Verdict) -> (bool, &str) {
 async fn a_journal_that_refuses_is_stood_in_for_by_its_own_rule_and_the_books_catch_up() {
     let (site, node) = start(PATIENT).await;
     let lock = Lock::take(&site);
-    // Amounts up to the rule's, whatever the limits say; and no more.
+    // Amounts up to the rule's, and no more; nor what was declined in memory, by the limit.
     for (authorization, amount, expected) in
-        [("iauth_1", 600, true), ("iauth_2", 600, true), ("iauth_3", 601, false)]
+        [("iauth_1", 600, true), ("iauth_2", 300, true), ("iauth_3", 601, false), ("iauth_5", 200, false)]
     {
         let verdict = ask(&node, "ic_c", authorization, amount).await;
         assert_eq!(told(&verdict), (expected, "stand_in_journal"), "{authorization}");
     }
     lock.release();
     check_booked(&node, "iauth_1", 600).await;
-    check_booked(&node, "iauth_2", 600).await;
-    let card = node.eventually("/v1/cards/ic_c", |card| card["limits"][0]["used"] == 1_300).await;
+    check_booked(&node, "iauth_2", 300).await;
+    let card = node.eventually("/v1/cards/ic_c", |card| card["limits"][0]["used"] == 1_000).await;
     assert_eq!(card["limits"][0]["remaining"], 0);
     assert_eq!(told(&ask(&node, "ic_c", "iauth_4", 1).await), (false, "spending_limit"));
     // The same question, the same answer, by the books now.
     assert_eq!(told(&ask(&node, "ic_c", "iauth_1", 600).await), (true, "stand_in_journal"));
     node.stop().await;
     let node = site.start().await;
-    check_booked(&node, "iauth_2", 600).await;
+    check_booked(&node, "iauth_2", 300).await;
 }
 
 /// The stand-in's approval is held, told by its source, and marked as an overrun.

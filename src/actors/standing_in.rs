@@ -1,0 +1,181 @@
+//! Answering in place of a decision: what is checked without the ledger, how often a card is approved, and that the answer
+//! gets into the ledger. Which rule holds for which cause is `stand_in.rs`.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+
+use super::{
+    Cause, StandInRule,
+    card::{Hops, Message, StoodIn},
+    directory::{Bound, Shared},
+    places::Backlog,
+    stand_in,
+};
+use crate::{
+    domain::{
+        Account, Answer, AuthorizationRequest, Card, Decided, Decision, Outcome, Timestamp, decide,
+        held_if_approved,
+    },
+    metrics::Shed,
+};
+
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+
+/// How many requests of each card the stand-in has approved today, by the days of UTC. A card that finds no room is not
+/// approved.
+pub(super) struct Approvals {
+    cards: DashMap<Account, Today>,
+    cards_max: usize,
+}
+
+struct Today {
+    day: i64,
+    approvals: u32,
+}
+
+impl Approvals {
+    pub(super) fn new(cards_max: usize) -> Self {
+        Self { cards: DashMap::new(), cards_max }
+    }
+
+    /// Counts one more approval, unless there are as many as there may be.
+    pub(super) fn take(&self, account: &Account, at: Timestamp, approvals_max: u32) -> bool {
+        let day = day(at);
+        if self.cards.len() >= self.cards_max && !self.cards.contains_key(account) {
+            return false;
+        }
+        let mut today = self.cards.entry(account.clone()).or_insert(Today { day, approvals: 0 });
+        if today.day < day {
+            *today = Today { day, approvals: 0 };
+        }
+        let has_room = today.approvals < approvals_max;
+        today.approvals = today.approvals.saturating_add(u32::from(has_room));
+        has_room
+    }
+
+    /// The last one was not given after all.
+    fn give_back(&self, account: &Account) {
+        if let Some(mut today) = self.cards.get_mut(account) {
+            today.approvals = today.approvals.saturating_sub(1);
+        }
+    }
+
+    /// Forgets the days before.
+    pub(super) fn sweep(&self, now: Timestamp) {
+        let day = day(now);
+        self.cards.retain(|_, today| today.day >= day);
+    }
+}
+
+fn day(at: Timestamp) -> i64 {
+    at.as_seconds().div_euclid(DAY_SECONDS)
+}
+
+impl Shared {
+    /// Answers in place of a decision, and records the answer. An approval that the ledger could not count is none, nor is
+    /// one of what was declined in memory; a request that was answered a moment ago gets that answer.
+    pub(super) fn stand_in(
+        self: &Arc<Self>,
+        request: &Arc<AuthorizationRequest>,
+        cause: Cause,
+        is_declined: bool,
+    ) -> Answer {
+        // Where other nodes write too, one of them may have made a decision void.
+        let before = self.unconfirmed.answer_to(request).filter(|_| !self.settings.is_journal_shared);
+        if let Some(before) = before {
+            self.metrics.decisions.repeats.increment(1);
+            return before;
+        }
+        let backlog = Backlog::take(self, &request.authorization);
+        let may_approve = backlog.is_some() && !is_declined;
+        let decision = self.decide_without_ledger(request, cause, may_approve);
+        let mut decided = Decided { request: Arc::clone(request), decision };
+        if let Some(before) = self.unconfirmed.stood_in(&decided) {
+            self.give_back(&decided.decision, request);
+            self.metrics.decisions.repeats.increment(1);
+            return before;
+        }
+        if !self.record_stand_in(&decided, backlog) {
+            self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
+            self.give_back(&decided.decision, request);
+            decided.decision = self.decide_without_ledger(request, cause, false);
+            self.unconfirmed.answered(&decided);
+        }
+        let decision = &decided.decision;
+        self.told(decision);
+        match cause {
+            Cause::Overload => {}
+            Cause::Deadline => self.metrics.decisions.shed.get(Shed::Deadline).increment(1),
+            Cause::Journal => self.metrics.decisions.shed.get(Shed::Journal).increment(1),
+        }
+        decision.answer(request.is_amount_controllable)
+    }
+
+    /// Sends a stand-in answer on its way into the ledger. False: there is no room, or the card cannot be reached.
+    fn record_stand_in(self: &Arc<Self>, decided: &Decided, backlog: Option<Backlog>) -> bool {
+        let Some(backlog) = backlog else { return false };
+        let stood_in = StoodIn { decided: decided.clone(), hops: Hops::default(), backlog: Some(backlog) };
+        let message = |_| Message::StoodIn(Box::new(stood_in));
+        self.send(&decided.request.account(), Bound::Sender, message).is_ok()
+    }
+
+    /// What the stand-in has answered to this request; where it has not, what it answers now, since the decision came too
+    /// late. `is_declined`: the ledger had declined it.
+    pub(super) fn stand_in_told(&self, request: &Arc<AuthorizationRequest>, is_declined: bool) -> Decision {
+        if let Some(before) = self.unconfirmed.stand_in_answer_to(request) {
+            return self.as_before(request, before);
+        }
+        let decision = self.decide_without_ledger(request, Cause::Deadline, !is_declined);
+        let decided = Decided { request: Arc::clone(request), decision };
+        match self.unconfirmed.stood_in(&decided) {
+            Some(before) => {
+                self.give_back(&decided.decision, request);
+                self.as_before(request, before)
+            }
+            None => decided.decision,
+        }
+    }
+
+    /// The stand-in's decision that this answer was made of.
+    fn as_before(&self, request: &AuthorizationRequest, before: Answer) -> Decision {
+        let cause = Cause::ALL.into_iter().find(|cause| cause.reason() == before.reason);
+        let granted = (before.outcome != Outcome::Declined).then(|| held(request)).flatten();
+        self.addressed(stand_in::decision(request, cause.unwrap_or(Cause::Deadline), granted), request)
+    }
+
+    fn decide_without_ledger(
+        &self,
+        request: &AuthorizationRequest,
+        cause: Cause,
+        may_approve: bool,
+    ) -> Decision {
+        let granted = may_approve.then(|| self.granted_without_ledger(request, cause)).flatten();
+        self.addressed(stand_in::decision(request, cause, granted), request)
+    }
+
+    /// What the rule for the cause approves: what the policy approves on a card without a history, as often as a card may
+    /// be approved in a day.
+    fn granted_without_ledger(&self, request: &AuthorizationRequest, cause: Cause) -> Option<i64> {
+        let StandInRule::Approve { amount_max, approvals_max } = self.settings.stand_in.rule(cause) else {
+            return None;
+        };
+        let held = held(request).filter(|held| *held <= amount_max)?;
+        let source = Arc::clone(&self.policy.borrow());
+        let policy = source.for_card(request.card.as_ref(), request.group.as_deref());
+        let outcome = decide(&Card::default(), &policy, request).outcome;
+        (outcome == Outcome::Approved
+            && self.approvals.take(&request.account(), request.received_at, approvals_max))
+        .then_some(held)
+    }
+
+    fn give_back(&self, decision: &Decision, request: &AuthorizationRequest) {
+        if decision.outcome != Outcome::Declined {
+            self.approvals.give_back(&request.account());
+        }
+    }
+}
+
+fn held(request: &AuthorizationRequest) -> Option<i64> {
+    request.asked.ok().map(|asked| held_if_approved(&request.merchant.category, asked))
+}
