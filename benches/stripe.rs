@@ -63,6 +63,7 @@ fn reply(criterion: &mut Criterion) {
         challenge: false,
         source: Source::Policy,
         by: AnswerBy::Direct,
+        marks: None,
     };
     criterion
         .bench_function("stripe/reply", |bencher| bencher.iter(|| decision_body(black_box(&answer), true)));

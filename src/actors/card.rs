@@ -315,7 +315,7 @@ impl Desk {
                 return self.look_up(Work::Ask(ask));
             }
             self.shared.metrics.decisions.repeats.increment(1);
-            let answer = answered.answer;
+            let answer = answered.answer.clone();
             return self.repeat(answer, *ask);
         }
         if looked == Looked::Not

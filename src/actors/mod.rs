@@ -102,7 +102,7 @@ pub struct Arrival {
 }
 
 /// An answer, and how long it took to come about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TimedAnswer {
     /// What goes back to Stripe.
     pub answer: Answer,

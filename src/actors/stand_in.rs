@@ -94,6 +94,7 @@ pub(super) fn decision(request: &AuthorizationRequest, cause: Cause, granted: Op
         limits: Vec::new(),
         largest_approvable: None,
         challenge: false,
+        ruled: None,
         policy: PolicyVersion::stand_in(),
         source: Source::StandIn,
         answer_by: AnswerBy::Direct,

@@ -124,21 +124,21 @@ impl Shared {
     /// late. `is_declined`: the ledger had declined it.
     pub(super) fn stand_in_told(&self, request: &Arc<AuthorizationRequest>, is_declined: bool) -> Decision {
         if let Some(before) = self.unconfirmed.stand_in_answer_to(request) {
-            return self.as_before(request, before);
+            return self.as_before(request, &before);
         }
         let decision = self.decide_without_ledger(request, Cause::Deadline, !is_declined);
         let decided = Decided { request: Arc::clone(request), decision };
         match self.unconfirmed.stood_in(&decided) {
             Some(before) => {
                 self.give_back(&decided.decision, request);
-                self.as_before(request, before)
+                self.as_before(request, &before)
             }
             None => decided.decision,
         }
     }
 
     /// The stand-in's decision that this answer was made of.
-    fn as_before(&self, request: &AuthorizationRequest, before: Answer) -> Decision {
+    fn as_before(&self, request: &AuthorizationRequest, before: &Answer) -> Decision {
         let cause = Cause::ALL.into_iter().find(|cause| cause.reason() == before.reason);
         let granted = (before.outcome != Outcome::Declined).then(|| held(request)).flatten();
         self.addressed(stand_in::decision(request, cause.unwrap_or(Cause::Deadline), granted), request)

@@ -107,7 +107,7 @@ impl Unconfirmed {
     pub(super) fn stood_in(&self, decided: &Decided) -> Option<Answer> {
         match self.waiting.entry(decided.decision.id) {
             Entry::Occupied(mut known) => {
-                let before = known.get().answer.filter(|answer| answer.source == Source::StandIn);
+                let before = known.get().answer.clone().filter(|answer| answer.source == Source::StandIn);
                 if before.is_none() {
                     known.insert(Answered::of(decided));
                 }
@@ -121,7 +121,7 @@ impl Unconfirmed {
 
     /// What this question was answered, as far as it is known without the books.
     pub(super) fn answer_to(&self, request: &AuthorizationRequest) -> Option<Answer> {
-        self.waiting.get(&DecisionId::of(&request.authorization, request.question()))?.answer
+        self.waiting.get(&DecisionId::of(&request.authorization, request.question()))?.answer.clone()
     }
 
     /// What the stand-in answered to this question.

@@ -221,7 +221,7 @@ impl Cluster {
         let after = |span: Duration| now.checked_add(span).unwrap_or(now);
         let patience = Patience { silent: after(shared.forward_within.min(left)), living: after(left) };
         let heard = owner.ask(sealed, patience).await;
-        if let Ok(heard) = heard {
+        if let Ok(heard) = &heard {
             shared.metrics.cluster.hop_duration.record(heard.hop);
         }
         let reply = heard.map(|heard| heard.reply);

@@ -77,7 +77,7 @@ struct Call {
 }
 
 /// What a peer said.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Heard {
     pub(super) reply: PeerReply,
     /// How much longer it took than it took the peer: there and back, and what either side's messages waited.

@@ -1,14 +1,14 @@
 //! What nodes say to each other: Stripe's requests as they came, and what the owner of the card says to them. Old and new
 //! versions run side by side during an upgrade: kinds of messages and fields are added, and never change their meaning.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio_util::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use crate::{
     actors::Cause,
-    domain::{Answer, AnswerBy, DecisionId, Outcome, Reason, Source, Timestamp},
+    domain::{Answer, AnswerBy, DecisionId, Outcome, Reason, Source, Timestamp, rule::Marks},
 };
 
 /// A request as it came, for its owner to verify again. Its signature is all that makes it believed.
@@ -179,7 +179,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// What an owner says to the node that has forwarded a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PeerReply {
     /// The durable answer to the question.
     Answer(Answer),
@@ -210,21 +210,47 @@ struct AnswerBody {
     challenge: bool,
     source: String,
     by: String,
+    /// The rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    rule: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    tags: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    flags: Vec<String>,
+}
+
+impl AnswerBody {
+    fn of(answer: &Answer) -> Self {
+        let Marks { rule, tags, flags } = answer.marks.as_deref().cloned().unwrap_or_default();
+        Self {
+            decision: answer.decision.to_string(),
+            outcome: answer.outcome.as_str().to_owned(),
+            amount: answer.amount,
+            reason: answer.reason.as_str().to_owned(),
+            challenge: answer.challenge,
+            source: answer.source.as_str().to_owned(),
+            by: answer.by.as_str().to_owned(),
+            rule: rule.as_deref().map(ToOwned::to_owned),
+            tags: tags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+            flags: flags.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn marks(&self) -> Option<Arc<Marks>> {
+        let marks = Marks {
+            rule: self.rule.as_deref().map(Arc::from),
+            tags: self.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
+            flags: self.flags.iter().map(|flag| flag.as_str().into()).collect(),
+        };
+        Arc::new(marks).some()
+    }
 }
 
 impl PeerReply {
     /// As JSON.
     fn encode(&self) -> Vec<u8> {
         let reply = match self {
-            Self::Answer(answer) => Reply::Answer(AnswerBody {
-                decision: answer.decision.to_string(),
-                outcome: answer.outcome.as_str().to_owned(),
-                amount: answer.amount,
-                reason: answer.reason.as_str().to_owned(),
-                challenge: answer.challenge,
-                source: answer.source.as_str().to_owned(),
-                by: answer.by.as_str().to_owned(),
-            }),
+            Self::Answer(answer) => Reply::Answer(AnswerBody::of(answer)),
             Self::Booked => Reply::Booked,
             Self::WrongAccount => Reply::WrongAccount,
             Self::Undecided(cause) => Reply::Undecided(cause.as_str().to_owned()),
@@ -243,6 +269,7 @@ impl PeerReply {
                 challenge: body.challenge,
                 source: Source::new(&body.source)?,
                 by: AnswerBy::new(&body.by)?,
+                marks: body.marks(),
             })),
             Reply::Booked => Some(Self::Booked),
             Reply::WrongAccount => Some(Self::WrongAccount),
@@ -268,8 +295,19 @@ mod tests {
             challenge: true,
             source: Source::Policy,
             by: AnswerBy::Api,
+            marks: Some(Arc::new(Marks {
+                rule: Some("night-cap".into()),
+                tags: vec![("trip".into(), "Köln \"\u{7}".into())],
+                flags: vec!["odd".into()],
+            })),
         };
-        let plain = Answer { amount: None, by: AnswerBy::Direct, source: Source::StandIn, ..answer };
+        let plain = Answer {
+            amount: None,
+            by: AnswerBy::Direct,
+            source: Source::StandIn,
+            marks: None,
+            ..answer.clone()
+        };
         let undecided = Cause::ALL.map(PeerReply::Undecided);
         let replies =
             [PeerReply::Answer(answer), PeerReply::Answer(plain), PeerReply::Booked, PeerReply::WrongAccount];

@@ -1,11 +1,14 @@
 //! The policy file: YAML read into a policy, with every mistake told at once. What a policy does is up to the domain.
 
 mod shape;
+mod rules;
+mod lists;
 mod scalars;
 mod check;
 mod conflicts;
 mod outline;
 mod schema;
+mod reference;
 mod fields;
 mod node;
 mod mistake;
@@ -18,6 +21,7 @@ use mistake::Findings;
 
 pub use mistake::{Mistake, Place, Severity};
 pub use outline::outline;
+pub use reference::reference;
 pub use schema::json_schema;
 
 /// The largest policy file, in bytes.

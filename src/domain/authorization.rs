@@ -168,7 +168,12 @@ impl Authorization {
                 at: decision.at,
                 received_at: request.received_at,
                 granted: unseen,
-                answer: Answer { source: Source::Forced, outcome: Outcome::Approved, ..answer },
+                answer: Answer {
+                    source: Source::Forced,
+                    outcome: Outcome::Approved,
+                    marks: None,
+                    ..answer.clone()
+                },
             });
         }
         let answered = Answered {
@@ -180,7 +185,9 @@ impl Authorization {
             answer,
         };
         match self.answers.iter_mut().find(|given| !given.is_forced() && given.question == question) {
-            Some(before) if before.answer.source == Source::Policy && answer.source == Source::StandIn => {
+            Some(before)
+                if before.answer.source == Source::Policy && answered.answer.source == Source::StandIn =>
+            {
                 *before = Answered { at: before.at, ..answered };
             }
             Some(_) => {}

@@ -10,6 +10,7 @@ use super::{
     money::Money,
     policy::{CardPolicy, Controls, Interval, Limit, Listed, Measure, UnknownGroup},
     request::AuthorizationRequest,
+    rule::{Facts, Judged, Rule, Ruled, Then, judge},
     time::Timestamp,
 };
 
@@ -31,6 +32,7 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
         limits: Vec::new(),
         largest_approvable: Some(0),
         challenge: false,
+        ruled: None,
         policy: policy.version.clone(),
         source: Source::Policy,
         answer_by: AnswerBy::Direct,
@@ -45,10 +47,26 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
         let challenge = policy.challenge_on.contains(&reason);
         return Decision { reason, limits, challenge, ..declined };
     }
-    let largest_approvable = largest_approvable(&limits);
-    let verdict = weigh(policy, request, asked, &limits, largest_approvable);
+    let facts = Facts { request, asked, at };
+    let judged = judge(&policy.rules, &facts);
+    if let Some(rule) = judged.declined_by {
+        let ruled = Ruled::of(&judged, Some(rule), &facts);
+        return Decision {
+            reason: Reason::Rule,
+            limits,
+            challenge: rule.then == Then::Challenge,
+            ruled,
+            ..declined
+        };
+    }
+    let left = largest_approvable(&limits);
+    let cap = binding_cap(&judged, left);
+    let largest_approvable = cap.map_or(left, |(most, _)| Some(most));
+    let verdict = weigh(policy, request, asked, &limits, largest_approvable, &judged);
     let challenge = verdict.outcome == Outcome::Declined && policy.challenge_on.contains(&verdict.reason);
+    let decisive = cap.filter(|_| verdict.reason == Reason::Rule).map(|(_, rule)| rule);
     Decision {
+        ruled: Ruled::of(&judged, decisive, &facts),
         outcome: verdict.outcome,
         granted: verdict.granted,
         reason: verdict.reason,
@@ -57,6 +75,11 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
         challenge,
         ..declined
     }
+}
+
+/// The cap that is tighter than all limits.
+fn binding_cap<'a>(judged: &Judged<'a>, left: Option<i64>) -> Option<(i64, &'a Rule)> {
+    judged.cap.filter(|(most, _)| left.is_none_or(|left| *most < left))
 }
 
 struct Verdict {
@@ -72,19 +95,24 @@ fn weigh(
     asked: Money,
     limits: &[LimitCheck],
     largest_approvable: Option<i64>,
+    judged: &Judged<'_>,
 ) -> Verdict {
     let full = held_if_approved(&request.merchant.category, asked);
     if largest_approvable.is_none_or(|largest| full <= largest) && !is_count_used_up(limits) {
         return Verdict { outcome: Outcome::Approved, granted: full, reason: Reason::Approved };
     }
-    let reason = if is_count_used_up(limits) { Reason::VelocityLimit } else { Reason::SpendingLimit };
+    let reason = match (is_count_used_up(limits), binding_cap(judged, self::largest_approvable(limits))) {
+        (true, _) => Reason::VelocityLimit,
+        (false, Some(_)) => Reason::Rule,
+        (false, None) => Reason::SpendingLimit,
+    };
     // What a pump asks for is the least that it can use; elsewhere anything above the cash-back helps.
     let pump_asks = if full == asked.amount { 1 } else { asked.amount };
     let least = pump_asks.max(request.cashback).max(1);
     match largest_approvable {
         Some(largest)
             if request.is_amount_controllable
-                && policy.partial_approvals
+                && (policy.partial_approvals || judged.may_be_partial)
                 && (least..full).contains(&largest) =>
         {
             Verdict { outcome: Outcome::Partial, granted: largest, reason }

@@ -1,6 +1,6 @@
 //! The answer, with everything that explains it later. A decline is an answer like any other, not an error.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{
     answering::AnswerBy,
@@ -8,6 +8,7 @@ use super::{
     money::Currency,
     policy::{Interval, Measure, PolicyVersion},
     request::Violation,
+    rule::{Marks, Ruled},
     time::Timestamp,
 };
 
@@ -32,6 +33,8 @@ pub struct Decision {
     pub largest_approvable: Option<i64>,
     /// Whether the cardholder is asked by text message.
     pub challenge: bool,
+    /// What the rules of the policy had to do with it.
+    pub ruled: Option<Box<Ruled>>,
     /// The policy that it was made by.
     pub policy: PolicyVersion,
     /// Who decided.
@@ -98,6 +101,8 @@ pub enum Reason {
     MerchantBlocked,
     /// The merchant is not among the allowed.
     MerchantNotAllowed,
+    /// A rule of the policy: its name is beside it.
+    Rule,
     /// The card is paused, here or at Stripe.
     CardPaused,
     /// The policy lacks the card's group, and declines such cards.
@@ -116,7 +121,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Approved,
         Self::SpendingLimit,
         Self::VelocityLimit,
@@ -127,6 +132,7 @@ impl Reason {
         Self::PresenceBlocked,
         Self::MerchantBlocked,
         Self::MerchantNotAllowed,
+        Self::Rule,
         Self::CardPaused,
         Self::UnknownGroup,
         Self::CurrencyMismatch,
@@ -150,6 +156,7 @@ impl Reason {
             Self::PresenceBlocked => "presence_blocked",
             Self::MerchantBlocked => "merchant_blocked",
             Self::MerchantNotAllowed => "merchant_not_allowed",
+            Self::Rule => "rule",
             Self::CardPaused => "card_paused",
             Self::UnknownGroup => "unknown_group",
             Self::CurrencyMismatch => "currency_mismatch",
@@ -180,6 +187,7 @@ impl Reason {
             Self::Approved
             | Self::SpendingLimit
             | Self::VelocityLimit
+            | Self::Rule
             | Self::CardPaused
             | Self::UnknownGroup
             | Self::CurrencyMismatch
@@ -286,12 +294,13 @@ impl Decision {
             challenge: self.challenge,
             source: self.source,
             by: self.answer_by,
+            marks: self.ruled.as_ref().and_then(|ruled| ruled.marks.some()),
         }
     }
 }
 
 /// What goes back to Stripe for a decision. The same question gets this again, to the byte.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
     /// Which decision it is.
     pub decision: DecisionId,
@@ -307,4 +316,6 @@ pub struct Answer {
     pub source: Source,
     /// How it goes to Stripe.
     pub by: AnswerBy,
+    /// What the rules say of it.
+    pub marks: Option<Arc<Marks>>,
 }

@@ -39,7 +39,11 @@ fn write_explanation(
         (Source::Policy, Outcome::Partial) => {
             let granted = in_currency(decision.granted, currency);
             write!(text, "approved in part: {granted} of what was asked; ")?;
-            limit_reason(text, decision, currency)?;
+            if decision.reason == Reason::Rule {
+                by_rule(text, decision)?;
+            } else {
+                limit_reason(text, decision, currency)?;
+            }
         }
         (Source::Policy, Outcome::Declined) => {
             write!(text, "declined: ")?;
@@ -88,6 +92,7 @@ fn declined(
         Reason::MerchantNotAllowed => {
             write!(text, "the merchant with network id {network_id} is not among the allowed ones")
         }
+        Reason::Rule => by_rule(text, decision),
         Reason::CardPaused if request.is_paused => {
             write!(text, "the card or its cardholder is not active at Stripe")
         }
@@ -109,6 +114,22 @@ fn declined(
             write!(text, "{}", stand_in_cause(decision.reason))
         }
     }
+}
+
+/// Names the rule that decided, with its sentence and the values that it looked at.
+fn by_rule(text: &mut String, decision: &Decision) -> fmt::Result {
+    let Some(ruled) = &decision.ruled else { return write!(text, "a rule of the policy matches") };
+    let name = ruled.marks.rule.as_deref().unwrap_or("(without a name)");
+    match &ruled.message {
+        Some(message) => write!(text, "{message} (rule {name}")?,
+        None => write!(text, "the rule {name} matches (")?,
+    }
+    let mut separator = if ruled.message.is_some() { ": " } else { "" };
+    for traced in ruled.conditions.iter().filter(|traced| !traced.value.is_empty()) {
+        write!(text, "{separator}{}", traced.value)?;
+        separator = ", ";
+    }
+    write!(text, ")")
 }
 
 /// Names the limit that stood in the way: the tightest of the kind that the reason names.
@@ -150,6 +171,7 @@ const fn stand_in_cause(reason: Reason) -> &'static str {
         | Reason::PresenceBlocked
         | Reason::MerchantBlocked
         | Reason::MerchantNotAllowed
+        | Reason::Rule
         | Reason::CardPaused
         | Reason::UnknownGroup
         | Reason::CurrencyMismatch

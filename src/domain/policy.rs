@@ -13,6 +13,7 @@ use super::{
     ids::{CardId, NetworkId},
     merchant::{CardPresence, Category, Country},
     money::Currency,
+    rule::Rule,
 };
 
 /// The whole policy. A card's settings go over its group's, and those over the default, key by key.
@@ -174,6 +175,8 @@ pub struct Overrides {
     pub other_currencies_allowed: Option<bool>,
     /// Whether the event's own `spending_controls` are enforced here too.
     pub mirror_stripe_controls: Option<bool>,
+    /// The rules, in order; replaced as a whole.
+    pub rules: Option<Arc<[Rule]>>,
 }
 
 /// What one card gets.
@@ -198,6 +201,8 @@ pub struct CardPolicy {
     pub mirror_stripe_controls: bool,
     /// What happens since the policy lacks the card's group; nothing if it has it, or if the card names none.
     pub unknown_group: Option<UnknownGroup>,
+    /// The rules, in order.
+    pub rules: Arc<[Rule]>,
 }
 
 impl CardPolicy {
@@ -214,6 +219,7 @@ impl CardPolicy {
             other_currencies_allowed: false,
             mirror_stripe_controls: false,
             unknown_group: None,
+            rules: Arc::default(),
         }
     }
 
@@ -244,6 +250,7 @@ impl CardPolicy {
         put(&mut self.paused, layer.paused.as_ref());
         put(&mut self.other_currencies_allowed, layer.other_currencies_allowed.as_ref());
         put(&mut self.mirror_stripe_controls, layer.mirror_stripe_controls.as_ref());
+        put(&mut self.rules, layer.rules.as_ref());
         self
     }
 }

@@ -3,14 +3,20 @@
 mod condition;
 mod facts;
 mod input;
+mod inputs;
+mod judge;
 mod list;
+mod ruled;
 mod shown;
 mod trace;
 
 pub use condition::{Comparison, Condition, Number, Order, Unit, Word, Words};
 pub use facts::{Facts, day_number};
 pub use input::{
-    ClockPart, Denomination, Flag, INPUTS, Input, Kind, NumberInput, Presence, Reads, WEEKDAYS, WordInput,
+    ClockPart, Denomination, Flag, Input, Kind, NumberInput, Presence, Reads, WEEKDAYS, WordInput,
 };
+pub use inputs::INPUTS;
+pub use judge::{Cap, Judged, Rule, Tag, Then, judge};
 pub use list::List;
+pub use ruled::{Marks, Ruled};
 pub use trace::{Traced, trace};

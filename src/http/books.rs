@@ -7,6 +7,7 @@ use super::{
     admin::{Books, Unreadable},
     members::NodeBody,
     reply::Rfc3339,
+    ruled::RuledBody,
 };
 use crate::{
     clock,
@@ -174,6 +175,8 @@ struct DecisionBody {
     explanation: String,
     limits: Vec<CheckBody>,
     largest_approvable: Option<i64>,
+    #[serde(flatten)]
+    rule: Option<RuledBody>,
     policy: String,
     source: &'static str,
     answer_by: &'static str,
@@ -381,6 +384,7 @@ impl From<&DecisionView> for DecisionBody {
             explanation: explain(request, decision),
             limits: decision.limits.iter().map(CheckBody::from).collect(),
             largest_approvable: decision.largest_approvable,
+            rule: decision.ruled.as_deref().map(RuledBody::from),
             policy: decision.policy.as_str().to_owned(),
             source: decision.source.as_str(),
             answer_by: decision.answer_by.as_str(),

@@ -12,6 +12,7 @@ mod spans;
 mod webhook;
 mod admin;
 mod books;
+mod ruled;
 mod members;
 mod vocabulary;
 

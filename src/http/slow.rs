@@ -79,7 +79,7 @@ impl DecisionTimes {
         (taken_us, stage_us): (u32, StageTimes),
         trace: Option<TraceParent>,
     ) -> Self {
-        let answer = timed.answer;
+        let answer = &timed.answer;
         Self {
             decision: answer.decision.to_string(),
             at: Rfc3339(at),

@@ -208,9 +208,9 @@ impl<D: Desk> Webhook<D> {
         }
         let (timed, route) = self.desk.answer(Arc::clone(&request), arrival, sealed).await;
         let AuthorizationRequest { event, authorization, card, connected_account: account, .. } = &*request;
-        let answer = timed.answer;
+        let answer = &timed.answer;
         let answered = clock::instant();
-        let reply = self.courier.reply(&answer, authorization, account.as_ref(), arrival.deadline).await;
+        let reply = self.courier.reply(answer, authorization, account.as_ref(), arrival.deadline).await;
         let replied = clock::instant();
         let taken = replied.saturating_duration_since(arrival.received);
         let respond = replied.saturating_duration_since(answered);
@@ -233,6 +233,7 @@ impl<D: Desk> Webhook<D> {
                     card = card.as_ref().map(tracing::field::display),
                     outcome = answer.outcome.as_str(),
                     reason = answer.reason.as_str(),
+                    rule = answer.marks.as_ref().and_then(|marks| marks.rule.as_deref()),
                     source = answer.source.as_str(),
                     amount = answer.amount,
                     answer_by = answer.by.as_str(),
@@ -249,6 +250,11 @@ impl<D: Desk> Webhook<D> {
                     "answered"
                 )
             };
+        }
+        if let Some(marks) = answer.marks.as_ref().filter(|marks| !marks.flags.is_empty()) {
+            decisions.flags.increment(1);
+            let flags = marks.flags.join(", ");
+            tracing::warn!(decision = %answer.decision, %authorization, flags, "flagged by rules of the policy");
         }
         match answer.outcome {
             Outcome::Declined => tell!(info),

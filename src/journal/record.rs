@@ -6,6 +6,7 @@ mod decided;
 mod details;
 mod object;
 mod observed;
+mod ruled;
 mod tally;
 
 use std::{borrow::Cow, cell::RefCell, slice};

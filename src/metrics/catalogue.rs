@@ -208,6 +208,8 @@ families! {
             "authorization requests of cards whose `tollgate_group` the policy lacks", "0; see the runbook TollgateUnknownGroup";
         REPEATS = Counter Count "tollgate_repeated_questions_total" []
             "questions that were answered before and got the same answer again", "few";
+        FLAGS = Counter Count "tollgate_flagged_answers_total" []
+            "answers that a rule with `then: flag` asks somebody to look at, repeated ones included", "as the rules mean it";
         STRIPE_OUTCOMES = Counter Count "tollgate_stripe_outcomes_total" ["reason": Values::Here(STRIPE_REASONS), "agrees": here::<Agrees>()]
             "what Stripe says it did, by its reason, and whether that was our answer", "`agrees=\"false\"` and `webhook_timeout`: 0";
         UNCONFIRMED = Gauge Count "tollgate_unconfirmed_decisions" []

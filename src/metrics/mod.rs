@@ -109,6 +109,8 @@ pub struct Decisions {
     pub unknown_groups: Counter,
     /// `tollgate_repeated_questions_total`
     pub repeats: Counter,
+    /// `tollgate_flagged_answers_total`
+    pub flags: Counter,
     /// `tollgate_stripe_outcomes_total`: reason, agrees.
     pub stripe_outcomes: Worded<2, Counter>,
     /// `tollgate_unconfirmed_decisions`

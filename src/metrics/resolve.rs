@@ -101,6 +101,7 @@ impl Resolver<'_> {
             stages: self.series(&family::STAGE_DURATION),
             unknown_groups: self.single(&family::UNKNOWN_GROUPS),
             repeats: self.single(&family::REPEATS),
+            flags: self.single(&family::FLAGS),
             stripe_outcomes: self.worded(&family::STRIPE_OUTCOMES),
             unconfirmed: self.single(&family::UNCONFIRMED),
             overruns: self.single(&family::OVERRUNS),

@@ -8,10 +8,12 @@ mod parser;
 mod literal;
 mod names;
 mod compile;
+mod reference;
 
 pub use compile::{Compiled, Context, ListUse, check_entry, compile};
 pub use error::{RuleError, Span};
 pub use names::{FUNCTIONS, Function};
+pub use reference::reference;
 
 /// How deep the parts of a condition may lie inside each other.
 pub const NESTING_MAX: usize = 32;

@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use crate::domain::{Answer, Outcome};
+use crate::domain::{Answer, Outcome, rule::Marks};
 
 /// The header that names the API version of a reply; without it a reply is no decision.
 pub const STRIPE_VERSION: &str = "stripe-version";
@@ -39,13 +39,28 @@ pub fn decision_body(answer: &Answer, with_metadata: bool) -> Vec<u8> {
         let _ = write!(body, "{}", answer.decision);
         body.extend_from_slice(br#"","tollgate_reason":""#);
         body.extend_from_slice(answer.reason.as_str().as_bytes());
-        body.extend_from_slice(br#""}"#);
+        body.push(b'"');
+        if let Some(marks) = &answer.marks {
+            for (key, value) in marks_metadata(marks) {
+                body.push(b',');
+                let _ = serde_json::to_writer(&mut body, key);
+                body.push(b':');
+                let _ = serde_json::to_writer(&mut body, value);
+            }
+        }
+        body.push(b'}');
     }
     if answer.challenge && !approved {
         body.extend_from_slice(br#","send_fraud_challenges":["sms"]"#);
     }
     body.push(b'}');
     body
+}
+
+/// What the rules add to the metadata of an answer: the rule that decided, and tags.
+pub(in crate::stripe) fn marks_metadata(marks: &Marks) -> impl Iterator<Item = (&str, &str)> {
+    let rule = marks.rule.as_deref().map(|name| ("tollgate_rule", name));
+    rule.into_iter().chain(marks.tags.iter().map(|(key, value)| (&**key, &**value)))
 }
 
 #[cfg(test)]
@@ -55,7 +70,8 @@ mod tests {
 
     fn answer(outcome: Outcome, amount: Option<i64>, reason: Reason, challenge: bool) -> Answer {
         let decision = DecisionId::parse("dec_0000000000abcdef").unwrap();
-        Answer { decision, outcome, amount, reason, challenge, source: Source::Policy, by: AnswerBy::Direct }
+        let (source, by) = (Source::Policy, AnswerBy::Direct);
+        Answer { decision, outcome, amount, reason, challenge, source, by, marks: None }
     }
 
     #[test]
@@ -87,6 +103,25 @@ mod tests {
             true,
             r#"{"approved":false,"metadata":{"tollgate_decision":"dec_0000000000abcdef","tollgate_reason":"country_blocked"},"send_fraud_challenges":["sms"]}"#,
         );
+    }
+
+    #[test]
+    fn the_rule_that_decided_and_tags_are_metadata() {
+        let tag = |key: &str, value: &str| (key.into(), value.into());
+        let marks = Marks {
+            rule: Some("no-cash-abroad".into()),
+            tags: vec![tag("trip", "K\u{f6}ln \"7\"\u{1}"), tag("team", "a")],
+            flags: vec!["odd".into()],
+        };
+        let declined = answer(Outcome::Declined, None, Reason::Rule, false);
+        let answer = Answer { marks: Some(marks.into()), ..declined };
+        let read: serde_json::Value = serde_json::from_slice(&decision_body(&answer, true)).unwrap();
+        let expected = serde_json::json!({"approved": false, "metadata": {
+            "tollgate_decision": "dec_0000000000abcdef", "tollgate_reason": "rule",
+            "tollgate_rule": "no-cash-abroad", "trip": "K\u{f6}ln \"7\"\u{1}", "team": "a",
+        }});
+        assert_eq!(read, expected);
+        assert_eq!(decision_body(&answer, false), br#"{"approved":false}"#);
     }
 
     #[test]

@@ -239,7 +239,7 @@ async fn the_limit_is_exact_while_cards_come_and_go_and_other_nodes_interfere() 
             assert_eq!(house.holds_open(), 0, "seed {seed}: open holds without a card in memory");
         }
         let by_policy: Vec<Answer> =
-            answers.iter().copied().filter(|answer| answer.source == Source::Policy).collect();
+            answers.iter().filter(|answer| answer.source == Source::Policy).cloned().collect();
         let stood_in = answers.len() - by_policy.len();
         assert!(approved(&by_policy) <= 50, "seed {seed}: {} approved", approved(&by_policy));
         if stood_in == 0 {

@@ -50,6 +50,29 @@ fn the_schema_of_the_policy_file_is_fresh() {
 }
 
 #[test]
+fn the_reference_of_the_policy_file_is_fresh() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md");
+    let page = fs::read_to_string(path).unwrap();
+    let end_of_prose =
+        page.find("<!-- generated").and_then(|start| Some(start + page[start..].find('\n')?)).unwrap();
+    check("docs/policy.md", &format!("{}\n\n{}", &page[..end_of_prose], config::policy_file::reference()));
+}
+
+#[test]
+fn the_policies_in_the_documentation_have_no_mistake() {
+    for page in ["docs/policy.md", "README.md"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        let policies: Vec<&str> = blocks.filter(|block| block.contains("version: 1")).collect();
+        assert!(!policies.is_empty(), "{page}");
+        for policy in policies {
+            let read = config::policy_file::read(policy);
+            assert_eq!(read.map(|parsed| parsed.mistakes), Ok(Vec::new()), "{page}");
+        }
+    }
+}
+
+#[test]
 fn the_reports_of_the_reference_runs_are_fresh() {
     for name in ["steady", "saturation"] {
         let record = format!("{}/loadtest/results/{name}.json", env!("CARGO_MANIFEST_DIR"));

@@ -68,6 +68,7 @@ impl Stub {
             challenge: false,
             source: Source::Policy,
             by: AnswerBy::Direct,
+            marks: None,
         };
         Self(Arc::new(State {
             answer: Mutex::new(answer),
@@ -138,7 +139,7 @@ impl Stub {
         self.0.asked.lock().unwrap().push((Arc::unwrap_or_clone(request), arrival));
         self.0.came.add_permits(1);
         self.0.open.subscribe().wait_for(|open| *open).await.unwrap();
-        let answer = *self.0.answer.lock().unwrap();
+        let answer = self.0.answer.lock().unwrap().clone();
         answer.into()
     }
 

@@ -11,6 +11,7 @@ mod stand_in;
 mod bad_disk;
 mod settings;
 mod policy;
+mod rules;
 mod privacy;
 mod bounds;
 mod refusals;

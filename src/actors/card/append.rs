@@ -321,14 +321,14 @@ impl Desk {
         }
         for tell in bound {
             // A peer's asker may have gone; nobody else can have.
-            let _ = tell.send(answer);
+            let _ = tell.send(answer.clone());
         }
         !is_one_gone
     }
 
     /// The answer to this question as the books have it now.
     fn current(&self, decided: &Decided, commit_us: u32) -> TimedAnswer {
-        let current = self.card.answer_to(&decided.request).map(|answered| answered.answer);
+        let current = self.card.answer_to(&decided.request).map(|answered| answered.answer.clone());
         let own = || decided.decision.answer(decided.request.is_amount_controllable);
         let (answer, stages) = (current.unwrap_or_else(own), decided.decision.stages);
         TimedAnswer { answer, stages, commit_us }

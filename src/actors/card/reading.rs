@@ -189,7 +189,7 @@ impl Desk {
                     }
                     (Work::Ask(_) | Work::Book(_) | Work::StoodIn(_), _) => None,
                 };
-                if let Some(answer) = given.map(|answered| answered.answer) {
+                if let Some(answer) = given.map(|answered| answered.answer.clone()) {
                     return self.repeat_found(answer, work);
                 }
                 if let Some(recalled) = recalled
@@ -227,7 +227,7 @@ impl Desk {
     /// The answer that these books have to a question, where it is one.
     fn known_answer(&self, work: &Work) -> Option<Answer> {
         match work {
-            Work::Ask(ask) => self.card.answer_to(&ask.request).map(|answered| answered.answer),
+            Work::Ask(ask) => self.card.answer_to(&ask.request).map(|answered| answered.answer.clone()),
             Work::Book(_) | Work::StoodIn(_) => None,
         }
     }
@@ -321,7 +321,7 @@ impl Desk {
                     Ok(event) => event,
                     Err(Some(answer)) => {
                         for reply in replies {
-                            reply.tell(answer);
+                            reply.tell(answer.clone());
                         }
                         continue;
                     }
@@ -356,7 +356,7 @@ impl Desk {
     pub(super) fn decided_again(&mut self, decided: Decided) -> Result<Event, Option<Answer>> {
         let Decided { request, decision: before } = decided;
         if let Some(answered) = self.card.answer_to(&request) {
-            return Err(Some(answered.answer));
+            return Err(Some(answered.answer.clone()));
         }
         let policy = self.policy_for(&request).map_err(|_| None)?;
         let mut decision = self.shared.addressed(decide(&self.card, &policy, &request), &request);

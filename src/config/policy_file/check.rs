@@ -7,7 +7,9 @@ use std::{
 
 use super::{
     conflicts::{self, Effective},
+    lists::ListsInUse,
     mistake::{Findings, Located, Place, Severity},
+    rules,
     scalars::{self, OtherCurrencies},
     shape::{Layer, List, PolicyFile, SpendingLimit},
 };
@@ -31,7 +33,8 @@ pub(super) fn policy(file: PolicyFile, version: PolicyVersion, findings: &mut Fi
             advice,
         );
     }
-    let base = Base {
+    let mut base = Base {
+        lists: ListsInUse::new(file.lists),
         currency: file.currency.map(|currency| currency.value),
         time_zone: file.time_zone.map_or(Zone::UTC, |zone| zone.value),
     };
@@ -45,6 +48,7 @@ pub(super) fn policy(file: PolicyFile, version: PolicyVersion, findings: &mut Fi
     for (id, layer) in file.cards {
         cards.insert(id.value, base.overrides(layer, &default, findings));
     }
+    base.lists.check(findings);
     if findings.is_empty() && default == Overrides::default() && groups.is_empty() && cards.is_empty() {
         warn_of_no_limits(findings);
     }
@@ -63,12 +67,13 @@ fn warn_of_no_limits(findings: &mut Findings) {
 
 /// What holds for limits that do not say it themselves.
 struct Base {
+    lists: ListsInUse,
     currency: Option<Currency>,
     time_zone: Zone,
 }
 
 impl Base {
-    fn overrides(&self, layer: Located<Layer>, below: &Overrides, findings: &mut Findings) -> Overrides {
+    fn overrides(&mut self, layer: Located<Layer>, below: &Overrides, findings: &mut Findings) -> Overrides {
         let layer = layer.value;
         refuse_both(&layer, findings);
         warn_of_challenges(layer.challenge_on.as_ref(), findings);
@@ -94,6 +99,9 @@ impl Base {
                 OtherCurrencies::Decline => false,
             }),
             mirror_stripe_controls: layer.mirror_stripe_controls,
+            rules: layer
+                .rules
+                .map(|rules| rules::compiled(rules, &self.time_zone, &mut self.lists, findings)),
         };
         if let Some(limits) = limits {
             conflicts::note_idle_limits(&limits, &Effective::of(&overrides, below), findings);

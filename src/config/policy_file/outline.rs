@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fmt::Debug};
 
-use crate::domain::{CardPolicy, Interval, Limit, Lists, Measure, Money, Reason, UnknownGroup, Zone};
+use crate::domain::{
+    CardPolicy, Interval, Limit, Lists, Measure, Money, Reason, UnknownGroup, Zone,
+    rule::{Cap, Rule, Then},
+};
 
 /// What a card with this policy gets, a line for each thing that differs from "everything passes".
 #[must_use]
@@ -32,6 +35,7 @@ pub fn outline(policy: &CardPolicy) -> Vec<String> {
         let reasons: Vec<&str> = policy.challenge_on.iter().copied().map(Reason::as_str).collect();
         lines.push(format!("asks the cardholder by text message on {}", reasons.join(", ")));
     }
+    lines.extend(policy.rules.iter().map(rule_text));
     for (holds, line) in [
         (!policy.partial_approvals, "never approves in part"),
         (policy.refunds_restore, "refunds give their amount back to the limits"),
@@ -45,6 +49,24 @@ pub fn outline(policy: &CardPolicy) -> Vec<String> {
         }
     }
     lines
+}
+
+/// `rule no-cash: decline when cash > 0 ("Cash is not available.")`.
+fn rule_text(rule: &Rule) -> String {
+    let then = match &rule.then {
+        Then::Decline => "decline".to_owned(),
+        Then::Challenge => "decline and ask the cardholder by text message".to_owned(),
+        Then::Cap(Cap::Amount(most)) => format!("approve at most {most} minor units"),
+        Then::Cap(Cap::Remaining) => "approve what the limits leave".to_owned(),
+        Then::Allow => "skip the rules below".to_owned(),
+        Then::Tag(tags) => {
+            let tags: Vec<String> = tags.iter().map(|(key, value)| format!("{key}={value:?}")).collect();
+            format!("tag the reply with {}", tags.join(", "))
+        }
+        Then::Flag => "flag it".to_owned(),
+    };
+    let message = rule.message.as_ref().map(|message| format!(" ({message:?})")).unwrap_or_default();
+    format!("rule {}: {then} when {}{message}", rule.name, rule.when)
 }
 
 /// `at most 500.00 USD a day (UTC) in fast_food_restaurants`.

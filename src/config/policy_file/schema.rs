@@ -75,6 +75,29 @@ impl JsonSchema for Cards {
     }
 }
 
+/// What follows from a rule.
+pub(super) struct Outcome;
+
+impl JsonSchema for Outcome {
+    fn schema_name() -> Cow<'static, str> {
+        "Outcome".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let amount = generator.subschema_for::<Amount>();
+        let only = |key: &str, value: Value| json!({"type": "object", "properties": {key: value}, "required": [key], "additionalProperties": false});
+        let tags = json!({"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1});
+        json_schema!({
+            "description": "What follows where a rule matches.",
+            "anyOf": [
+                {"enum": ["decline", "challenge", "allow", "flag"]},
+                only("cap", json!({"anyOf": [{"const": "remaining"}, amount]})),
+                only("tag", tags),
+            ],
+        })
+    }
+}
+
 /// What is allowed and what is blocked exclude each other in one layer.
 pub(super) fn not_both_lists() -> Value {
     let pairs = LISTS.map(|(allowed, blocked)| json!({"not": {"required": [allowed, blocked]}}));

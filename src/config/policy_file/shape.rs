@@ -7,8 +7,10 @@ use schemars::JsonSchema;
 
 use super::{
     fields::{At, Fields, Read},
+    lists::{self, NamedList},
     mistake::{Findings, Located, Severity},
     node::Value,
+    rules::{self, RuleEntry},
     scalars::{self, Amount, Count, OtherCurrencies, UnknownGroup, Version},
 };
 use crate::domain::{CardId, CardPresence, Category, Country, Currency, Interval, NetworkId, Reason, Zone};
@@ -25,6 +27,9 @@ pub(super) struct PolicyFile {
     pub(super) currency: Option<Located<Currency>>,
     /// Where days, weeks, months and years begin, for limits that name no time zone. UTC by default, as at Stripe.
     pub(super) time_zone: Option<Located<Zone>>,
+    /// Lists by name, for rules to look into: merchant ids, categories, countries, currencies or other words.
+    #[schemars(with = "Option<BTreeMap<String, Vec<String>>>")]
+    pub(super) lists: Vec<NamedList>,
     /// For every card.
     #[schemars(with = "Option<Layer>")]
     pub(super) default: Option<Located<Layer>>,
@@ -76,6 +81,9 @@ pub(super) struct Layer {
     /// cardholder's `spending_limits`: those count over all cards of the cardholder, and Stripe alone enforces them.
     /// False by default.
     pub(super) mirror_stripe_controls: Option<bool>,
+    /// Rules, in order: the first that matches and declines, challenges or allows decides; all matching tags and flags
+    /// apply. The list replaces that of the layer below as a whole.
+    pub(super) rules: Option<Vec<Located<RuleEntry>>>,
 }
 
 /// A list with the place of its key.
@@ -112,6 +120,7 @@ pub(super) fn policy_file(at: At<'_>, findings: &mut Findings) -> Option<PolicyF
         version: fields.read("version", findings, scalars::version),
         currency: fields.read("currency", findings, scalars::currency),
         time_zone: fields.read("time_zone", findings, scalars::time_zone),
+        lists: fields.read_mapping("lists", findings, lists::lists).unwrap_or_default(),
         default: fields.read_mapping("default", findings, layer),
         groups: fields.read_mapping("groups", findings, groups).unwrap_or_default(),
         unknown_group: fields.read("unknown_group", findings, scalars::unknown_group),
@@ -172,6 +181,7 @@ fn layer(at: At<'_>, findings: &mut Findings) -> Option<Located<Layer>> {
         paused: fields.read("paused", findings, scalars::switch),
         other_currencies: fields.read("other_currencies", findings, scalars::other_currencies),
         mirror_stripe_controls: fields.read("mirror_stripe_controls", findings, scalars::switch),
+        rules: fields.read("rules", findings, rules::rules),
     };
     let is_empty = fields.is_empty();
     fields.finish(findings);
@@ -249,7 +259,11 @@ fn list<T>(at: At<'_>, findings: &mut Findings, item: Read<T>) -> Option<List<T>
 }
 
 /// The items of a list; none for each that is a mistake.
-fn items<T>(at: At<'_>, findings: &mut Findings, item: Read<T>) -> Option<Vec<Option<Located<T>>>> {
+pub(super) fn items<T>(
+    at: At<'_>,
+    findings: &mut Findings,
+    item: Read<T>,
+) -> Option<Vec<Option<Located<T>>>> {
     let Value::List(nodes) = &at.node.value else {
         let found = format!("expected a list, found {}", at.node.found());
         at.refuse(findings, found, "put it into brackets: `[a, b]`");

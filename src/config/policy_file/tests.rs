@@ -47,6 +47,7 @@ fn a_whole_file_is_read() {
 fn what_a_card_gets_reads_as_sentences() {
     let text = "\
 version: 1
+lists: {trusted: ['001']}
 currency: usd
 time_zone: Europe/Berlin
 default:
@@ -59,8 +60,12 @@ default:
   blocked_card_presences: [not_present]
   challenge_on: [category_blocked]
   partial_approvals: false
+  rules:
+    - {name: no-cash, when: 'cash > 0 && !(merchant.id in list(\"trusted\"))', then: decline, message: No cash.}
+    - {name: night, when: hour < 6, then: {cap: 5000}}
+    - {name: all, when: 'true', then: {tag: {team: a}}}
 cards:
-  ic_1: {paused: true, spending_limits: [{amount: 7, interval: all_time}], other_currencies: allow}
+  ic_1: {rules: [], paused: true, spending_limits: [{amount: 7, interval: all_time}], other_currencies: allow}
 ";
     let policy = read(text).unwrap().policy;
     let default = [
@@ -72,6 +77,9 @@ cards:
         "no card presences not_present",
         "currencies that no amount limit names are declined",
         "asks the cardholder by text message on category_blocked",
+        "rule no-cash: decline when cash > 0 && !(merchant.id in list(\"trusted\")) (\"No cash.\")",
+        "rule night: approve at most 5000 minor units when hour(\"Europe/Berlin\") < 6",
+        "rule all: tag the reply with team=\"a\" when true",
         "never approves in part",
     ];
     assert_eq!(outline(&policy.for_card(None, None)), default);
@@ -455,6 +463,121 @@ proptest::proptest! {
     }
 }
 
+/// One rule of `default`, whose condition begins at line 5, column 13.
+#[track_caller]
+fn check_rule(when: &str, then: &str, expected: &[(&str, Severity, &str)]) {
+    let text = format!(
+        "version: 1\nlists: {{trusted: [\"001\"]}}\ndefault:\n  rules:\n    - when: {when}\n      name: r\n      then: {then}\n"
+    );
+    let unused = ("2:9", Warning, "no rule looks into this list");
+    let expected: Vec<_> =
+        if when.contains("trusted\")") { expected.to_vec() } else { [&[unused][..], expected].concat() };
+    check(&text, &expected);
+}
+
+#[test]
+fn rules_are_compiled_with_their_mistakes_in_their_place() {
+    check_rule("'cash > 0 && merchant.country != \"US\"'", "decline", &[]);
+    check_rule("merchant.id in list(\"trusted\")", "allow", &[]);
+    check_rule("true", "{tag: {team: a}}", &[]);
+    check_rule("amount > 5", "{cap: 100}", &[]);
+    check_rule("amount > 5", "{cap: remaining}", &[]);
+    let amout = "default.rules[0].when: unknown input `amout`; did you mean `amount`?";
+    check_rule("cash > 0 && amout > 5", "flag", &[("5:25", Error, amout)]);
+    check_rule("'cash > 0 && amout > 5'", "flag", &[("5:26", Error, amout)]);
+    check_rule("\"currency == \\\"usd\\\" && amout > 5\"", "flag", &[("5:37", Error, amout)]);
+    check_rule("'currency == ''usd'' && amout > 5'", "flag", &[("5:37", Error, amout)]);
+    check_rule(">\n        cash > 0\n        && amout > 5", "flag", &[("7:12", Error, amout)]);
+    check_rule("|\n        cash > 0 &&\n        amout > 5", "flag", &[("7:9", Error, amout)]);
+    check_rule("cash > 0\n        && amout > 5", "flag", &[("6:12", Error, amout)]);
+    check_rule("amount >", "flag", &[("5:21", Error, "expected a value, found the end of the condition")]);
+    check_rule("''", "flag", &[("5:14", Error, "an empty condition")]);
+    check_rule("5", "flag", &[("5:13", Error, "expected a text, found `5`")]);
+    check_rule("present", "declin", &[("7:13", Error, "unknown outcome `declin`; did you mean `decline`?")]);
+    check_rule(
+        "present",
+        "{reserve: +20%}",
+        &[("7:13", Error, "`reserve` is not an outcome of this version")],
+    );
+    check_rule("present", "{score: 5}", &[("7:13", Error, "`score` is not an outcome of this version")]);
+    check_rule("present", "{cap: 0}", &[("7:19", Error, "a limit of 0")]);
+    check_rule("present", "{cap: 5, tag: {a: b}}", &[("7:13", Error, "expected one outcome, found 2")]);
+    check_rule("present", "[decline]", &[("7:13", Error, "expected an outcome, found a list")]);
+    check_rule("present", "{tag: {tollgate_x: a}}", &[("7:20", Error, "not a key of Stripe's metadata")]);
+    check_rule("present", "{tag: {a: 5}}", &[("7:23", Error, "expected a text, found `5`")]);
+    check_rule("present", "{tag: {}}", &[("7:19", Error, "a tag without a key")]);
+}
+
+#[test]
+fn rules_of_one_layer_are_held_against_each_other() {
+    let check_rules = |rules: &str, expected: &[(&str, Severity, &str)]| {
+        check(&format!("version: 1\ndefault:\n  rules:\n{rules}"), expected);
+    };
+    check_rules("    - {name: a, when: present}\n", &[("4:7", Error, "a rule without `then`")]);
+    check_rules(
+        "    - {name: a b, when: present, then: flag}\n",
+        &[("4:14", Error, "`a b` is not a name for a rule")],
+    );
+    check_rules(
+        "    - {name: a, when: present, then: flag}\n    - {name: a, when: '!present', then: flag}\n",
+        &[("5:14", Error, "a second rule of the name `a`; the first is in line 4")],
+    );
+    check_rules(
+        "    - {name: a, when: 'true', then: allow}\n    - {name: b, when: present, then: flag}\n    - {name: c, when: present, then: decline}\n",
+        &[("6:7", Ineffective, "the rule in line 4 always decides before it")],
+    );
+    check_rules(
+        "    - {name: a, when: present, then: flag, message: hello}\n",
+        &[("4:53", Warning, "nobody sees this sentence")],
+    );
+    let many = "    - {name: a, when: present, then: flag}\n".repeat(1_001);
+    check_rules(&many, &[("4:5", Error, "1001 rules; 1000 are the most")]);
+    let tags: Vec<String> = (0..48).map(|n| format!("k{n}: v")).collect();
+    check_rules(
+        &format!("    - {{name: a, when: present, then: {{tag: {{{}}}}}}}\n", tags.join(", ")),
+        &[("4:7", Error, "more than 47 keys of tags in one layer")],
+    );
+}
+
+#[test]
+fn the_entries_of_a_list_are_what_rules_look_for_in_it() {
+    let check_list = |entries: &str, when: &str, expected: &[(&str, Severity, &str)]| {
+        let rule = format!("{{name: a, when: '{when}', then: flag}}");
+        check(&format!("version: 1\nlists: {{places: {entries}}}\ndefault: {{rules: [{rule}]}}\n"), expected);
+    };
+    check_list("[US, GB]", "merchant.country in list(\"places\")", &[]);
+    check_list(
+        "[US, UK]",
+        "merchant.country in list(\"places\")",
+        &[("2:22", Error, "unknown country \"UK\"; did you mean \"GB\"?")],
+    );
+    check_list(
+        "[bakeries, casino]",
+        "category in list(\"places\")",
+        &[("2:28", Error, "did you mean \"betting_casino_gambling\"?")],
+    );
+    check_list("[001]", "merchant.id in list(\"places\")", &[]);
+    check_list(
+        "[123]",
+        "merchant.id in list(\"places\")",
+        &[("2:18", Error, "expected a text, found `123`; put the entry in quotes")],
+    );
+    check_list(
+        "[US, US]",
+        "merchant.country in list(\"places\")",
+        &[("2:22", Warning, "\"US\" is in the list twice")],
+    );
+    check_list("[US]", "present", &[("2:9", Warning, "no rule looks into this list")]);
+    check_list(
+        "[US]",
+        "merchant.country in list(\"place\")",
+        &[
+            ("2:9", Warning, "no rule looks"),
+            ("3:61", Error, "unknown list \"place\"; did you mean `places`?"),
+        ],
+    );
+}
+
 #[test]
 fn the_schema_has_exactly_the_keys_that_are_read() {
     let schema: serde_json::Value = serde_json::from_str(&json_schema()).unwrap();
@@ -472,6 +595,7 @@ fn the_schema_has_exactly_the_keys_that_are_read() {
     };
     check_keys(&schema, "zzzzzz: 1\n");
     check_keys(&schema["definitions"]["Layer"], "default: {zzzzzz: 1}\n");
+    check_keys(&schema["definitions"]["Rule"], "default: {rules: [{zzzzzz: 1}]}\n");
     check_keys(&schema["definitions"]["SpendingLimit"], "default: {spending_limits: [{zzzzzz: 1}]}\n");
     assert!(!json_schema().contains("null"), "an empty rule is a mistake");
     assert_eq!(schema["required"], serde_json::json!(["version"]));

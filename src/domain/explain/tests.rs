@@ -207,6 +207,7 @@ fn a_stand_in_says_why_nobody_asked_the_books() {
             limits: Vec::new(),
             largest_approvable: None,
             challenge: false,
+            ruled: None,
             policy: PolicyVersion::stand_in(),
             source,
             answer_by: AnswerBy::Direct,

@@ -73,6 +73,8 @@ pub enum Order {
 pub enum Unit {
     /// Minor units of the request's currency.
     Money,
+    /// Minor units of the merchant's currency.
+    MerchantMoney,
     /// Things.
     Number,
     /// Seconds.

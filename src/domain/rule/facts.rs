@@ -2,7 +2,10 @@
 
 use super::input::{ClockPart, Flag, NumberInput, Reads, WEEKDAYS, WordInput};
 use crate::domain::{
-    ids::NetworkId,
+    details::{
+        CardType, CardholderType, Details, Exemption, FraudWarning, Method, RiskLevel, ThreeDs, Wallet,
+    },
+    ids::{CardholderId, NetworkId},
     merchant::{CardPresence, Category, Country},
     money::Money,
     policy::Zone,
@@ -30,18 +33,29 @@ impl<'a> Facts<'a> {
             Flag::AmountControllable => request.is_amount_controllable,
             Flag::VerifiedByChallenge => request.verified_by_fraud_challenge,
             Flag::Livemode => request.livemode,
+            Flag::IsForeignCurrency => self.merchant_money().currency != self.asked.currency,
+            Flag::Tokenized => request.details.tokenized,
         }
     }
 
-    #[allow(
-        clippy::unnecessary_wraps,
-        reason = "inputs that are not in every request come with their own arm"
-    )]
     pub(super) fn number(&self, input: NumberInput) -> Option<i64> {
+        let details = &self.request.details;
         match input {
             NumberInput::Amount => Some(self.asked.amount),
             NumberInput::Total => Some(self.asked.amount.saturating_add(self.request.approved_before)),
             NumberInput::Cash => Some(self.request.cashback),
+            NumberInput::AtmFee => Some(details.atm_fee),
+            NumberInput::MerchantAmount => Some(self.merchant_money().amount),
+            NumberInput::Mcc => {
+                let usual = || self.request.merchant.category.usual_code()?.parse().ok();
+                details.mcc.or_else(usual).map(i64::from)
+            }
+            NumberInput::FraudScore => details.risk.fraud_score,
+            NumberInput::NetworkRisk => details.risk.network.map(i64::from),
+            NumberInput::CardAge => {
+                let born = i64::from(details.card.created_day?).saturating_mul(SECONDS_A_DAY);
+                Some(self.at.as_seconds().saturating_sub(born).max(0))
+            }
         }
     }
 
@@ -56,7 +70,39 @@ impl<'a> Facts<'a> {
             WordInput::MerchantCountry => merchant.country.as_ref().map(Country::as_str),
             WordInput::MerchantId => merchant.network_id.as_ref().map(NetworkId::as_str),
             WordInput::Group => self.request.group.as_deref(),
+            WordInput::CardholderId => self.request.cardholder.as_ref().map(CardholderId::as_str),
+            WordInput::MerchantCurrency => {
+                let named = self.request.details.merchant_amount.as_ref();
+                Some(named.unwrap_or(&self.asked).currency.as_str())
+            }
+            WordInput::MerchantState
+            | WordInput::MerchantPostal
+            | WordInput::MerchantName
+            | WordInput::Payfac
+            | WordInput::SubMerchant
+            | WordInput::Counterparty
+            | WordInput::Industry
+            | WordInput::Method
+            | WordInput::Wallet
+            | WordInput::Cvc
+            | WordInput::Expiry
+            | WordInput::AddressLine1
+            | WordInput::AddressPostal
+            | WordInput::ThreeDs
+            | WordInput::Exemption
+            | WordInput::FraudLevel
+            | WordInput::CardTestingLevel
+            | WordInput::MerchantDisputeLevel
+            | WordInput::CardType
+            | WordInput::CardFraudWarning
+            | WordInput::CardProgram
+            | WordInput::CardholderType => detail(&self.request.details, input),
         }
+    }
+
+    /// What the merchant asks for: where Stripe does not say, it is what the request asks for.
+    pub(super) fn merchant_money(&self) -> Money {
+        self.request.details.merchant_amount.unwrap_or(self.asked)
     }
 
     /// Whether an input has a value.
@@ -64,7 +110,12 @@ impl<'a> Facts<'a> {
         match input {
             Reads::Flag(Flag::Present) => self.request.card_presence.is_some(),
             Reads::Flag(
-                Flag::IsIncrement | Flag::AmountControllable | Flag::VerifiedByChallenge | Flag::Livemode,
+                Flag::IsIncrement
+                | Flag::AmountControllable
+                | Flag::VerifiedByChallenge
+                | Flag::Livemode
+                | Flag::IsForeignCurrency
+                | Flag::Tokenized,
             )
             | Reads::Clock(_) => true,
             Reads::Number(input) => self.number(input).is_some(),
@@ -91,6 +142,44 @@ impl<'a> Facts<'a> {
         zone.as_jiff().to_datetime(self.at.to_jiff())
     }
 }
+
+/// The words of a request beyond its merchant's category, country and id.
+fn detail(details: &Details, input: WordInput) -> Option<&str> {
+    let Details { merchant, checks, risk, card, .. } = details;
+    match input {
+        WordInput::MerchantState => merchant.state.as_deref(),
+        WordInput::MerchantPostal => merchant.postal_prefix.as_deref(),
+        WordInput::MerchantName => merchant.name.as_deref(),
+        WordInput::Payfac => merchant.payment_facilitator.as_deref(),
+        WordInput::SubMerchant => merchant.sub_merchant.as_deref(),
+        WordInput::Counterparty => merchant.counterparty.as_deref(),
+        WordInput::Industry => merchant.industry.as_deref(),
+        WordInput::Method => details.method.as_ref().map(Method::as_str),
+        WordInput::Wallet => details.wallet.as_ref().map(Wallet::as_str),
+        WordInput::Cvc => Some(checks.cvc.as_str()),
+        WordInput::Expiry => Some(checks.expiry.as_str()),
+        WordInput::AddressLine1 => Some(checks.address_line1.as_str()),
+        WordInput::AddressPostal => Some(checks.address_postal.as_str()),
+        WordInput::ThreeDs => details.three_ds.as_ref().map(ThreeDs::as_str),
+        WordInput::Exemption => details.exemption.as_ref().map(Exemption::as_str),
+        WordInput::FraudLevel => risk.fraud.as_ref().map(RiskLevel::as_str),
+        WordInput::CardTestingLevel => risk.card_testing.as_ref().map(RiskLevel::as_str),
+        WordInput::MerchantDisputeLevel => risk.merchant_dispute.as_ref().map(RiskLevel::as_str),
+        WordInput::CardType => card.card_type.as_ref().map(CardType::as_str),
+        WordInput::CardFraudWarning => card.fraud_warning.as_ref().map(FraudWarning::as_str),
+        WordInput::CardProgram => card.program.as_deref(),
+        WordInput::CardholderType => details.cardholder_type.as_ref().map(CardholderType::as_str),
+        WordInput::Currency
+        | WordInput::Category
+        | WordInput::MerchantCountry
+        | WordInput::MerchantId
+        | WordInput::Group
+        | WordInput::CardholderId
+        | WordInput::MerchantCurrency => None,
+    }
+}
+
+const SECONDS_A_DAY: i64 = 86_400;
 
 /// A day as a number that orders days: 20261224.
 #[must_use]

@@ -1,4 +1,4 @@
-//! What a condition may look at: every input by its name, with its kind. How it is read from a request is elsewhere.
+//! What a condition may look at: the shape of an input. The inputs themselves are a table of their own.
 
 /// One input of a condition, as the policy names it.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -53,8 +53,10 @@ pub enum Kind {
     Currency,
     /// A merchant's id at the card network.
     MerchantId,
-    /// One of these words, or another that Stripe has added since.
+    /// One of these words.
     OneOf(&'static [&'static str]),
+    /// One of these words of Stripe's, or another that it has added since.
+    StripeWord(&'static [&'static str]),
 }
 
 /// The currency that an amount is in.
@@ -90,6 +92,10 @@ pub enum Flag {
     VerifiedByChallenge,
     /// Real money moves.
     Livemode,
+    /// The merchant asks in another currency than that of the request.
+    IsForeignCurrency,
+    /// A network token was used.
+    Tokenized,
 }
 
 /// Inputs that are whole numbers.
@@ -101,6 +107,18 @@ pub enum NumberInput {
     Total,
     /// The part that is paid out in cash.
     Cash,
+    /// The fee of the cash machine.
+    AtmFee,
+    /// What the merchant asks for, in its own currency.
+    MerchantAmount,
+    /// The merchant category code.
+    Mcc,
+    /// Stripe's score of the risk of fraud.
+    FraudScore,
+    /// The network's score of risk.
+    NetworkRisk,
+    /// Seconds since the day on which the card was created.
+    CardAge,
 }
 
 /// Inputs that are words.
@@ -116,6 +134,54 @@ pub enum WordInput {
     MerchantId,
     /// The group that the card is in.
     Group,
+    /// The currency that the merchant asks in.
+    MerchantCurrency,
+    /// The merchant's state.
+    MerchantState,
+    /// The beginning of the merchant's postal code.
+    MerchantPostal,
+    /// The merchant's name.
+    MerchantName,
+    /// The payment facilitator.
+    Payfac,
+    /// The merchant behind a payment facilitator.
+    SubMerchant,
+    /// The merchant as Stripe knows it.
+    Counterparty,
+    /// The merchant's industry.
+    Industry,
+    /// How the card was presented.
+    Method,
+    /// The wallet.
+    Wallet,
+    /// The check of the verification code.
+    Cvc,
+    /// The check of the expiry date.
+    Expiry,
+    /// The check of the address.
+    AddressLine1,
+    /// The check of the postal code.
+    AddressPostal,
+    /// The outcome of 3D Secure.
+    ThreeDs,
+    /// The exemption that was claimed.
+    Exemption,
+    /// Stripe's level of the risk of fraud.
+    FraudLevel,
+    /// Stripe's level of the risk of card testing.
+    CardTestingLevel,
+    /// Stripe's level of the risk of disputes.
+    MerchantDisputeLevel,
+    /// Virtual or physical.
+    CardType,
+    /// The newest fraud warning.
+    CardFraudWarning,
+    /// The card program.
+    CardProgram,
+    /// The cardholder.
+    CardholderId,
+    /// A person or a company.
+    CardholderType,
 }
 
 /// Parts of the time of a decision.
@@ -132,159 +198,3 @@ pub enum ClockPart {
 /// The days of a week, from Monday.
 pub const WEEKDAYS: [&str; 7] =
     ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
-
-use Presence::{Always, MayBeUnknown};
-
-/// Every input, in the order of the reference.
-pub const INPUTS: [Input; 16] = [
-    Input {
-        name: "amount",
-        reads: Reads::Number(NumberInput::Amount),
-        kind: Kind::Money(Denomination::Request),
-        presence: Always,
-        meaning: "What the request asks for, in minor units of its currency. For an increment, what it adds.",
-        example: "amount > 30000",
-    },
-    Input {
-        name: "total",
-        reads: Reads::Number(NumberInput::Total),
-        kind: Kind::Money(Denomination::Request),
-        presence: Always,
-        meaning: "`amount` and what was approved before on the same authorization.",
-        example: "total > 100000",
-    },
-    Input {
-        name: "cash",
-        reads: Reads::Number(NumberInput::Cash),
-        kind: Kind::Money(Denomination::Request),
-        presence: Always,
-        meaning: "The part of the amount that is paid out in cash; 0 without cash-back.",
-        example: "cash > 0",
-    },
-    Input {
-        name: "currency",
-        reads: Reads::Word(WordInput::Currency),
-        kind: Kind::Currency,
-        presence: Always,
-        meaning: "The currency of the request.",
-        example: "currency == \"usd\" && amount > 30000",
-    },
-    Input {
-        name: "category",
-        reads: Reads::Word(WordInput::Category),
-        kind: Kind::Category,
-        presence: MayBeUnknown,
-        meaning: "The merchant's category, by Stripe's name for it.",
-        example: "category in [\"betting_casino_gambling\", \"wires_money_orders\"]",
-    },
-    Input {
-        name: "merchant.country",
-        reads: Reads::Word(WordInput::MerchantCountry),
-        kind: Kind::Country,
-        presence: MayBeUnknown,
-        meaning: "The merchant's country.",
-        example: "merchant.country != \"US\"",
-    },
-    Input {
-        name: "merchant.id",
-        reads: Reads::Word(WordInput::MerchantId),
-        kind: Kind::MerchantId,
-        presence: MayBeUnknown,
-        meaning: "The merchant's id at the card network (`merchant_data.network_id`).",
-        example: "merchant.id == \"001234567890\"",
-    },
-    Input {
-        name: "present",
-        reads: Reads::Flag(Flag::Present),
-        kind: Kind::Flag,
-        presence: MayBeUnknown,
-        meaning: "The card was at the terminal. False also where the request does not say.",
-        example: "!present && amount > 50000",
-    },
-    Input {
-        name: "is_increment",
-        reads: Reads::Flag(Flag::IsIncrement),
-        kind: Kind::Flag,
-        presence: Always,
-        meaning: "The request adds to an authorization that was answered before.",
-        example: "is_increment && total > 100000",
-    },
-    Input {
-        name: "amount_controllable",
-        reads: Reads::Flag(Flag::AmountControllable),
-        kind: Kind::Flag,
-        presence: Always,
-        meaning: "The reply may approve a smaller amount.",
-        example: "!amount_controllable && amount > 50000",
-    },
-    Input {
-        name: "verified_by_challenge",
-        reads: Reads::Flag(Flag::VerifiedByChallenge),
-        kind: Kind::Flag,
-        presence: Always,
-        meaning: "The cardholder has confirmed a declined attempt at this merchant by text message.",
-        example: "amount > 30000 && !verified_by_challenge",
-    },
-    Input {
-        name: "livemode",
-        reads: Reads::Flag(Flag::Livemode),
-        kind: Kind::Flag,
-        presence: Always,
-        meaning: "Real money moves: the request is not a test.",
-        example: "!livemode",
-    },
-    Input {
-        name: "group",
-        reads: Reads::Word(WordInput::Group),
-        kind: Kind::Text,
-        presence: MayBeUnknown,
-        meaning: "The group that the card is in: `tollgate_group` of the metadata of the card or of its cardholder.",
-        example: "group == \"travel\"",
-    },
-    Input {
-        name: "hour",
-        reads: Reads::Clock(ClockPart::Hour),
-        kind: Kind::Number,
-        presence: Always,
-        meaning: "The hour of the request, 0 to 23, in the policy's `time_zone`; `hour(\"Asia/Tokyo\")` in another.",
-        example: "hour < 6 || hour >= 22",
-    },
-    Input {
-        name: "weekday",
-        reads: Reads::Clock(ClockPart::Weekday),
-        kind: Kind::OneOf(&WEEKDAYS),
-        presence: Always,
-        meaning: "The day of the week, `monday` to `sunday`, in the policy's `time_zone`; `weekday(\"Asia/Tokyo\")` in another.",
-        example: "weekday in [\"saturday\", \"sunday\"]",
-    },
-    Input {
-        name: "date",
-        reads: Reads::Clock(ClockPart::Date),
-        kind: Kind::Date,
-        presence: Always,
-        meaning: "The day of the calendar, in the policy's `time_zone`; `date(\"Asia/Tokyo\")` in another.",
-        example: "date >= \"2026-12-24\" && date <= \"2026-12-26\"",
-    },
-];
-
-impl Input {
-    /// The input of this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<&'static Self> {
-        INPUTS.iter().find(|input| input.name == name)
-    }
-
-    /// The input that reads this.
-    #[must_use]
-    pub fn of(reads: Reads) -> Option<&'static Self> {
-        INPUTS.iter().find(|input| input.reads == reads)
-    }
-}
-
-impl Reads {
-    /// The name in a condition.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        Input::of(self).map_or("?", |input| input.name)
-    }
-}

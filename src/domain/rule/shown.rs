@@ -89,7 +89,7 @@ impl fmt::Display for Comparison {
 
 fn literal(number: i64, unit: Unit) -> String {
     match unit {
-        Unit::Money | Unit::Number => number.to_string(),
+        Unit::Money | Unit::MerchantMoney | Unit::Number => number.to_string(),
         Unit::Seconds => Span::of_seconds(number).to_string(),
         Unit::Day => format!("{:?}", Day(number).to_string()),
     }

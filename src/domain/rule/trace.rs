@@ -121,6 +121,7 @@ impl Values<'_> {
 fn shown(value: i64, unit: Unit, facts: &Facts<'_>) -> String {
     match unit {
         Unit::Money => Money::new(value, facts.asked.currency).to_string(),
+        Unit::MerchantMoney => Money::new(value, facts.merchant_money().currency).to_string(),
         Unit::Number => value.to_string(),
         Unit::Seconds => Span::of_seconds(value).to_string(),
         Unit::Day => Day(value).to_string(),

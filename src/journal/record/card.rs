@@ -1,5 +1,7 @@
 //! The whole state of a card, on disk: what a snapshot holds.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -8,6 +10,7 @@ use super::{
     field, is_false, is_zero,
     observed::HistoryRecord,
     optional,
+    ruled::MarksRecord,
     tally::TallyRecord,
 };
 use crate::domain::{
@@ -109,6 +112,9 @@ struct AnsweredRecord<'a> {
     challenge: bool,
     #[serde(skip_serializing_if = "is_false", default)]
     by_api: bool,
+    /// Where rules of the policy had to do with it.
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    marks: Option<MarksRecord<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -286,7 +292,7 @@ impl AuthorizationRecord<'_> {
             created: Timestamp::from_micros(self.created),
             currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
             merchant: self.merchant.into_merchant()?,
-            answers: self.answers.iter().map(AnsweredRecord::to_answered).collect::<Result<_, _>>()?,
+            answers: self.answers.into_iter().map(AnsweredRecord::into_answered).collect::<Result<_, _>>()?,
             seen: self.seen.map(SeenRecord::into_seen).transpose()?.map(Box::new),
             transactions,
         })
@@ -295,7 +301,7 @@ impl AuthorizationRecord<'_> {
 
 impl<'a> From<&'a Answered> for AnsweredRecord<'a> {
     fn from(answered: &'a Answered) -> Self {
-        let Answer { decision, outcome, amount, reason, challenge, source, by } = answered.answer;
+        let Answer { decision, outcome, amount, reason, challenge, source, by, marks } = &answered.answer;
         Self {
             id: decision.to_string().into(),
             event: answered.event.as_str().into(),
@@ -307,15 +313,16 @@ impl<'a> From<&'a Answered> for AnsweredRecord<'a> {
             outcome: outcome.as_str().into(),
             reason: reason.as_str().into(),
             source: source.as_str().into(),
-            amount,
-            challenge,
-            by_api: by == AnswerBy::Api,
+            amount: *amount,
+            challenge: *challenge,
+            by_api: *by == AnswerBy::Api,
+            marks: marks.as_deref().map(MarksRecord::from),
         }
     }
 }
 
 impl AnsweredRecord<'_> {
-    fn to_answered(&self) -> Result<Answered, Unreadable> {
+    fn into_answered(self) -> Result<Answered, Unreadable> {
         Ok(Answered {
             question: Question { history_entries: self.history, amount: self.asked },
             event: field("event", &self.event, EventId::new)?,
@@ -330,6 +337,7 @@ impl AnsweredRecord<'_> {
                 challenge: self.challenge,
                 source: field("source", &self.source, Source::new)?,
                 by: answer_by(self.by_api),
+                marks: self.marks.map(|marks| Arc::new(marks.into_marks())),
             },
         })
     }

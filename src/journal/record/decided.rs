@@ -10,6 +10,7 @@ use super::{
     field,
     object::{Object, write_number},
     optional,
+    ruled::RuledRecord,
 };
 use crate::domain::{
     AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardPresence, CardholderId, Category,
@@ -87,6 +88,9 @@ pub(super) struct DecidedRecord<'a> {
     largest: Option<i64>,
     #[serde(default)]
     challenge: bool,
+    /// Where rules of the policy had to do with it.
+    #[serde(borrow, default)]
+    ruled: Option<RuledRecord<'a>>,
     policy: Text<'a>,
     /// Absent where the policy decided.
     #[serde(default)]
@@ -174,6 +178,9 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
         record.number("largest", largest);
     }
     record.flag("challenge", decision.challenge);
+    if let Some(ruled) = &decision.ruled {
+        record.serialized("ruled", &RuledRecord::from(&**ruled));
+    }
     record.text("policy", decision.policy.as_str());
     if decision.source != Source::Policy {
         record.word("source", decision.source.as_str());
@@ -279,6 +286,7 @@ impl DecidedRecord<'_> {
                 limits,
                 largest_approvable: self.largest,
                 challenge: self.challenge,
+                ruled: self.ruled.map(|ruled| Box::new(ruled.into_ruled())),
                 policy: PolicyVersion::new(&self.policy),
                 source,
                 answer_by: answer_by(self.by_api),

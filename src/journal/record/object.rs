@@ -3,6 +3,8 @@
 
 use std::{fmt::Display, io::Write};
 
+use serde::Serialize;
+
 /// An object that is being written.
 pub(super) struct Object<'a> {
     body: &'a mut Vec<u8>,
@@ -88,6 +90,13 @@ impl<'a> Object<'a> {
         let mut object = Object::begin(self.body);
         write(&mut object);
         object.end();
+        self.body.push(b',');
+    }
+
+    /// A field with what serde writes.
+    pub(super) fn serialized(&mut self, key: &'static str, value: &impl Serialize) {
+        self.key(key);
+        let _ = serde_json::to_writer(&mut *self.body, value);
         self.body.push(b',');
     }
 

@@ -13,6 +13,7 @@ use crate::domain::{
     NetworkId, Observation, Overrides, Policy, PolicyVersion, Recalled, Risk, RiskLevel, Stages, Subject,
     ThreeDs, Timestamp, TransactionId, TransactionKind, TransactionSeen, Violation, Wallet, Window, Zone,
     decide,
+    rule::{Marks, Ruled, Traced},
 };
 
 /// The most that a decision on two limits may take in the journal, with ids as long as Stripe's.
@@ -209,12 +210,30 @@ fn question() -> AuthorizationRequest {
     }
 }
 
+fn ruled(random: &mut Rng) -> Ruled {
+    let part = Traced {
+        condition: "amount > 5".to_owned(),
+        value: "amount = \"7\" \u{fc}".to_owned(),
+        holds: random.bool(),
+    };
+    Ruled {
+        marks: Arc::new(Marks {
+            rule: random.bool().then(|| "no-cash".into()),
+            tags: (0..random.u8(0..3)).map(|n| (format!("k{n}").into(), "a \"b\"\n".into())).collect(),
+            flags: (0..random.u8(0..3)).map(|n| format!("f{n}").into()).collect(),
+        }),
+        message: random.bool().then(|| "Not \"here\".".into()),
+        conditions: vec![part; random.usize(0..3)],
+    }
+}
+
 fn event(random: &mut Rng, card: &Card, policy: &CardPolicy) -> Event {
     match random.u8(0..10) {
         0..=3 => {
             let request = request(random);
             let mut decision = decide(card, policy, &request);
             decision.challenge = random.bool();
+            decision.ruled = random.bool().then(|| Box::new(ruled(random)));
             decision.violation = request.asked.err();
             decision.stages =
                 Stages { verify_us: random.u32(..), decide_us: random.u32(..), ..Stages::default() };

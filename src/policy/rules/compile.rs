@@ -238,7 +238,12 @@ impl Compiler<'_> {
         let what = value.noun();
         let word = match value {
             Value::Word(word, Kind::Text | Kind::Category | Kind::MerchantId) => word,
-            Value::Word(..) | Value::Number(..) | Value::Integer(_) | Value::Seconds(_) | Value::Text(_) => {
+            Value::Word(..)
+            | Value::Number(..)
+            | Value::Integer(_)
+            | Value::Seconds(_)
+            | Value::Text(_)
+            | Value::Other(_) => {
                 let found = format!("`{}` looks into texts, found {what}", call.name);
                 return self.refuse(receiver.span, found, "compare it with `==` or `in`");
             }

@@ -28,7 +28,7 @@ pub(super) const fn noun(kind: Kind) -> &'static str {
         Kind::Country => "a country",
         Kind::Currency => "a currency",
         Kind::MerchantId => "a merchant id",
-        Kind::OneOf(_) => "a word",
+        Kind::OneOf(_) | Kind::StripeWord(_) => "a word",
     }
 }
 
@@ -46,6 +46,9 @@ pub(super) fn form(kind: Kind) -> String {
         Kind::Currency => "write three letters in quotes, such as \"usd\"".to_owned(),
         Kind::MerchantId => "write the id in quotes, so that every digit counts: \"001234567890\"".to_owned(),
         Kind::OneOf(words) => format!("write one of {}", texts(words)),
+        Kind::StripeWord(words) => {
+            format!("write one of {}, or a newer word of Stripe's as other(\"…\")", texts(words))
+        }
     }
 }
 
@@ -75,8 +78,8 @@ pub(super) fn word(kind: Kind, text: &str) -> Result<Box<str>, Wrong> {
             let same = currencies().find(|code| *code == lower);
             unknown("currency", same.or_else(|| nearest(text, currencies())))
         }
-        Kind::OneOf(words) if words.contains(&text) => Ok(text.into()),
-        Kind::OneOf(words) => unknown("word", nearest(text, words.iter().copied())),
+        Kind::OneOf(words) | Kind::StripeWord(words) if words.contains(&text) => Ok(text.into()),
+        Kind::OneOf(words) | Kind::StripeWord(words) => unknown("word", nearest(text, words.iter().copied())),
         Kind::Text | Kind::MerchantId if text.is_empty() => Err((
             "an empty text equals nothing".to_owned(),
             "use `!has(…)` for a value that is missing".to_owned(),

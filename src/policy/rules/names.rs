@@ -26,7 +26,7 @@ pub struct Function {
 }
 
 /// Every function and method, in the order of the reference.
-pub const FUNCTIONS: [Function; 7] = [
+pub const FUNCTIONS: [Function; 8] = [
     Function {
         name: "has",
         form: "has(input)",
@@ -52,6 +52,12 @@ pub const FUNCTIONS: [Function; 7] = [
         example: "category.starts_with(\"government_\")",
     },
     Function {
+        name: "other",
+        form: "other(\"word\")",
+        meaning: "A word of Stripe's that this version does not know yet.",
+        example: "has(wallet) && wallet == other(\"neuro_pay\")",
+    },
+    Function {
         name: "hour",
         form: "hour(\"zone\")",
         meaning: "The hour of the request, 0 to 23, in a time zone.",
@@ -72,18 +78,22 @@ pub const FUNCTIONS: [Function; 7] = [
 ];
 
 /// Names of Stripe's API, and what people say, for inputs whose name is another.
-const OTHER_NAMES: [(&str, &str); 14] = [
+const OTHER_NAMES: [(&str, &str); 18] = [
     ("merchant.network_id", "merchant.id"),
     ("merchant.category", "category"),
     ("merchant_data.category", "category"),
     ("merchant_data.country", "merchant.country"),
     ("merchant_data.network_id", "merchant.id"),
-    ("merchant.city", "merchant.country"),
+    ("merchant.city", "merchant.state"),
     ("card_presence", "present"),
     ("card_present", "present"),
     ("is_amount_controllable", "amount_controllable"),
     ("cashback", "cash"),
     ("cashback_amount", "cash"),
+    ("authorization_method", "method"),
+    ("merchant.postal_code", "merchant.postal"),
+    ("network_risk_score", "network_risk"),
+    ("cvv", "cvc"),
     ("time", "hour"),
     ("day", "weekday"),
     ("verified_by_fraud_challenge", "verified_by_challenge"),
@@ -115,7 +125,7 @@ pub(super) fn unknown_input(name: &str, span: Span) -> RuleError {
         found,
         match meant_input(name) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("the inputs are {}", INPUTS.map(|input| input.name).join(", ")),
+            None => "the inputs are listed in docs/policy.md".to_owned(),
         },
     )
 }

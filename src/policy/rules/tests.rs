@@ -1,5 +1,6 @@
 //! The language: what it refuses and how it says so, what it means, and that CEL means the same.
 
+mod decide;
 mod oracle;
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};

@@ -7,6 +7,7 @@ use super::{Api, Failure, Listing, Patience, list::path_segment, transport::Call
 use crate::{
     clock::{self, Instant},
     domain::{Answer, AuthorizationId, ConnectedAccountId, Outcome},
+    stripe::response::marks_metadata,
 };
 
 /// Within one second there is no time for more.
@@ -69,6 +70,9 @@ fn call(resolution: Resolution<'_>) -> Call {
     if with_metadata {
         form.append_pair("metadata[tollgate_decision]", &answer.decision.to_string());
         form.append_pair("metadata[tollgate_reason]", answer.reason.as_str());
+        for (key, value) in answer.marks.iter().flat_map(|marks| marks_metadata(marks)) {
+            form.append_pair(&format!("metadata[{key}]"), value);
+        }
     }
     let authorization = path_segment(authorization.as_str());
     let path = format!("{}/{authorization}/{verb}", Listing::Authorizations.path());

@@ -154,7 +154,7 @@ async fn whoever_asks_is_told_the_same_whatever_becomes_of_the_others() {
         }
         let mut told: BTreeMap<u8, Answer> = BTreeMap::new();
         for (number, answer) in asked.join_all().await.into_iter().flatten() {
-            let first = told.entry(number).or_insert(answer);
+            let first = told.entry(number).or_insert_with(|| answer.clone());
             assert_eq!(*first, answer, "question {number}, seed {seed}");
         }
         house.journal.heal();
@@ -162,7 +162,7 @@ async fn whoever_asks_is_told_the_same_whatever_becomes_of_the_others() {
         for number in 0..6 {
             let amount = 100 * i64::from(number + 1);
             let now = house.ask(&number.to_string(), amount).await;
-            let before = told.get(&number).copied().unwrap_or(now);
+            let before = told.get(&number).cloned().unwrap_or_else(|| now.clone());
             assert_eq!(now, before, "question {number} asked again, seed {seed}");
             by_stand_in += usize::from(now.source == Source::StandIn);
             let granted = if now.outcome == Outcome::Approved { amount } else { 0 };

@@ -67,7 +67,7 @@ async fn every_kind_of_event_is_answered_in_its_way() {
         br#"{"id":"evt_1","object":"event","created":1,"type":"charge.captured","data":{"object":{}}}"#;
     check(foreign, received, r#"event="other",result="acknowledged""#).await;
     *room.desk.0.answer.lock().unwrap() = {
-        let mut answer = *room.desk.0.answer.lock().unwrap();
+        let mut answer = room.desk.0.answer.lock().unwrap().clone();
         (answer.outcome, answer.reason) = (Outcome::Declined, Reason::ContractViolation);
         answer
     };

@@ -84,6 +84,7 @@ pub(super) fn answer(request: &AuthorizationRequest, granted: Option<i64>, sourc
         limits: Vec::new(),
         largest_approvable: None,
         challenge: false,
+        ruled: None,
         policy: PolicyVersion::new("test"),
         source,
         answer_by: AnswerBy::Direct,

@@ -7,7 +7,7 @@ use super::{
     value::{Value, seconds},
 };
 use crate::{
-    domain::rule::{Comparison, Condition, Input, Kind, List, Number, Order, Unit, Words},
+    domain::rule::{Comparison, Condition, Denomination, Input, Kind, List, Number, Order, Unit, Words},
     policy::rules::{
         error::Span,
         literal::{self, form, noun},
@@ -56,8 +56,8 @@ impl Compiler<'_> {
                 self.equality(order, Condition::Is(word, words), kind, span)?
             }
             (
-                Value::Integer(_) | Value::Seconds(_) | Value::Text(_),
-                Value::Integer(_) | Value::Seconds(_) | Value::Text(_),
+                Value::Integer(_) | Value::Seconds(_) | Value::Text(_) | Value::Other(_),
+                Value::Integer(_) | Value::Seconds(_) | Value::Text(_) | Value::Other(_),
             ) => {
                 let advice = "compare an input such as `amount` with it";
                 return self.refuse(span, "two literals are compared: that never changes", advice);
@@ -133,9 +133,13 @@ impl Compiler<'_> {
     }
 
     fn word_literal(&mut self, kind: Kind, literal: Value, span: Span) -> Option<Box<str>> {
-        let Value::Text(text) = literal else {
-            let found = format!("expected {}, found {}", noun(kind), literal.noun());
-            return self.refuse(span, found, form(kind));
+        let text = match (literal, kind) {
+            (Value::Text(text), _) => text,
+            (Value::Other(text), Kind::StripeWord(_)) => return Some(text.into()),
+            (literal, _) => {
+                let found = format!("expected {}, found {}", noun(kind), literal.noun());
+                return self.refuse(span, found, form(kind));
+            }
         };
         match literal::word(kind, &text) {
             Ok(word) => Some(word),
@@ -170,7 +174,10 @@ impl Compiler<'_> {
                 self.lists.push(ListUse { list: list.name().into(), kind });
                 Some(Condition::Is(word, Words::Named(list)))
             }
-            (Part::List(_), literal @ (Value::Integer(_) | Value::Seconds(_) | Value::Text(_))) => {
+            (
+                Part::List(_),
+                literal @ (Value::Integer(_) | Value::Seconds(_) | Value::Text(_) | Value::Other(_)),
+            ) => {
                 let found = format!("{} is looked for: that never changes", literal.noun());
                 self.refuse(left.span, found, "write an input before `in`")
             }
@@ -201,6 +208,7 @@ impl Compiler<'_> {
                 Part::Integer(number) => Some(Value::Integer(number.saturating_neg())),
                 _ => self.refuse(item.span, "a list has only literals", "write numbers, or texts in quotes"),
             },
+            Part::Call(call) if call.receiver.is_none() && call.name == "other" => self.other(call),
             Part::Path(name) if Input::named(name).is_none() => {
                 self.errors.push(names::unknown_input(name, item.span));
                 None
@@ -234,7 +242,8 @@ fn compare(left: Number, order: Order, right: Number, kind: Kind) -> Condition {
 
 const fn unit(kind: Kind) -> Unit {
     match kind {
-        Kind::Money(_) => Unit::Money,
+        Kind::Money(Denomination::Request) => Unit::Money,
+        Kind::Money(Denomination::Merchant) => Unit::MerchantMoney,
         Kind::Duration => Unit::Seconds,
         Kind::Date => Unit::Day,
         Kind::Number
@@ -244,6 +253,7 @@ const fn unit(kind: Kind) -> Unit {
         | Kind::Country
         | Kind::Currency
         | Kind::MerchantId
-        | Kind::OneOf(_) => Unit::Number,
+        | Kind::OneOf(_)
+        | Kind::StripeWord(_) => Unit::Number,
     }
 }

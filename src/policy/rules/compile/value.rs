@@ -21,6 +21,8 @@ pub(super) enum Value {
     Integer(i64),
     Seconds(i64),
     Text(String),
+    /// A word that Stripe has added.
+    Other(String),
 }
 
 impl Compiler<'_> {
@@ -86,6 +88,9 @@ impl Compiler<'_> {
     }
 
     pub(super) fn call_value(&mut self, call: &Call) -> Option<Value> {
+        if call.receiver.is_none() && call.name == "other" {
+            return self.other(call);
+        }
         let clock = Input::named(&call.name).filter(|_| call.receiver.is_none());
         let Some(Input { reads: Reads::Clock(part), kind, .. }) = clock else {
             self.errors.push(names::unknown_function(&call.name, call.name_span));
@@ -104,6 +109,15 @@ impl Compiler<'_> {
             ClockPart::Weekday => Value::Word(Word::Weekday(zone), *kind),
             ClockPart::Hour | ClockPart::Date => Value::Number(Number::Clock(*part, zone), *kind),
         })
+    }
+
+    /// `other("…")`: a word of Stripe's that is not documented yet.
+    pub(super) fn other(&mut self, call: &Call) -> Option<Value> {
+        let argument = self.argument(call, "\"word\"")?;
+        match &argument.what {
+            Part::Text(text) if !text.is_empty() => Some(Value::Other(text.clone())),
+            _ => self.refuse(argument.span, "expected a word in quotes", "write `other(\"…\")`"),
+        }
     }
 
     fn arithmetic(&mut self, operator: Operator, left: &Expr, right: &Expr, known: &Known) -> Option<Value> {
@@ -171,7 +185,8 @@ impl Compiler<'_> {
             | Kind::Country
             | Kind::Currency
             | Kind::MerchantId
-            | Kind::OneOf(_) => {
+            | Kind::OneOf(_)
+            | Kind::StripeWord(_) => {
                 let found = format!("{} cannot be added to", noun(kind));
                 return self.refuse(span, found, "write the value that you mean");
             }
@@ -190,6 +205,7 @@ impl Value {
             Self::Integer(number) => format!("the number `{number}`"),
             Self::Seconds(_) => "a duration".to_owned(),
             Self::Text(text) => format!("the text {text:?}"),
+            Self::Other(text) => format!("the word {text:?}"),
         }
     }
 }
