@@ -25,7 +25,8 @@ use tollgate::{
     domain::{
         Account, AuthorizationId, AuthorizationRequest, CardId, Category, Currency, Event, EventId, Fact,
         Interval, Limit, Measure, Merchant, Money, Observation, Outcome as Answered, Overrides, Policy,
-        PolicyVersion, Subject, Timestamp, TransactionId, TransactionKind, TransactionSeen, Window, Zone,
+        PolicyVersion, Subject, Timestamp, Told, TransactionId, TransactionKind, TransactionSeen, Window,
+        Zone,
     },
     journal::{
         Append, Committer, CommitterSettings, Entry, Fatal, Journal, Memory, Outcome, Pending, Reach,
@@ -75,6 +76,7 @@ fn question(card: usize, at: Timestamp) -> AuthorizationRequest {
         connected_account: None,
         details: tollgate::domain::Details::default(),
         stripe_controls: None,
+        told: Told::default(),
     }
 }
 

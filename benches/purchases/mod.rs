@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tollgate::domain::{
     AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardId, CardPolicy,
     Category, Currency, Decided, Event, EventId, Fact, HistoryEntry, Interval, Limit, Measure, Merchant,
-    Money, Observation, Overrides, Policy, PolicyVersion, Subject, Timestamp, TransactionId, TransactionKind,
-    TransactionSeen, Window, Zone, decide,
+    Money, Observation, Overrides, Policy, PolicyVersion, Subject, Timestamp, Told, TransactionId,
+    TransactionKind, TransactionSeen, Window, Zone, decide,
 };
 
 /// All that limits can be: a calendar in a zone, a sliding window that holds every purchase, a count, a filter.
@@ -61,6 +61,7 @@ pub(crate) fn question(number: u32) -> AuthorizationRequest {
         connected_account: None,
         details: tollgate::domain::Details::default(),
         stripe_controls: None,
+        told: Told::default(),
     }
 }
 
@@ -97,6 +98,7 @@ fn captured(id: AuthorizationId, at: Timestamp, number: u32) -> [Event; 2] {
         status: AuthorizationStatus::Closed,
         history: vec![history],
         transactions: 1,
+        listed: Vec::new(),
         merchant: Merchant::default(),
     };
     let transaction = TransactionSeen {

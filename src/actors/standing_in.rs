@@ -13,10 +13,7 @@ use super::{
     stand_in,
 };
 use crate::{
-    domain::{
-        Account, Answer, AuthorizationRequest, Card, Decided, Decision, Outcome, Timestamp, decide,
-        held_if_approved,
-    },
+    domain::{Account, Answer, AuthorizationRequest, Card, Decided, Decision, Outcome, Timestamp, decide},
     metrics::Shed,
 };
 
@@ -177,5 +174,5 @@ impl Shared {
 }
 
 fn held(request: &AuthorizationRequest) -> Option<i64> {
-    request.asked.ok().map(|asked| held_if_approved(&request.merchant.category, asked))
+    request.asked.ok().map(|_| request.held_if_approved())
 }

@@ -204,7 +204,11 @@ async fn past(
                     Event::Observed(observation) => {
                         if let Fact::Authorization(seen) = &observation.fact {
                             for (index, told) in (0_u32..).zip(&seen.history) {
-                                let question = Question { history_entries: index, amount: told.amount };
+                                let question = Question {
+                                    history_entries: index,
+                                    amount: told.amount,
+                                    approved_before: 0,
+                                };
                                 waiting.remove(&DecisionId::of(&seen.id, question));
                             }
                         }

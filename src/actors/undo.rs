@@ -55,7 +55,7 @@ impl Undo {
                 let current = std::mem::replace(card, rest);
                 card.authorizations = current.authorizations;
                 card.unlinked = current.unlinked;
-                card.corrected = current.corrected;
+                card.places = current.places;
                 for (id, record) in records.into_iter().rev() {
                     match record {
                         Some(record) => card.authorizations.insert(id, record),
@@ -81,23 +81,30 @@ impl Undo {
 /// A copy of everything that is not kept by authorization or transaction.
 fn without_records(card: &mut Card) -> Card {
     let authorizations = std::mem::take(&mut card.authorizations);
-    let (unlinked, corrected) = (std::mem::take(&mut card.unlinked), std::mem::take(&mut card.corrected));
+    let (unlinked, places) = (std::mem::take(&mut card.unlinked), std::mem::take(&mut card.places));
     let rest = card.clone();
-    (card.authorizations, card.unlinked, card.corrected) = (authorizations, unlinked, corrected);
+    (card.authorizations, card.unlinked, card.places) = (authorizations, unlinked, places);
     rest
 }
 
 fn change(event: &Event) -> Change<'_> {
     match event {
-        Event::Decided(decided) | Event::StoodIn(decided) => {
+        Event::Decided(decided) | Event::StoodIn(decided) if decided.request.told.transactions.is_empty() => {
             Change::Record(Some(&decided.request.authorization))
         }
-        Event::Recalled(recalled) => Change::Record(Some(&recalled.id)),
+        Event::Recalled(recalled) if recalled.authorization.transactions.is_empty() => {
+            Change::Record(Some(&recalled.id))
+        }
         Event::Observed(observation) => match &observation.fact {
-            Fact::Authorization(seen) => Change::Record(Some(&seen.id)),
+            Fact::Authorization(seen) if seen.listed.is_empty() => Change::Record(Some(&seen.id)),
             Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => Change::Record(None),
-            Fact::Transaction(_) => Change::More,
+            Fact::Authorization(_) | Fact::Transaction(_) => Change::More,
         },
-        Event::Joined(_) | Event::Carried(_) | Event::Snapshot(_) => Change::More,
+        Event::Decided(_)
+        | Event::StoodIn(_)
+        | Event::Recalled(_)
+        | Event::Joined(_)
+        | Event::Carried(_)
+        | Event::Snapshot(_) => Change::More,
     }
 }

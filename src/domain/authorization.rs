@@ -1,19 +1,17 @@
-//! The record of one authorization: what we answered, what Stripe said of it, what was captured and refunded; and
-//! what follows from that for holds and windows. What follows is a function of the record alone, so that it does not
-//! matter in which order the facts came.
+//! The record of one authorization: what we answered, what Stripe said of it, what was captured and refunded. What
+//! follows from that for holds and windows is in `worth`.
 
 use super::{
     card::Totals,
     decision::{Answer, Outcome, Source},
     event::Decided,
-    ids::EventId,
+    ids::{EventId, TransactionId},
     merchant::Merchant,
     money::Currency,
     observed::{AuthorizationSeen, AuthorizationStatus, HistoryEntry, TransactionSeen},
     request::{AuthorizationRequest, Question},
     time::Timestamp,
     transaction::{Transaction, Transactions},
-    window::Spend,
 };
 
 /// Everything that is known of one authorization.
@@ -23,12 +21,14 @@ pub struct Authorization {
     pub created: Timestamp,
     /// The currency of its amounts.
     pub currency: Option<Currency>,
-    /// Where the card was used.
+    /// Where the card was used, as the first message said that knew.
     pub merchant: Merchant,
     /// Our answers, in the order they were given.
     pub answers: Vec<Answered>,
-    /// Stripe's word with the most progress.
+    /// The snapshot of Stripe's with the most progress.
     pub seen: Option<Box<Seen>>,
+    /// What the latest increment embedded of the authorization, as it was before that increment.
+    pub embedded: Option<Box<Embedded>>,
     /// Captures and refunds, each in its latest version.
     pub transactions: Transactions,
 }
@@ -48,9 +48,15 @@ pub struct Answered {
     pub granted: i64,
     /// What went back.
     pub answer: Answer,
+    /// Where this request said that the card was used, if the first one said something else.
+    pub merchant: Option<Box<Merchant>>,
+    /// Minor units that were captured when it was answered. They released holds of before, not this one.
+    pub captured: i64,
+    /// Nothing was in force when it was asked: the hold was released, and this one begins anew.
+    pub reopens: bool,
 }
 
-/// The snapshot of Stripe's with the most progress.
+/// A snapshot of Stripe's.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seen {
     /// Which of two snapshots is the later word.
@@ -63,6 +69,25 @@ pub struct Seen {
     pub status: AuthorizationStatus,
     /// Every decided request, oldest first.
     pub history: Vec<HistoryEntry>,
+    /// How many answers had been given when the snapshot came.
+    pub after: u32,
+}
+
+/// An authorization as an increment embeds it: pending, and without the increment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Embedded {
+    /// How many requests had been decided.
+    pub history_entries: u32,
+    /// When Stripe created the event; of two with equal history the later one counts.
+    pub created: Timestamp,
+    /// Minor units in force, by the request's top-level amount.
+    pub amount: i64,
+    /// Every decided request, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// The time that counts for windows.
+    pub at: Timestamp,
+    /// How many answers had been given when it came.
+    pub after: u32,
 }
 
 /// What became of one request at Stripe, beside what we answered to it.
@@ -92,10 +117,11 @@ impl StripeOutcome<'_> {
 /// event, unless all else is equal. The order of the fields is the order of comparison.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Progress {
-    /// Nothing goes back to pending.
-    pub is_terminal: bool,
-    /// Decided requests. Old objects may list none although they were approved: they count as having told all.
+    /// Decided requests. An authorization that was released can be approved again, so this goes before the status. Old
+    /// objects list none although they were approved: at least one was.
     pub history_entries: u32,
+    /// Without another decided request nothing goes back to pending.
+    pub is_terminal: bool,
     /// Listed transactions.
     pub transactions: u32,
     /// `.updated` goes over `.created`.
@@ -111,88 +137,51 @@ impl Authorization {
     #[must_use]
     pub fn answer_to(&self, request: &AuthorizationRequest) -> Option<&Answered> {
         let question = request.question();
-        let given = self.answers.iter().filter(|answered| !answered.is_forced());
-        given.rev().find(|answered| answered.question == question || answered.event == request.event)
-    }
-
-    /// What Stripe has approved before this request and these books have not seen: an earlier request that never
-    /// reached us. It is money held all the same.
-    #[must_use]
-    pub fn unseen_before(&self, request: &AuthorizationRequest) -> i64 {
-        let told = self.seen.as_ref().is_some_and(|seen| seen.history_entries() >= request.history_entries);
-        if request.history_entries == 0 || told {
-            return 0;
-        }
-        request.approved_before.saturating_sub(self.hold().saturating_add(self.captured())).max(0)
-    }
-
-    /// What the books count of this very question already: Stripe's word of the request can come before the request.
-    #[must_use]
-    pub fn told_before(&self, request: &AuthorizationRequest, refunds_restore: bool) -> Option<Spend> {
-        let index = usize::try_from(request.history_entries).ok()?;
-        let (before, rest) = self.seen.as_deref()?.history.split_at_checked(index)?;
-        let entry = rest.first()?;
-        // What was asked here counts at the time of its answer, anything else at Stripe's.
-        let is_told =
-            |index, entry: &HistoryEntry| entry.approved && self.answer_behind(index, entry).is_none();
-        let is_alike = |(index, other): &(usize, &HistoryEntry)| {
-            other.created == entry.created && is_told(*index, other)
-        };
-        let alike_before = before.iter().enumerate().filter(is_alike).count();
-        let spends = self.spends(refunds_restore).into_iter();
-        let mut alike = spends.filter(|spend| is_told(index, entry) && spend.at == entry.created);
-        alike.nth(alike_before)
+        let mut given = self.answers.iter().rev();
+        given.find(|answered| answered.question == question || answered.event == request.event)
     }
 
     /// Books a question with its answer. The first answer stands, unless a stand-in's takes its place: Stripe has
     /// that one.
     pub fn answered(&mut self, decided: &Decided) {
         let Decided { request, decision } = decided;
+        let answer = decision.answer(request.is_amount_controllable);
+        let question = request.question();
+        if let Some(before) = self.answers.iter_mut().find(|given| given.question == question) {
+            if before.answer.source == Source::Policy && answer.source == Source::StandIn {
+                (before.granted, before.answer) = (decision.granted, answer);
+                (before.event, before.received_at) = (request.event.clone(), request.received_at);
+            }
+            return;
+        }
+        let answered = Answered::new(request, decision.at, decision.granted, answer);
+        self.push_answer(request, answered);
+    }
+
+    /// Takes what a request tells of the authorization itself, before it is answered.
+    pub(super) fn asked(&mut self, request: &AuthorizationRequest, at: Timestamp) {
         if self.created == Timestamp::default() {
             self.created = request.created;
         }
-        self.merchant = request.merchant.clone();
-        self.currency = request.asked.ok().map(|asked| asked.currency).or(self.currency);
-        let unseen = self.unseen_before(request);
         if self.answers.is_empty() {
-            // Most have one answer for ever; a vector that grows by itself would make room for four.
-            self.answers.reserve_exact(1);
+            self.merchant = request.merchant.clone();
         }
-        let question = request.question();
-        let answer = decision.answer(request.is_amount_controllable);
-        if unseen > 0 {
-            let earlier = question.history_entries.saturating_sub(1);
-            self.answers.push(Answered {
-                question: Question { history_entries: earlier, amount: request.approved_before },
-                event: request.event.clone(),
-                at: decision.at,
-                received_at: request.received_at,
-                granted: unseen,
-                answer: Answer {
-                    source: Source::Forced,
-                    outcome: Outcome::Approved,
-                    marks: None,
-                    ..answer.clone()
-                },
-            });
+        self.currency = request.asked.ok().map(|asked| asked.currency).or(self.currency);
+        let told = &request.told;
+        let tells_nothing = request.approved_before == 0 && told.history.is_empty();
+        let order = (request.history_entries, told.at);
+        let is_known = self.embedded.as_deref().is_some_and(|known| known.order() >= order);
+        if request.history_entries == 0 || tells_nothing || is_known {
+            return;
         }
-        let answered = Answered {
-            question,
-            event: request.event.clone(),
-            at: decision.at,
-            received_at: request.received_at,
-            granted: decision.granted,
-            answer,
-        };
-        match self.answers.iter_mut().find(|given| !given.is_forced() && given.question == question) {
-            Some(before)
-                if before.answer.source == Source::Policy && answered.answer.source == Source::StandIn =>
-            {
-                *before = Answered { at: before.at, ..answered };
-            }
-            Some(_) => {}
-            None => self.answers.push(answered),
-        }
+        self.embedded = Some(Box::new(Embedded {
+            history_entries: request.history_entries,
+            created: told.at,
+            amount: request.approved_before,
+            history: until(&told.history, at),
+            at,
+            after: self.answers_given(),
+        }));
     }
 
     /// Takes a snapshot of Stripe's, if it is the later word.
@@ -202,8 +191,8 @@ impl Authorization {
         }
         let told = u32::try_from(seen.history.len()).unwrap_or(u32::MAX);
         let progress = Progress {
+            history_entries: told.max(u32::from(seen.approved)),
             is_terminal: seen.status.is_terminal(),
-            history_entries: if told == 0 && seen.approved { u32::MAX } else { told },
             transactions: seen.transactions,
             is_update: seen.is_update,
             created,
@@ -217,37 +206,44 @@ impl Authorization {
             self.merchant = seen.merchant.clone();
             self.currency = Some(seen.amount.currency);
         }
-        let history = seen.history.iter();
         self.seen = Some(Box::new(Seen {
             progress,
             amount: seen.amount.amount,
             approved: seen.approved,
             status: seen.status,
-            // Stripe's clock may be ahead of ours; nothing counts later than it is.
-            history: history
-                .map(|entry| HistoryEntry { created: entry.created.min(created), ..entry.clone() })
-                .collect(),
+            history: until(&seen.history, created),
+            after: self.answers_given(),
         }));
     }
 
     /// Takes a capture or refund, if it is a later version than the known one.
     pub fn settled(&mut self, seen: &TransactionSeen, transaction: Transaction) {
-        if self.transactions.get(&seen.id).is_some_and(|known| known.version >= transaction.version) {
-            return;
+        if self.book(&seen.id, transaction) {
+            let is_first = self.transactions.iter().next().is_some_and(|(first, _)| *first == seen.id);
+            if self.answers.is_empty() && self.seen.is_none() && is_first {
+                self.merchant = seen.merchant.clone();
+                self.currency = seen.currency;
+            }
         }
-        self.transactions.insert(seen.id.clone(), transaction);
-        let is_first = self.transactions.iter().next().is_some_and(|(first, _)| *first == seen.id);
-        if self.answers.is_empty() && self.seen.is_none() && is_first {
-            self.merchant = seen.merchant.clone();
-            self.currency = seen.currency;
+    }
+
+    /// Puts a transaction in the place of its earlier version. False if a later one, or the same, is there.
+    pub(super) fn book(&mut self, id: &TransactionId, transaction: Transaction) -> bool {
+        if self.transactions.get(id).is_some_and(|known| known.version >= transaction.version) {
+            return false;
         }
+        self.transactions.insert(id.clone(), transaction);
+        true
     }
 
     /// What became of each request that Stripe tells of, oldest first.
     pub fn outcomes(&self) -> impl Iterator<Item = StripeOutcome<'_>> {
         let history = self.seen.as_deref().map_or(&[][..], |seen| &seen.history);
         let entries = history.iter().enumerate();
-        entries.map(|(index, entry)| StripeOutcome { entry, ours: self.answer_behind(index, entry) })
+        entries.map(|(index, entry)| StripeOutcome {
+            entry,
+            ours: self.answer_behind(index, entry).map(|(_, answered)| answered),
+        })
     }
 
     /// Minor units captured.
@@ -262,51 +258,6 @@ impl Authorization {
         sum(self.transactions.values().map(Transaction::refunded))
     }
 
-    /// Minor units held and not captured yet.
-    #[must_use]
-    pub fn hold(&self) -> i64 {
-        if self.is_terminal() {
-            return 0;
-        }
-        let told = match (self.told_by_question(), self.seen.as_deref()) {
-            (Some(question), _) => question.question.amount,
-            (None, Some(seen)) if seen.approved => seen.amount,
-            // A declined increment may be told as `approved: false`; what was approved before is held all the same.
-            (None, Some(_)) => sum(self.confirmed().iter().map(|spend| spend.amount)),
-            (None, None) => 0,
-        };
-        let unconfirmed = sum(self.unconfirmed().map(|answered| answered.granted));
-        told.saturating_add(unconfirmed).saturating_sub(self.captured()).max(0)
-    }
-
-    /// Where it stands: Stripe's word, or else what follows from ours.
-    #[must_use]
-    pub fn status(&self) -> AuthorizationStatus {
-        match self.seen.as_deref() {
-            Some(seen) => seen.status,
-            None if self.is_approved() => AuthorizationStatus::Pending,
-            None => AuthorizationStatus::Closed,
-        }
-    }
-
-    /// Whether it stands: Stripe's word, or else ours.
-    #[must_use]
-    pub fn is_approved(&self) -> bool {
-        match self.seen.as_deref() {
-            Some(seen) if seen.status.is_terminal() => seen.approved,
-            Some(seen) => seen.approved || !self.approvals().is_empty(),
-            None => self.answers.iter().any(Answered::is_approval),
-        }
-    }
-
-    /// Minor units held or captured beyond what the policy granted: stand-in approvals, forced holds, over-captures.
-    #[must_use]
-    pub fn overrun(&self) -> i64 {
-        let by_policy = self.answers.iter().filter(|answered| answered.answer.source == Source::Policy);
-        let granted = sum(by_policy.map(|answered| answered.granted));
-        self.hold().saturating_add(self.captured()).saturating_sub(granted).max(0)
-    }
-
     /// Whether nothing is known of it after all.
     #[must_use]
     pub fn is_bare(&self) -> bool {
@@ -319,18 +270,12 @@ impl Authorization {
         Totals { captured: self.captured(), refunded: self.refunded(), overrun: self.overrun() }
     }
 
-    /// When money was first held or taken: the time of the first approval, or of what was forced.
-    #[must_use]
-    pub fn since(&self) -> Timestamp {
-        self.approvals().first().map_or_else(|| self.forced_at(), |spend| spend.at)
-    }
-
     /// When anything was last asked or told.
     #[must_use]
     pub fn last_at(&self) -> Timestamp {
         let asked = self.answers.last().map(|answered| answered.at);
         let told = self.seen.as_deref().map(|seen| seen.progress.created);
-        let settled = self.transactions.values().map(|transaction| transaction.version.1).max();
+        let settled = self.transactions.values().map(|transaction| transaction.version.created).max();
         [asked, told, settled].into_iter().flatten().max().unwrap_or_default()
     }
 
@@ -340,137 +285,27 @@ impl Authorization {
         self.hold() == 0 && (self.status().is_terminal() || self.captured() > 0)
     }
 
-    /// What the windows count of it. Held and captured money is laid into the approvals in order, each up to what
-    /// it was for; the last one takes what is over. So a hold stays in the window of its request, a released hold
-    /// leaves its window as it was, and an over-capture counts where its purchase counts.
-    #[must_use]
-    pub fn spends(&self, refunds_restore: bool) -> Vec<Spend> {
-        let restored = if refunds_restore { self.refunded() } else { 0 };
-        let counted = self.hold().saturating_add(self.captured()).saturating_sub(restored).max(0);
-        let mut spends = self.approvals();
-        if spends.is_empty() && counted > 0 {
-            spends.push(Spend { at: self.forced_at(), amount: 0, count: 0 });
-        }
-        let mut rest = counted;
-        let last = spends.len().saturating_sub(1);
-        for (place, spend) in spends.iter_mut().enumerate() {
-            let share = if place == last { rest } else { spend.amount.min(rest) };
-            spend.amount = share;
-            rest = rest.saturating_sub(share);
-        }
-        spends
+    fn answers_given(&self) -> u32 {
+        u32::try_from(self.answers.len()).unwrap_or(u32::MAX)
     }
-
-    /// Every approval that stands, with what it was for, by the time of its request.
-    fn approvals(&self) -> Vec<Spend> {
-        let mut approvals = self.confirmed();
-        let one = |answered: &Answered| Spend { at: answered.at, amount: answered.granted, count: 1 };
-        if let Some(question) = self.told_by_question() {
-            let told = self.seen.as_deref().map_or(0, Seen::history_entries);
-            let through = question.question.history_entries;
-            let between = self.answers.iter().filter(|answered| {
-                answered.is_approval() && (told..=through).contains(&answered.question.history_entries)
-            });
-            approvals.extend(between.map(one));
-        }
-        approvals.extend(self.unconfirmed().map(one));
-        approvals.sort_by_key(|spend| spend.at);
-        approvals
-    }
-
-    /// The approvals that Stripe's word covers.
-    fn confirmed(&self) -> Vec<Spend> {
-        let Some(seen) = self.seen.as_deref() else { return Vec::new() };
-        let mut confirmed = Vec::with_capacity(seen.history.len().saturating_add(1));
-        for (index, entry) in seen.history.iter().enumerate().filter(|(_, entry)| entry.approved) {
-            let ours = self.answer_behind(index, entry);
-            let granted = ours.filter(|ours| ours.is_approval()).map_or(entry.amount, |ours| ours.granted);
-            confirmed.push(Spend {
-                at: ours.map_or(entry.created, |ours| ours.at),
-                amount: granted,
-                count: 1,
-            });
-        }
-        if seen.history.is_empty() && seen.approved {
-            let ours = self.answers.iter().filter(|answered| {
-                answered.is_approval() && !answered.is_forced() && !self.is_unconfirmed(answered)
-            });
-            confirmed.extend(ours.map(|ours| Spend { at: ours.at, amount: ours.granted, count: 1 }));
-            if confirmed.is_empty() {
-                confirmed.push(Spend { at: seen.progress.created, amount: seen.amount, count: 1 });
-            }
-        }
-        confirmed
-    }
-
-    /// Our answer to the request that became this entry of the history.
-    fn answer_behind(&self, index: usize, entry: &HistoryEntry) -> Option<&Answered> {
-        let index = u32::try_from(index).ok()?;
-        let asked =
-            |answered: &&Answered| !answered.is_forced() && answered.question.history_entries == index;
-        let exact = self.answers.iter().filter(asked).find(|one| one.question.amount == entry.amount);
-        exact.or_else(|| self.answers.iter().find(asked))
-    }
-
-    /// The time that counts where nothing was ever approved, and money moved all the same.
-    fn forced_at(&self) -> Timestamp {
-        let asked = self.answers.first().map(|answered| answered.at);
-        let settled = || self.transactions.values().map(|transaction| transaction.at).min();
-        let told = || self.seen.as_deref().map(|seen| seen.progress.created);
-        asked.or_else(settled).or_else(told).unwrap_or(self.created)
-    }
-
-    /// Approvals of ours that Stripe's word does not cover yet.
-    fn unconfirmed(&self) -> impl Iterator<Item = &Answered> {
-        let is_open = !self.is_terminal();
-        let told = self.told_by_question().map_or(0, |told| told.question.history_entries.saturating_add(1));
-        self.answers.iter().filter(move |answered| {
-            is_open
-                && answered.is_approval()
-                && !answered.is_forced()
-                && answered.question.history_entries >= told
-                && self.is_unconfirmed(answered)
-        })
-    }
-
-    fn is_unconfirmed(&self, answered: &Answered) -> bool {
-        match self.seen.as_deref() {
-            None => true,
-            // Old objects list no history. They cover the first request, and what was answered before they were made.
-            Some(seen) if seen.history.is_empty() && seen.approved => {
-                self.answers.first() != Some(answered)
-                    && answered.at.as_seconds() > seen.progress.created.as_seconds()
-            }
-            Some(seen) => answered.question.history_entries >= seen.history_entries(),
-        }
-    }
-
-    /// The last question that told of earlier approvals these books have not seen, if Stripe's snapshots do not
-    /// cover it yet: its amount is what was approved in total until then.
-    fn told_by_question(&self) -> Option<&Answered> {
-        let told = self.seen.as_deref().map_or(0, Seen::history_entries);
-        let forced = self.answers.iter().filter(|answered| answered.is_forced());
-        forced
-            .max_by_key(|answered| answered.question.history_entries)
-            .filter(|answered| !self.is_terminal() && answered.question.history_entries >= told)
-    }
-
-    fn is_terminal(&self) -> bool {
-        self.seen.as_deref().is_some_and(|seen| seen.status.is_terminal())
-    }
-}
-
-fn sum(amounts: impl Iterator<Item = i64>) -> i64 {
-    amounts.fold(0, i64::saturating_add)
 }
 
 impl Answered {
-    /// It was not asked here: a later question told of it.
-    fn is_forced(&self) -> bool {
-        self.answer.source == Source::Forced
+    pub(super) fn new(request: &AuthorizationRequest, at: Timestamp, granted: i64, answer: Answer) -> Self {
+        Self {
+            question: request.question(),
+            event: request.event.clone(),
+            at,
+            received_at: request.received_at,
+            granted,
+            answer,
+            merchant: None,
+            captured: 0,
+            reopens: false,
+        }
     }
 
-    fn is_approval(&self) -> bool {
+    pub(super) fn is_approval(&self) -> bool {
         match self.answer.outcome {
             Outcome::Approved | Outcome::Partial => true,
             Outcome::Declined => false,
@@ -478,8 +313,18 @@ impl Answered {
     }
 }
 
-impl Seen {
-    fn history_entries(&self) -> u32 {
-        self.progress.history_entries
+impl Embedded {
+    const fn order(&self) -> (u32, Timestamp) {
+        (self.history_entries, self.created)
     }
+}
+
+/// Stripe's clock may be ahead of ours; nothing counts later than it is.
+fn until(history: &[HistoryEntry], latest: Timestamp) -> Vec<HistoryEntry> {
+    let capped = |entry: &HistoryEntry| HistoryEntry { created: entry.created.min(latest), ..entry.clone() };
+    history.iter().map(capped).collect()
+}
+
+pub(super) fn sum(amounts: impl Iterator<Item = i64>) -> i64 {
+    amounts.fold(0, i64::saturating_add)
 }

@@ -7,16 +7,17 @@ use super::{
     authorization::{Answered, Authorization},
     authorizations::Authorizations,
     event::{Decided, Event, Joined, Recalled},
-    ids::{AuthorizationId, CardId, ConnectedAccountId, EventId, TransactionId},
+    ids::{AuthorizationId, CardId, ConnectedAccountId, TransactionId},
     merchant::Merchant,
     money::Currency,
-    observed::{Fact, Observation, TransactionSeen},
-    policy::Window,
+    observed::{Fact, Observation},
+    policy::{Measure, Window},
     request::AuthorizationRequest,
+    settling::book_listed,
     standing::Standing,
     time::Timestamp,
-    transaction::Transaction,
-    window::{Spend, Tally},
+    transaction::{ToldBy, Transaction},
+    window::{Tally, Uses},
 };
 
 /// Everything that is known of one card.
@@ -30,8 +31,9 @@ pub struct Card {
     pub authorizations: Authorizations,
     /// Captures and refunds that name no authorization.
     pub unlinked: BTreeMap<TransactionId, Unlinked>,
-    /// Where the transactions are booked that Stripe has corrected: a correction may have moved them.
-    pub corrected: BTreeMap<TransactionId, Option<AuthorizationId>>,
+    /// The authorizations of transactions that are known by a listing or a correction: their next version may say that
+    /// they belong elsewhere.
+    pub places: BTreeMap<TransactionId, AuthorizationId>,
     /// The running sums of the windows in force.
     pub tallies: Vec<Tally>,
     /// Whether the sums count refunds as given back.
@@ -166,8 +168,8 @@ impl Card {
             }
             let kept = self.tallies.iter().find(|tally| is_same_count && tally.is_of(window));
             if let Some(tally) = kept {
-                tallies.push(Tally { window: Arc::clone(window), running: tally.running.clone() });
-            } else if let Some(tally) = Tally::new(window, now) {
+                tallies.push(tally.clone().of_window(window));
+            } else if let Some(tally) = Tally::new(window, refunds_restore, now) {
                 tallies.push(self.counted(tally, refunds_restore, now)?);
             }
         }
@@ -196,14 +198,11 @@ impl Card {
                 let created = if is_dated { gone.created } else { gone.last_at() };
                 self.forgotten.created_through = self.forgotten.created_through.max(created);
                 self.let_go = self.let_go.plus(gone.totals());
-                self.spent_through(gone.spends(false));
+                self.spent_through(gone.spends(false).iter().map(|spend| spend.at));
             }
         }
-        let (authorizations, unlinked) = (&self.authorizations, &self.unlinked);
-        self.corrected.retain(|id, place| match place {
-            Some(place) => authorizations.contains_key(place),
-            None => unlinked.contains_key(id),
-        });
+        let authorizations = &self.authorizations;
+        self.places.retain(|_, place| authorizations.contains_key(place));
         let mut loose: Vec<(Timestamp, TransactionId)> =
             self.unlinked.iter().map(|(id, unlinked)| (unlinked.transaction.at, id.clone())).collect();
         loose.sort_unstable();
@@ -211,7 +210,7 @@ impl Card {
         for (_, id) in loose.into_iter().take(surplus) {
             if let Some(gone) = self.unlinked.remove(&id) {
                 self.let_go = self.let_go.plus(gone.totals());
-                self.spent_through(gone.spend(false));
+                self.spent_through([gone.transaction.at]);
             }
         }
     }
@@ -230,9 +229,9 @@ impl Card {
         self.authorizations.values().fold(0, |sum: i64, one| sum.saturating_add(one.hold()))
     }
 
-    fn spent_through(&mut self, spends: impl IntoIterator<Item = Spend>) {
-        for spend in spends {
-            self.forgotten.spent_through = self.forgotten.spent_through.max(spend.at);
+    fn spent_through(&mut self, moments: impl IntoIterator<Item = Timestamp>) {
+        for at in moments {
+            self.forgotten.spent_through = self.forgotten.spent_through.max(at);
         }
     }
 
@@ -242,7 +241,13 @@ impl Card {
         self.learn_currency(request.card_currency, request.asked.ok().map(|asked| asked.currency));
         self.group.clone_from(&request.group);
         self.move_on(decision.at);
-        self.change(&request.authorization, |authorization| authorization.answered(decided));
+        let listed = self.not_elsewhere(&request.authorization, &request.told.transactions);
+        let created = request.told.at.min(request.received_at);
+        self.change(&request.authorization, |authorization| {
+            book_listed(authorization, &listed, created, &request.event);
+            authorization.answered(decided);
+        });
+        self.remember_places(&request.authorization, &listed);
     }
 
     /// Takes a record back. The sums count it still. Transactions that a correction has moved elsewhere stay there.
@@ -253,6 +258,11 @@ impl Card {
         });
         if !authorization.is_bare() {
             self.let_go = self.let_go.minus(recalled.authorization.totals());
+            for (id, transaction) in authorization.transactions.iter() {
+                if transaction.version.told_by != ToldBy::Created {
+                    self.places.insert(id.clone(), recalled.id.clone());
+                }
+            }
             self.authorizations.insert(recalled.id.clone(), authorization);
         }
     }
@@ -266,7 +276,12 @@ impl Card {
         match fact {
             Fact::Authorization(seen) => {
                 self.learn_currency(None, Some(seen.amount.currency));
-                self.change(&seen.id, |authorization| authorization.observed(seen, created, event));
+                let listed = self.not_elsewhere(&seen.id, &seen.listed);
+                self.change(&seen.id, |authorization| {
+                    authorization.observed(seen, created, event);
+                    book_listed(authorization, &listed, created, event);
+                });
+                self.remember_places(&seen.id, &listed);
             }
             Fact::Transaction(seen) => self.settled(seen, created, event),
             Fact::Card(seen) => {
@@ -283,104 +298,27 @@ impl Card {
         }
     }
 
-    /// Books a capture or refund where its latest version says that it belongs.
-    fn settled(&mut self, seen: &TransactionSeen, created: Timestamp, event: &EventId) {
-        self.learn_currency(None, seen.currency);
-        let transaction = Transaction::new(seen, created, event);
-        if !self.makes_way(seen, &transaction) {
-            return;
-        }
-        if let Some(authorization) = &seen.authorization {
-            self.change(authorization, |authorization| authorization.settled(seen, transaction));
-        } else {
-            let unlinked = Unlinked { transaction, currency: seen.currency, merchant: seen.merchant.clone() };
-            self.count_unlinked(&unlinked, 1);
-            self.unlinked.insert(seen.id.clone(), unlinked);
-        }
-    }
-
-    /// Takes an older version of a transaction out of where it was booked, if that is elsewhere. False if a later
-    /// version, or the same, is booked.
-    fn makes_way(&mut self, seen: &TransactionSeen, transaction: &Transaction) -> bool {
-        let id = &seen.id;
-        let is_correction = transaction.version.0;
-        let corrected = self.corrected.get(id);
-        let booked_at = match corrected {
-            Some(place) => Some(place.clone()),
-            None if self.unlinked.contains_key(id) => Some(None),
-            None if is_correction => self.place_of(id).map(Some),
-            None => None,
-        };
-        let known = match &booked_at {
-            Some(Some(place)) => self.authorizations.get(place).and_then(|known| known.transactions.get(id)),
-            Some(None) => self.unlinked.get(id).map(|known| &known.transaction),
-            None => None,
-        };
-        let is_known = known.is_some_and(|known| known.version >= transaction.version);
-        if is_known || (corrected.is_some() && !is_correction) {
-            return false;
-        }
-        if is_correction {
-            self.corrected.insert(id.clone(), seen.authorization.clone());
-        }
-        match booked_at {
-            Some(Some(place)) if Some(&place) != seen.authorization.as_ref() => self.take_out(&place, id),
-            Some(None) => {
-                if let Some(known) = self.unlinked.remove(id) {
-                    self.count_unlinked(&known, -1);
-                }
-            }
-            Some(Some(_)) | None => {}
-        }
-        true
-    }
-
-    /// Takes a transaction out of a record, and the record out of the books if nothing else is known of it.
-    fn take_out(&mut self, place: &AuthorizationId, id: &TransactionId) {
-        self.change(place, |authorization| {
-            authorization.transactions.remove(id);
-        });
-        if self.authorizations.get(place).is_some_and(Authorization::is_bare) {
-            self.authorizations.remove(place);
-        }
-    }
-
-    fn place_of(&self, id: &TransactionId) -> Option<AuthorizationId> {
-        let mut records = self.authorizations.iter();
-        records.find_map(|(place, record)| record.transactions.get(id).is_some().then(|| place.clone()))
-    }
-
     /// Changes one authorization, and the sums by the difference. A change may also tell where it belongs at all: a
     /// sum gives back what it counted, and counts what it has to count now.
-    fn change(&mut self, id: &AuthorizationId, change: impl FnOnce(&mut Authorization)) {
-        let refunds_restore = self.refunds_restore;
+    pub(super) fn change(&mut self, id: &AuthorizationId, change: impl FnOnce(&mut Authorization)) {
+        let (refunds_restore, own) = (self.refunds_restore, self.currency);
         self.authorizations.change(id, |authorization| {
-            let before = authorization.spends(refunds_restore);
-            let (currency, merchant) = (authorization.currency, authorization.merchant.clone());
+            let (before, currency_before) = (authorization.spends(refunds_restore), authorization.currency);
             change(authorization);
             let after = authorization.spends(refunds_restore);
-            let is_same_place = currency == authorization.currency && merchant == authorization.merchant;
-            if is_same_place && before == after {
-                return;
-            }
-            for tally in &mut self.tallies {
-                let counted = tally.window.admits(&merchant, currency, self.currency);
-                let counts = if is_same_place {
-                    counted
-                } else {
-                    tally.window.admits(&authorization.merchant, authorization.currency, self.currency)
-                };
-                tally.exchange(if counted { &before } else { &[] }, if counts { &after } else { &[] });
+            let before = Uses { spends: &before, currency: currency_before };
+            let after = Uses { spends: &after, currency: authorization.currency };
+            if before != after {
+                for tally in &mut self.tallies {
+                    tally.exchange(before, after, own);
+                }
             }
         });
     }
 
-    fn count_unlinked(&mut self, unlinked: &Unlinked, sign: i64) {
-        let Some(spend) = unlinked.spend(self.refunds_restore) else { return };
+    pub(super) fn count_unlinked(&mut self, unlinked: &Unlinked, sign: i64) {
         for tally in &mut self.tallies {
-            if tally.window.admits(&unlinked.merchant, unlinked.currency, self.currency) {
-                tally.shift(spend.at, tally.measure(&spend).saturating_mul(sign));
-            }
+            unlinked.count(tally, self.currency, sign);
         }
     }
 
@@ -396,18 +334,12 @@ impl Card {
             return Err(NeedsHistory);
         }
         for authorization in self.authorizations.values() {
-            if tally.window.admits(&authorization.merchant, authorization.currency, self.currency) {
-                for spend in authorization.spends(refunds_restore) {
-                    tally.shift(spend.at, tally.measure(&spend));
-                }
-            }
+            let spends = authorization.spends(refunds_restore);
+            let uses = Uses { spends: &spends, currency: authorization.currency };
+            tally.exchange(Uses::NONE, uses, self.currency);
         }
         for unlinked in self.unlinked.values() {
-            if tally.window.admits(&unlinked.merchant, unlinked.currency, self.currency)
-                && let Some(spend) = unlinked.spend(refunds_restore)
-            {
-                tally.shift(spend.at, tally.measure(&spend));
-            }
+            unlinked.count(&mut tally, self.currency, 1);
         }
         tally.advance(now);
         Ok(tally)
@@ -415,7 +347,7 @@ impl Card {
 
     /// Learns the card's currency: from the card itself, or else from the first amount that is seen. Where an amount
     /// was misleading, or came without its currency, what it is counted in changes.
-    fn learn_currency(&mut self, told: Option<Currency>, seen: Option<Currency>) {
+    pub(super) fn learn_currency(&mut self, told: Option<Currency>, seen: Option<Currency>) {
         let learnt = told.or(self.currency).or(seen);
         if learnt == self.currency {
             return;
@@ -423,23 +355,14 @@ impl Card {
         let before = std::mem::replace(&mut self.currency, learnt);
         for tally in &mut self.tallies {
             for authorization in self.authorizations.values() {
-                let (merchant, currency) = (&authorization.merchant, authorization.currency);
-                let counted = tally.window.admits(merchant, currency, before);
-                if counted != tally.window.admits(merchant, currency, learnt) {
-                    let spends = authorization.spends(self.refunds_restore);
-                    let (gone, come): (&[Spend], &[Spend]) =
-                        if counted { (&spends, &[]) } else { (&[], &spends) };
-                    tally.exchange(gone, come);
-                }
+                let spends = authorization.spends(self.refunds_restore);
+                let uses = Uses { spends: &spends, currency: authorization.currency };
+                tally.exchange(uses, Uses::NONE, before);
+                tally.exchange(Uses::NONE, uses, learnt);
             }
             for unlinked in self.unlinked.values() {
-                let counted = tally.window.admits(&unlinked.merchant, unlinked.currency, before);
-                if counted != tally.window.admits(&unlinked.merchant, unlinked.currency, learnt)
-                    && let Some(spend) = unlinked.spend(self.refunds_restore)
-                {
-                    let amount = tally.measure(&spend);
-                    tally.shift(spend.at, if counted { amount.saturating_neg() } else { amount });
-                }
+                unlinked.count(tally, before, -1);
+                unlinked.count(tally, learnt, 1);
             }
         }
     }
@@ -456,12 +379,22 @@ impl Unlinked {
     /// A transaction without an authorization was never granted.
     fn totals(&self) -> Totals {
         let captured = self.transaction.captured();
-        Totals { captured, refunded: self.transaction.refunded(), overrun: captured.max(0) }
+        Totals { captured, refunded: self.transaction.refunded(), overrun: captured }
     }
 
-    fn spend(&self, refunds_restore: bool) -> Option<Spend> {
-        let restored = if refunds_restore { self.transaction.refunded() } else { 0 };
-        let amount = self.transaction.captured().saturating_sub(restored);
-        (amount != 0).then_some(Spend { at: self.transaction.at, amount, count: 0 })
+    /// Adds it to a sum, or takes it away again, on a card of the currency `own`. A refund that was reversed takes.
+    fn count(&self, tally: &mut Tally, own: Option<Currency>, sign: i64) {
+        let is_counted = match tally.window.measure {
+            Measure::Amount(_) => tally.window.admits(&self.merchant, self.currency, own),
+            Measure::Count => false,
+        };
+        if !is_counted {
+            return;
+        }
+        let Transaction { at, .. } = self.transaction;
+        let refunded = if tally.refunds_restore { self.transaction.refunded() } else { 0 };
+        let spent = self.transaction.captured().saturating_sub(refunded.min(0));
+        tally.shift(at, spent.saturating_mul(sign));
+        tally.restore(at, refunded.max(0).saturating_mul(sign));
     }
 }

@@ -7,16 +7,14 @@ use super::{
     decision::{Decision, LimitCheck, Outcome, Reason, Source, Stages},
     ids::DecisionId,
     merchant::Category,
-    money::Money,
+    money::{Currency, Money},
     policy::{CardPolicy, Controls, Interval, Limit, Listed, Measure, UnknownGroup},
     request::AuthorizationRequest,
     rule::{Facts, Judged, Rule, Ruled, Then, judge},
+    settling::book_listed,
     time::Timestamp,
+    window::{Spend, Tally, Uses},
 };
-
-/// A fuel dispenser that asks for one unit of currency holds this many if it is approved
-/// (<https://docs.stripe.com/issuing/purchases/authorizations#fuel-dispenser-transactions>).
-const FUEL_HOLD_UNITS: i64 = 100;
 
 /// Answers a question. Nothing changes: the decision takes effect when it is applied to the books.
 #[must_use]
@@ -97,7 +95,7 @@ fn weigh(
     largest_approvable: Option<i64>,
     judged: &Judged<'_>,
 ) -> Verdict {
-    let full = held_if_approved(&request.merchant.category, asked);
+    let full = request.held_if_approved();
     if largest_approvable.is_none_or(|largest| full <= largest) && !is_count_used_up(limits) {
         return Verdict { outcome: Outcome::Approved, granted: full, reason: Reason::Approved };
     }
@@ -107,7 +105,7 @@ fn weigh(
         (false, None) => Reason::SpendingLimit,
     };
     // What a pump asks for is the least that it can use; elsewhere anything above the cash-back helps.
-    let pump_asks = if full == asked.amount { 1 } else { asked.amount };
+    let pump_asks = if request.is_pump_check() { asked.amount } else { 1 };
     let least = pump_asks.max(request.cashback).max(1);
     match largest_approvable {
         Some(largest)
@@ -118,17 +116,6 @@ fn weigh(
             Verdict { outcome: Outcome::Partial, granted: largest, reason }
         }
         Some(_) | None => Verdict { outcome: Outcome::Declined, granted: 0, reason },
-    }
-}
-
-/// What will really be held for a question: a fuel dispenser asks for one unit and holds a hundred.
-#[must_use]
-pub fn held_if_approved(category: &Category, asked: Money) -> i64 {
-    let unit = asked.currency.unit();
-    if category.is_fuel_dispenser() && (1..=unit).contains(&asked.amount) {
-        unit.saturating_mul(FUEL_HOLD_UNITS)
-    } else {
-        asked.amount
     }
 }
 
@@ -206,7 +193,7 @@ fn is_currency_right(card: &Card, policy: &CardPolicy, request: &AuthorizationRe
         || named.any(|currency| currency.is_none_or(|currency| currency == asked.currency))
 }
 
-/// Looks at every limit that counts this purchase.
+/// Looks at every limit that counts this purchase: what it holds now, and what it would hold with the purchase.
 fn checks(
     card: &Card,
     policy: &CardPolicy,
@@ -214,53 +201,120 @@ fn checks(
     asked: Money,
     at: Timestamp,
 ) -> Vec<LimitCheck> {
-    let known = card.authorizations.get(&request.authorization);
-    let unseen = known.map_or(request.approved_before_if_unknown(), |known| known.unseen_before(request));
-    let told = |refunds_restore| known.and_then(|known| known.told_before(request, refunds_restore));
-    let (told, told_of_authorization) = (told(card.refunds_restore), told(false));
-    let full = held_if_approved(&request.merchant.category, asked);
+    let full = request.held_if_approved();
     let own = request.card_currency.or(card.currency).or(Some(asked.currency));
+    let change = Change::of(card, request, at);
     limits_in_force(policy, request.stripe_controls.as_deref())
         .filter(|limit| limit.window.admits(&request.merchant, Some(asked.currency), own))
         .map(|limit| {
             let tally = card.tallies.iter().find(|tally| tally.is_of(&limit.window));
             let measure = limit.window.measure;
-            let (used, told) = match limit.window.interval {
-                Interval::PerAuthorization => (used_by(known, measure), told_of_authorization),
-                Interval::Daily
-                | Interval::Weekly
-                | Interval::Monthly
-                | Interval::Yearly
-                | Interval::AllTime
-                | Interval::Rolling(_) => (
-                    tally.map_or(0, |tally| tally.used(at)),
-                    told.filter(|told| tally.is_some_and(|tally| tally.counts(told.at, at))),
-                ),
-            };
-            let counted = known
-                .is_some_and(|known| limit.window.admits(&known.merchant, known.currency, card.currency));
-            let told = told.filter(|_| counted).map_or(0, |told| measure.of(&told));
-            let asks = match measure {
+            let adds = match measure {
                 Measure::Amount(_) => full,
                 Measure::Count => 1,
             };
-            let used = used.saturating_sub(told.min(asks));
-            let (measure, before, adds) = match measure {
-                Measure::Amount(_) => {
-                    (Measure::Amount(Some(asked.currency)), used.saturating_add(unseen), full)
-                }
-                Measure::Count => (Measure::Count, used.saturating_add(i64::from(unseen > 0)), 1),
+            let (before, after) = match (&change, limit.window.interval) {
+                (None, Interval::PerAuthorization) => (0, adds),
+                (Some(change), Interval::PerAuthorization) => change.of_authorization(limit, own),
+                (
+                    change,
+                    Interval::Daily
+                    | Interval::Weekly
+                    | Interval::Monthly
+                    | Interval::Yearly
+                    | Interval::AllTime
+                    | Interval::Rolling(_),
+                ) => match (tally, change) {
+                    (Some(tally), Some(change)) => change.of_window(tally, own, at),
+                    (Some(tally), None) => {
+                        let used = tally.used(at);
+                        (used, used.saturating_add(adds))
+                    }
+                    (None, _) => (0, adds),
+                },
             };
             LimitCheck {
-                measure,
+                measure: match measure {
+                    Measure::Amount(_) => Measure::Amount(Some(asked.currency)),
+                    Measure::Count => Measure::Count,
+                },
                 interval: limit.window.interval,
                 before,
-                after: before.saturating_add(adds),
+                after,
                 max: limit.max,
                 resets_at: tally.and_then(|tally| tally.resets_at(at)),
             }
         })
         .collect()
+}
+
+/// What an approval would change where more is known of the authorization than this request: the request tells of what
+/// came before it, or Stripe has told of the request.
+struct Change {
+    before: Counted,
+    after: Counted,
+}
+
+/// What windows count of an authorization, and what of it is the request's own.
+struct Counted {
+    currency: Option<Currency>,
+    spends: Vec<Spend>,
+    /// Without refunds.
+    whole: Vec<Spend>,
+    own: Option<Spend>,
+    own_whole: Option<Spend>,
+}
+
+impl Counted {
+    fn of(authorization: &Authorization, refunds_restore: bool) -> Self {
+        Self {
+            currency: authorization.currency,
+            spends: authorization.spends(refunds_restore),
+            whole: authorization.spends(false),
+            own: authorization.own_spend(refunds_restore),
+            own_whole: authorization.own_spend(false),
+        }
+    }
+
+    fn uses(&self) -> Uses<'_> {
+        Uses { spends: &self.spends, currency: self.currency }
+    }
+}
+
+impl Change {
+    /// None where the request is the first that is known of its authorization.
+    fn of(card: &Card, request: &AuthorizationRequest, at: Timestamp) -> Option<Self> {
+        let known = card.authorizations.get(&request.authorization);
+        let is_first = request.history_entries == 0 && request.told.transactions.is_empty();
+        if known.is_none() && is_first {
+            return None;
+        }
+        let known = known.cloned().unwrap_or_default();
+        let before = Counted::of(&known, card.refunds_restore);
+        let mut after = known;
+        let listed = card.not_elsewhere(&request.authorization, &request.told.transactions);
+        book_listed(&mut after, &listed, request.told.at.min(request.received_at), &request.event);
+        let after = Counted::of(&after.with_approval(request, at), card.refunds_restore);
+        Some(Self { before, after })
+    }
+
+    /// What the authorization with all its increments uses, without the request and with it.
+    fn of_authorization(&self, limit: &Limit, own: Option<Currency>) -> (i64, i64) {
+        let measure = |spend: &Spend| {
+            let is_counted = limit.window.admits(&spend.merchant, self.after.currency, own);
+            if is_counted { limit.window.measure.of(spend) } else { 0 }
+        };
+        let after = self.after.whole.iter().fold(0, |sum: i64, spend| sum.saturating_add(measure(spend)));
+        (after.saturating_sub(self.after.own_whole.as_ref().map_or(0, measure)), after)
+    }
+
+    /// What a window holds, without the request and with it.
+    fn of_window(&self, tally: &Tally, own: Option<Currency>, at: Timestamp) -> (i64, i64) {
+        let after = tally.used_with(self.before.uses(), self.after.uses(), own, at);
+        let counted = self.after.own.iter().filter(|own| tally.counts(own.at, at));
+        let counted = counted.map(|own| tally.window.measure.of(own)).sum::<i64>();
+        (after.saturating_sub(counted), after)
+    }
 }
 
 /// The policy's limits and, where it mirrors them, the card's own at Stripe.
@@ -273,12 +327,6 @@ pub fn limits_in_force<'a>(
     policy.controls.spending_limits.iter().chain(mirrored)
 }
 
-/// What an authorization with all its increments uses already.
-fn used_by(authorization: Option<&Authorization>, measure: Measure) -> i64 {
-    let spends = authorization.map(|known| known.spends(false)).unwrap_or_default();
-    spends.iter().fold(0, |sum: i64, spend| sum.saturating_add(measure.of(spend)))
-}
-
 /// What is left of the tightest amount limit; nothing where a count is used up.
 fn largest_approvable(limits: &[LimitCheck]) -> Option<i64> {
     let amounts = limits.iter().filter(|check| check.measure != Measure::Count);
@@ -286,15 +334,11 @@ fn largest_approvable(limits: &[LimitCheck]) -> Option<i64> {
     if is_count_used_up(limits) { Some(0) } else { tightest }
 }
 
+/// Whether one more authorization would be too many. An increment is none.
 fn is_count_used_up(limits: &[LimitCheck]) -> bool {
-    limits.iter().any(|check| check.measure == Measure::Count && check.after > check.max)
-}
-
-impl AuthorizationRequest {
-    /// What Stripe has approved before, where these books know nothing of the authorization.
-    fn approved_before_if_unknown(&self) -> i64 {
-        if self.history_entries == 0 { 0 } else { self.approved_before.max(0) }
-    }
+    limits
+        .iter()
+        .any(|check| check.measure == Measure::Count && check.after > check.max && check.after > check.before)
 }
 
 #[cfg(test)]

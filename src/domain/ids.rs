@@ -156,7 +156,10 @@ impl DecisionId {
     /// The decision on this question about this authorization: FNV-1a over both, mixed once more.
     #[must_use]
     pub fn of(authorization: &AuthorizationId, question: Question) -> Self {
+        let before = question.approved_before;
+        let before = (before != 0).then(|| before.to_le_bytes()).into_iter().flatten();
         let numbers = question.history_entries.to_le_bytes().into_iter().chain(question.amount.to_le_bytes());
+        let numbers = numbers.chain(before);
         // On from the hash of the text.
         Self(mixed(fnv(authorization.hash, [0].into_iter().chain(numbers))))
     }

@@ -17,17 +17,19 @@ mod event;
 mod window;
 mod transaction;
 mod authorization;
+mod worth;
 mod authorizations;
 mod card;
+mod settling;
 mod standing;
 mod decide;
 mod explain;
 
 pub use answering::{AnswerBy, Answering};
-pub use authorization::{Answered, Authorization, Progress, Seen, StripeOutcome};
+pub use authorization::{Answered, Authorization, Embedded, Progress, Seen, StripeOutcome};
 pub use authorizations::Authorizations;
 pub use card::{Card, Forgotten, NeedsHistory, SETTLED_KEPT_MAX, Totals, Unlinked};
-pub use decide::{decide, held_if_approved, limits_in_force};
+pub use decide::{decide, limits_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};
 pub use details::{
     CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,
@@ -43,14 +45,14 @@ pub use merchant::{CardPresence, Category, Country, Merchant};
 pub use money::{AMOUNT_MAX, Currency, Money, NotACurrency};
 pub use observed::{
     AuthorizationSeen, AuthorizationStatus, CardSeen, CardholderSeen, EventType, Fact, HistoryEntry,
-    Observation, Subject, TransactionKind, TransactionSeen,
+    ListedTransaction, Observation, Subject, TransactionKind, TransactionSeen,
 };
 pub use policy::{
     CardPolicy, Controls, Interval, Limit, Listed, Lists, Measure, Overrides, Policy, PolicyVersion,
     UnknownGroup, Window, Zone, parse_span,
 };
-pub use request::{AuthorizationRequest, Question, Violation};
+pub use request::{AuthorizationRequest, Question, Told, Violation};
 pub use standing::Standing;
 pub use time::Timestamp;
-pub use transaction::{Transaction, Transactions};
-pub use window::{Running, Spend, Tally};
+pub use transaction::{ToldBy, Transaction, Transactions, Version};
+pub use window::{Moment, Spend, Tally, Uses};

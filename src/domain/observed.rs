@@ -105,8 +105,23 @@ pub struct AuthorizationSeen {
     pub history: Vec<HistoryEntry>,
     /// How many transactions it lists.
     pub transactions: u32,
+    /// Those of them that say what they are.
+    pub listed: Vec<ListedTransaction>,
     /// Where the card was used.
     pub merchant: Merchant,
+}
+
+/// A capture or refund as an authorization lists it. It is money, whether or not its own event ever comes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListedTransaction {
+    /// Which transaction.
+    pub id: TransactionId,
+    /// Capture or refund.
+    pub kind: TransactionKind,
+    /// As Stripe signs it: a capture is negative, a refund positive.
+    pub amount: i64,
+    /// When Stripe created it.
+    pub created: Timestamp,
 }
 
 /// One decided request, as Stripe tells it.

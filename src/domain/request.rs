@@ -6,7 +6,8 @@ use super::{
     details::Details,
     ids::{Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, EventId},
     merchant::{CardPresence, Merchant},
-    money::{Currency, Money},
+    money::{AMOUNT_MAX, Currency, Money},
+    observed::{HistoryEntry, ListedTransaction},
     policy::Controls,
     standing::Standing,
     time::Timestamp,
@@ -61,6 +62,22 @@ pub struct AuthorizationRequest {
     pub details: Details,
     /// The card's own `spending_controls`, read only where the policy mirrors them.
     pub stripe_controls: Option<Arc<Controls>>,
+    /// What else the request tells of its authorization, its merchant and its card.
+    pub told: Told,
+}
+
+/// What a request embeds beside the amount that it asks for: the authorization, the card and the cardholder as they
+/// were when Stripe made it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Told {
+    /// When Stripe created the event; the epoch where it does not say.
+    pub at: Timestamp,
+    /// `pending_request.hold_amount`: what Stripe will hold, where that is not the amount.
+    pub hold_amount: i64,
+    /// `request_history`, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// The captures and refunds that it lists.
+    pub transactions: Vec<ListedTransaction>,
 }
 
 impl AuthorizationRequest {
@@ -90,9 +107,44 @@ impl AuthorizationRequest {
     /// What makes two requests the same question.
     #[must_use]
     pub fn question(&self) -> Question {
-        Question { history_entries: self.history_entries, amount: self.asked.map_or(0, |asked| asked.amount) }
+        Question {
+            history_entries: self.history_entries,
+            amount: self.asked.map_or(0, |asked| asked.amount),
+            approved_before: if self.history_entries == 0 { self.approved_before } else { 0 },
+        }
+    }
+
+    /// What Stripe will hold if this is approved: the amount, or more where it says so. A fuel dispenser asks for one
+    /// unit of its own currency and holds a hundred of them
+    /// (<https://docs.stripe.com/issuing/purchases/authorizations#fuel-dispenser-transactions>). The two amounts of the
+    /// request are its rate of exchange.
+    #[must_use]
+    pub fn held_if_approved(&self) -> i64 {
+        let Ok(asked) = self.asked else { return 0 };
+        let held = asked.amount.max(self.told.hold_amount);
+        let is_one = |amount: &Money| (1..=amount.currency.unit()).contains(&amount.amount);
+        let abroad = self.details.merchant_amount.filter(|pump| pump.currency != asked.currency);
+        let Some(pump) = abroad.filter(is_one).or(Some(asked).filter(is_one)) else { return held };
+        if !self.merchant.category.is_fuel_dispenser() {
+            return held;
+        }
+        let hundred = i128::from(pump.currency.unit()).saturating_mul(FUEL_HOLD_UNITS);
+        let exact = hundred.saturating_mul(asked.amount.into());
+        let rounded_up = exact.saturating_add(i128::from(pump.amount)).saturating_sub(1);
+        let converted = rounded_up.checked_div(pump.amount.into()).unwrap_or_default();
+        held.max(i64::try_from(converted).unwrap_or(AMOUNT_MAX).min(AMOUNT_MAX))
+    }
+
+    /// Whether this is a fuel dispenser that asks for less than it holds.
+    #[must_use]
+    pub fn is_pump_check(&self) -> bool {
+        self.merchant.category.is_fuel_dispenser()
+            && self.asked.is_ok_and(|asked| self.held_if_approved() > asked.amount)
     }
 }
+
+/// How many units a fuel dispenser holds that asks for one.
+const FUEL_HOLD_UNITS: i128 = 100;
 
 /// What makes a question of one authorization differ from another question of the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -101,6 +153,8 @@ pub struct Question {
     pub history_entries: u32,
     /// `pending_request.amount`, zero where it is unusable.
     pub amount: i64,
+    /// The top-level `amount` where there is no history, which alone tells one increment from the next then; else zero.
+    pub approved_before: i64,
 }
 
 /// How a request breaks the contract. It is declined and alarmed, never guessed at.

@@ -2,7 +2,7 @@
 
 use super::{
     ids::{EventId, TransactionId},
-    observed::{TransactionKind, TransactionSeen},
+    observed::{ListedTransaction, TransactionKind, TransactionSeen},
     time::Timestamp,
 };
 
@@ -75,8 +75,51 @@ pub struct Transaction {
     pub amount: i64,
     /// When Stripe booked it first: a correction moves the amount, never the day.
     pub at: Timestamp,
-    /// Which version: update or not, then the event's time and id.
-    pub version: (bool, Timestamp, EventId),
+    /// Which version: the later one goes over the earlier.
+    pub version: Version,
+}
+
+/// Which version of a transaction this is: the order of the fields is the order of comparison.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Version {
+    /// What kind of message brought it.
+    pub told_by: ToldBy,
+    /// When Stripe created that message.
+    pub created: Timestamp,
+    /// Which event it was: two of one second need an order, everywhere the same one.
+    pub event: EventId,
+}
+
+/// What kind of message tells of a transaction. A later kind goes over an earlier one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ToldBy {
+    /// An authorization lists it.
+    Listing,
+    /// `issuing_transaction.created`.
+    Created,
+    /// `issuing_transaction.updated`.
+    Updated,
+}
+
+impl ToldBy {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Listing, Self::Created, Self::Updated];
+
+    /// A word for records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Listing => "listing",
+            Self::Created => "created",
+            Self::Updated => "updated",
+        }
+    }
+
+    /// Reads [`ToldBy::as_str`].
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
 }
 
 impl Transaction {
@@ -88,15 +131,30 @@ impl Transaction {
             kind: seen.kind,
             amount: seen.amount,
             at: if is_dated { seen.created.min(created) } else { created },
-            version: (seen.is_update, created, event.clone()),
+            version: Version {
+                told_by: if seen.is_update { ToldBy::Updated } else { ToldBy::Created },
+                created,
+                event: event.clone(),
+            },
         }
     }
 
-    /// Money taken, in minor units.
+    /// A transaction as a message of the time `created` lists it.
     #[must_use]
-    pub const fn captured(&self) -> i64 {
+    pub fn listed(listed: &ListedTransaction, created: Timestamp, event: &EventId) -> Self {
+        Self {
+            kind: listed.kind,
+            amount: listed.amount,
+            at: listed.created.min(created),
+            version: Version { told_by: ToldBy::Listing, created, event: event.clone() },
+        }
+    }
+
+    /// Money taken, in minor units. A capture that is signed as if it brought money takes none, and gives none.
+    #[must_use]
+    pub fn captured(&self) -> i64 {
         match self.kind {
-            TransactionKind::Capture => self.amount.saturating_neg(),
+            TransactionKind::Capture => self.amount.saturating_neg().max(0),
             TransactionKind::Refund => 0,
         }
     }

@@ -10,65 +10,125 @@ use super::{
 };
 
 /// What one approval uses of the windows that admit it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Spend {
     /// The time of its request: it stays in the windows of that time, whatever becomes of it later.
     pub at: Timestamp,
     /// Held and captured minor units.
     pub amount: i64,
-    /// Approvals: one, or none where Stripe overturned it.
+    /// Authorizations: one for the first approval of each, none for its increments.
     pub count: i64,
+    /// Where the card was used.
+    pub merchant: Merchant,
+}
+
+/// What an authorization uses, with the currency of its amounts.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Uses<'a> {
+    /// Each use.
+    pub spends: &'a [Spend],
+    /// The currency of the amounts.
+    pub currency: Option<Currency>,
+}
+
+impl Uses<'_> {
+    /// Nothing.
+    pub const NONE: Self = Self { spends: &[], currency: None };
 }
 
 /// The running sum of one window. A decision costs the same whether it holds one purchase or ten thousand.
+///
+/// Money that comes in gives back what was spent before it, and never more: the sum is what a walk through the moments
+/// comes to that adds what is spent and takes away what comes in, and never goes below zero. So a window in which refunds
+/// give back remembers its moments, up to [`MOMENTS_MAX`] of them, and the older ones as one sum.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Tally {
     /// What is summed.
     pub window: Arc<Window>,
-    /// The sum.
-    pub running: Running,
+    /// `[start, end)` of a calendar period.
+    pub period: Option<(Timestamp, Timestamp)>,
+    /// Whether money that comes in gives back.
+    pub refunds_restore: bool,
+    /// Used at moments that are not remembered one by one.
+    pub base: i64,
+    /// The latest of those moments.
+    pub through: Timestamp,
+    /// Each moment that is remembered, oldest first.
+    pub moments: VecDeque<Moment>,
+    /// What the moments come to without money that came in.
+    spent: i64,
+    /// How many moments have money that came in.
+    incoming: usize,
 }
 
-/// The sum, in the way its interval needs it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Running {
-    /// Within one calendar period; `[start, end)`.
-    Period {
-        /// Its first moment.
-        start: Timestamp,
-        /// The first moment of the next one.
-        end: Timestamp,
-        /// Used in it.
-        used: i64,
-    },
-    /// Within a span before now: one slot for each moment of a request, oldest first.
-    Rolling {
-        /// When, and how much was used then.
-        slots: VecDeque<(Timestamp, i64)>,
-        /// The sum of the slots.
-        used: i64,
-    },
-    /// Since ever.
-    Total {
-        /// Used.
-        used: i64,
-    },
+/// What was spent and came in at one time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// When.
+    pub at: Timestamp,
+    /// Used.
+    pub spent: i64,
+    /// Given back.
+    pub incoming: i64,
 }
+
+impl Moment {
+    /// What is used after this moment, of `used` before it.
+    fn after(&self, used: i64) -> i64 {
+        if self.incoming == 0 {
+            return used.saturating_add(self.spent);
+        }
+        used.saturating_add(self.spent).saturating_sub(self.incoming).max(0)
+    }
+}
+
+/// How many moments a calendar window in which refunds give back remembers one by one.
+const MOMENTS_MAX: usize = 1_024;
 
 impl Tally {
     /// An empty sum for `window` at the time `now`; `None` for `per_authorization`, which needs none.
     #[must_use]
-    pub fn new(window: &Arc<Window>, now: Timestamp) -> Option<Self> {
-        let running = match window.interval {
+    pub fn new(window: &Arc<Window>, refunds_restore: bool, now: Timestamp) -> Option<Self> {
+        let period = match window.interval {
             Interval::PerAuthorization => return None,
-            Interval::AllTime => Running::Total { used: 0 },
-            Interval::Rolling(_) => Running::Rolling { slots: VecDeque::new(), used: 0 },
+            Interval::AllTime | Interval::Rolling(_) => None,
             Interval::Daily | Interval::Weekly | Interval::Monthly | Interval::Yearly => {
-                let (start, end) = period(window.interval, &window.time_zone, now);
-                Running::Period { start, end, used: 0 }
+                Some(period(window.interval, &window.time_zone, now))
             }
         };
-        Some(Self { window: Arc::clone(window), running })
+        Some(Self::of(Arc::clone(window), period, refunds_restore))
+    }
+
+    /// An empty sum with these bounds.
+    #[must_use]
+    pub const fn of(
+        window: Arc<Window>,
+        period: Option<(Timestamp, Timestamp)>,
+        refunds_restore: bool,
+    ) -> Self {
+        Self {
+            window,
+            period,
+            refunds_restore,
+            base: 0,
+            through: Timestamp::MIN,
+            moments: VecDeque::new(),
+            spent: 0,
+            incoming: 0,
+        }
+    }
+
+    /// The same sum, of an equal window.
+    #[must_use]
+    pub fn of_window(self, window: &Arc<Window>) -> Self {
+        Self { window: Arc::clone(window), ..self }
+    }
+
+    /// Puts a remembered moment behind those that are there.
+    pub fn push(&mut self, moment: Moment) {
+        self.spent = self.spent.saturating_add(moment.spent);
+        self.incoming = self.incoming.saturating_add(usize::from(moment.incoming != 0));
+        self.moments.push_back(moment);
     }
 
     /// Whether this is the sum of `window`.
@@ -80,113 +140,162 @@ impl Tally {
     /// How much is used at the time `now`, which is no earlier than any time before.
     #[must_use]
     pub fn used(&self, now: Timestamp) -> i64 {
-        match &self.running {
-            Running::Period { end, .. } if now >= *end => 0,
-            Running::Period { used, .. } | Running::Total { used } => *used,
-            Running::Rolling { slots, used } => {
-                let floor = now.minus(self.span());
-                let gone = slots.iter().take_while(|(at, _)| *at <= floor);
-                gone.fold(*used, |used, (_, gone)| used.saturating_sub(*gone))
-            }
+        if self.period.is_some_and(|(_, end)| now >= end) {
+            return 0;
         }
+        let floor = self.floor(now);
+        let inside = self.moments.partition_point(|moment| moment.at <= floor);
+        if self.incoming > 0 {
+            return self.moments.range(inside..).fold(self.base, |used, moment| moment.after(used));
+        }
+        let gone = self.moments.range(..inside);
+        let gone = gone.fold(0_i64, |gone, moment| gone.saturating_add(moment.spent));
+        self.base.saturating_add(self.spent).saturating_sub(gone)
     }
 
     /// When the window gives back next: a calendar at its end, a rolling one when its oldest purchase leaves.
     #[must_use]
     pub fn resets_at(&self, now: Timestamp) -> Option<Timestamp> {
-        match &self.running {
-            Running::Period { end, .. } if now < *end => Some(*end),
-            Running::Period { .. } => Some(period(self.window.interval, &self.window.time_zone, now).1),
-            Running::Rolling { slots, .. } => {
-                let floor = now.minus(self.span());
-                let oldest = slots.iter().find(|(at, _)| *at > floor);
-                oldest.map(|(at, _)| at.plus(self.span()))
+        match (self.period, self.span()) {
+            (Some((_, end)), _) if now < end => Some(end),
+            (Some(_), _) => Some(period(self.window.interval, &self.window.time_zone, now).1),
+            (None, Some(span)) => {
+                let floor = now.minus(span);
+                let oldest = self.moments.iter().find(|moment| moment.at > floor && moment.spent != 0);
+                oldest.map(|moment| moment.at.plus(span))
             }
-            Running::Total { .. } => None,
+            (None, None) => None,
         }
     }
 
     /// Moves on to the time `now`: begins the next period, lets go of what has left a rolling window.
     pub fn advance(&mut self, now: Timestamp) {
-        let span = self.span();
-        match &mut self.running {
-            Running::Period { start, end, used } => {
-                if now >= *end {
-                    (*start, *end) = period(self.window.interval, &self.window.time_zone, now);
-                    *used = 0;
-                }
-            }
-            Running::Rolling { slots, used } => {
-                let floor = now.minus(span);
-                while let Some((_, gone)) = slots.pop_front_if(|(at, _)| *at <= floor) {
-                    *used = used.saturating_sub(gone);
-                }
-            }
-            Running::Total { .. } => {}
+        if self.period.is_some_and(|(_, end)| now >= end) {
+            let next = period(self.window.interval, &self.window.time_zone, now);
+            *self = Self::of(Arc::clone(&self.window), Some(next), self.refunds_restore);
+        }
+        let floor = self.floor(now);
+        while self.moments.front().is_some_and(|moment| moment.at <= floor) {
+            self.pop();
         }
     }
 
     /// Adds what is used at the time `at`, or takes it away again. What lies outside the window changes nothing.
     pub fn shift(&mut self, at: Timestamp, delta: i64) {
-        if delta == 0 {
+        self.change(at, delta, 0);
+    }
+
+    /// Adds what came in at the time `at`, or takes it away again.
+    pub fn restore(&mut self, at: Timestamp, delta: i64) {
+        self.change(at, 0, delta);
+    }
+
+    fn change(&mut self, at: Timestamp, spent: i64, incoming: i64) {
+        let is_outside = self.period.is_some_and(|(start, end)| !(start..end).contains(&at));
+        if (spent == 0 && incoming == 0) || is_outside {
             return;
         }
-        match &mut self.running {
-            Running::Period { start, end, used } => {
-                if (*start..*end).contains(&at) {
-                    *used = used.saturating_add(delta);
-                }
+        let is_rolling = self.span().is_some();
+        if !is_rolling && !self.refunds_restore {
+            self.base = self.base.saturating_add(spent);
+            return;
+        }
+        if !is_rolling && at <= self.through {
+            self.base = self.base.saturating_add(spent).saturating_sub(incoming).max(0);
+            return;
+        }
+        self.spent = self.spent.saturating_add(spent);
+        let place = self.moments.partition_point(|moment| moment.at < at);
+        match self.moments.get_mut(place) {
+            Some(moment) if moment.at == at => {
+                self.incoming = self.incoming.saturating_sub(usize::from(moment.incoming != 0));
+                moment.spent = moment.spent.saturating_add(spent);
+                moment.incoming = moment.incoming.saturating_add(incoming);
+                self.incoming = self.incoming.saturating_add(usize::from(moment.incoming != 0));
             }
-            Running::Rolling { slots, used } => {
-                *used = used.saturating_add(delta);
-                let place = slots.partition_point(|(slot, _)| *slot < at);
-                match slots.get_mut(place) {
-                    Some((slot, amount)) if *slot == at => *amount = amount.saturating_add(delta),
-                    _ => slots.insert(place, (at, delta)),
-                }
-                if slots.get(place).is_some_and(|(_, amount)| *amount == 0) {
-                    slots.remove(place);
-                }
+            _ => {
+                self.incoming = self.incoming.saturating_add(usize::from(incoming != 0));
+                self.moments.insert(place, Moment { at, spent, incoming });
             }
-            Running::Total { used } => *used = used.saturating_add(delta),
+        }
+        if self.moments.get(place).is_some_and(|moment| moment.spent == 0 && moment.incoming == 0) {
+            self.moments.remove(place);
+        }
+        while !is_rolling && self.moments.len() > MOMENTS_MAX {
+            if let Some(oldest) = self.pop() {
+                self.base = oldest.after(self.base);
+                self.through = oldest.at;
+            }
         }
     }
 
-    /// Takes away what was used and adds what is used now.
-    pub fn exchange(&mut self, before: &[Spend], after: &[Spend]) {
-        let is_same_place =
-            before.len() == after.len() && before.iter().zip(after).all(|(b, a)| b.at == a.at);
+    fn pop(&mut self) -> Option<Moment> {
+        let oldest = self.moments.pop_front()?;
+        self.spent = self.spent.saturating_sub(oldest.spent);
+        self.incoming = self.incoming.saturating_sub(usize::from(oldest.incoming != 0));
+        Some(oldest)
+    }
+
+    /// Takes away what an authorization in a currency used, and adds what it uses now, on a card of the currency `own`.
+    pub fn exchange(&mut self, before: Uses<'_>, after: Uses<'_>, own: Option<Currency>) {
+        let window = Arc::clone(&self.window);
+        let measure = |spend: &Spend, currency| {
+            if window.admits(&spend.merchant, currency, own) { window.measure.of(spend) } else { 0 }
+        };
+        let is_same_place = before.spends.len() == after.spends.len()
+            && before.spends.iter().zip(after.spends).all(|(before, after)| before.at == after.at);
         if is_same_place {
-            for (before, after) in before.iter().zip(after) {
-                self.shift(after.at, self.measure(after).saturating_sub(self.measure(before)));
+            for (gone, come) in before.spends.iter().zip(after.spends) {
+                let gone = measure(gone, before.currency);
+                self.shift(come.at, measure(come, after.currency).saturating_sub(gone));
             }
             return;
         }
-        for spend in before {
-            self.shift(spend.at, self.measure(spend).saturating_neg());
+        for spend in before.spends {
+            self.shift(spend.at, measure(spend, before.currency).saturating_neg());
         }
-        for spend in after {
-            self.shift(spend.at, self.measure(spend));
+        for spend in after.spends {
+            self.shift(spend.at, measure(spend, after.currency));
         }
     }
 
-    /// The earliest moment that still counts at the time `now`.
+    /// What would be used at the time `now` if `before` were `after`.
     #[must_use]
-    pub fn opens_at(&self, now: Timestamp) -> Timestamp {
-        match &self.running {
-            Running::Period { start, end, .. } if now < *end => *start,
-            Running::Period { .. } => period(self.window.interval, &self.window.time_zone, now).0,
-            Running::Rolling { .. } => now.minus(self.span()),
-            Running::Total { .. } => Timestamp::MIN,
+    pub fn used_with(&self, before: Uses<'_>, after: Uses<'_>, own: Option<Currency>, now: Timestamp) -> i64 {
+        if self.incoming > 0 || self.base_gives_back() {
+            let mut changed = self.clone();
+            changed.advance(now);
+            changed.exchange(before, after, own);
+            return changed.used(now);
         }
+        let sum = |uses: Uses<'_>| {
+            let counted = uses.spends.iter().filter(|spend| {
+                self.counts(spend.at, now) && self.window.admits(&spend.merchant, uses.currency, own)
+            });
+            counted.fold(0, |sum: i64, spend| sum.saturating_add(self.measure(spend)))
+        };
+        self.used(now).saturating_sub(sum(before)).saturating_add(sum(after))
+    }
+
+    /// Whether what is not remembered moment by moment may have had money that came in.
+    fn base_gives_back(&self) -> bool {
+        self.through > Timestamp::MIN
     }
 
     /// Whether what was used at the time `spent` counts at the time `now`.
     #[must_use]
     pub fn counts(&self, spent: Timestamp, now: Timestamp) -> bool {
-        match &self.running {
-            Running::Rolling { .. } => spent > self.opens_at(now),
-            Running::Period { .. } | Running::Total { .. } => spent >= self.opens_at(now),
+        if self.span().is_some() { spent > self.opens_at(now) } else { spent >= self.opens_at(now) }
+    }
+
+    /// The earliest moment that still counts at the time `now`.
+    #[must_use]
+    pub fn opens_at(&self, now: Timestamp) -> Timestamp {
+        match (self.period, self.span()) {
+            (Some((start, end)), _) if now < end => start,
+            (Some(_), _) => period(self.window.interval, &self.window.time_zone, now).0,
+            (None, Some(span)) => now.minus(span),
+            (None, None) => Timestamp::MIN,
         }
     }
 
@@ -196,15 +305,20 @@ impl Tally {
         self.window.measure.of(spend)
     }
 
-    fn span(&self) -> Duration {
+    /// What lies at or before this has left a rolling window.
+    fn floor(&self, now: Timestamp) -> Timestamp {
+        self.span().map_or(Timestamp::MIN, |span| now.minus(span))
+    }
+
+    fn span(&self) -> Option<Duration> {
         match self.window.interval {
-            Interval::Rolling(span) => span,
+            Interval::Rolling(span) => Some(span),
             Interval::PerAuthorization
             | Interval::Daily
             | Interval::Weekly
             | Interval::Monthly
             | Interval::Yearly
-            | Interval::AllTime => Duration::ZERO,
+            | Interval::AllTime => None,
         }
     }
 }
@@ -320,7 +434,7 @@ mod tests {
             merchants: None,
         });
         let start = at("2026-11-22T10:00:00Z");
-        let mut tally = Tally::new(&window, start).unwrap();
+        let mut tally = Tally::new(&window, false, start).unwrap();
         tally.shift(start, 1);
         tally.shift(at("2026-11-22T10:30:00Z"), 2);
         assert_eq!(tally.used(at("2026-11-22T10:59:59.999999Z")), 3);
@@ -328,6 +442,6 @@ mod tests {
         assert_eq!(tally.resets_at(at("2026-11-22T11:00:00Z")), Some(at("2026-11-22T11:30:00Z")));
         tally.advance(at("2026-11-22T11:00:00Z"));
         tally.shift(at("2026-11-22T10:30:00Z"), -2);
-        assert_eq!(tally.running, Running::Rolling { slots: VecDeque::new(), used: 0 });
+        assert_eq!((tally.moments.len(), tally.used(at("2026-11-22T11:00:00Z"))), (0, 0));
     }
 }

@@ -7,6 +7,7 @@
 
 mod facts;
 mod stories;
+mod orders;
 mod books;
 mod world;
 mod recount;

@@ -9,7 +9,7 @@ use tollgate::{
     domain::{
         AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId, Category,
         Currency, EventId, Fact, HistoryEntry, Interval, Limit, Measure, Merchant, Money, Observation,
-        Overrides, Policy, PolicyVersion, Subject, Timestamp, Window, Zone,
+        Overrides, Policy, PolicyVersion, Subject, Timestamp, Told, Window, Zone,
     },
 };
 
@@ -46,6 +46,7 @@ pub(crate) fn question(card_name: &str, name: &str, amount: i64) -> Authorizatio
         connected_account: None,
         details: tollgate::domain::Details::default(),
         stripe_controls: None,
+        told: Told::default(),
     }
 }
 
@@ -70,6 +71,7 @@ pub(crate) fn told(card_name: &str, name: &str, amount: i64, approved: bool, rea
             status: if approved { AuthorizationStatus::Pending } else { AuthorizationStatus::Closed },
             history: vec![HistoryEntry { amount, approved, created, reason: reason.into() }],
             transactions: 0,
+            listed: Vec::new(),
             merchant: asked.merchant,
         })),
     }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::*;
 use crate::domain::{
     AuthorizationId, CardId, CardPresence, Country, Currency, Decided, Details, Event, EventId, Merchant,
-    NetworkId, Overrides, Policy, PolicyVersion, Window, Zone,
+    NetworkId, Overrides, Policy, PolicyVersion, Told, Window, Zone,
 };
 
 /// Questions come at this time, unless they say otherwise. It is a Sunday.
@@ -47,6 +47,7 @@ pub(in crate::domain) fn question(amount: i64, currency: &str) -> AuthorizationR
         connected_account: None,
         details: Details::default(),
         stripe_controls: None,
+        told: Told::default(),
     }
 }
 
@@ -218,7 +219,7 @@ fn an_increment_is_asked_on_top_of_what_was_approved() {
         let check = &decision.limits[0];
         match check.measure {
             Measure::Amount(_) => assert_eq!((check.before, check.after), (granted, granted + asked)),
-            Measure::Count => assert_eq!((check.before, check.after), (1, 2)),
+            Measure::Count => assert_eq!((check.before, check.after), (1, 1)),
         }
     };
     increment("5000 per_authorization", 4_200, 800, OK(800));
@@ -226,7 +227,9 @@ fn an_increment_is_asked_on_top_of_what_was_approved() {
     increment("5000 daily", 4_200, 800, OK(800));
     increment("5000 daily", 4_200, 801, NO(Reason::SpendingLimit));
     increment("2x per_authorization", 4_200, 800, OK(800));
-    increment("1x per_authorization", 4_200, 800, NO(Reason::VelocityLimit));
+    // Velocity counts authorizations, and an increment is none.
+    increment("1x per_authorization", 4_200, 800, OK(800));
+    increment("1x daily", 4_200, 800, OK(800));
 }
 
 #[test]
@@ -238,7 +241,7 @@ fn an_increment_whose_first_request_never_came_counts_what_was_approved_before()
     }
     check(limited("5199 daily"), &[], unseen, NO(Reason::SpendingLimit));
     check(limited("5199 per_authorization"), &[], unseen, NO(Reason::SpendingLimit));
-    check(limited("1x daily"), &[], unseen, NO(Reason::VelocityLimit));
+    check(limited("1x daily"), &[], unseen, OK(1_000));
     // The top-level amount of a first request is of nobody's approval.
     check(limited("1000 daily"), &[], |r| r.approved_before = 4_200, OK(1_000));
 }

@@ -15,9 +15,9 @@ use super::{
 };
 use crate::domain::{
     Answer, AnswerBy, Answered, Authorization, AuthorizationId, AuthorizationStatus, Card, CardId, Carried,
-    ConnectedAccountId, DecisionId, EventId, Forgotten, Joined, Outcome, Progress, Question, Reason,
-    Recalled, Seen, Source, Standing, Timestamp, Totals, Transaction, TransactionId, TransactionKind,
-    Transactions, Unlinked,
+    ConnectedAccountId, DecisionId, Embedded, EventId, Forgotten, Joined, Outcome, Progress, Question,
+    Reason, Recalled, Seen, Source, Standing, Timestamp, ToldBy, Totals, Transaction, TransactionId,
+    TransactionKind, Transactions, Unlinked, Version,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub(super) struct CardRecord<'a> {
     #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
     unlinked: Vec<(Text<'a>, UnlinkedRecord<'a>)>,
     #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
-    corrected: Vec<(Text<'a>, Option<Text<'a>>)>,
+    places: Vec<(Text<'a>, Text<'a>)>,
     #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
     tallies: Vec<TallyRecord<'a>>,
     #[serde(skip_serializing_if = "is_false", default)]
@@ -86,6 +86,8 @@ struct AuthorizationRecord<'a> {
     answers: Vec<AnsweredRecord<'a>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
     seen: Option<SeenRecord<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    embedded: Option<EmbeddedRecord<'a>>,
     #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
     transactions: Vec<(Text<'a>, TransactionRecord<'a>)>,
 }
@@ -96,6 +98,8 @@ struct AnsweredRecord<'a> {
     event: Text<'a>,
     history: u32,
     asked: i64,
+    #[serde(skip_serializing_if = "is_zero", default)]
+    before: i64,
     at: i64,
     /// Where that is another time.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -115,6 +119,13 @@ struct AnsweredRecord<'a> {
     /// Where rules of the policy had to do with it.
     #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
     marks: Option<MarksRecord<'a>>,
+    /// Where it is another than the authorization's.
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    merchant: Option<MerchantRecord<'a>>,
+    #[serde(skip_serializing_if = "is_zero", default)]
+    captured: i64,
+    #[serde(skip_serializing_if = "is_false", default)]
+    reopens: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,8 +135,22 @@ struct SeenRecord<'a> {
     status: Text<'a>,
     #[serde(borrow)]
     history: Vec<HistoryRecord<'a>>,
-    /// Terminal, history entries, transactions, update, created, event.
-    progress: (bool, u32, u32, bool, i64, Text<'a>),
+    /// History entries, terminal, transactions, update, created, event.
+    progress: (u32, bool, u32, bool, i64, Text<'a>),
+    /// Answers that had been given.
+    after: u32,
+}
+
+/// What an increment embeds of its authorization.
+#[derive(Serialize, Deserialize)]
+struct EmbeddedRecord<'a> {
+    entries: u32,
+    created: i64,
+    amount: i64,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    history: Vec<HistoryRecord<'a>>,
+    at: i64,
+    after: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -133,8 +158,8 @@ struct TransactionRecord<'a> {
     kind: Text<'a>,
     amount: i64,
     at: i64,
-    /// Update, created, event.
-    version: (bool, i64, Text<'a>),
+    /// Told by, created, event.
+    version: (Text<'a>, i64, Text<'a>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,10 +184,10 @@ impl<'a> From<&'a Card> for CardRecord<'a> {
                 .map(|(id, one)| (id.as_str().into(), one.into()))
                 .collect(),
             unlinked: card.unlinked.iter().map(|(id, one)| (id.as_str().into(), one.into())).collect(),
-            corrected: card
-                .corrected
+            places: card
+                .places
                 .iter()
-                .map(|(id, place)| (id.as_str().into(), place.as_ref().map(|place| place.as_str().into())))
+                .map(|(id, place)| (id.as_str().into(), place.as_str().into()))
                 .collect(),
             tallies: card.tallies.iter().map(TallyRecord::from).collect(),
             refunds_restore: card.refunds_restore,
@@ -203,9 +228,9 @@ impl CardRecord<'_> {
         for (id, record) in self.unlinked {
             card.unlinked.insert(field("id", &id, TransactionId::new)?, record.into_unlinked()?);
         }
-        for (id, place) in self.corrected {
-            let place = optional("authorization", place.as_ref(), AuthorizationId::new)?;
-            card.corrected.insert(field("id", &id, TransactionId::new)?, place);
+        for (id, place) in self.places {
+            let place = field("authorization", &place, AuthorizationId::new)?;
+            card.places.insert(field("id", &id, TransactionId::new)?, place);
         }
         card.tallies = self.tallies.into_iter().map(TallyRecord::into_tally).collect::<Result<_, _>>()?;
         for CarriedRecord { card: from, through } in self.carried {
@@ -277,6 +302,7 @@ impl<'a> From<&'a Authorization> for AuthorizationRecord<'a> {
             merchant: (&authorization.merchant).into(),
             answers: authorization.answers.iter().map(AnsweredRecord::from).collect(),
             seen: authorization.seen.as_deref().map(SeenRecord::from),
+            embedded: authorization.embedded.as_deref().map(EmbeddedRecord::from),
             transactions: transactions.map(|(id, one)| (id.as_str().into(), one.into())).collect(),
         }
     }
@@ -294,6 +320,7 @@ impl AuthorizationRecord<'_> {
             merchant: self.merchant.into_merchant()?,
             answers: self.answers.into_iter().map(AnsweredRecord::into_answered).collect::<Result<_, _>>()?,
             seen: self.seen.map(SeenRecord::into_seen).transpose()?.map(Box::new),
+            embedded: self.embedded.map(|record| Box::new(Embedded::from(record))),
             transactions,
         })
     }
@@ -307,6 +334,7 @@ impl<'a> From<&'a Answered> for AnsweredRecord<'a> {
             event: answered.event.as_str().into(),
             history: answered.question.history_entries,
             asked: answered.question.amount,
+            before: answered.question.approved_before,
             at: answered.at.as_micros(),
             received_at: (answered.received_at != answered.at).then(|| answered.received_at.as_micros()),
             granted: answered.granted,
@@ -317,6 +345,9 @@ impl<'a> From<&'a Answered> for AnsweredRecord<'a> {
             challenge: *challenge,
             by_api: *by == AnswerBy::Api,
             marks: marks.as_deref().map(MarksRecord::from),
+            merchant: answered.merchant.as_deref().map(MerchantRecord::from),
+            captured: answered.captured,
+            reopens: answered.reopens,
         }
     }
 }
@@ -324,7 +355,11 @@ impl<'a> From<&'a Answered> for AnsweredRecord<'a> {
 impl AnsweredRecord<'_> {
     fn into_answered(self) -> Result<Answered, Unreadable> {
         Ok(Answered {
-            question: Question { history_entries: self.history, amount: self.asked },
+            question: Question {
+                history_entries: self.history,
+                amount: self.asked,
+                approved_before: self.before,
+            },
             event: field("event", &self.event, EventId::new)?,
             at: Timestamp::from_micros(self.at),
             received_at: Timestamp::from_micros(self.received_at.unwrap_or(self.at)),
@@ -339,13 +374,16 @@ impl AnsweredRecord<'_> {
                 by: answer_by(self.by_api),
                 marks: self.marks.map(|marks| Arc::new(marks.into_marks())),
             },
+            merchant: self.merchant.map(MerchantRecord::into_merchant).transpose()?.map(Box::new),
+            captured: self.captured,
+            reopens: self.reopens,
         })
     }
 }
 
 impl<'a> From<&'a Seen> for SeenRecord<'a> {
     fn from(seen: &'a Seen) -> Self {
-        let Progress { is_terminal, history_entries, transactions, is_update, created, event } =
+        let Progress { history_entries, is_terminal, transactions, is_update, created, event } =
             &seen.progress;
         let created = created.as_micros();
         Self {
@@ -354,52 +392,84 @@ impl<'a> From<&'a Seen> for SeenRecord<'a> {
             status: seen.status.as_str().into(),
             history: seen.history.iter().map(HistoryRecord::from).collect(),
             progress: (
-                *is_terminal,
                 *history_entries,
+                *is_terminal,
                 *transactions,
                 *is_update,
                 created,
                 event.as_str().into(),
             ),
+            after: seen.after,
         }
     }
 }
 
 impl SeenRecord<'_> {
     fn into_seen(self) -> Result<Seen, Unreadable> {
-        let (is_terminal, history_entries, transactions, is_update, created, event) = self.progress;
+        let (history_entries, is_terminal, transactions, is_update, created, event) = self.progress;
         let event = field("event", &event, EventId::new)?;
         let created = Timestamp::from_micros(created);
         Ok(Seen {
-            progress: Progress { is_terminal, history_entries, transactions, is_update, created, event },
+            progress: Progress { history_entries, is_terminal, transactions, is_update, created, event },
             amount: self.amount,
             approved: self.approved,
             status: field("status", &self.status, AuthorizationStatus::new)?,
             history: self.history.into_iter().map(Into::into).collect(),
+            after: self.after,
         })
+    }
+}
+
+impl<'a> From<&'a Embedded> for EmbeddedRecord<'a> {
+    fn from(embedded: &'a Embedded) -> Self {
+        Self {
+            entries: embedded.history_entries,
+            created: embedded.created.as_micros(),
+            amount: embedded.amount,
+            history: embedded.history.iter().map(HistoryRecord::from).collect(),
+            at: embedded.at.as_micros(),
+            after: embedded.after,
+        }
+    }
+}
+
+impl From<EmbeddedRecord<'_>> for Embedded {
+    fn from(record: EmbeddedRecord<'_>) -> Self {
+        Self {
+            history_entries: record.entries,
+            created: Timestamp::from_micros(record.created),
+            amount: record.amount,
+            history: record.history.into_iter().map(Into::into).collect(),
+            at: Timestamp::from_micros(record.at),
+            after: record.after,
+        }
     }
 }
 
 impl<'a> From<&'a Transaction> for TransactionRecord<'a> {
     fn from(transaction: &'a Transaction) -> Self {
-        let (is_update, created, event) = &transaction.version;
+        let Version { told_by, created, event } = &transaction.version;
         Self {
             kind: transaction.kind.as_str().into(),
             amount: transaction.amount,
             at: transaction.at.as_micros(),
-            version: (*is_update, created.as_micros(), event.as_str().into()),
+            version: (told_by.as_str().into(), created.as_micros(), event.as_str().into()),
         }
     }
 }
 
 impl TransactionRecord<'_> {
     fn into_transaction(self) -> Result<Transaction, Unreadable> {
-        let (is_update, created, event) = self.version;
+        let (told_by, created, event) = self.version;
         Ok(Transaction {
             kind: field("kind", &self.kind, TransactionKind::new)?,
             amount: self.amount,
             at: Timestamp::from_micros(self.at),
-            version: (is_update, Timestamp::from_micros(created), field("event", &event, EventId::new)?),
+            version: Version {
+                told_by: field("version", &told_by, ToldBy::new)?,
+                created: Timestamp::from_micros(created),
+                event: field("event", &event, EventId::new)?,
+            },
         })
     }
 }

@@ -9,6 +9,7 @@ use super::{
     details::{self, DetailsRecord},
     field,
     object::{Object, write_number},
+    observed::{HistoryRecord, ListedRecord},
     optional,
     ruled::RuledRecord,
 };
@@ -16,7 +17,7 @@ use crate::domain::{
     AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardPresence, CardholderId, Category,
     ConnectedAccountId, Country, Currency, Decided, Decision, DecisionId, Details, EventId, Interval,
     LimitCheck, Measure, Merchant, Money, NetworkId, Outcome, PolicyVersion, Reason, Source, Stages,
-    Timestamp, Violation,
+    Timestamp, Told, Violation,
 };
 
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of Stripe's request")]
@@ -98,6 +99,17 @@ pub(super) struct DecidedRecord<'a> {
     /// Present where the answer went to Stripe over its API.
     #[serde(skip_serializing_if = "is_false", default)]
     by_api: bool,
+    /// When Stripe created the event; absent where that is the second of the receipt.
+    #[serde(default)]
+    told_at: Option<i64>,
+    #[serde(default)]
+    hold_amount: i64,
+    /// The decided requests that an increment tells.
+    #[serde(borrow, default)]
+    told_history: Vec<HistoryRecord<'a>>,
+    /// The transactions that it lists.
+    #[serde(borrow, default)]
+    listed: Vec<ListedRecord<'a>>,
     /// Verify, parse, route, queue, decide, in microseconds.
     stages_us: [u32; 5],
 }
@@ -171,6 +183,7 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
     optional_text(&mut record, "replacement_for", request.replacement_for.as_ref().map(CardId::as_str));
     record.flag("paused", request.is_paused);
     record.object("details", |record| details::write(record, &request.details));
+    write_told(&mut record, request);
     if !decision.limits.is_empty() {
         record.array("limits", &decision.limits, write_limit);
     }
@@ -190,6 +203,30 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
     let stages = [verify_us, parse_us, route_us, queue_us, decide_us];
     record.array("stages_us", stages.map(i64::from), write_number);
     record.end();
+}
+
+/// What the request tells beside its own amount.
+fn write_told(record: &mut Object<'_>, request: &AuthorizationRequest) {
+    let told = &request.told;
+    if told.at != of_the_second(request.received_at) {
+        record.number("told_at", told.at.as_micros());
+    }
+    number_unless_zero(record, "hold_amount", told.hold_amount);
+    if !told.history.is_empty() {
+        record.array("told_history", &told.history, |body, entry| {
+            // Writing to memory cannot fail.
+            let _ = serde_json::to_writer(body, &HistoryRecord::from(entry));
+        });
+    }
+    if !told.transactions.is_empty() {
+        record.array("listed", &told.transactions, |body, listed| {
+            let _ = serde_json::to_writer(body, &ListedRecord::from(listed));
+        });
+    }
+}
+
+const fn of_the_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_seconds(at.as_seconds())
 }
 
 fn write_merchant(record: &mut Object<'_>, merchant: &Merchant) {
@@ -248,6 +285,13 @@ impl DecidedRecord<'_> {
         };
         let details = self.details.into_details()?;
         let presence = optional("presence", self.presence.as_ref(), CardPresence::new)?;
+        let received_at = Timestamp::from_micros(self.received_at.unwrap_or(self.at));
+        let told = Told {
+            at: self.told_at.map_or_else(|| of_the_second(received_at), Timestamp::from_micros),
+            hold_amount: self.hold_amount,
+            history: self.told_history.into_iter().map(Into::into).collect(),
+            transactions: self.listed.into_iter().map(ListedRecord::into_listed).collect::<Result<_, _>>()?,
+        };
         let source = optional("source", self.source.as_ref(), Source::new)?.unwrap_or(Source::Policy);
         let [verify_us, parse_us, route_us, queue_us, decide_us] = self.stages_us;
         let limits = self.limits.iter().map(|limit| limit.to_check(currency)).collect::<Result<_, _>>()?;
@@ -261,7 +305,7 @@ impl DecidedRecord<'_> {
                 cardholder: optional("cardholder", self.cardholder.as_ref(), CardholderId::new)?,
                 is_paused: self.paused,
                 group: self.group.as_deref().map(Into::into),
-                received_at: Timestamp::from_micros(self.received_at.unwrap_or(self.at)),
+                received_at,
                 created: Timestamp::from_micros(self.created),
                 history_entries: self.history,
                 approved_before: self.approved_before,
@@ -275,6 +319,7 @@ impl DecidedRecord<'_> {
                 connected_account: optional("account", self.account.as_ref(), ConnectedAccountId::new)?,
                 details,
                 stripe_controls: None,
+                told,
             }),
             decision: Decision {
                 id: field("id", &self.id, DecisionId::parse)?,

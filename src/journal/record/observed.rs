@@ -9,8 +9,8 @@ use super::{
 };
 use crate::domain::{
     AuthorizationId, AuthorizationSeen, AuthorizationStatus, CardId, CardSeen, CardholderId, CardholderSeen,
-    ConnectedAccountId, Currency, EventId, EventType, Fact, HistoryEntry, Money, Observation, Subject,
-    Timestamp, TransactionId, TransactionKind, TransactionSeen,
+    ConnectedAccountId, Currency, EventId, EventType, Fact, HistoryEntry, ListedTransaction, Money,
+    Observation, Subject, Timestamp, TransactionId, TransactionKind, TransactionSeen,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -60,8 +60,19 @@ struct AuthorizationRecord<'a> {
     status: Text<'a>,
     history: Vec<HistoryRecord<'a>>,
     transactions: u32,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    listed: Vec<ListedRecord<'a>>,
     #[serde(borrow, flatten)]
     merchant: MerchantRecord<'a>,
+}
+
+/// A transaction as an authorization lists it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ListedRecord<'a> {
+    id: Text<'a>,
+    kind: Text<'a>,
+    amount: i64,
+    created: i64,
 }
 
 /// One decided request, as Stripe tells it.
@@ -172,6 +183,7 @@ impl<'a> From<&'a AuthorizationSeen> for AuthorizationRecord<'a> {
             status: seen.status.as_str().into(),
             history: seen.history.iter().map(HistoryRecord::from).collect(),
             transactions: seen.transactions,
+            listed: seen.listed.iter().map(ListedRecord::from).collect(),
             merchant: (&seen.merchant).into(),
         }
     }
@@ -189,7 +201,30 @@ impl AuthorizationRecord<'_> {
             status: field("status", &self.status, AuthorizationStatus::new)?,
             history: self.history.into_iter().map(HistoryEntry::from).collect(),
             transactions: self.transactions,
+            listed: self.listed.into_iter().map(ListedRecord::into_listed).collect::<Result<_, _>>()?,
             merchant: self.merchant.into_merchant()?,
+        })
+    }
+}
+
+impl<'a> From<&'a ListedTransaction> for ListedRecord<'a> {
+    fn from(listed: &'a ListedTransaction) -> Self {
+        Self {
+            id: listed.id.as_str().into(),
+            kind: listed.kind.as_str().into(),
+            amount: listed.amount,
+            created: listed.created.as_micros(),
+        }
+    }
+}
+
+impl ListedRecord<'_> {
+    pub(super) fn into_listed(self) -> Result<ListedTransaction, Unreadable> {
+        Ok(ListedTransaction {
+            id: field("id", &self.id, TransactionId::new)?,
+            kind: field("kind", &self.kind, TransactionKind::new)?,
+            amount: self.amount,
+            created: Timestamp::from_micros(self.created),
         })
     }
 }

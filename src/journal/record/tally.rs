@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Text, Unreadable,
     decided::{currency_text, interval_text},
-    field, optional,
+    field, is_false, is_zero, optional,
 };
-use crate::domain::{Category, Interval, Measure, NetworkId, Running, Tally, Timestamp, Window, Zone};
+use crate::domain::{Category, Interval, Measure, Moment, NetworkId, Tally, Timestamp, Window, Zone};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct TallyRecord<'a> {
@@ -23,26 +23,25 @@ pub(super) struct TallyRecord<'a> {
     categories: Option<Vec<Text<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     merchants: Option<Vec<Text<'a>>>,
-    used: i64,
+    /// Used at moments that are not remembered one by one.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    base: i64,
+    /// The latest of those, where it matters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    through: Option<i64>,
     /// Start and end of a calendar period.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     period: Option<(i64, i64)>,
-    /// Times and amounts of a rolling window.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    slots: Option<Vec<(i64, i64)>>,
+    /// Times, used, given back.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    moments: Vec<(i64, i64, i64)>,
+    #[serde(skip_serializing_if = "is_false", default)]
+    refunds_restore: bool,
 }
 
 impl<'a> From<&'a Tally> for TallyRecord<'a> {
     fn from(tally: &'a Tally) -> Self {
         let Window { measure, interval, time_zone, categories, merchants } = &*tally.window;
-        let (used, period, slots) = match &tally.running {
-            Running::Period { start, end, used } => (*used, Some((start.as_micros(), end.as_micros())), None),
-            Running::Rolling { slots, used } => {
-                let slots = slots.iter().map(|(at, amount)| (at.as_micros(), *amount)).collect();
-                (*used, None, Some(slots))
-            }
-            Running::Total { used } => (*used, None, None),
-        };
         let currency = match measure {
             Measure::Amount(currency) => *currency,
             Measure::Count => None,
@@ -54,9 +53,15 @@ impl<'a> From<&'a Tally> for TallyRecord<'a> {
             zone: (*time_zone != Zone::UTC).then(|| time_zone.name().into()),
             categories: categories.as_ref().map(|list| list.iter().map(|one| one.as_str().into()).collect()),
             merchants: merchants.as_ref().map(|list| list.iter().map(|one| one.as_str().into()).collect()),
-            used,
-            period,
-            slots,
+            base: tally.base,
+            through: (tally.through > Timestamp::MIN).then(|| tally.through.as_micros()),
+            period: tally.period.map(|(start, end)| (start.as_micros(), end.as_micros())),
+            moments: tally
+                .moments
+                .iter()
+                .map(|Moment { at, spent, incoming }| (at.as_micros(), *spent, *incoming))
+                .collect(),
+            refunds_restore: tally.refunds_restore,
         }
     }
 }
@@ -81,19 +86,14 @@ impl TallyRecord<'_> {
                 .map(|list| list.iter().map(|name| Category::of(Some(name), None)).collect()),
             merchants: self.merchants.map(list).transpose()?,
         };
-        let used = self.used;
-        let running = match (self.period, self.slots) {
-            (Some((start, end)), _) => Running::Period {
-                start: Timestamp::from_micros(start),
-                end: Timestamp::from_micros(end),
-                used,
-            },
-            (None, Some(slots)) => Running::Rolling {
-                slots: slots.into_iter().map(|(at, amount)| (Timestamp::from_micros(at), amount)).collect(),
-                used,
-            },
-            (None, None) => Running::Total { used },
-        };
-        Ok(Tally { window: Arc::new(window), running })
+        let period =
+            self.period.map(|(start, end)| (Timestamp::from_micros(start), Timestamp::from_micros(end)));
+        let mut tally = Tally::of(Arc::new(window), period, self.refunds_restore);
+        tally.base = self.base;
+        tally.through = self.through.map_or(Timestamp::MIN, Timestamp::from_micros);
+        for (at, spent, incoming) in self.moments {
+            tally.push(Moment { at: Timestamp::from_micros(at), spent, incoming });
+        }
+        Ok(tally)
     }
 }

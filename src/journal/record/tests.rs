@@ -9,10 +9,10 @@ use crate::domain::{
     AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardDetails, CardId, CardPolicy,
     CardPresence, CardSeen, CardType, CardholderId, CardholderSeen, CardholderType, Carried, Category, Check,
     Checks, ConnectedAccountId, Country, Currency, Decided, Details, EventId, EventType, Exemption,
-    FraudWarning, HistoryEntry, Interval, Joined, Limit, Measure, Merchant, MerchantDetails, Method, Money,
-    NetworkId, Observation, Overrides, Policy, PolicyVersion, Recalled, Risk, RiskLevel, Stages, Subject,
-    ThreeDs, Timestamp, TransactionId, TransactionKind, TransactionSeen, Violation, Wallet, Window, Zone,
-    decide,
+    FraudWarning, HistoryEntry, Interval, Joined, Limit, ListedTransaction, Measure, Merchant,
+    MerchantDetails, Method, Money, NetworkId, Observation, Overrides, Policy, PolicyVersion, Recalled, Risk,
+    RiskLevel, Stages, Subject, ThreeDs, Timestamp, Told, TransactionId, TransactionKind, TransactionSeen,
+    Violation, Wallet, Window, Zone, decide,
     rule::{Marks, Ruled, Traced},
 };
 
@@ -207,6 +207,7 @@ fn question() -> AuthorizationRequest {
         connected_account: None,
         details: Details::default(),
         stripe_controls: None,
+        told: Told { at: at(0), ..Told::default() },
     }
 }
 
@@ -305,7 +306,35 @@ fn request(random: &mut Rng) -> AuthorizationRequest {
         connected_account: random.bool().then(|| ConnectedAccountId::new("acct_1").unwrap()),
         details: details(random),
         stripe_controls: None,
+        told: Told {
+            at: at(random.i64(0..3)),
+            hold_amount: random.i64(0..3),
+            history: history(random),
+            transactions: listed(random),
+        },
     }
+}
+
+fn history(random: &mut Rng) -> Vec<HistoryEntry> {
+    let count = random.i64(0..3);
+    let entry = |number| HistoryEntry {
+        amount: random.i64(0..9_000),
+        approved: random.bool(),
+        created: at(number),
+        reason: ["webhook_approved", "a_reason_of_2031"][random.usize(0..2)].into(),
+    };
+    (0..count).map(entry).collect()
+}
+
+fn listed(random: &mut Rng) -> Vec<ListedTransaction> {
+    let count = random.i64(0..3);
+    let one = |number| ListedTransaction {
+        id: TransactionId::new(&format!("ipi_{}", random.u8(0..9))).unwrap(),
+        kind: if random.bool() { TransactionKind::Capture } else { TransactionKind::Refund },
+        amount: random.i64(-9_000..9_000),
+        created: at(number),
+    };
+    (0..count).map(one).collect()
 }
 
 fn fact(random: &mut Rng) -> Fact {
@@ -317,15 +346,9 @@ fn fact(random: &mut Rng) -> Fact {
             amount: Money::new(random.i64(0..9_000), Currency::USD),
             approved: random.bool(),
             status: AuthorizationStatus::ALL[random.usize(0..4)],
-            history: (0..random.i64(0..3))
-                .map(|number| HistoryEntry {
-                    amount: random.i64(0..9_000),
-                    approved: random.bool(),
-                    created: at(number),
-                    reason: ["webhook_approved", "a_reason_of_2031"][random.usize(0..2)].into(),
-                })
-                .collect(),
+            history: history(random),
             transactions: random.u32(0..3),
+            listed: listed(random),
             merchant: place(random),
         })),
         2 | 3 => Fact::Transaction(Box::new(TransactionSeen {

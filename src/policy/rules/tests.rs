@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 use super::*;
 use crate::domain::{
     AuthorizationId, AuthorizationRequest, CardPresence, Category, Country, Details, EventId, Merchant,
-    Money, NetworkId, Timestamp, Zone,
+    Money, NetworkId, Timestamp, Told, Zone,
     rule::{Condition, Facts, INPUTS, List, trace},
 };
 
@@ -56,6 +56,7 @@ fn purchase() -> AuthorizationRequest {
         connected_account: None,
         details: Details::default(),
         stripe_controls: None,
+        told: Told::default(),
     }
 }
 

@@ -10,8 +10,8 @@ use super::{
     tape::{Value, fields},
 };
 use crate::domain::{
-    AuthorizationId, AuthorizationSeen, AuthorizationStatus, Currency, Fact, HistoryEntry, Money, Subject,
-    Timestamp,
+    AuthorizationId, AuthorizationSeen, AuthorizationStatus, Currency, Fact, HistoryEntry, ListedTransaction,
+    Money, Subject, Timestamp, TransactionId, TransactionKind,
 };
 
 pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
@@ -36,6 +36,7 @@ pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
     let card = Card::read(card);
     let created = created.whole().map_or(envelope.created, Timestamp::from_seconds);
     let History { entries, currency: history_currency } = History::read(request_history, created);
+    let listed = listed(transactions, created);
     let merchant = merchant::read(merchant_data);
     let authorization = id.text().and_then(AuthorizationId::new).ok_or(Unbooked::NoId)?;
     let card_id = card.id.ok_or(Unbooked::NoCard)?;
@@ -53,6 +54,7 @@ pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
         status: status.text().and_then(AuthorizationStatus::new).ok_or(Unbooked::NoStatus)?,
         history: entries,
         transactions: transactions.length(),
+        listed,
         merchant,
     };
     Ok(About {
@@ -63,14 +65,14 @@ pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
 }
 
 /// `request_history`, oldest first, whatever order it came in.
-struct History {
-    entries: Vec<HistoryEntry>,
+pub(super) struct History {
+    pub(super) entries: Vec<HistoryEntry>,
     /// The first currency that an entry names.
     currency: Option<Currency>,
 }
 
 impl History {
-    fn read(history: Value<'_>, authorization_created: Timestamp) -> Self {
+    pub(super) fn read(history: Value<'_>, authorization_created: Timestamp) -> Self {
         let mut entries = Vec::new();
         let mut first_currency = None;
         for entry in history.items() {
@@ -92,6 +94,26 @@ impl History {
         entries.sort_by_key(|entry| entry.created);
         Self { entries, currency: first_currency }
     }
+}
+
+/// The transactions that say what they are: of one that comes as an id alone, its own event has to tell.
+pub(super) fn listed(transactions: Value<'_>, authorization_created: Timestamp) -> Vec<ListedTransaction> {
+    let mut listed = Vec::new();
+    for transaction in transactions.items() {
+        fields!(transaction;
+            "id" => id,
+            "amount" => amount,
+            "created" => created,
+            "type" => kind,
+        );
+        let id = id.text().and_then(TransactionId::new);
+        let kind = kind.text().and_then(TransactionKind::new);
+        if let (Some(id), Some(kind), Some(amount)) = (id, kind, amount.whole()) {
+            let created = created.whole().map_or(authorization_created, Timestamp::from_seconds);
+            listed.push(ListedTransaction { id, kind, amount, created });
+        }
+    }
+    listed
 }
 
 /// Whether a reason looks like one: new ones are kept, sentences are not.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Malformed, Reading,
+    authorization::{History, listed},
     card::Card,
     controls, details,
     envelope::Envelope,
@@ -12,7 +13,7 @@ use super::{
     tape::{Number, Value, fields},
 };
 use crate::domain::{
-    AMOUNT_MAX, AuthorizationId, AuthorizationRequest, CardPresence, Money, Timestamp, Violation,
+    AMOUNT_MAX, AuthorizationId, AuthorizationRequest, CardPresence, Money, Timestamp, Told, Violation,
 };
 
 pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<AuthorizationRequest, Malformed> {
@@ -30,6 +31,7 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
         "request_history" => request_history,
         "risk_assessment" => risk_assessment,
         "token" => token,
+        "transactions" => transactions,
         "verification_data" => verification_data,
         "verified_by_fraud_challenge" => verified_by_fraud_challenge,
         "wallet" => wallet,
@@ -40,6 +42,22 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
     let mirrored =
         reading.mirror_stripe_controls.then_some((card.spending_controls, card.cardholder_spending_controls));
     let stripe_controls = mirrored.map(|(own, shared)| controls::read(own, shared));
+    let created = created.whole().map(Timestamp::from_seconds).unwrap_or_default();
+    let History { entries: history, .. } = History::read(request_history, created);
+    let told = Told {
+        at: envelope.created,
+        hold_amount: pending.hold_amount,
+        transactions: listed(transactions, created),
+        history,
+    };
+    // Where Stripe does not say what is in force, what its history says was approved is.
+    let approved_before = match amount.number() {
+        Number::None => {
+            let approved = told.history.iter().filter(|entry| entry.approved);
+            approved.fold(0, |sum: i64, entry| sum.saturating_add(entry.amount.max(0))).min(AMOUNT_MAX)
+        }
+        Number::Whole(_) | Number::TooLarge | Number::TooSmall => bounded(amount),
+    };
     let presence = card_presence.text().and_then(CardPresence::new);
     let parts = details::Parts {
         authorization_method,
@@ -67,9 +85,9 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
         cardholder: card.cardholder,
         group: card.group,
         received_at: envelope.received_at,
-        created: created.whole().map(Timestamp::from_seconds).unwrap_or_default(),
+        created,
         history_entries: request_history.length(),
-        approved_before: bounded(amount),
+        approved_before,
         is_amount_controllable: pending.is_amount_controllable,
         cashback: pending.cashback,
         merchant: merchant::read(merchant_data),
@@ -79,6 +97,7 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
         connected_account: envelope.connected_account,
         details,
         stripe_controls: stripe_controls.map(Arc::new),
+        told,
     })
 }
 
@@ -87,6 +106,7 @@ struct Pending {
     asked: Result<Money, Violation>,
     is_amount_controllable: bool,
     cashback: i64,
+    hold_amount: i64,
 }
 
 impl Pending {
@@ -95,6 +115,7 @@ impl Pending {
             "amount" => amount,
             "amount_details" => amount_details,
             "currency" => currency,
+            "hold_amount" => hold_amount,
             "is_amount_controllable" => is_amount_controllable,
         );
         fields!(amount_details; "cashback_amount" => cashback_amount);
@@ -112,6 +133,7 @@ impl Pending {
             asked,
             is_amount_controllable: controllable.unwrap_or(false),
             cashback: bounded(cashback_amount),
+            hold_amount: bounded(hold_amount),
         }
     }
 }

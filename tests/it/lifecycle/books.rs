@@ -40,6 +40,7 @@ fn told(amount: i64, now: Timestamp) -> Snapshot {
         status: tollgate::domain::AuthorizationStatus::Pending,
         history: vec![facts::entry(amount, true, "network_fallback", now)],
         transactions: 0,
+        listed: Vec::new(),
     }
 }
 

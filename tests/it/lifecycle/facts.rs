@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tollgate::domain::{
     AnswerBy, AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId,
-    Category, Currency, Decided, Decision, DecisionId, Event, EventId, Fact, HistoryEntry, Merchant, Money,
-    NetworkId, Observation, Outcome, PolicyVersion, Reason, Source, Stages, Subject, Timestamp,
-    TransactionId, TransactionKind, TransactionSeen,
+    Category, Currency, Decided, Decision, DecisionId, Event, EventId, Fact, HistoryEntry, ListedTransaction,
+    Merchant, Money, NetworkId, Observation, Outcome, PolicyVersion, Reason, Source, Stages, Subject,
+    Timestamp, Told, TransactionId, TransactionKind, TransactionSeen,
 };
 
 pub(super) fn card() -> CardId {
@@ -64,6 +64,7 @@ pub(super) fn question(
         connected_account: None,
         details: tollgate::domain::Details::default(),
         stripe_controls: None,
+        told: Told::default(),
     }
 }
 
@@ -124,6 +125,7 @@ pub(super) struct Snapshot {
     pub(super) status: AuthorizationStatus,
     pub(super) history: Vec<HistoryEntry>,
     pub(super) transactions: u32,
+    pub(super) listed: Vec<ListedTransaction>,
 }
 
 pub(super) fn snapshot(
@@ -142,6 +144,7 @@ pub(super) fn snapshot(
         status: told.status,
         history: told.history.clone(),
         transactions: told.transactions,
+        listed: told.listed.clone(),
         merchant: merchant.clone(),
     }))
 }

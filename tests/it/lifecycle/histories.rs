@@ -7,7 +7,7 @@ use fastrand::Rng;
 use tollgate::{
     domain::{
         AuthorizationRequest, Card, CardPolicy, Decision, Event, Interval, Limit, Measure, Outcome,
-        Timestamp, decide, held_if_approved,
+        Timestamp, decide,
     },
     journal::record,
 };
@@ -91,7 +91,7 @@ impl Run {
     /// Weighs a decision against a recount: nothing past a limit, and nothing declined that would have fitted.
     fn audit(&self, place: usize, request: &AuthorizationRequest, decision: &Decision) {
         let purchase = &self.world.purchases[place];
-        let full = held_if_approved(&purchase.merchant.category, request.asked.unwrap());
+        let full = request.held_if_approved();
         let mut room = i64::MAX;
         for limit in &self.policy.controls.spending_limits {
             if !recount::is_counted(&limit.window, &purchase.merchant) {
@@ -100,7 +100,7 @@ impl Run {
             let used = self.used(limit, place, decision.at);
             match limit.window.measure {
                 Measure::Amount(_) => room = room.min((limit.max - used).max(0)),
-                Measure::Count if used >= limit.max => room = -1,
+                Measure::Count if used >= limit.max && !purchase.counts() => room = -1,
                 Measure::Count => {}
             }
             let told = decision.limits.iter().filter(|check| check.interval == limit.window.interval);
@@ -260,6 +260,7 @@ fn a_released_hold_gives_its_window_back_to_the_cent() {
             status: tollgate::domain::AuthorizationStatus::Reversed,
             history: vec![super::facts::entry(12_345, true, "webhook_approved", run.world.now)],
             transactions: 0,
+            listed: Vec::new(),
         };
         let fact = super::facts::snapshot(&id, true, run.world.now, &told, &merchant);
         card.apply(&super::facts::observed(usize::MAX / 3 + 1, run.world.now, fact));

@@ -3,31 +3,42 @@
 use jiff::{Unit, civil::Weekday, tz::TimeZone};
 use tollgate::domain::{Interval, Measure, Merchant, Timestamp, Window};
 
-use super::world::{Use, World};
+use super::world::World;
 
-/// What `window` holds at the time `now` of everything that ever happened in the world.
+/// What `window` holds at the time `now` of everything that ever happened in the world: walked through in the order of
+/// time, since money that comes in gives back what was spent before it, and nothing else.
 pub(super) fn used(world: &World, window: &Window, refunds_restore: bool, now: Timestamp) -> i64 {
-    let mut used = 0;
+    let zone = TimeZone::get(window.time_zone.name()).unwrap();
+    let mut steps: Vec<(Timestamp, bool, i64)> = Vec::new();
     for purchase in &world.purchases {
         if is_counted(window, &purchase.merchant) {
-            used += sum(window, &purchase.uses(refunds_restore), now);
+            let uses = purchase.uses(refunds_restore);
+            steps.extend(
+                uses.iter().map(|(at, amount, count)| (*at, false, measured(window, *amount, *count))),
+            );
         }
     }
     for (at, merchant, captured, refunded) in &world.loose {
         if is_counted(window, merchant) {
-            let amount = if refunds_restore { captured - refunded } else { *captured };
-            used += sum(window, &[(*at, amount, 0)], now);
+            steps.push((*at, false, measured(window, *captured, 0)));
+            let refunded = if refunds_restore { *refunded } else { 0 };
+            steps.push((*at, true, measured(window, refunded, 0)));
         }
     }
-    used
+    steps.retain(|(at, ..)| is_inside(window.interval, &zone, *at, now));
+    steps.sort_by_key(|(at, is_incoming, _)| (*at, *is_incoming));
+    steps.into_iter().fold(
+        0,
+        |used, (_, is_incoming, amount)| {
+            if is_incoming { (used - amount).max(0) } else { used + amount }
+        },
+    )
 }
 
-pub(super) fn sum(window: &Window, uses: &[Use], now: Timestamp) -> i64 {
-    let zone = TimeZone::get(window.time_zone.name()).unwrap();
-    let inside = uses.iter().filter(|(at, ..)| is_inside(window.interval, &zone, *at, now));
+fn measured(window: &Window, amount: i64, count: i64) -> i64 {
     match window.measure {
-        Measure::Amount(_) => inside.map(|(_, amount, _)| amount).sum(),
-        Measure::Count => inside.map(|(.., count)| count).sum(),
+        Measure::Amount(_) => amount,
+        Measure::Count => count,
     }
 }
 

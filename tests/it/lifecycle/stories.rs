@@ -7,8 +7,8 @@ use serde_json::Value;
 use tollgate::{
     domain::{
         Authorization, AuthorizationId, AuthorizationStatus, Card, Category, Event, HistoryEntry, Interval,
-        Measure, Merchant, Money, Source, Timestamp, Transaction, TransactionId, TransactionKind, Window,
-        Zone, held_if_approved,
+        ListedTransaction, Measure, Merchant, Source, Timestamp, Transaction, TransactionId, TransactionKind,
+        Window, Zone,
     },
     journal::record,
 };
@@ -188,8 +188,7 @@ impl Story {
         request.approved_before = before.unwrap_or(0);
         request.is_amount_controllable = pending["is_amount_controllable"].as_bool().unwrap_or(false);
         request.merchant = merchant(step);
-        let asked: Money = request.asked.unwrap();
-        let full = held_if_approved(&request.merchant.category, asked);
+        let full = request.held_if_approved();
         let granted = match reply {
             Value::Object(reply) => reply["approved"]
                 .as_bool()
@@ -218,7 +217,14 @@ impl Story {
             Some(entries) => self.history(entries),
             None => before.map(|before| before.history.clone()).unwrap_or_default(),
         };
-        let booked = self.booked.values().filter(|booked| booked.authorization.as_ref() == Some(&id)).count();
+        let booked = self.booked.iter().filter(|(_, booked)| booked.authorization.as_ref() == Some(&id));
+        let listed = booked.map(|(id, booked)| ListedTransaction {
+            id: id.clone(),
+            kind: booked.kind,
+            amount: booked.amount,
+            created: Timestamp::from_seconds(booked.created.as_seconds()),
+        });
+        let listed: Vec<_> = listed.collect();
         let told = Snapshot {
             amount: step["amount"].as_i64().or(before.map(|before| before.amount)).unwrap(),
             approved: step["approved"].as_bool().or(before.map(|before| before.approved)).unwrap(),
@@ -228,7 +234,8 @@ impl Story {
                 .or(before.map(|before| before.status))
                 .unwrap(),
             history,
-            transactions: u32::try_from(booked).unwrap(),
+            transactions: u32::try_from(listed.len()).unwrap(),
+            listed,
         };
         let fact = facts::snapshot(&id, is_update, facts::at("2026-11-20T12:00:00Z"), &told, &merchant(step));
         self.events.push(facts::observed(self.events.len(), self.now, fact));

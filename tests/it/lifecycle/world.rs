@@ -41,8 +41,8 @@ pub(super) struct Purchase {
     truth: Snapshot,
     /// What of it has reached the books, and whether it was an update.
     told: Option<Snapshot>,
-    /// Our answers: number of the request, time, granted, asked.
-    answers: Vec<(usize, Timestamp, Option<i64>)>,
+    /// Our answers: number of the request, time, granted, captured by then.
+    answers: Vec<(usize, Timestamp, Option<i64>, i64)>,
     transactions: BTreeMap<TransactionId, (TransactionKind, i64, Timestamp)>,
 }
 
@@ -60,62 +60,73 @@ impl Purchase {
         refunds.map(|(_, amount, _)| amount).sum()
     }
 
+    /// What Stripe says is in force, less what was captured; what we approved since is held in full, but for what was
+    /// captured since.
     pub(super) fn hold(&self) -> i64 {
-        let Some(told) = &self.told else {
-            return (self.waiting().map(|(_, amount)| amount).sum::<i64>() - self.captured()).max(0);
+        let mut open = match &self.told {
+            Some(told) if told.status == AuthorizationStatus::Pending => told.amount,
+            Some(_) | None => 0,
         };
-        if told.status != AuthorizationStatus::Pending {
-            return 0;
+        let mut by_then = 0;
+        for (_, granted, captured) in self.waiting() {
+            let captured = captured.min(self.captured());
+            open = (open - (captured - by_then)).max(0) + granted;
+            by_then = captured;
         }
-        let waiting: i64 = self.waiting().map(|(_, amount)| amount).sum();
-        (told.amount + waiting - self.captured()).max(0)
+        (open - (self.captured() - by_then)).max(0)
     }
 
     pub(super) fn status(&self) -> AuthorizationStatus {
         match &self.told {
+            _ if self.waiting().next().is_some() => AuthorizationStatus::Pending,
             Some(told) => told.status,
-            None if self.waiting().next().is_some() => AuthorizationStatus::Pending,
             None => AuthorizationStatus::Closed,
         }
     }
 
-    /// Approvals of ours that no snapshot has told of.
-    fn waiting(&self) -> impl Iterator<Item = (Timestamp, i64)> {
+    /// Approvals of ours that no snapshot has told of: when, how much, and what was captured by then.
+    fn waiting(&self) -> impl Iterator<Item = (Timestamp, i64, i64)> {
         let told = self.told.as_ref().map_or(0, |told| told.history.len());
-        let is_open = self.told.as_ref().is_none_or(|told| told.status == AuthorizationStatus::Pending);
-        let later = self.answers.iter().filter(move |(number, ..)| is_open && *number >= told);
-        later.filter_map(|(_, at, granted)| granted.map(|granted| (*at, granted)))
+        let later = self.answers.iter().filter(move |(number, ..)| *number >= told);
+        later.filter_map(|(_, at, granted, captured)| granted.map(|granted| (*at, granted, *captured)))
     }
 
-    /// Every approval that stands, filled with what is held and captured, the earliest first.
+    /// Every approval that stands, the earliest first, filled with what is held and captured from the latest on. The
+    /// authorization counts once, at its first approval.
     pub(super) fn uses(&self, refunds_restore: bool) -> Vec<Use> {
         let mut approvals: Vec<(Timestamp, i64)> = Vec::new();
         for (number, entry) in self.told.iter().flat_map(|told| told.history.iter().enumerate()) {
             let ours = self.answers.iter().find(|(asked, ..)| *asked == number);
             if entry.approved {
-                let at = ours.map_or(entry.created, |(_, at, _)| *at);
-                approvals.push((at, ours.and_then(|(.., granted)| *granted).unwrap_or(entry.amount)));
+                let at = ours.map_or(entry.created, |(_, at, ..)| *at);
+                approvals.push((at, ours.and_then(|(_, _, granted, _)| *granted).unwrap_or(entry.amount)));
             }
         }
-        approvals.extend(self.waiting());
         approvals.sort_by_key(|(at, _)| *at);
-        let mut rest = self.hold() + self.captured();
-        if refunds_restore {
-            rest = (rest - self.refunded()).max(0);
-        }
+        let newest_told = approvals.len().saturating_sub(1);
+        approvals.extend(self.waiting().map(|(at, granted, _)| (at, granted)));
+        let refunded = if refunds_restore { self.refunded() } else { 0 };
+        let mut rest = self.hold() + (self.captured() - refunded).max(0);
         if approvals.is_empty() {
-            let asked = self.answers.first().map(|(_, at, _)| *at);
+            let asked = self.answers.first().map(|(_, at, ..)| *at);
             let settled = self.transactions.values().map(|(.., at)| *at).min();
             return asked.or(settled).filter(|_| rest > 0).map(|at| (at, rest, 0)).into_iter().collect();
         }
         let mut uses: Vec<Use> = Vec::new();
-        for (at, amount) in &approvals {
+        for (at, amount) in approvals.iter().rev() {
             let share = rest.min(*amount);
             rest -= share;
-            uses.push((*at, share, 1));
+            uses.push((*at, share, 0));
         }
-        uses.last_mut().unwrap().1 += rest;
+        uses.reverse();
+        uses[0].2 = 1;
+        uses[newest_told].1 += rest;
         uses
+    }
+
+    /// Whether velocity counts it already.
+    pub(super) fn counts(&self) -> bool {
+        self.uses(false).iter().any(|(.., count)| *count > 0)
     }
 
     fn is_open(&self) -> bool {
@@ -174,7 +185,8 @@ impl World {
         self.log.push(facts::decided(request, decision));
         let now = self.now;
         let purchase = &mut self.purchases[place];
-        purchase.answers.push((purchase.truth.history.len(), at, granted));
+        let captured = purchase.captured();
+        purchase.answers.push((purchase.truth.history.len(), at, granted, captured));
         let amount = if is_approved { granted.unwrap_or(asked) } else { asked };
         purchase.decide(asked, amount, is_approved, reason, now);
         if self.random.usize(0..4) > 0 {
@@ -244,6 +256,7 @@ impl World {
                 status: AuthorizationStatus::Pending,
                 history,
                 transactions: 0,
+                listed: Vec::new(),
             },
             told: None,
             answers: Vec::new(),

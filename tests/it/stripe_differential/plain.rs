@@ -13,9 +13,9 @@ use tollgate::{
     domain::{
         AMOUNT_MAX, AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId,
         CardPresence, CardSeen, CardholderId, CardholderSeen, Category, ConnectedAccountId, Controls,
-        Country, Currency, EventId, EventType, Fact, HistoryEntry, Interval, Limit, Lists, Measure, Merchant,
-        Money, NetworkId, Observation, Subject, Timestamp, TransactionId, TransactionKind, TransactionSeen,
-        Violation, Window, Zone,
+        Country, Currency, EventId, EventType, Fact, HistoryEntry, Interval, Limit, ListedTransaction, Lists,
+        Measure, Merchant, Money, NetworkId, Observation, Subject, Timestamp, Told, TransactionId,
+        TransactionKind, TransactionSeen, Violation, Window, Zone,
     },
     stripe::{Incoming, Kind, Unbooked},
 };
@@ -118,6 +118,17 @@ fn request(
     } else {
         asked(object)
     };
+    let created = whole(object, "/created").map_or(Timestamp::from_micros(0), Timestamp::from_seconds);
+    let history = history(object, created);
+    let approved = history.iter().filter(|entry| entry.approved).map(|entry| entry.amount.max(0));
+    let approved = approved.fold(0, i64::saturating_add).min(AMOUNT_MAX);
+    let is_number = number(object, "/amount").is_some_and(|amount| amount.fract() == 0.0);
+    let told = Told {
+        at: whole(event, "/created").map_or(received_at, Timestamp::from_seconds),
+        hold_amount: clamped(object, "/pending_request/hold_amount"),
+        history,
+        transactions: listed_transactions(object, created),
+    };
     Some(AuthorizationRequest {
         event: id,
         authorization: text(object, "/id").and_then(AuthorizationId::new)?,
@@ -132,9 +143,9 @@ fn request(
             .and_then(CardholderId::new),
         group: group(object, "/card"),
         received_at,
-        created: whole(object, "/created").map_or(Timestamp::from_micros(0), Timestamp::from_seconds),
+        created,
         history_entries: length(object, "/request_history"),
-        approved_before: clamped(object, "/amount"),
+        approved_before: if is_number { clamped(object, "/amount") } else { approved },
         asked,
         is_amount_controllable: flag(object, "/pending_request/is_amount_controllable").unwrap_or(false),
         cashback: clamped(object, "/pending_request/amount_details/cashback_amount"),
@@ -145,6 +156,7 @@ fn request(
         connected_account: text(event, "/account").and_then(ConnectedAccountId::new),
         details: details::read(event, object, body),
         stripe_controls: mirror.then(|| Arc::new(controls(object))),
+        told,
     })
 }
 
@@ -227,8 +239,6 @@ fn authorization(
         .or(currency(object, "/card/currency"))
         .or(entries.iter().find_map(|entry| currency(entry, "/currency")))
         .or(if same_amount { currency(object, "/merchant_currency") } else { None });
-    let mut history: Vec<_> = entries.iter().map(|entry| history_entry(entry, created)).collect();
-    history.sort_by_key(|entry| entry.created);
     let seen = AuthorizationSeen {
         id,
         is_update,
@@ -236,11 +246,32 @@ fn authorization(
         amount: Money::new(amount, currency.ok_or(Unbooked::NoCurrency)?),
         approved: flag(object, "/approved").ok_or(Unbooked::NoApproval)?,
         status: text(object, "/status").and_then(AuthorizationStatus::new).ok_or(Unbooked::NoStatus)?,
-        history,
+        history: history(object, created),
         transactions: length(object, "/transactions"),
+        listed: listed_transactions(object, created),
         merchant: merchant(object),
     };
     Ok((card, Fact::Authorization(Box::new(seen))))
+}
+
+fn history(object: &Value, created: Timestamp) -> Vec<HistoryEntry> {
+    let entries = object.get("request_history").and_then(Value::as_array).into_iter().flatten();
+    let mut history: Vec<_> = entries.map(|entry| history_entry(entry, created)).collect();
+    history.sort_by_key(|entry| entry.created);
+    history
+}
+
+fn listed_transactions(object: &Value, created: Timestamp) -> Vec<ListedTransaction> {
+    let items = object.get("transactions").and_then(Value::as_array).into_iter().flatten();
+    let read = |item: &Value| {
+        Some(ListedTransaction {
+            id: text(item, "/id").and_then(TransactionId::new)?,
+            kind: text(item, "/type").and_then(TransactionKind::new)?,
+            amount: whole(item, "/amount")?,
+            created: whole(item, "/created").map_or(created, Timestamp::from_seconds),
+        })
+    };
+    items.filter_map(read).collect()
 }
 
 fn history_entry(entry: &Value, authorization_created: Timestamp) -> HistoryEntry {
