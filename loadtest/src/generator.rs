@@ -111,6 +111,12 @@ impl Played {
     pub fn normal_after_us(&self, from_us: u64, to_us: u64) -> u64 {
         self.measures.normal_after_us(from_us, to_us)
     }
+
+    /// The same for the last question that was not decided: the stand-in's answers do not count.
+    #[must_use]
+    pub fn decided_after_us(&self, from_us: u64, to_us: u64) -> u64 {
+        self.measures.decided_after_us(from_us, to_us)
+    }
 }
 
 /// Something to be done at a moment.

@@ -17,9 +17,9 @@ use serde_json::Value;
 use crate::{
     admin::Admin,
     clock::Clock,
-    postgres::{NoServer, Server},
+    postgres::{Database, NoServer},
     process::{NotUp, Process},
-    scenario::{Act, Limits},
+    scenario::{Act, DatabaseAct, Limits, Standby},
 };
 
 /// How long nodes may take to find each other.
@@ -34,7 +34,7 @@ pub struct Nodes {
     settings: BTreeMap<String, String>,
     each: Vec<Node>,
     /// Behind the nodes: it ends after them.
-    _database: Option<Server>,
+    database: Option<Box<Database>>,
 }
 
 /// A node's process, and where it answers, which stays the same when it is started again.
@@ -77,8 +77,9 @@ pub enum NotStarted {
 }
 
 impl Nodes {
-    /// Starts so many nodes with these limits, in `directory`, which is emptied first. One node keeps its journal in a
-    /// file; several share a PostgreSQL, which is started for them, and know each other when this returns.
+    /// Starts so many nodes with these limits, in `directory`, which is emptied first. One node keeps its journal in a file,
+    /// unless its database has a standby; several share a PostgreSQL, which is started for them, and know each
+    /// other when this returns.
     ///
     /// # Errors
     /// They do not come up.
@@ -88,6 +89,7 @@ impl Nodes {
         directory: &Path,
         secrets: &str,
         limits: &Limits,
+        standby: Option<Standby>,
         more: &[(&str, String)],
     ) -> Result<Self, NotStarted> {
         let prepare = || -> io::Result<PathBuf> {
@@ -98,8 +100,13 @@ impl Nodes {
             directory.canonicalize()
         };
         let directory = prepare().map_err(|cause| NotStarted::Directory(directory.to_owned(), cause))?;
-        let database = if count > 1 { Some(Server::start(&directory)?) } else { None };
-        let journal = database.as_ref().map_or_else(|| "sqlite:tollgate.db".to_owned(), Server::url);
+        let database = if count > 1 || standby.is_some() {
+            Some(Box::new(Database::start(&directory, standby)?))
+        } else {
+            None
+        };
+        let journal =
+            database.as_ref().map_or_else(|| "sqlite:tollgate.db".to_owned(), |database| database.url());
         let mut settings: BTreeMap<String, String> = [
             ("TOLLGATE_JOURNAL", &*journal),
             ("TOLLGATE_LOG_FORMAT", "json"),
@@ -118,8 +125,7 @@ impl Nodes {
             settings.extend(limit.map(|limit| (name.to_owned(), limit.to_string())));
         }
         settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let mut nodes =
-            Self { binary: found(binary), directory, settings, each: Vec::new(), _database: database };
+        let mut nodes = Self { binary: found(binary), directory, settings, each: Vec::new(), database };
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let peers = (count > 1).then_some(anywhere);
         for number in 0..count {
@@ -200,6 +206,14 @@ impl Nodes {
             Act::Kill => Signal::KILL,
             Act::Terminate => Signal::TERM,
         });
+    }
+
+    /// Does this to the database, if there is one.
+    ///
+    /// # Errors
+    /// The standby does not take over.
+    pub fn befall(&mut self, act: DatabaseAct) -> Result<(), NotStarted> {
+        self.database.as_mut().map_or(Ok(()), |database| database.befall(act).map_err(NotStarted::Database))
     }
 
     /// Starts a node, and returns when it is ready.
@@ -298,7 +312,7 @@ mod tests {
         let limits = Limits { daily: Some(1), ..Limits::default() };
         let start = |binary: &str| {
             let at = directory.path().join("nodes");
-            Nodes::start(1, Path::new(binary), &at, "whsec_1", &limits, &[]).err().unwrap().to_string()
+            Nodes::start(1, Path::new(binary), &at, "whsec_1", &limits, None, &[]).err().unwrap().to_string()
         };
         assert!(start("/nowhere/tollgate").starts_with("cannot start /nowhere/tollgate: "));
         assert!(start("/bin/true").starts_with("node 0 is not ready; its log is "));

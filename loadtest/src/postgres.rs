@@ -2,16 +2,24 @@
 //! removed at the end. What is asked of it is elsewhere.
 
 use std::{
-    env, fs, io,
+    env,
+    fs::{self, Permissions},
+    io,
     net::TcpListener,
-    os::unix::{fs::chown, process::CommandExt as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use crate::process::{NotUp, Process};
+use crate::{
+    process::{NotUp, Process},
+    scenario::{DatabaseAct, Standby},
+};
 
 /// The superuser of the server.
 const USER: &str = "tollgate";
@@ -89,66 +97,211 @@ pub enum NoServer {
     },
 }
 
+/// The database of nodes: one server, or a primary with a standby. Dropped, it is stopped and its data removed.
+pub(crate) struct Database {
+    programs: Programs,
+    primary: Server,
+    standby: Option<Server>,
+}
+
+impl Database {
+    /// Starts fresh servers in `directory`, which is there; their logs are beside their data.
+    pub(crate) fn start(directory: &Path, standby: Option<Standby>) -> Result<Self, NoServer> {
+        let needed: &[&str] = if standby.is_some() {
+            &["initdb", "postgres", "pg_basebackup", "pg_ctl"]
+        } else {
+            &["initdb", "postgres"]
+        };
+        let programs = Programs::find(needed).ok_or(NoServer::NotInstalled)?;
+        let mut primary = Server::prepare(directory, "postgres")?;
+        let arguments = ["--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync", "--username", USER];
+        primary.run(programs.command("initdb").arg("-D").arg(&primary.data).args(arguments))?;
+        // A commit waits for whoever follows; the standby has no such setting when it becomes a primary.
+        let is_synchronous = standby == Some(Standby::Synchronous);
+        let waits: &[&str] = if is_synchronous { &["-c", "synchronous_standby_names=*"] } else { &[] };
+        primary.launch(&programs, waits)?;
+        let standby =
+            if standby.is_some() { Some(Server::following(&primary, directory, &programs)?) } else { None };
+        Ok(Self { programs, primary, standby })
+    }
+
+    /// The address of its first database, as `TOLLGATE_JOURNAL` takes it: all servers, of which the one that can be written
+    /// to is meant. There is no password in it.
+    pub(crate) fn url(&self) -> String {
+        let at = |server: &Server| format!("127.0.0.1:{}", server.port);
+        match &self.standby {
+            None => format!("postgres://{USER}@{}/postgres", at(&self.primary)),
+            Some(standby) => format!(
+                "postgres://{USER}@{},{}/postgres?target_session_attrs=read-write",
+                at(&self.primary),
+                at(standby)
+            ),
+        }
+    }
+
+    /// Does this to the servers.
+    pub(crate) fn befall(&mut self, act: DatabaseAct) -> Result<(), NoServer> {
+        match act {
+            DatabaseAct::Kill => {
+                // Stopped before they are killed, so that none of them does anything more once the first is gone.
+                self.primary.signal(Signal::STOP);
+                self.primary.signal(Signal::KILL);
+            }
+            DatabaseAct::Silence => self.primary.signal(Signal::STOP),
+            DatabaseAct::Return => self.primary.signal(Signal::CONT),
+            DatabaseAct::Lag => self.standby.iter().for_each(|standby| standby.signal(Signal::STOP)),
+            DatabaseAct::Promote => {
+                if let Some(standby) = &self.standby {
+                    standby.signal(Signal::CONT);
+                    let mut promote = self.programs.command("pg_ctl");
+                    standby.run(promote.arg("promote").arg("-D").arg(&standby.data))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A running server with the settings that PostgreSQL comes with. Dropped, it is stopped and its data removed.
-pub(crate) struct Server {
+struct Server {
     process: Option<Process>,
     data: PathBuf,
+    log: PathBuf,
     port: u16,
 }
 
 impl Server {
-    /// Starts a fresh server in `directory`, which is there; its log is beside its data.
-    pub(crate) fn start(directory: &Path) -> Result<Self, NoServer> {
-        let programs = Programs::find(&["initdb", "postgres"]).ok_or(NoServer::NotInstalled)?;
-        let failed = |said: String| NoServer::NotStarted { at: directory.to_owned(), said };
-        let data = directory.join("postgres");
-        let log = directory.join("postgres.log");
-        fs::create_dir(&data).and_then(|()| give(&data)).map_err(|cause| failed(cause.to_string()))?;
-        let mut server = Self { process: None, data, port: 0 };
-        let made = programs
-            .command("initdb")
-            .arg("-D")
-            .arg(&server.data)
-            .args(["--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync", "--username", USER])
-            .output()
-            .map_err(|cause| failed(cause.to_string()))?;
-        if !made.status.success() {
-            return Err(failed(String::from_utf8_lossy(&made.stderr).trim_end().to_owned()));
-        }
+    /// A place for a server of this name.
+    fn prepare(directory: &Path, name: &str) -> Result<Self, NoServer> {
+        let (data, log) = (directory.join(name), directory.join(format!("{name}.log")));
+        let server = Self { process: None, data, log, port: 0 };
+        let made = fs::create_dir(&server.data).and_then(|()| give(&server.data));
+        made.and_then(|()| fs::set_permissions(&server.data, Permissions::from_mode(0o700)))
+            .map_err(|cause| server.failed(cause.to_string()))?;
+        Ok(server)
+    }
+
+    /// A standby of this primary, which has all that the primary has when this returns.
+    fn following(primary: &Self, directory: &Path, programs: &Programs) -> Result<Self, NoServer> {
+        let mut standby = Self::prepare(directory, "standby")?;
+        let source = format!("host=127.0.0.1 port={} user={USER}", primary.port);
+        let mut copy = programs.command("pg_basebackup");
+        copy.arg("-D").arg(&standby.data).args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+        standby.run(copy.args(["--wal-method=stream", "--dbname", &source]))?;
+        standby.launch(programs, &[])?;
+        Ok(standby)
+    }
+
+    /// Starts it at a port that is free.
+    fn launch(&mut self, programs: &Programs, arguments: &[&str]) -> Result<(), NoServer> {
         for _ in 0..PORTS_TRIED {
-            server.port = free_port().map_err(|cause| failed(cause.to_string()))?;
+            self.port = free_port().map_err(|cause| self.failed(cause.to_string()))?;
             let mut command = programs.command("postgres");
-            command.arg("-D").arg(&server.data).args(["-p", &server.port.to_string()]);
+            command.arg("-D").arg(&self.data).args(["-p", &self.port.to_string()]);
             command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
-            let is_up = |line: &str| line.contains("ready to accept connections").then_some(());
-            match Process::start(&mut command, &log, is_up) {
+            let is_up = |line: &str| line.contains("ready to accept").then_some(());
+            match Process::start(command.args(arguments), &self.log, is_up) {
                 Ok((process, ())) => {
-                    server.process = Some(process);
-                    return Ok(server);
+                    self.process = Some(process);
+                    return Ok(());
                 }
-                Err(NotUp::Program(cause)) => return Err(failed(cause.to_string())),
+                Err(NotUp::Program(cause)) => return Err(self.failed(cause.to_string())),
                 Err(NotUp::NotReady) => {}
             }
         }
-        Err(failed(fs::read_to_string(&log).unwrap_or_default().trim_end().to_owned()))
+        Err(self.failed(fs::read_to_string(&self.log).unwrap_or_default().trim_end().to_owned()))
     }
 
-    /// The address of its first database, as `TOLLGATE_JOURNAL` takes it. There is no password in it.
-    pub(crate) fn url(&self) -> String {
-        format!("postgres://{USER}@127.0.0.1:{}/postgres", self.port)
+    /// Runs one of PostgreSQL's programs to its end.
+    fn run(&self, command: &mut Command) -> Result<(), NoServer> {
+        let output = command.output().map_err(|cause| self.failed(cause.to_string()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(self.failed(String::from_utf8_lossy(&output.stderr).trim_end().to_owned()))
+    }
+
+    /// Sends a signal to all of its processes, the first one first.
+    fn signal(&self, signal: Signal) {
+        let Some(process) = &self.process else { return };
+        let workers = children(process.id());
+        for id in [process.id()].into_iter().chain(workers) {
+            let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+            // One that has ended needs no signal.
+            let _ = id.map(|id| kill_process(id, signal));
+        }
+    }
+
+    fn failed(&self, said: String) -> NoServer {
+        NoServer::NotStarted { at: self.data.clone(), said }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // What hangs is not stopped.
+        self.signal(Signal::CONT);
         if let Some(process) = self.process.take() {
-            // At once, its other processes with it: nobody wants the data any more.
+            // At once, its other processes with it: the data is of no use any more.
             process.end(Signal::QUIT);
         }
         let _ = fs::remove_dir_all(&self.data);
     }
 }
 
+/// The processes that a process has started.
+fn children(parent: u32) -> Vec<u32> {
+    let is_child = |id: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // State and parent stand behind the name, which may have anything in it.
+        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').nth(1).map(str::to_owned));
+        fields.flatten().is_some_and(|found| found == parent.to_string())
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(is_child).collect()
+}
+
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `psql` says; nothing where it cannot connect, or has no answer in its time.
+    fn ask(programs: &Programs, port: u16, sql: &str) -> Option<String> {
+        let mut psql = programs.command("psql");
+        psql.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", USER, "-d", "postgres"]);
+        psql.args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+        let output = psql.env("PGCONNECT_TIMEOUT", "2").output().unwrap();
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    }
+
+    #[test]
+    fn a_standby_takes_over_with_what_it_has_received_and_the_old_primary_comes_back_without_knowing() {
+        let Some(programs) = Programs::find(&["initdb", "postgres", "pg_basebackup", "pg_ctl", "psql"])
+        else {
+            return;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let mut database = Database::start(directory.path(), Some(Standby::Synchronous)).unwrap();
+        let [primary, standby] = [database.primary.port, database.standby.as_ref().unwrap().port];
+        let write = "CREATE TABLE seen AS SELECT 1 AS number";
+        assert!(ask(&programs, primary, write).is_some());
+        // The standby had it before the primary said so.
+        database.befall(DatabaseAct::Silence).unwrap();
+        assert_eq!(ask(&programs, primary, "SELECT 1"), None, "it hangs");
+        assert_eq!(ask(&programs, standby, "INSERT INTO seen VALUES (2)"), None, "it is a standby");
+        database.befall(DatabaseAct::Promote).unwrap();
+        assert!(ask(&programs, standby, "INSERT INTO seen VALUES (2)").is_some());
+        assert_eq!(ask(&programs, standby, "SELECT sum(number) FROM seen").as_deref(), Some("3"));
+        database.befall(DatabaseAct::Return).unwrap();
+        assert_eq!(ask(&programs, primary, "SELECT sum(number) FROM seen").as_deref(), Some("1"));
+        assert_eq!(ask(&programs, primary, "SELECT pg_is_in_recovery()").as_deref(), Some("f"), "a split");
+        database.befall(DatabaseAct::Kill).unwrap();
+        assert_eq!(ask(&programs, primary, "SELECT 1"), None);
+    }
 }

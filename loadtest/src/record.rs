@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::{Act, Scenario};
+use crate::scenario::{Act, DatabaseAct, Scenario};
 
 /// The version of this format. It grows when a field changes its meaning or goes away; new fields do not count.
 pub const FORMAT: u32 = 1;
@@ -261,20 +261,28 @@ pub struct Stage {
 pub struct Mark {
     /// When, in seconds.
     pub at_s: f64,
-    /// `kill`, `terminate`, `start` or `ready`.
+    /// `kill`, `terminate`, `start` or `ready`; or what befell the database.
     pub what: String,
-    /// Which node, from 0.
-    pub node: usize,
-    /// From here to the end of the last question that was not answered, before the next mark of this kind. None where
-    /// nothing ended here.
+    /// Which node, from 0; none where it is the database.
+    pub node: Option<usize>,
+    /// From here to the end of the last question that was not answered, before the next mark of this kind; where it is the
+    /// database, that was not decided. None where nothing ended here.
     pub normal_after_s: Option<f64>,
 }
 
 impl Mark {
-    /// Whether a node ended here.
+    /// Whether a node ended here, or the database.
     #[must_use]
     pub fn is_end(&self) -> bool {
-        [Act::Kill, Act::Terminate].map(Act::as_str).contains(&&*self.what)
+        let ends = [Act::Kill, Act::Terminate].map(Act::as_str);
+        let database_ends = [DatabaseAct::Kill, DatabaseAct::Silence].map(DatabaseAct::as_str);
+        ends.iter().chain(&database_ends).any(|end| *end == self.what)
+    }
+
+    /// What it was done to.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.node.map_or_else(|| "the database".to_owned(), |node| format!("node {node}"))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     nodes::{Nodes, NotStarted},
     record::{self, FORMAT, Mark, Record, Run, Verdict},
     report,
-    scenario::{Act, Disturbance, Scenario},
+    scenario::{Act, DatabaseAct, Scenario},
     setup,
     signature::Signer,
     verdict,
@@ -156,7 +156,9 @@ fn run_once(
             let directory = options.directory.join("nodes");
             let more = settings(scenario, api.as_ref());
             let first = upgrade_from.as_ref().unwrap_or(binary);
-            let mut nodes = Nodes::start(*count, first, &directory, LOCAL_SECRET, &scenario.limits, &more)?;
+            let standby = scenario.database.as_ref().map(|database| database.standby);
+            let limits = &scenario.limits;
+            let mut nodes = Nodes::start(*count, first, &directory, LOCAL_SECRET, limits, standby, &more)?;
             nodes.start_from(binary);
             record.setup.is_local = true;
             nodes.journal().clone_into(&mut record.setup.journal);
@@ -176,9 +178,10 @@ fn run_once(
             (None, site, u64::try_from(clock::unix_seconds()).unwrap_or_default())
         }
     };
-    if nodes.is_none() && (api.is_some() || !scenario.disturbances.is_empty()) {
-        let what = "expected --local for a scenario that ends nodes or plays Stripe's API: those of --target are not ours to \
-                    end, and talk to Stripe itself";
+    let disturbs = !scenario.disturbances.is_empty() || scenario.database.is_some();
+    if nodes.is_none() && (api.is_some() || disturbs) {
+        let what = "expected --local for a scenario that ends nodes or their database, or plays Stripe's API: those of --target \
+                    are not ours to end, and talk to Stripe itself";
         return Err(Failure::Scenario(what.to_owned()));
     }
     if !scenario.is_scraped && (nodes.is_none() || !scenario.disturbances.is_empty()) {
@@ -261,35 +264,60 @@ fn settings(scenario: &Scenario, api: Option<&Api>) -> Vec<(&'static str, String
     ]
 }
 
-/// Ends nodes and starts them again, as the scenario has it, until the other side of `stop` is dropped. What was done,
-/// and when.
+/// Something that is done, to a node or to the database.
+enum Planned {
+    End { node: usize, act: Act, away: Duration },
+    Database(DatabaseAct),
+}
+
+/// What is done in a scenario, by when it is done.
+fn planned(scenario: &Scenario) -> Vec<(f64, Planned)> {
+    let ends = scenario.disturbances.iter().map(|disturbance| {
+        let away = Duration::from_millis(disturbance.away_ms);
+        (disturbance.at, Planned::End { node: disturbance.node, act: disturbance.act, away })
+    });
+    let faults = scenario.database.iter().flat_map(|database| &database.faults);
+    let mut planned: Vec<(f64, Planned)> =
+        ends.chain(faults.map(|fault| (fault.at, Planned::Database(fault.act)))).collect();
+    planned.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    planned
+}
+
+/// Ends nodes and starts them again, and does to the database what the scenario has, until the other side of `stop` is
+/// dropped. What was done, and when.
 fn disturb(
     scenario: &Scenario,
     nodes: &mut Nodes,
     clock: Clock,
     stop: &Receiver<()>,
 ) -> Result<Vec<(u64, Mark)>, NotStarted> {
-    let mut planned: Vec<&Disturbance> = scenario.disturbances.iter().collect();
-    planned.sort_by(|one, other| one.at.total_cmp(&other.at));
     let mut marks = Vec::new();
-    let mut mark = |what: &str, node: usize| {
+    let mut mark = |what: &str, node: Option<usize>| {
         let now_us = clock.now_us();
         let at_s = Duration::from_micros(now_us).as_secs_f64();
         marks.push((now_us, Mark { at_s, what: what.to_owned(), node, normal_after_s: None }));
     };
-    for disturbance in planned {
-        let node = disturbance.node.checked_rem(nodes.count()).unwrap_or_default();
-        let at = Duration::from_secs_f64(disturbance.at * scenario.duration_s);
+    for (at, planned) in planned(scenario) {
+        let at = Duration::from_secs_f64(at * scenario.duration_s);
         let wait = at.saturating_sub(Duration::from_micros(clock.now_us()));
         if stop.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
             break;
         }
-        mark(disturbance.act.as_str(), node);
-        nodes.end(node, disturbance.act);
-        let _ = stop.recv_timeout(Duration::from_millis(disturbance.away_ms));
-        mark("start", node);
-        nodes.launch(node)?;
-        mark("ready", node);
+        match planned {
+            Planned::End { node, act, away } => {
+                let node = node.checked_rem(nodes.count()).unwrap_or_default();
+                mark(act.as_str(), Some(node));
+                nodes.end(node, act);
+                let _ = stop.recv_timeout(away);
+                mark("start", Some(node));
+                nodes.launch(node)?;
+                mark("ready", Some(node));
+            }
+            Planned::Database(act) => {
+                mark(act.as_str(), None);
+                nodes.befall(act)?;
+            }
+        }
     }
     Ok(marks)
 }
@@ -304,13 +332,17 @@ fn finish(
     marks: Vec<(u64, Mark)>,
 ) -> Result<Run, Failure> {
     let ends_us: Vec<u64> = marks.iter().filter(|(_, mark)| mark.is_end()).map(|(us, _)| *us).collect();
-    let kills = marks.iter().filter(|(_, mark)| mark.what == Act::Kill.as_str());
+    let without_warning = [Act::Kill.as_str(), DatabaseAct::Kill.as_str(), DatabaseAct::Silence.as_str()];
+    let kills = marks.iter().filter(|(_, mark)| without_warning.contains(&&*mark.what));
     let kills_us: Vec<u64> = kills.map(|(us, _)| *us).collect();
     let told: Vec<Mark> = marks
         .into_iter()
         .map(|(us, mark)| {
             let next_us = ends_us.iter().find(|end_us| **end_us > us).copied().unwrap_or(u64::MAX);
-            let normal_us = mark.is_end().then(|| played.normal_after_us(us, next_us));
+            let normal_us = mark.is_end().then(|| match mark.node {
+                Some(_) => played.normal_after_us(us, next_us),
+                None => played.decided_after_us(us, next_us),
+            });
             Mark { normal_after_s: normal_us.map(|us| Duration::from_micros(us).as_secs_f64()), ..mark }
         })
         .collect();

@@ -1,12 +1,16 @@
 //! A scenario: what is sent, how fast, to what kind of cards, and what must come of it. Read from TOML; the command
 //! line may change the main figures. How it is played is elsewhere.
 
+mod database;
+
 use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+pub use database::{Database, DatabaseAct, Fault, Standby};
+
 /// The scenarios that come with the load test, by name.
-const BUNDLED: [(&str, &str); 14] = [
+const BUNDLED: [(&str, &str); 18] = [
     ("smoke", include_str!("../scenarios/smoke.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("spike", include_str!("../scenarios/spike.toml")),
@@ -20,6 +24,10 @@ const BUNDLED: [(&str, &str); 14] = [
     ("over-the-api", include_str!("../scenarios/over-the-api.toml")),
     ("node-kill", include_str!("../scenarios/node-kill.toml")),
     ("rolling-restart", include_str!("../scenarios/rolling-restart.toml")),
+    ("database-failover", include_str!("../scenarios/database-failover.toml")),
+    ("database-silent", include_str!("../scenarios/database-silent.toml")),
+    ("database-behind", include_str!("../scenarios/database-behind.toml")),
+    ("database-split", include_str!("../scenarios/database-split.toml")),
     ("soak", include_str!("../scenarios/soak.toml")),
 ];
 
@@ -72,6 +80,9 @@ pub struct Scenario {
     /// What is done to the nodes meanwhile.
     #[serde(default)]
     pub disturbances: Vec<Disturbance>,
+    /// The database of nodes that the load test has started, and what befalls it. Without it, one that nothing befalls.
+    #[serde(default)]
+    pub database: Option<Database>,
     /// What must come of it, beside no violation.
     pub objectives: Objectives,
 }
@@ -417,6 +428,8 @@ impl Scenario {
             ("objectives.memory_growth_max", self.objectives.memory_growth_max.unwrap_or_default()),
         ];
         shares.extend(self.disturbances.iter().map(|disturbance| ("disturbances.at", disturbance.at)));
+        let faults = self.database.iter().flat_map(|database| &database.faults);
+        shares.extend(faults.map(|fault| ("database.faults.at", fault.at)));
         shares
     }
 

@@ -163,7 +163,7 @@ fn tell_run(text: &mut String, run: &Run) -> std::fmt::Result {
     for mark in &run.marks {
         let normal =
             mark.normal_after_s.map_or_else(String::new, |s| format!(", all answered again after {s:.1} s"));
-        writeln!(text, "  at {:.1} s: {} of node {}{normal}", mark.at_s, mark.what, mark.node)?;
+        writeln!(text, "  at {:.1} s: {} of {}{normal}", mark.at_s, mark.what, mark.target())?;
     }
     for (number, node) in run.nodes.iter().enumerate().filter(|(_, node)| node.programs.len() > 1) {
         writeln!(text, "  node {number} was {}", node.programs.join(", then "))?;

@@ -64,8 +64,11 @@ fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
     for (mark, after_s) in normal {
         if let Some(most) = objectives.normal_within_s.filter(|most| after_s > *most) {
             missed.push(format!(
-                "expected everything to be answered again {most} s after the {} of node {} at {:.1} s, found {after_s:.1} s",
-                mark.what, mark.node, mark.at_s
+                "expected everything to be {} again {most} s after the {} of {} at {:.1} s, found {after_s:.1} s",
+                if mark.node.is_some() { "answered" } else { "decided" },
+                mark.what,
+                mark.target(),
+                mark.at_s
             ));
         }
     }

@@ -115,7 +115,7 @@ async fn nodes_of_a_load_test_that_is_killed_end_with_it_and_so_does_their_datab
     if let Some(directory) = child::path() {
         let limits = Limits { daily: Some(1_000), ..Limits::default() };
         let binary = Path::new(env!("CARGO_BIN_EXE_tollgate"));
-        let nodes = Nodes::start(2, binary, &directory.join("nodes"), SECRET, &limits, &[]).unwrap();
+        let nodes = Nodes::start(2, binary, &directory.join("nodes"), SECRET, &limits, None, &[]).unwrap();
         child::say("started");
         loop {
             assert_eq!(nodes.count(), 2);
@@ -154,9 +154,9 @@ fn another_node_takes_over_from_one_that_is_killed_or_restarted() {
     honest(&record);
     let run = &record.runs[0];
     assert_eq!((record.setup.targets.len(), run.nodes.len()), (3, 3));
-    let marks: Vec<(&str, usize)> = run.marks.iter().map(|mark| (&*mark.what, mark.node)).collect();
+    let marks: Vec<(&str, Option<usize>)> = run.marks.iter().map(|mark| (&*mark.what, mark.node)).collect();
     let whats = ["kill", "start", "ready", "terminate", "start", "ready"];
-    assert_eq!(marks, std::iter::zip(whats, [0, 0, 0, 1, 1, 1]).collect::<Vec<_>>());
+    assert_eq!(marks, std::iter::zip(whats, [0, 0, 0, 1, 1, 1].map(Some)).collect::<Vec<_>>());
     assert!(run.marks[0].normal_after_s.is_some() && run.marks[3].normal_after_s.is_some());
     // Whoever finds a node gone asks another, and is answered: nobody waits for it to come back.
     let outcomes = &run.outcomes;
@@ -169,6 +169,32 @@ fn another_node_takes_over_from_one_that_is_killed_or_restarted() {
     assert!(!directory.path().join("record/nodes/postgres").exists());
     let html = fs::read_to_string(directory.path().join("record/report.html")).unwrap();
     assert!(html.contains("kill node 0"), "the report marks what was done");
+}
+
+#[test]
+fn nodes_go_on_with_a_standby_when_their_primary_dies() {
+    if !is_installed() {
+        return;
+    }
+    let mut scenario = scenario("database-failover", 40.0, 10.0);
+    scenario.cards = 20;
+    scenario.drain_s = 60.0;
+    // What starved nodes answer to duplicates at the same moment is another matter.
+    scenario.stripe.duplicated_questions = 0.0;
+    // On a busy machine nothing is given up but what is never answered.
+    scenario.stripe.deadline_ms = 30_000;
+    let directory = open_directory();
+    let binary = env!("CARGO_BIN_EXE_tollgate").into();
+    let record = play(scenario, Against::Local { count: 2, binary, upgrade_from: None }, directory.path());
+    honest(&record);
+    assert!(record.setup.journal.contains("target_session_attrs=read-write"), "{}", record.setup.journal);
+    let run = &record.runs[0];
+    let marks: Vec<(&str, Option<usize>)> = run.marks.iter().map(|mark| (&*mark.what, mark.node)).collect();
+    assert_eq!(marks, [("database-kill", None), ("database-promote", None)]);
+    assert!(run.marks[0].normal_after_s.is_some_and(|after_s| after_s > 0.0), "nothing was missed of it");
+    assert_eq!(run.deliveries.undelivered, 0);
+    let html = fs::read_to_string(directory.path().join("record/report.html")).unwrap();
+    assert!(html.contains("database-kill the database"), "the report marks what was done");
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn node(
         // Every connection may ask about the same card.
         ("TOLLGATE_CARD_QUEUE_MAX", options.connections.max(64).to_string()),
     ];
-    let nodes = Nodes::start(1, &options.binary, &directory, SECRET, &limits, &more)?;
+    let nodes = Nodes::start(1, &options.binary, &directory, SECRET, &limits, None, &more)?;
     let address = nodes.webhooks().next().ok_or_else(|| io::Error::other("no node was started"))?;
     let target = Target { address, host: address.to_string(), path: "/webhook".to_owned() };
     let database = database.map(|database| database.process);

@@ -48,6 +48,8 @@ pub(super) struct Measures {
     stages: Vec<(record::Stage, Times)>,
     /// For each tenth of a second, whether a question ended in it without an answer.
     tenths_bad: Vec<bool>,
+    /// The same for those that were not decided: answered by the stand-in, or not at all.
+    tenths_undecided: Vec<bool>,
     /// How long Stripe waits.
     deadline_us: u64,
 }
@@ -123,6 +125,7 @@ impl Measures {
             seconds: Vec::new(),
             stages: stages.collect(),
             tenths_bad: Vec::new(),
+            tenths_undecided: Vec::new(),
             deadline_us: deadline_ms.saturating_mul(1_000),
         }
     }
@@ -182,6 +185,9 @@ impl Measures {
             }
         };
         self.questions.record(took_us);
+        if matches!(ending, Ending::StandIn { .. }) {
+            note(&mut self.tenths_undecided, now_us);
+        }
         let (second, times) = self.second(now_us);
         times.record(took_us);
         match ending {
@@ -266,13 +272,12 @@ impl Measures {
 
     /// From `from_us` on, how long it took until the last question that was not answered had ended, up to `to_us`.
     pub(super) fn normal_after_us(&self, from_us: u64, to_us: u64) -> u64 {
-        let tenths = tenth_of(from_us)..=tenth_of(to_us);
-        let tenths_bad = self.tenths_bad.iter().enumerate();
-        let mut bad = tenths_bad.filter(|(place, bad)| **bad && tenths.contains(place));
-        bad.next_back().map_or(0, |(place, _)| {
-            let end_us = u64::try_from(place).unwrap_or(u64::MAX).saturating_add(1).saturating_mul(TENTH_US);
-            end_us.saturating_sub(from_us)
-        })
+        after_last(&self.tenths_bad, from_us, to_us)
+    }
+
+    /// The same for the last question that was not decided.
+    pub(super) fn decided_after_us(&self, from_us: u64, to_us: u64) -> u64 {
+        after_last(&self.tenths_undecided, from_us, to_us)
     }
 
     /// The histograms of the seconds as an `.hlog`, for the tools of `HdrHistogram`.
@@ -294,13 +299,8 @@ impl Measures {
     }
 
     fn is_bad(&mut self, now_us: u64) {
-        let place = tenth_of(now_us);
-        if self.tenths_bad.len() <= place {
-            self.tenths_bad.resize(place.saturating_add(1), false);
-        }
-        if let Some(bad) = self.tenths_bad.get_mut(place) {
-            *bad = true;
-        }
+        note(&mut self.tenths_bad, now_us);
+        note(&mut self.tenths_undecided, now_us);
     }
 
     fn second(&mut self, us: u64) -> (&mut Second, &mut Times) {
@@ -316,6 +316,27 @@ impl Measures {
 }
 
 const TENTH_US: u64 = 100_000;
+
+/// Notes the tenth of a second that a moment is in.
+fn note(tenths: &mut Vec<bool>, us: u64) {
+    let place = tenth_of(us);
+    if tenths.len() <= place {
+        tenths.resize(place.saturating_add(1), false);
+    }
+    if let Some(tenth) = tenths.get_mut(place) {
+        *tenth = true;
+    }
+}
+
+/// How long it takes from one moment to the end of the last noted tenth before another.
+fn after_last(tenths: &[bool], from_us: u64, to_us: u64) -> u64 {
+    let within = tenth_of(from_us)..=tenth_of(to_us);
+    let mut noted = tenths.iter().enumerate().filter(|(place, noted)| **noted && within.contains(place));
+    noted.next_back().map_or(0, |(place, _)| {
+        let end_us = u64::try_from(place).unwrap_or(u64::MAX).saturating_add(1).saturating_mul(TENTH_US);
+        end_us.saturating_sub(from_us)
+    })
+}
 
 fn tenth_of(us: u64) -> usize {
     us.checked_div(TENTH_US).and_then(|tenth| usize::try_from(tenth).ok()).unwrap_or_default()

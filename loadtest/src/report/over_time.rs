@@ -219,9 +219,9 @@ fn axis(run: &Run) -> Axis {
 fn marks(plot: &Plot, run: &Run, has_words: bool) -> Markup {
     html! {
         @for mark in &run.marks {
-            @let class = if mark.what == "kill" || mark.what == "terminate" { "end-of-node" } else { "node-back" };
+            @let class = if mark.is_end() { "end-of-node" } else { "node-back" };
             @let words = if has_words && class == "end-of-node" {
-                format!("{} node {}", mark.what, mark.node)
+                format!("{} {}", mark.what, mark.target())
             } else {
                 String::new()
             };

@@ -321,9 +321,9 @@ pub(super) fn marks(run: &Run) -> Markup {
                 thead { tr { th { "at" } th.name { "what" } th.name { "node" } th { "normal again after" } } }
                 tbody {
                     @for mark in &run.marks {
-                        @let is_end = mark.what == "kill" || mark.what == "terminate";
+                        @let is_end = mark.is_end();
                         tr {
-                            td { (format!("{:.1} s", mark.at_s)) } td.name { (mark.what) } td.name { (mark.node) }
+                            td { (format!("{:.1} s", mark.at_s)) } td.name { (mark.what) } td.name { (mark.target()) }
                             td {
                                 @match mark.normal_after_s {
                                     Some(seconds) => { (format!("{seconds:.1} s")) }

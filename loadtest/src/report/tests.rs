@@ -408,7 +408,7 @@ fn marks(scenario: &Scenario) -> Vec<Mark> {
             let mark = |at_s, what: &str, normal_after_s| Mark {
                 at_s,
                 what: what.to_owned(),
-                node: disturbance.node,
+                node: Some(disturbance.node),
                 normal_after_s,
             };
             [mark(at_s, "kill", Some(back_s - at_s + 0.4)), mark(back_s, "ready", None)]

@@ -1,0 +1,64 @@
+//! What befalls the database of nodes in a scenario. How that is done is elsewhere.
+
+use serde::{Deserialize, Serialize};
+
+/// A PostgreSQL primary with one standby.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// Whether a commit waits until the standby has it.
+    pub standby: Standby,
+    /// What befalls them.
+    pub faults: Vec<Fault>,
+}
+
+/// How a standby follows its primary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standby {
+    /// A commit is acknowledged when the standby has it too.
+    Synchronous,
+    /// The standby has it a moment later.
+    Asynchronous,
+}
+
+/// Something that befalls the database.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// When, as a share of the whole duration.
+    pub at: f64,
+    /// What.
+    #[serde(rename = "do")]
+    pub act: DatabaseAct,
+}
+
+/// What befalls a database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseAct {
+    /// The first primary ends at once, as by a power cut.
+    Kill,
+    /// The first primary hangs: its connections stay open, and nothing comes over them.
+    Silence,
+    /// The first primary, which hung, goes on.
+    Return,
+    /// From now on the standby receives nothing.
+    Lag,
+    /// The standby becomes a primary, with what it has received.
+    Promote,
+}
+
+impl DatabaseAct {
+    /// The word for it in the record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kill => "database-kill",
+            Self::Silence => "database-silence",
+            Self::Return => "database-return",
+            Self::Lag => "database-lag",
+            Self::Promote => "database-promote",
+        }
+    }
+}
