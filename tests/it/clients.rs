@@ -36,7 +36,8 @@ impl Site {
         let directory = tempfile::tempdir().unwrap();
         let limits = Limits { all_time: Some(LIMIT), ..Limits::default() };
         let binary = Path::new(env!("CARGO_BIN_EXE_tollgate"));
-        let nodes = Nodes::start(1, binary, &directory.path().join("nodes"), SECRET, &limits, &[]).unwrap();
+        let nodes =
+            Nodes::start(1, binary, &directory.path().join("nodes"), SECRET, &limits, None, &[]).unwrap();
         let url = format!("http://{}/webhook", nodes.webhooks().next().unwrap());
         Self { directory, url, _nodes: nodes }
     }

@@ -286,7 +286,8 @@ fn check(lie: Lie, expected: &[&str]) {
     let binary = Path::new(env!("CARGO_BIN_EXE_tollgate"));
     let more = [("TOLLGATE_ANSWER_WITHIN", "1900ms".to_owned())];
     let nodes =
-        Nodes::start(1, binary, &directory.path().join("nodes"), SECRET, &scenario.limits, &more).unwrap();
+        Nodes::start(1, binary, &directory.path().join("nodes"), SECRET, &scenario.limits, None, &more)
+            .unwrap();
     let liar = Liar::start(nodes.webhooks().next().unwrap(), lie).unwrap();
     let of_admin = Liar::start(nodes.admins().next().unwrap(), lie).unwrap();
     let target =
