@@ -37,7 +37,7 @@ find_postgres() {
         "$(dirname "$(command -v initdb || echo /none/x)")"; do
         if [ -x "$place/initdb" ] && [ -x "$place/postgres" ] && [ -x "$place/pg_isready" ]; then postgres=$place; fi
     done
-    [ -n "${postgres:-}" ] || give_up 'PostgreSQL is not here: apt install postgresql (or brew install postgresql).'
+    [ -n "${postgres:-}" ] || give_up 'PostgreSQL is not installed: apt install postgresql (or brew install postgresql).'
 }
 
 # PostgreSQL does not run as root: somebody else must, then. A command and no function: what is started in the background
@@ -68,7 +68,7 @@ launch() {
 }
 
 # The end of a log, which may be gone a moment later.
-give_up_with() { give_up "$1, and said last:"$'\n'"$(tail -n 5 "$2")"; }
+give_up_with() { give_up "$1; its last lines:"$'\n'"$(tail -n 5 "$2")"; }
 
 # Waits until a command succeeds, which it does when the process started as number $1 is up.
 wait_for() {
@@ -103,7 +103,7 @@ stop() {
 }
 
 find_postgres
-command -v curl > /dev/null || give_up 'curl is not here: apt install curl'
+command -v curl > /dev/null || give_up 'curl is not installed: apt install curl'
 if [ -z "$balancer" ]; then
     balancer=none
     command -v nginx > /dev/null && balancer=nginx
@@ -111,14 +111,14 @@ if [ -z "$balancer" ]; then
 fi
 case $balancer in
     none) ;;
-    nginx | haproxy) command -v "$balancer" > /dev/null || give_up "$balancer is not here: apt install $balancer" ;;
-    *) give_up "no such balancer: $balancer; expected nginx, haproxy or none" ;;
+    nginx | haproxy) command -v "$balancer" > /dev/null || give_up "$balancer is not installed: apt install $balancer" ;;
+    *) give_up "unknown balancer: $balancer; expected nginx, haproxy or none" ;;
 esac
 if [ -z "$binary" ]; then
     (cd "$root" && cargo build --release --bin tollgate)
     binary=${CARGO_TARGET_DIR:-$root/target}/release/tollgate
 fi
-[ -x "$binary" ] || give_up "$binary is no program"
+[ -x "$binary" ] || give_up "$binary is not a program"
 
 if [ -n "$keep" ]; then
     mkdir -p "$keep"
@@ -213,9 +213,9 @@ say "  PostgreSQL   postgres://tollgate@127.0.0.1:$database/postgres"
 say "  secret       $secret"
 say "  logs         $home"
 say
-say 'Ask something (what this prints is a curl command):'
-say "  $binary sign $root/tests/fixtures/stripe/request-01-purchase.json --secret $secret --curl http://127.0.0.1:${front:-${webhooks[0]}}/webhook | sh"
-say "End a node without a word (kill -9 ${pids[1]}), and ask again. Ctrl-C stops everything."
+say 'Send a purchase of 25.00 USD:'
+say "  $binary purchase 25.00 --secret $secret --node 127.0.0.1:${front:-${webhooks[0]}} --admin 127.0.0.1:${admins[0]}"
+say "Kill a node (kill -9 ${pids[1]}), and send it again. Ctrl-C stops everything."
 
 told=
 while sleep 1; do

@@ -60,8 +60,9 @@ start_postgres() {
     return 1
 }
 
-profile=${PROFILE:-release}
-cargo build --quiet --profile "$profile" --package tollgate --bin tollgate --package tollgate-loadtest --bin tollgate-loadtest
+profile=${PROFILE:-dist}
+cargo build --profile "$profile" --package tollgate --bin tollgate
+cargo build --profile "$profile" --package tollgate-loadtest --bin tollgate-loadtest
 built=${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")
 case " $* " in *' --help '* | *' -h '*) exec "$built/tollgate-loadtest" compare --help ;; esac
 

@@ -9,26 +9,32 @@ use std::{
 use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::{
-    config::{self, Loaded, Problem},
-    domain::{CardId, ConnectedAccountId, Timestamp, parse_span},
+    config::{self, Load, Problem},
+    domain::{CardId, Category, ConnectedAccountId, Country, Currency, NetworkId, Timestamp, parse_span},
     stripe::Secret,
 };
 
 pub mod check;
+pub mod interrupt;
+pub mod pages;
 pub mod serve;
 pub mod sign;
+mod startup;
 
 /// Decides Stripe Issuing authorizations: exact limits, durable answers, every decision explained.
 ///
-/// Without a command it serves. Settings are environment variables: see `tollgate config`.
+/// Without a command it runs `serve`. Settings are environment variables: see `tollgate config`.
 #[derive(Debug, Parser)]
-#[command(name = "tollgate", version, args_conflicts_with_subcommands = true)]
+#[command(name = "tollgate", version = VERSION, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     serve: ServeOptions,
 }
+
+/// The version of this program, with the commit that it was built from.
+pub const VERSION: &str = env!("BUILD_VERSION");
 
 impl Cli {
     /// The command; `serve` where none is named.
@@ -41,27 +47,33 @@ impl Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Answer Stripe's webhook until SIGTERM (the default)
+    /// Serve Stripe's webhook until SIGTERM (the default)
     Serve(ServeOptions),
-    /// Play through purchases on a node of its own, or on several, in a temporary directory
+    /// Show purchases on a temporary node, or on several
     Demo(DemoOptions),
-    /// Point at every mistake of a policy file, and show what cards get
+    /// Check a policy file, and show what each card gets
     Check(CheckOptions),
-    /// Sign an event as Stripe does, for trying out a node
+    /// Send a signed authorization request to a running node, and show its decision
+    Purchase(PurchaseOptions),
+    /// Sign an event as Stripe does, to send it by hand
     Sign(SignOptions),
-    /// Book what happened at Stripe while no node was listening
+    /// Record what happened at Stripe while no node was running
     Reconcile(ReconcileOptions),
-    /// Show every setting, with its value, source and meaning
+    /// Show every setting with its value, source, and meaning
     Config(ConfigOptions),
     /// List every metric
     Metrics(MetricsOptions),
+    /// Print completions for a shell
+    Completions(CompletionsOptions),
+    /// Print the manual page
+    Man(ManOptions),
 }
 
 /// Options of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeOptions {
-    /// Start although the journal ends before what was acknowledged: what is missing is lost, and limits may be
-    /// overspent by it
+    /// Start although the end of the journal is missing: decisions that were answered are lost, and limits may be exceeded by
+    /// as much
     #[arg(long)]
     pub accept_journal_loss: bool,
 }
@@ -69,18 +81,18 @@ pub struct ServeOptions {
 /// Options of `demo`.
 #[derive(Debug, Args)]
 pub struct DemoOptions {
-    /// Leave it running at the end, with its address, secret and a `curl` to paste
+    /// Keep the nodes running at the end, and print their addresses, secret, and a `curl` command
     #[arg(long)]
     pub keep: bool,
-    /// How many nodes; several share a PostgreSQL of their own, which has to be installed, and one of them is killed
+    /// Number of nodes. Several share a temporary PostgreSQL, which must be installed, and one of them is killed
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = value_parser!(u8).range(1..=9))]
     pub nodes: u8,
 }
 
 /// Options of `check`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct CheckOptions {
-    /// The policy file
+    /// The policy file; `-` reads standard input
     #[arg(required_unless_present = "schema")]
     pub policy: Option<PathBuf>,
     /// Show only what this card gets
@@ -89,20 +101,58 @@ pub struct CheckOptions {
     /// Show only what a card of this group gets
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub json: bool,
     /// Print the JSON schema of policy files, for editors
-    #[arg(long, conflicts_with_all = ["policy", "card", "group"])]
+    #[arg(long, conflicts_with_all = ["policy", "card", "group", "json"])]
     pub schema: bool,
+}
+
+/// Options of `purchase`.
+#[derive(Debug, Args)]
+pub struct PurchaseOptions {
+    /// The amount, such as 25.00
+    pub amount: String,
+    /// The card
+    #[arg(long, value_name = "ID", default_value = "ic_demo", value_parser = card)]
+    pub card: CardId,
+    /// The currency of the amount and of the card
+    #[arg(long, value_name = "CODE", default_value = "usd")]
+    pub currency: Currency,
+    /// The merchant category, by Stripe's name or by its four-digit code
+    #[arg(long, value_name = "CATEGORY", default_value = "eating_places_restaurants", value_parser = category)]
+    pub merchant_category: Category,
+    /// The country of the merchant
+    #[arg(long, value_name = "CODE", default_value = "US", value_parser = country)]
+    pub merchant_country: Country,
+    /// The id of the merchant at the card network
+    #[arg(long, value_name = "ID", default_value = "1234567890", value_parser = merchant)]
+    pub merchant: NetworkId,
+    /// The merchant takes a partial approval
+    #[arg(long)]
+    pub partial: bool,
+    /// The node's webhook port; by default `TOLLGATE_LISTEN`
+    #[arg(long, value_name = "HOST:PORT")]
+    pub node: Option<String>,
+    /// The node's admin port, for the explanation; by default `TOLLGATE_ADMIN_LISTEN`
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin: Option<String>,
+    /// The signing secret; by default the first of `STRIPE_WEBHOOK_SECRET`
+    #[arg(long, value_parser = secret)]
+    pub secret: Option<Secret>,
 }
 
 /// Options of `sign`.
 #[derive(Debug, Args)]
 pub struct SignOptions {
-    /// The file with the event, as it will be sent
-    pub event: PathBuf,
-    /// The signing secret; without it the first of `STRIPE_WEBHOOK_SECRET`
+    /// The file with the event, byte for byte; by default a purchase of 25.00 USD on card `ic_demo`
+    pub event: Option<PathBuf>,
+    /// The signing secret; by default the first of `STRIPE_WEBHOOK_SECRET`
     #[arg(long, value_parser = secret)]
     pub secret: Option<Secret>,
-    /// Print a `curl` command that sends the event to this address
+    /// Print a `curl` command that sends the event to this address; without an event file, the default is the webhook at
+    /// `TOLLGATE_LISTEN`
     #[arg(long, value_name = "URL")]
     pub curl: Option<String>,
 }
@@ -110,19 +160,19 @@ pub struct SignOptions {
 /// Options of `reconcile`.
 #[derive(Debug, Args)]
 pub struct ReconcileOptions {
-    /// From when on: a time such as 2026-11-22T10:00:00Z, or how long ago, such as 24h or 7d
+    /// The start: a time such as 2026-11-22T10:00:00Z, or an age such as 24h or 7d
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub since: Since,
-    /// Until when: a time such as 2026-11-22T10:00:00Z; without it, now
+    /// The end: a time such as 2026-11-22T10:00:00Z [default: now]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub until: Option<Timestamp>,
     /// Only this card
     #[arg(long, value_name = "ID", value_parser = card)]
     pub card: Option<CardId>,
-    /// The connected account to read, with the key of its platform
+    /// The connected account to read, with the API key of its platform
     #[arg(long, value_name = "ID", value_parser = account)]
     pub account: Option<ConnectedAccountId>,
-    /// Show what differs, and book nothing; exit code 1 where something does
+    /// Show differences without recording them; exit code 1 if there are any
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -143,7 +193,7 @@ pub struct ConfigOptions {
     /// Print `.env.example`
     #[arg(long)]
     pub env_example: bool,
-    /// Print the page of documentation
+    /// Print the documentation page
     #[arg(long)]
     pub markdown: bool,
     /// Print the settings as JSON
@@ -154,9 +204,24 @@ pub struct ConfigOptions {
 /// Options of `metrics`.
 #[derive(Debug, Args)]
 pub struct MetricsOptions {
-    /// Print the page of documentation
+    /// Print the documentation page
     #[arg(long)]
     pub markdown: bool,
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsOptions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+pub struct ManOptions {
+    /// Write the page of each command into this directory
+    #[arg(long, value_name = "PATH")]
+    pub directory: Option<PathBuf>,
 }
 
 /// What a command came to.
@@ -195,7 +260,7 @@ impl Verdict {
 /// The output cannot be written.
 pub fn show_settings(
     options: &ConfigOptions,
-    load: impl FnOnce() -> Result<Loaded, Vec<Problem>>,
+    load: Load,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Verdict> {
@@ -225,7 +290,7 @@ pub fn show_settings(
 /// # Errors
 /// The output cannot be written.
 pub fn tell_problems(problems: &[Problem], err: &mut dyn Write) -> io::Result<()> {
-    writeln!(err, "tollgate: the settings cannot be used:")?;
+    writeln!(err, "tollgate: the settings are invalid:")?;
     for problem in problems {
         writeln!(err, "  {problem}")?;
     }
@@ -245,6 +310,21 @@ fn time(text: &str) -> Result<Timestamp, String> {
 fn card(text: &str) -> Result<CardId, String> {
     let card = CardId::new(text).filter(|card| card.as_str().starts_with("ic_"));
     card.ok_or_else(|| "expected the id of a card: ic_…".to_owned())
+}
+
+fn category(text: &str) -> Result<Category, String> {
+    let category = Category::named(text).or_else(|| Category::coded(text));
+    category.ok_or_else(|| {
+        "expected a merchant category such as book_stores, or its code such as 5942".to_owned()
+    })
+}
+
+fn country(text: &str) -> Result<Country, String> {
+    Country::new(text).ok_or_else(|| "expected a country as two letters such as US".to_owned())
+}
+
+fn merchant(text: &str) -> Result<NetworkId, String> {
+    NetworkId::new(text).ok_or_else(|| "expected the id of a merchant at the card network".to_owned())
 }
 
 fn account(text: &str) -> Result<ConnectedAccountId, String> {
@@ -291,7 +371,10 @@ mod tests {
             &["config", "--json", "--markdown"],
             &["demo", "--nodes", "0"],
             &["demo", "--nodes", "10"],
-            &["sign"],
+            &["purchase"],
+            &["purchase", "25.00", "--merchant-category", "fast_food"],
+            &["purchase", "25.00", "--merchant-country", "USA"],
+            &["completions", "cmd"],
             &["sign", "e.json", "--secret", ""],
             &["reconcile"],
             &["reconcile", "--since", "yesterday"],

@@ -23,6 +23,10 @@ pub use setting::{Default, Kind, Section, Setting};
 pub use settings::{PolicySource, Settings};
 pub use table::{SETTINGS, find};
 
+/// What reads the settings, for commands. No type parameter: each program that names a command would compile the whole
+/// node once more.
+pub type Load = fn() -> Result<Loaded, Vec<Problem>>;
+
 /// Reads the settings of this process from its environment.
 ///
 /// # Errors

@@ -4,7 +4,6 @@
 
 mod story;
 mod cluster;
-mod events;
 mod client;
 mod burst;
 mod balancer;
@@ -13,13 +12,14 @@ mod home;
 mod fleet;
 mod leash;
 mod database;
-mod interrupt;
 mod page;
+
+pub mod purchase;
 
 use std::io::{self, Write};
 
 use crate::{
-    cli::{DemoOptions, Verdict, check::Colours},
+    cli::{DemoOptions, Verdict, check::Colours, interrupt::Interrupt},
     clock,
     node::Node,
 };
@@ -27,7 +27,6 @@ use balancer::Targets;
 use burst::Buyers;
 use client::Client;
 use home::Home;
-use interrupt::Interrupt;
 use page::{Page, amount};
 use story::Told;
 
@@ -89,29 +88,29 @@ impl Failure {
 }
 
 async fn demo(options: &DemoOptions, page: &mut Page<'_>) -> Result<(), Failure> {
-    let mut interrupt = Interrupt::listen()?;
+    let mut interrupt = Interrupt::listen_to_terminal().map_err(Failure::during("listen to signals"))?;
     let mut home = Home::furnished()?;
     if options.nodes > 1 {
         return cluster::demo(options, &home, &mut interrupt, page).await;
     }
     let node = tokio::select! {
         biased;
-        () = interrupt.came() => return Err(Failure::interrupted()),
+        _ = interrupt.came() => return Err(Failure::interrupted()),
         node = play(&home, page) => node?,
     };
     if options.keep {
         home.keep(node, &mut interrupt, page).await
     } else {
         node.stop().await;
-        page.line("Next: `demo --keep` leaves the node running for you; README.md hooks up Stripe.")
+        page.line("Next: `demo --keep` leaves a node running; README.md connects it to Stripe.")
     }
 }
 
 /// The story, on one node and then on another that starts from its journal.
 async fn play(home: &Home, page: &mut Page<'_>) -> Result<Node, Failure> {
-    page.line("One Tollgate node, its journal on disk, and somebody who plays Stripe to it:")?;
-    page.line("signed webhooks over HTTP. The policy: 500.00 USD a day on each card, ten")?;
-    page.line("approvals an hour, no gambling.")?;
+    page.line("One Tollgate node with its journal on disk. This demo plays Stripe: it sends")?;
+    page.line("signed webhooks over HTTP. Policy: 500.00 USD a day and ten approvals an hour")?;
+    page.line("for each card, no gambling.")?;
     page.line("")?;
     let node = home.start().await?;
     let mut client = connect(&node, home).await?;
@@ -129,7 +128,7 @@ async fn play(home: &Home, page: &mut Page<'_>) -> Result<Node, Failure> {
     let restart_ms = clock::instant().duration_since(stopping).as_millis();
     page.line("")?;
     page.line(&format!(
-        "The node is stopped; another starts from its journal. ({restart_ms} ms, drain included)"
+        "The node stops; another starts from its journal ({restart_ms} ms, drain included):"
     ))?;
     let mut client = connect(&node, home).await?;
     told.repeat_all(&mut client, page).await?;
@@ -156,7 +155,7 @@ async fn show_windows(
 ) -> Result<(), Failure> {
     let card = client.card(story::CARD).await?;
     page.line("")?;
-    page.line(&format!("What is left on the card, from GET /v1/cards/{}:", story::CARD))?;
+    page.line(&format!("Usage of the card, from GET /v1/cards/{}:", story::CARD))?;
     page.window(["window", "limit", "used", "remaining", "resets at"])?;
     for limit in &card.limits {
         let shown = |number: i64| if limit.measure == "amount" { amount(number) } else { number.to_string() };
@@ -181,12 +180,12 @@ async fn show_burst(node: &Node, home: &Home, page: &mut Page<'_>) -> Result<(),
     let burst = Buyers::start(&targets(node), &home.secret, burst::QUESTIONS_EACH).finish().await?;
     page.line("")?;
     page.line(&format!(
-        "{} more requests on {} connections, each durable before it was answered:",
+        "{} more requests on {} connections, each durable before its answer:",
         burst.requests(),
         burst::CONNECTIONS
     ))?;
-    let build = if cfg!(debug_assertions) { "  (a debug build; try --release)" } else { "" };
-    page.line(&format!("  half within {}, 99 % within {}{build}", burst.p50(), burst.p99()))?;
+    let build = if cfg!(debug_assertions) { "  (debug build; use --release)" } else { "" };
+    page.line(&format!("  p50 {}, p99 {}{build}", burst.p50(), burst.p99()))?;
     page.line("")
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Parser as _;
 use tollgate::{
-    cli::{self, Cli, Command, Verdict, check::Colours},
+    cli::{self, Cli, Command, Verdict, check::Colours, serve::Reader},
     config, demo, http, metrics, reconcile,
 };
 
@@ -23,9 +23,15 @@ fn main() -> ExitCode {
     let colours = if is_coloured { Colours::On } else { Colours::Off };
     let load = config::from_environment;
     let verdict = match Cli::parse().into_command() {
-        Command::Serve(options) => cli::serve::run(&options, load, io::stderr().is_terminal(), err),
+        Command::Serve(options) => {
+            let program = std::env::args().next().unwrap_or_else(|| "tollgate".to_owned());
+            let is_terminal = io::stderr().is_terminal();
+            let reader = if is_terminal { Reader::Person { program: &program } } else { Reader::Program };
+            cli::serve::run(&options, load, reader, err)
+        }
         Command::Demo(options) => demo::run(&options, colours, out, err),
-        Command::Check(options) => cli::check::run(&options, colours, out, err),
+        Command::Check(options) => cli::check::run(&options, colours, &mut io::stdin(), out, err),
+        Command::Purchase(options) => demo::purchase::run(&options, load, colours, out, err),
         Command::Sign(options) => cli::sign::run(&options, load, out, err),
         Command::Config(options) => cli::show_settings(&options, load, out, err),
         Command::Reconcile(options) => {
@@ -36,6 +42,8 @@ fn main() -> ExitCode {
             let show = if options.markdown { metrics::markdown } else { metrics::overview };
             write!(out, "{}", show(&http::vocabulary())).map(|()| Verdict::Done)
         }
+        Command::Completions(options) => cli::pages::completions(&options, out),
+        Command::Man(options) => cli::pages::man(&options, out, err),
     };
     match verdict {
         Ok(verdict) => ExitCode::from(verdict.code()),

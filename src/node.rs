@@ -221,7 +221,7 @@ impl Node {
         self.drain.leave();
         tracing::info!(
             delay_ms = self.drain_delay.as_millis(),
-            "draining: not ready any more, still answering"
+            "draining: not ready, still answering requests"
         );
         tokio::time::sleep(self.drain_delay).await;
         if let Some(membership) = self.membership {
@@ -237,7 +237,7 @@ impl Node {
             task.abort();
         }
         self.journal.close().await;
-        tracing::info!("everything answered is in the journal; good-bye");
+        tracing::info!("stopped: everything that was answered is in the journal");
     }
 }
 
@@ -327,7 +327,7 @@ async fn tell_delays(metrics: Arc<Metrics>) {
 async fn tell_of_pokes(poke: Arc<Notify>) {
     loop {
         poke.notified().await;
-        tracing::info!("there is no policy file to read again: the limits are environment variables");
+        tracing::info!("no policy file to reload: the limits are environment variables");
     }
 }
 

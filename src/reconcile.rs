@@ -14,7 +14,7 @@ use std::{
 use crate::{
     cli::{ReconcileOptions, Since, Verdict, tell_problems},
     clock,
-    config::{Loaded, Problem},
+    config::Load,
     domain::{AuthorizationId, CardId, SETTLED_KEPT_MAX, Timestamp, TransactionId},
     log,
     stripe::api::{self, Api, Filter, GaveUp, Listing, Object, Page},
@@ -30,7 +30,7 @@ use stripes::{Sides, Told, Unread};
 /// The output cannot be written, or the system has no threads for us.
 pub fn run(
     options: &ReconcileOptions,
-    load: impl FnOnce() -> Result<Loaded, Vec<Problem>>,
+    load: Load,
     is_terminal: bool,
     out: &mut dyn Write,
     err: &mut dyn Write,
@@ -43,10 +43,7 @@ pub fn run(
         }
     };
     let Some(api) = settings.stripe.api.take() else {
-        writeln!(
-            err,
-            "tollgate: expected STRIPE_API_KEY, the key that Stripe's books are read with, found none"
-        )?;
+        writeln!(err, "tollgate: expected STRIPE_API_KEY, found none: set a key that can read Stripe's API")?;
         return Ok(Verdict::BadSettings);
     };
     let now = clock::now();
@@ -90,7 +87,10 @@ pub fn run(
         Err(Failure::Output(error)) => Err(error),
         Err(failure) => {
             writeln!(err, "tollgate: {failure}")?;
-            writeln!(err, "tollgate: what was booked so far stays booked; run it again for the rest")?;
+            writeln!(
+                err,
+                "tollgate: everything recorded so far stays recorded; run the command again to continue"
+            )?;
             Ok(Verdict::Unavailable)
         }
     }
@@ -304,7 +304,7 @@ impl Run<'_> {
         self.tally.unresolved = self.tally.unresolved.saturating_add(1);
         let TransactionState { id, card, .. } = state;
         self.note(&format!(
-            "{id} is not booked: {card} has too many such transactions to tell whether it was before"
+            "{id} is not recorded: {card} has too many such transactions to know whether it was recorded before"
         ))
     }
 
@@ -334,7 +334,7 @@ impl Run<'_> {
 
     fn unread(&mut self, id: &str, unread: &Unread) -> Result<(), Failure> {
         self.tally.unreadable = self.tally.unreadable.saturating_add(1);
-        self.note(&format!("{id} cannot be booked: {unread}"))
+        self.note(&format!("{id} cannot be recorded: {unread}"))
     }
 
     fn note(&mut self, sentence: &str) -> Result<(), Failure> {
@@ -350,9 +350,9 @@ impl Tally {
         let left = unreadable.saturating_add(passed_over);
         let is_whole = left == 0 && unresolved == 0;
         match (is_dry, differences) {
-            (_, 0) if is_whole => write!(out, "no differences: the books say what Stripe says")?,
-            (true, _) => write!(out, "differences: {differences}; nothing was booked")?,
-            (false, _) => write!(out, "differences: {differences}; events booked: {booked}")?,
+            (_, 0) if is_whole => write!(out, "no differences: the ledger agrees with Stripe")?,
+            (true, _) => write!(out, "differences: {differences}; nothing was recorded")?,
+            (false, _) => write!(out, "differences: {differences}; events recorded: {booked}")?,
         }
         if left > 0 {
             write!(out, "; objects passed over: {left}")?;

@@ -26,6 +26,9 @@ mod report;
 #[path = "../../tests/it/log.rs"]
 #[allow(dead_code, reason = "the bench needs a part of it")]
 mod log;
+#[path = "../../tests/it/needs.rs"]
+#[allow(dead_code, reason = "the bench needs a part of it")]
+mod needs;
 #[path = "../../tests/it/postgres.rs"]
 #[allow(dead_code, reason = "the bench needs a part of it")]
 mod postgres;

@@ -99,7 +99,7 @@ fn burning(slo: &Objective, severity: &'static str, burns: &[Burn]) -> Alert {
         severity,
         query: burns.iter().map(both).collect::<Vec<_>>().join(" or "),
         lasts: "1m",
-        summary: format!("The budget for “{}” is burning", slo.promise),
+        summary: format!("The error budget of “{}” is burning", slo.promise),
     }
 }
 
@@ -124,36 +124,36 @@ fn of_nodes() -> Vec<Alert> {
             "TollgateDown",
             "page",
             "1m",
-            "A node does not answer its scrapes",
+            "Prometheus cannot scrape a node",
             r#"up{job=~".*tollgate.*"} == 0"#,
         ),
-        cause("TollgateNotReady", "ticket", "10m", "A node runs and wants no traffic", "tollgate_ready == 0"),
+        cause("TollgateNotReady", "ticket", "10m", "A node is running and not ready", "tollgate_ready == 0"),
         cause(
             "TollgateJournalFailing",
             "page",
             "1m",
-            "The journal refuses entries, or cannot be read",
+            "The journal rejects appends, or cannot be read",
             "sum by (job, instance) (increase(tollgate_journal_errors_total[5m])) > 0",
         ),
         cause(
             "TollgatePolicyRefused",
             "ticket",
             "0m",
-            "A new policy has mistakes; the one before stays in force",
+            "A new policy has mistakes; the previous one stays in force",
             "sum by (job, instance) (increase(tollgate_policy_reloads_total{result=\"refused\"}[15m])) > 0",
         ),
         cause(
             "TollgatePoliciesDiffer",
             "ticket",
             "10m",
-            "Nodes decide by different policies",
+            "Nodes use different policies",
             "count by (job) (count by (job, version) (tollgate_policy_info)) > 1",
         ),
         cause(
             "TollgateNearlyFull",
             "ticket",
             "5m",
-            "A node uses four fifths of one of its bounds",
+            "A node uses 80 % of one of its limits",
             "tollgate_in_flight_requests > ignoring (bound) 0.8 * tollgate_capacity{bound=\"in_flight\"} or \
              tollgate_connections{listener=\"webhook\"} > ignoring (bound, listener) 0.8 * \
              tollgate_capacity{bound=\"connections\"} or tollgate_card_queue_longest > ignoring (bound) 0.8 * \
@@ -163,7 +163,7 @@ fn of_nodes() -> Vec<Alert> {
             "TollgateStarved",
             "ticket",
             "10m",
-            "Tasks wait for a processor",
+            "Tasks wait for a CPU",
             "histogram_quantile(0.99, sum by (job, instance, le) (rate(tokio_wake_delay_seconds_bucket[5m]))) > 0.05",
         ),
     ]
@@ -175,7 +175,7 @@ fn of_requests() -> Vec<Alert> {
             "TollgateSignaturesFail",
             "page",
             "2m",
-            "Most requests come without a valid signature",
+            "Most requests have no valid signature",
             "sum by (job) (increase(tollgate_signature_failures_total[5m])) > 10 and sum by (job) \
              (increase(tollgate_signature_failures_total[5m])) > 0.5 * sum by (job) \
              (increase(tollgate_webhook_requests_total[5m]))",
@@ -184,7 +184,7 @@ fn of_requests() -> Vec<Alert> {
             "TollgateSignedRefused",
             "page",
             "2m",
-            "Most requests are signed by Stripe, and refused",
+            "Most requests have a valid signature and are refused",
             "sum by (job) (increase(tollgate_signed_requests_refused_total[5m])) > 10 and sum by (job) \
              (increase(tollgate_signed_requests_refused_total[5m])) > 0.5 * sum by (job) \
              (increase(tollgate_webhook_requests_total[5m]))",
@@ -193,21 +193,21 @@ fn of_requests() -> Vec<Alert> {
             "TollgateSignedRefused",
             "ticket",
             "0m",
-            "A request that Stripe signed was refused",
+            "A request with a valid signature was refused",
             "sum by (job, cause) (increase(tollgate_signed_requests_refused_total[15m])) > 0",
         ),
         cause(
             "TollgateContractBroken",
             "ticket",
             "0m",
-            "Stripe asks in a shape that is not understood, and is declined",
+            "Requests violate Stripe's contract and are declined",
             "sum by (job, kind) (increase(tollgate_contract_violations_total[15m])) > 0",
         ),
         cause(
             "TollgateEventsLost",
             "ticket",
             "0m",
-            "Something that happened is missing in the books",
+            "Events were acknowledged and not recorded",
             "sum by (job, cause) (increase(tollgate_unbooked_events_total{cause!=\"not_ours\"}[15m])) > 0",
         ),
         cause(
@@ -221,7 +221,7 @@ fn of_requests() -> Vec<Alert> {
             "TollgateUnconfirmed",
             "ticket",
             "30m",
-            "Stripe does not tell what became of answers",
+            "Stripe does not confirm decisions",
             "sum by (job) (tollgate_unconfirmed_decisions) > 10",
         ),
     ]

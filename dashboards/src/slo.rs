@@ -37,7 +37,7 @@ pub const OBJECTIVES: [Objective; 4] = [
     },
     Objective {
         name: "decided_by_policy",
-        promise: "99.99 % of questions decided by the policy, not by the stand-in",
+        promise: "99.99 % of requests decided by the policy, not by stand-in",
         budget: 0.0001,
         all: r#"tollgate_decisions_total{source=~"policy|stand_in"}"#,
         good: r#"tollgate_decisions_total{source="policy"}"#,
@@ -45,7 +45,7 @@ pub const OBJECTIVES: [Objective; 4] = [
     },
     Objective {
         name: "agreed_by_stripe",
-        promise: "99.9 % of answers carried out by Stripe",
+        promise: "99.9 % of decisions carried out by Stripe",
         budget: 0.001,
         // Where Stripe never heard an answer we count as not asked; a timeout and an error of the webhook are ours.
         all: r#"(tollgate_stripe_outcomes_total{agrees=~"true|false"} or tollgate_stripe_outcomes_total{agrees="unasked", reason=~"webhook_timeout|webhook_error"})"#,

@@ -3,8 +3,6 @@
 //
 //   k6 run -e TARGET=http://127.0.0.1:4242/webhook -e SECRET=whsec_… -e RATE=500 -e DURATION=30s authorizations.js
 //
-// Not run under k6 here: a test runs it under plain Node, with stand-ins for k6's modules.
-//
 // What this cannot do, and `run.sh` does: check each answer against books of its own, and tell what Stripe tells later.
 
 import http from 'k6/http';

@@ -25,66 +25,66 @@ use crate::{beside, is_loopback, setting, target};
 
 #[derive(Subcommand)]
 pub(crate) enum Also {
-    /// Write the report of a record once more
+    /// Write the report of a record again
     Report {
         /// The record.json of a load test
         record: PathBuf,
-        /// Where the report goes [default: beside the record, as report.html]
+        /// The report file [default: beside the record, as report.html]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Print signed questions, each as two lines, signature and body; `STRIPE_WEBHOOK_SECRET` signs them
+    /// Print signed requests, each as two lines, signature and body; `STRIPE_WEBHOOK_SECRET` has the secret
     Corpus {
-        /// How many
+        /// Number of requests
         #[arg(long, default_value_t = 20_000)]
         count: usize,
-        /// Different cards
+        /// Number of cards
         #[arg(long, default_value_t = 10_000)]
         cards: usize,
     },
-    /// Measure Tollgate and other servers in turn; `./loadtest/compare.sh` has what that needs
+    /// Measure Tollgate and other servers in turn; `./loadtest/compare.sh` prepares what that needs
     Compare {
         /// Tollgate's program [default: the tollgate beside this program]
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
-        /// Where the servers in Node are, with their packages
+        /// The directory of the Node.js servers, with their packages
         #[arg(long, value_name = "DIRECTORY")]
         peers: Option<PathBuf>,
-        /// A PostgreSQL server with databases `tollgate` and `peer`, used by nobody else
+        /// A PostgreSQL server with databases `tollgate` and `peer`, and no other users
         #[arg(long, value_name = "URL", requires = "database_process")]
         database: Option<String>,
-        /// Its main process
+        /// The id of its main process
         #[arg(long, value_name = "PID")]
         database_process: Option<u32>,
-        /// How often each server gets its turn
+        /// Rounds; each server runs once per round
         #[arg(long, default_value_t = 5)]
         rounds: u64,
-        /// Questions for each turn; the servers in Node get a quarter of them
+        /// Requests per round; the Node.js servers get a quarter of them
         #[arg(long, default_value_t = 40_000)]
-        questions: usize,
-        /// Different cards
+        requests: usize,
+        /// Number of cards
         #[arg(long, default_value_t = 10_000)]
         cards: usize,
-        /// Connections, each with one question on its way
+        /// Connections, each with one request in progress
         #[arg(long, default_value_t = 64)]
         connections: usize,
-        /// Where compare.json goes, and what the servers write
+        /// Directory for compare.json and the files of the servers
         #[arg(long, value_name = "DIRECTORY", default_value = "target/loadtest/compare")]
         out: PathBuf,
     },
-    /// Be Stripe's API with its test helpers, until killed; `STRIPE_WEBHOOK_SECRET` signs what goes to the webhook
+    /// Serve Stripe's API with its test helpers until killed; `STRIPE_WEBHOOK_SECRET` signs the webhooks
     Stripe {
-        /// Where a node takes webhooks; at /webhook, if no path is given
+        /// The webhook URL of a node; the path is /webhook if none is given
         #[arg(long, value_name = "URL")]
         forward_to: String,
-        /// Where calls are taken
+        /// The address of the API
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12111")]
         listen: SocketAddr,
-        /// The secret key that calls need
+        /// The API key that calls need
         #[arg(long, value_name = "KEY", default_value = "sk_test_local")]
         key: String,
     },
-    /// Be the server that does nothing, on a free port, until killed
+    /// Serve a constant answer on a free port until killed
     Bare,
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn run(also: &Also) -> Result<(), String> {
             database,
             database_process,
             rounds,
-            questions,
+            requests,
             cards,
             connections,
             out,
@@ -113,7 +113,7 @@ pub(crate) fn run(also: &Also) -> Result<(), String> {
                 peers: peers.clone(),
                 database: database.map(|(url, process)| Database { url, process }),
                 rounds: *rounds,
-                questions: *questions,
+                questions: *requests,
                 cards: *cards,
                 connections: *connections,
                 directory: out.clone(),
@@ -174,7 +174,7 @@ fn print_corpus(count: usize, cards: usize) -> Result<(), String> {
     let questions = corpus::questions(&scenario, &Signer::new(&secret), run, count, now);
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = corpus::write(&questions, &mut out).and_then(|()| out.flush());
-    written.map_err(|cause| format!("cannot write the questions: {cause}"))
+    written.map_err(|cause| format!("cannot write the requests: {cause}"))
 }
 
 fn print(text: &str) -> Result<(), String> {

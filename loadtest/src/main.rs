@@ -31,7 +31,7 @@ const NOT_RUN: u8 = 2;
 #[command(
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "With --target, STRIPE_WEBHOOK_SECRET has the signing secret (of questions, and after a comma \
+    after_help = "With --target, STRIPE_WEBHOOK_SECRET has the signing secret (of requests, and after a comma \
     that of other events), and TOLLGATE_ADMIN_TOKEN the token of the admin API."
 )]
 struct Arguments {
@@ -49,41 +49,41 @@ struct RunArguments {
     /// the path of a .toml file
     #[arg(default_value = "smoke")]
     scenario: String,
-    /// Where nodes take webhooks; at /webhook, if no path is given
+    /// Webhook URLs of the nodes; the path is /webhook if none is given
     #[arg(long, value_name = "URL", num_args = 1.., conflicts_with = "local")]
     target: Vec<String>,
-    /// Where they have their admin APIs, to compare the books at the end
+    /// Admin URLs of the nodes, to compare the ledger at the end
     #[arg(long, value_name = "URL", num_args = 1.., requires = "target")]
     admin: Vec<String>,
-    /// Start so many nodes here, up to 64 [default: 1]
+    /// Start this many nodes on this machine, up to 64 [default: 1]
     #[arg(long, value_name = "NODES", value_parser = counted)]
     local: Option<usize>,
-    /// Questions a second where a stage of the scenario says 1
+    /// Requests per second at rate 1 of the scenario
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<f64>,
-    /// Seconds that questions are asked
+    /// Seconds of load
     #[arg(long, value_name = "SECONDS")]
     duration: Option<f64>,
-    /// Different cards
+    /// Number of cards
     #[arg(long)]
     cards: Option<usize>,
-    /// The seed of everything random
+    /// The random seed
     #[arg(long)]
     seed: Option<u64>,
-    /// How often to run it, up to 64 times
+    /// Number of runs, up to 64
     #[arg(long, default_value_t = 1, value_parser = counted)]
     repeats: usize,
-    /// Where record.json, report.html and latency.hlog go, and the files of nodes that are started here
+    /// Directory for record.json, report.html, latency.hlog, and the files of local nodes
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
-    /// The program of nodes that are started here [default: the tollgate beside this program]
+    /// The program of local nodes [default: the tollgate beside this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// The program that they are first started from, if that is another: each one that the scenario ends is started again
-    /// from the one above, as in an upgrade
+    /// The program that local nodes start with, to rehearse an upgrade: each node that the scenario stops is restarted
+    /// with the program above
     #[arg(long, value_name = "FILE", conflicts_with = "target")]
     upgrade_from: Option<PathBuf>,
-    /// Yes, send all this to machines that are not this one
+    /// Confirm sending load to other machines
     #[arg(long)]
     i_own_this_target: bool,
 }
@@ -170,7 +170,7 @@ fn setting(name: &str) -> Option<String> {
 fn target(url: &str, is_owned: bool) -> Result<Target, String> {
     const HTTP_PORT: u16 = 80;
     let rest = url.strip_prefix("http://").ok_or_else(|| {
-        format!("expected a URL that begins with http://, found {url}: TLS is not spoken here; go to the node itself, \
+        format!("expected a URL that begins with http://, found {url}: TLS is not supported here; go to the node itself, \
             or to what is behind the proxy that speaks it")
     })?;
     let (host, path) = rest.find('/').map_or((rest, "/webhook"), |at| rest.split_at(at));

@@ -86,8 +86,8 @@ pub enum NoServer {
     NotInstalled,
     /// It does not start.
     #[error(
-        "expected a PostgreSQL server in {at}, found: {said}; where root starts it, it runs as nobody, who must be able to \
-         get there: name another directory with --out"
+        "expected a PostgreSQL server in {at}, found: {said}; started by root, it runs as user `nobody`, who needs access: \
+         use another directory with --out"
     )]
     NotStarted {
         /// Where.

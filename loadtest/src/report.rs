@@ -50,7 +50,7 @@ fn page(record: &Record) -> Markup {
                     }
                 }
                 footer {
-                    "Latencies count from the time at which a question should have left, not from when it did. CPU an answer is \
+                    "Latency counts from the time at which a request was due, not from when it was sent. CPU an answer is \
                     that of the nodes, with what they did for other events."
                 }
             }

@@ -80,13 +80,13 @@ pub enum Failure {
     #[error(transparent)]
     Nodes(#[from] NotStarted),
     /// Nobody is where the nodes should be.
-    #[error("expected a node at {0}, found nobody: {1}")]
+    #[error("expected a node at {0}, found none: {1}")]
     Nobody(SocketAddr, io::Error),
     /// The generator has no sockets, or the record cannot be written.
     #[error("the load test cannot go on: {0}")]
     System(#[from] io::Error),
     /// The books at the end cannot be read, or are not those of this test.
-    #[error("the books cannot be compared: {0}")]
+    #[error("the ledger cannot be compared: {0}")]
     Books(String),
     /// The scenario cannot be run like this.
     #[error("{0}")]

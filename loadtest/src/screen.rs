@@ -102,7 +102,7 @@ fn tell_run(text: &mut String, run: &Run) -> std::fmt::Result {
     let outcomes = &run.outcomes;
     writeln!(
         text,
-        "  {} questions in {:.1} s: {} approved, {} in part, {} declined, {} by stand-in; {} late, {} failed, {} invalid, \
+        "  {} requests in {:.1} s: {} approved, {} in part, {} declined, {} by stand-in; {} late, {} failed, {} invalid, \
          {} dropped",
         outcomes.offered,
         run.seconds,
@@ -142,7 +142,7 @@ fn tell_run(text: &mut String, run: &Run) -> std::fmt::Result {
     }
     if let (Some(cards), Some(authorizations)) = (run.audit.cards_compared, run.audit.authorizations_compared)
     {
-        writeln!(text, "  books compared at the end: {cards} cards, {authorizations} authorizations")?;
+        writeln!(text, "  ledger compared at the end: {cards} cards, {authorizations} authorizations")?;
     }
     if run.stages.len() > 1 {
         for stage in &run.stages {
@@ -183,7 +183,7 @@ fn tell_run(text: &mut String, run: &Run) -> std::fmt::Result {
         "  CPU in cores: generator {:.2} (busy {:.0} in 100 of the time), nodes {}",
         run.generator.cpu,
         run.generator.busy * 100.0,
-        if nodes.is_empty() { "not told".to_owned() } else { nodes.join(" ") }
+        if nodes.is_empty() { "unknown".to_owned() } else { nodes.join(" ") }
     )
 }
 

@@ -44,7 +44,7 @@ fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
     let share = share(unanswered, offered);
     if share > objectives.unanswered_max {
         missed.push(format!(
-            "expected at most {} of the questions without a valid answer in time, found {share:.5}: {dropped} dropped, \
+            "expected at most {} of the requests without a valid answer in time, found {share:.5}: {dropped} dropped, \
              {late} late, {failed} failed, {invalid} invalid of {offered}",
             objectives.unanswered_max
         ));
@@ -52,13 +52,13 @@ fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
     let stand_in_share = self::share(stand_in, offered);
     if stand_in_share > objectives.stand_in_max {
         missed.push(format!(
-            "expected at most {} of the questions answered without the books, found {stand_in_share:.5}",
+            "expected at most {} of the requests with a stand-in decision, found {stand_in_share:.5}",
             objectives.stand_in_max
         ));
     }
     let p99_ms = Duration::from_micros(run.latency.p99_us).as_secs_f64() * 1e3;
     if let Some(most) = objectives.p99_ms.filter(|most| p99_ms > *most) {
-        missed.push(format!("expected 99 in 100 questions answered within {most} ms, found {p99_ms:.1} ms"));
+        missed.push(format!("expected 99 in 100 requests answered within {most} ms, found {p99_ms:.1} ms"));
     }
     let normal = run.marks.iter().filter_map(|mark| Some((mark, mark.normal_after_s?)));
     for (mark, after_s) in normal {
@@ -111,7 +111,7 @@ fn warnings(run: &Run) -> Vec<String> {
     if generator.busy > BUSY_MAX {
         warnings.push(format!(
             "the generator was busy {:.0} in 100 of the time, with {:.2} cores: it, or whatever else runs on its machine, \
-             limits this run; use fewer questions a second, or another machine for it",
+             limits this run; use fewer requests a second, or another machine for it",
             generator.busy * 100.0,
             generator.cpu
         ));
@@ -119,12 +119,13 @@ fn warnings(run: &Run) -> Vec<String> {
     if generator.lateness.p99_us > LATENESS_MAX_US {
         let late_ms = Duration::from_micros(generator.lateness.p99_us).as_secs_f64() * 1e3;
         warnings.push(format!(
-            "1 in 100 questions left the generator {late_ms:.1} ms late or more: that much of the times is its own"
+            "1 in 100 requests left the generator {late_ms:.1} ms late or more: that much of the times is its own"
         ));
     }
     if run.audit.cards_compared.is_none() {
         warnings.push(
-            "the books at the end were not compared: name the nodes' admin APIs with --admin".to_owned(),
+            "the ledger was not compared at the end: name the admin ports of the nodes with --admin"
+                .to_owned(),
         );
     }
     warnings.extend(run.audit.notes.iter().cloned());
@@ -167,11 +168,11 @@ mod tests {
         let outcomes = Outcomes { dropped: 1, ..sound().outcomes };
         check(Run { outcomes, ..sound() }, "1 dropped, 0 late, 0 failed, 0 invalid of 1000");
         let outcomes = Outcomes { stand_in: 20, ..sound().outcomes };
-        check(Run { outcomes, ..sound() }, "answered without the books, found 0.02000");
+        check(Run { outcomes, ..sound() }, "with a stand-in decision, found 0.02000");
         let latency = Latency { p99_us: 600_000, ..Latency::default() };
         check(
             Run { latency, ..sound() },
-            "expected 99 in 100 questions answered within 500 ms, found 600.0 ms",
+            "expected 99 in 100 requests answered within 500 ms, found 600.0 ms",
         );
         let deliveries = Deliveries { undelivered: 3, ..Deliveries::default() };
         check(Run { deliveries, ..sound() }, "found 3 that are not");

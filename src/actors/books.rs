@@ -63,7 +63,7 @@ pub(super) fn fold_history<'a>(
 ) -> Result<Folded, NotFolded> {
     let mut folded = Folded::default();
     let adopted: Result<(), NeedsHistory> = folded.card.adopt(windows, refunds_restore, Timestamp::default());
-    debug_assert_eq!(adopted, Ok(()), "empty books reach back to the beginning");
+    debug_assert_eq!(adopted, Ok(()), "an empty card has its whole history");
     for entry in entries {
         folded.head = Head { seq: entry.seq, id: entry.id };
         folded.entries_since_snapshot = folded.entries_since_snapshot.saturating_add(1);

@@ -110,7 +110,7 @@ impl Shared {
         let account = Account::from(&cardholder);
         let read = match timeout_at(deadline, self.load(&account, Reach::Snapshot)).await {
             Ok(entries) => entries.and_then(|entries| books::fold(&entries)).map_err(|cause| {
-                tracing::error!(%cardholder, %cause, "the books of a cardholder cannot be read");
+                tracing::error!(%cardholder, %cause, "the cardholder cannot be loaded from the journal");
                 Cause::Journal
             }),
             Err(_) => Err(Cause::Deadline),

@@ -122,7 +122,7 @@ impl From<Answer> for TimedAnswer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotBooked {
     /// Not now; Stripe delivers it again.
-    #[error("the event could not be booked now: {}", .0.as_str())]
+    #[error("the event could not be recorded: {}", .0.as_str())]
     Now(Cause),
     /// Never: it would be booked with another account's money.
     #[error("expected events of the connected account that the card belongs to, found another's (`account`)")]

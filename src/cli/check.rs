@@ -1,9 +1,8 @@
 //! `tollgate check`: every mistake of a policy file with the line that it stands in, and what cards get.
 
 use std::{
-    fs, io,
-    io::{Read as _, Write},
-    path::Path,
+    fs,
+    io::{self, Read as _, Write},
 };
 
 use anstyle::{AnsiColor, Style};
@@ -23,13 +22,14 @@ pub enum Colours {
     Off,
 }
 
-/// Checks the file that `options` name.
+/// Checks the file that `options` name; `-` is what `input` has.
 ///
 /// # Errors
 /// The output cannot be written.
 pub fn run(
     options: &CheckOptions,
     colours: Colours,
+    input: &mut dyn io::Read,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Verdict> {
@@ -37,43 +37,114 @@ pub fn run(
         write!(out, "{}", json_schema())?;
         return Ok(Verdict::Done);
     };
-    let bytes = match content(path) {
+    let is_input = path.as_os_str() == STANDARD_INPUT;
+    let content = if is_input { bounded(input) } else { fs::File::open(path).and_then(bounded) };
+    let name = if is_input { "standard input".to_owned() } else { path.display().to_string() };
+    let bytes = match content {
         Ok(bytes) => bytes,
         Err(error) => {
-            writeln!(err, "tollgate: {} cannot be read: {error}", path.display())?;
+            writeln!(err, "tollgate: {name} cannot be read: {error}")?;
             return Ok(Verdict::Failed);
         }
     };
-    let (policy, mistakes) = match policy_file::read_bytes(&bytes) {
-        Ok(parsed) => (Some(parsed.policy), parsed.mistakes),
-        Err(mistakes) => (None, mistakes),
-    };
-    let source = String::from_utf8_lossy(&bytes);
-    let page = Page { name: path.display().to_string(), lines: source.lines().collect(), colours };
-    for mistake in &mistakes {
-        page.tell(mistake, out)?;
+    let checked = Checked::of(&bytes);
+    if options.json {
+        writeln!(out, "{:#}", checked.json(&name, options))?;
+    } else {
+        let source = String::from_utf8_lossy(&bytes);
+        let page = Page { name, lines: source.lines().collect(), colours };
+        checked.show(&page, options, out)?;
     }
-    let is_wrong = |mistake: &&Mistake| mistake.severity != Severity::Warning;
-    match (policy, mistakes.iter().filter(is_wrong).count()) {
-        (Some(policy), 0) => {
-            writeln!(out, "{} is good: policy {}\n", page.name, policy.version().as_str())?;
-            show_cards(&policy, options, out)?;
-            Ok(Verdict::Done)
-        }
-        (_, count) => {
-            let noun = if count == 1 { "mistake" } else { "mistakes" };
-            writeln!(out, "{count} {noun} in {}", page.name)?;
-            Ok(Verdict::Failed)
-        }
-    }
+    Ok(if checked.policy().is_some() { Verdict::Done } else { Verdict::Failed })
 }
 
-/// The file, as far as it is needed to say that it is too large.
-fn content(path: &Path) -> io::Result<Vec<u8>> {
+/// The name of the file that stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
+/// As much of the content as is needed to say that it is too large.
+fn bounded(content: impl io::Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let bytes_max = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    fs::File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
+    content.take(bytes_max).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What was found in a file.
+struct Checked {
+    parsed: Option<Policy>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Checked {
+    fn of(bytes: &[u8]) -> Self {
+        match policy_file::read_bytes(bytes) {
+            Ok(parsed) => Self { parsed: Some(parsed.policy), mistakes: parsed.mistakes },
+            Err(mistakes) => Self { parsed: None, mistakes },
+        }
+    }
+
+    /// How many mistakes make the file fail.
+    fn errors(&self) -> usize {
+        self.mistakes.iter().filter(|mistake| mistake.severity != Severity::Warning).count()
+    }
+
+    /// The policy, if nothing is wrong with it.
+    fn policy(&self) -> Option<&Policy> {
+        self.parsed.as_ref().filter(|_| self.errors() == 0)
+    }
+
+    /// For people: every mistake, and what cards get.
+    fn show(&self, page: &Page<'_>, options: &CheckOptions, out: &mut dyn Write) -> io::Result<()> {
+        for mistake in &self.mistakes {
+            page.show(mistake, out)?;
+        }
+        let Some(policy) = self.policy() else {
+            let count = self.errors();
+            let noun = if count == 1 { "mistake" } else { "mistakes" };
+            return writeln!(out, "{count} {noun} in {}", page.name);
+        };
+        writeln!(out, "{} is good: policy {}\n", page.name, policy.version().as_str())?;
+        let shown = Shown::of(policy, options);
+        for note in &shown.notes {
+            writeln!(out, "{note}\n")?;
+        }
+        for (heading, lines) in &shown.cards {
+            writeln!(out, "{heading}")?;
+            for line in lines {
+                writeln!(out, "  {line}")?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
+    /// The same for programs.
+    fn json(&self, name: &str, options: &CheckOptions) -> serde_json::Value {
+        let mistakes = self.mistakes.iter().map(|mistake| {
+            let Mistake { severity, place, path, found, advice } = mistake;
+            serde_json::json!({
+                "severity": severity.as_str(),
+                "line": place.line,
+                "column": place.column,
+                "width": place.width,
+                "path": path,
+                "found": found,
+                "advice": advice,
+            })
+        });
+        let mistakes: Vec<serde_json::Value> = mistakes.collect();
+        let shown = self.policy().map(|policy| Shown::of(policy, options)).unwrap_or_default();
+        let cards = shown.cards.iter().map(|(who, gets)| serde_json::json!({"who": who, "gets": gets}));
+        let cards: Vec<serde_json::Value> = cards.collect();
+        serde_json::json!({
+            "file": name,
+            "is_good": self.policy().is_some(),
+            "policy": self.policy().map(|policy| policy.version().as_str()),
+            "mistakes": mistakes,
+            "notes": shown.notes,
+            "cards": cards,
+        })
+    }
 }
 
 /// The file as a reader sees it.
@@ -85,7 +156,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     /// The way compilers tell it: what, where, the line with the place underlined, what to do.
-    fn tell(&self, mistake: &Mistake, out: &mut dyn Write) -> io::Result<()> {
+    fn show(&self, mistake: &Mistake, out: &mut dyn Write) -> io::Result<()> {
         let colour = match mistake.severity {
             Severity::Error | Severity::Ineffective => AnsiColor::BrightRed,
             Severity::Warning => AnsiColor::BrightYellow,
@@ -133,49 +204,58 @@ fn excerpt(line: &str, column: usize, width: usize) -> (String, usize, usize) {
     (text.trim_end().to_owned(), indent, width.clamp(1, room))
 }
 
-/// What the card or group that was asked for gets; else the default, each group and each card.
-fn show_cards(policy: &Policy, options: &CheckOptions, out: &mut dyn Write) -> io::Result<()> {
-    let group = options.group.as_deref();
-    if let Some(name) = group.filter(|name| !policy.groups().any(|known| known == *name)) {
-        let consequence = match policy.unknown_group() {
-            UnknownGroup::Default => "its cards get the default",
-            UnknownGroup::Decline => "its cards are declined",
-        };
-        writeln!(out, "there is no group {name}: {consequence}\n")?;
-    }
-    if let Some(id) = &options.card {
-        let named = CardId::new(id).filter(|id| policy.cards().any(|known| known == id));
-        if named.is_none() {
-            writeln!(out, "the file does not name {id}: it gets what all cards get\n")?;
-        }
-        let heading = match group {
-            Some(name) => format!("card {id} in group {name}"),
-            None => format!("card {id}"),
-        };
-        return show(&heading, &policy.for_card(named.as_ref(), group), out);
-    }
-    if let Some(name) = group {
-        return show(&format!("each card of group {name}"), &policy.for_card(None, group), out);
-    }
-    show("every card", &policy.for_card(None, None), out)?;
-    for name in policy.groups() {
-        show(&format!("each card of group {name}"), &policy.for_card(None, Some(name)), out)?;
-    }
-    if policy.unknown_group() == UnknownGroup::Decline {
-        writeln!(out, "each card of any other group\n  unknown_group: everything is declined\n")?;
-    }
-    for id in policy.cards() {
-        show(&format!("card {id}, in no group"), &policy.for_card(Some(id), None), out)?;
-    }
-    Ok(())
+/// What cards get, in words.
+#[derive(Default)]
+struct Shown {
+    /// Something about the card or group that was asked for.
+    notes: Vec<String>,
+    /// Each card or kind of card, with a line for each thing that it gets.
+    cards: Vec<(String, Vec<String>)>,
 }
 
-fn show(heading: &str, policy: &CardPolicy, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{heading}")?;
-    for line in outline(policy) {
-        writeln!(out, "  {line}")?;
+impl Shown {
+    /// What the card or group that `options` name gets; else the default, each group and each card.
+    fn of(policy: &Policy, options: &CheckOptions) -> Self {
+        let mut shown = Self::default();
+        let group = options.group.as_deref();
+        if let Some(name) = group.filter(|name| !policy.groups().any(|known| known == *name)) {
+            let consequence = match policy.unknown_group() {
+                UnknownGroup::Default => "its cards get the default",
+                UnknownGroup::Decline => "its cards are declined",
+            };
+            shown.notes.push(format!("there is no group {name}: {consequence}"));
+        }
+        if let Some(id) = &options.card {
+            let named = CardId::new(id).filter(|id| policy.cards().any(|known| known == id));
+            if named.is_none() {
+                shown.notes.push(format!("the file does not name {id}: it gets what all cards get"));
+            }
+            let heading = match group {
+                Some(name) => format!("card {id} in group {name}"),
+                None => format!("card {id}"),
+            };
+            shown.add(heading, &policy.for_card(named.as_ref(), group));
+        } else if let Some(name) = group {
+            shown.add(format!("each card of group {name}"), &policy.for_card(None, group));
+        } else {
+            shown.add("every card".to_owned(), &policy.for_card(None, None));
+            for name in policy.groups() {
+                shown.add(format!("each card of group {name}"), &policy.for_card(None, Some(name)));
+            }
+            if policy.unknown_group() == UnknownGroup::Decline {
+                let lines = vec!["unknown_group: everything is declined".to_owned()];
+                shown.cards.push(("each card of any other group".to_owned(), lines));
+            }
+            for id in policy.cards() {
+                shown.add(format!("card {id}, in no group"), &policy.for_card(Some(id), None));
+            }
+        }
+        shown
     }
-    writeln!(out)
+
+    fn add(&mut self, heading: String, policy: &CardPolicy) {
+        self.cards.push((heading, outline(policy)));
+    }
 }
 
 #[cfg(test)]

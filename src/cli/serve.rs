@@ -2,15 +2,30 @@
 
 use std::io::{self, Write};
 
-use tokio::signal::unix::{SignalKind, signal};
-
-use super::{ServeOptions, Verdict, tell_problems};
+use super::{
+    ServeOptions, Verdict,
+    interrupt::{Came, Interrupt},
+    startup::Startup,
+    tell_problems,
+};
 use crate::{
-    config::{Loaded, Problem, Settings},
+    config::{Load, Problem, Settings},
     log,
     node::{Node, NotJoined, NotStarted},
     stripe::Secret,
 };
+
+/// Who reads what `serve` writes to standard error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reader<'a> {
+    /// A person on a terminal.
+    Person {
+        /// How this program was called.
+        program: &'a str,
+    },
+    /// A program that collects the log.
+    Program,
+}
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -18,8 +33,8 @@ use crate::{
 /// The output cannot be written, or the system has no threads or signals for us.
 pub fn run(
     options: &ServeOptions,
-    load: impl FnOnce() -> Result<Loaded, Vec<Problem>>,
-    is_terminal: bool,
+    load: Load,
+    reader: Reader<'_>,
     err: &mut dyn Write,
 ) -> io::Result<Verdict> {
     let mut settings = match load() {
@@ -31,35 +46,32 @@ pub fn run(
     };
     settings.journal.accept_journal_loss = options.accept_journal_loss;
     log::start(&settings.log);
-    if settings.stripe.secrets.is_empty() && !make_secret(&mut settings, is_terminal, err)? {
-        return Ok(Verdict::BadSettings);
-    }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings, err))
+    let made_secret = match made_secret(&settings, reader) {
+        Ok(made) => made,
+        Err(problem) => {
+            tell_problems(&[problem], err)?;
+            return Ok(Verdict::BadSettings);
+        }
+    };
+    let startup = Startup::of(&settings, made_secret.clone());
+    settings.stripe.secrets.extend(made_secret);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(settings, &startup, reader, err))
 }
 
-/// Makes a signing secret for this run and shows it, if somebody is there to see it and no real money moves. A service that
-/// lost its secret would otherwise refuse every event of Stripe's, and look as if it worked.
-fn make_secret(settings: &mut Settings, is_terminal: bool, err: &mut dyn Write) -> io::Result<bool> {
-    let obstacle = if settings.http.livemode == Some(true) {
-        "with TOLLGATE_LIVEMODE=true"
-    } else if !is_terminal {
-        "without a terminal to show it on"
-    } else {
-        let secret = one_run_secret();
-        writeln!(
-            err,
-            "tollgate: no STRIPE_WEBHOOK_SECRET is set; for this run the signing secret is\n\n    {}\n",
-            secret.reveal()
-        )?;
-        settings.stripe.secrets.push(secret);
-        return Ok(true);
+/// A signing secret for this run, if none is configured, a person sees it, and no real money moves. A service without its
+/// secret would refuse every event of Stripe, and look healthy.
+fn made_secret(settings: &Settings, reader: Reader<'_>) -> Result<Option<Secret>, Problem> {
+    let obstacle = match (settings.http.livemode, reader) {
+        _ if !settings.stripe.secrets.is_empty() => return Ok(None),
+        (Some(true), _) => "with TOLLGATE_LIVEMODE=true",
+        (_, Reader::Program) => "without a terminal to show it on",
+        (Some(false) | None, Reader::Person { .. }) => return Ok(Some(one_run_secret())),
     };
-    let problem = Problem::Conflict(format!(
-        "STRIPE_WEBHOOK_SECRET: expected the signing secrets of your endpoints in Stripe's dashboard, found none; \
-         none is made up {obstacle}"
-    ));
-    tell_problems(&[problem], err)?;
-    Ok(false)
+    Err(Problem::Conflict(format!(
+        "STRIPE_WEBHOOK_SECRET: expected the signing secrets of your endpoints in Stripe's Dashboard, found none; none is \
+         generated {obstacle}"
+    )))
 }
 
 /// A secret that lives as long as this process.
@@ -69,9 +81,14 @@ pub fn one_run_secret() -> Secret {
     Secret::new(&format!("whsec_{random}")).unwrap_or_else(|| unreachable!("the text is not blank"))
 }
 
-async fn serve(settings: Settings, err: &mut dyn Write) -> io::Result<Verdict> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn serve(
+    settings: Settings,
+    startup: &Startup,
+    reader: Reader<'_>,
+    err: &mut dyn Write,
+) -> io::Result<Verdict> {
+    let mut interrupt = Interrupt::listen()?;
+    let is_pretty = settings.log.format == log::Format::Pretty;
     let node = match Node::start(settings).await {
         Ok(node) => node,
         Err(cause) => {
@@ -79,22 +96,19 @@ async fn serve(settings: Settings, err: &mut dyn Write) -> io::Result<Verdict> {
             return Ok(verdict(&cause));
         }
     };
-    tracing::info!(
-        webhook = %format_args!("http://{}/webhook", node.webhook()),
-        admin = %format_args!("http://{}", node.admin()),
-        peers = node.peers().map(tracing::field::display),
-        "ready"
-    );
+    match reader {
+        Reader::Person { program } if is_pretty => startup.show(&node, program, err)?,
+        Reader::Person { .. } | Reader::Program => startup.log(&node),
+    }
     let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        if interrupt.came().await == Came::FromKeyboard {
+            tracing::info!("stopping in order; press Ctrl-C again to stop at once");
         }
     };
     match node.run(stop).await {
         Ok(()) => Ok(Verdict::Done),
         Err(fatal) => {
-            tracing::error!(%fatal, "ending at once, without another answer: the next start looks what was written");
+            tracing::error!(%fatal, "stopping at once without another answer: the next start checks what was written");
             // Not by returning: the runtime would let handlers run to their end, and answer.
             std::process::exit(i32::from(Verdict::JournalBroken.code()));
         }
@@ -118,25 +132,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_made_up_only_for_somebody_who_sees_it_and_never_for_real_money() {
-        let check = |livemode: Option<bool>, is_terminal: bool, expected: bool| {
+    fn a_secret_is_generated_only_for_a_person_who_sees_it_and_never_for_real_money() {
+        let person = Reader::Person { program: "tollgate" };
+        let check = |livemode: Option<bool>, reader: Reader<'_>, expected: bool| {
             let mut settings =
                 crate::config::read([], |_| Err(io::ErrorKind::NotFound.into())).unwrap().settings;
             settings.http.livemode = livemode;
-            let mut shown = Vec::new();
-            let made = make_secret(&mut settings, is_terminal, &mut shown).unwrap();
-            let shown = String::from_utf8(shown).unwrap();
-            assert_eq!(made, expected, "{livemode:?} {is_terminal}: {shown}");
-            assert_eq!(settings.stripe.secrets.len(), usize::from(expected));
-            assert!(shown.contains("STRIPE_WEBHOOK_SECRET"), "{shown}");
-            for secret in &settings.stripe.secrets {
-                assert!(shown.contains(secret.reveal()), "{shown}");
+            match made_secret(&settings, reader) {
+                Ok(made) => assert_eq!(made.is_some(), expected, "{livemode:?} {reader:?}"),
+                Err(problem) => {
+                    assert!(!expected && problem.to_string().contains("STRIPE_WEBHOOK_SECRET"), "{problem}");
+                }
             }
+            settings.stripe.secrets.push(one_run_secret());
+            assert!(made_secret(&settings, reader).unwrap().is_none(), "one is configured");
         };
-        check(None, true, true);
-        check(Some(false), true, true);
-        check(Some(true), true, false);
-        check(None, false, false);
-        check(Some(false), false, false);
+        check(None, person, true);
+        check(Some(false), person, true);
+        check(Some(true), person, false);
+        check(None, Reader::Program, false);
+        check(Some(false), Reader::Program, false);
     }
 }

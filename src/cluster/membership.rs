@@ -167,7 +167,7 @@ impl Heart {
             }
             match self.beat().await {
                 Ok(()) if std::mem::take(&mut self.is_missing) => {
-                    tracing::info!("the cluster hears this node again");
+                    tracing::info!("this node is a member of the cluster again");
                 }
                 Ok(()) => {}
                 Err(missed) => self.missed(&missed),

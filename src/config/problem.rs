@@ -21,7 +21,7 @@ pub enum Problem {
         example: &'static str,
     },
     /// A name that means nothing.
-    #[error("{name}: there is no such setting{}", Suggestion(*nearest))]
+    #[error("{name}: unknown setting{}", Suggestion(*nearest))]
     Unknown {
         /// The variable.
         name: String,

@@ -232,7 +232,8 @@ fn cluster(reader: &mut Reader) -> Option<cluster::Settings> {
         }
         None if address.is_some() && !reader.is_set("TOLLGATE_PEER_LISTEN") => {
             reader.note(Problem::Conflict(
-                "TOLLGATE_PEER_ADDRESS: nobody is answered there without TOLLGATE_PEER_LISTEN; set both or none".to_owned(),
+                "TOLLGATE_PEER_ADDRESS: it has no effect without TOLLGATE_PEER_LISTEN; set both or neither"
+                    .to_owned(),
             ));
         }
         None => {}

@@ -65,8 +65,8 @@ impl Section {
         match self {
             Self::Stripe => "Stripe",
             Self::Policy => "Policy",
-            Self::Http => "The webhook's port",
-            Self::Overload => "Cards, overload and stand-in",
+            Self::Http => "Webhook port",
+            Self::Overload => "Cards, overload, and stand-in",
             Self::Journal => "Journal",
             Self::Admin => "Admin port",
             Self::Log => "Logs and shutdown",
@@ -117,7 +117,7 @@ impl Kind {
     pub fn expected(&self) -> String {
         match self {
             Self::Span { min, max } => format!(
-                "a time from {} to {} with its unit (ms, s, m, h)",
+                "a time from {} to {} with a unit (ms, s, m, h)",
                 humantime::format_duration(*min),
                 humantime::format_duration(*max)
             ),

@@ -54,7 +54,7 @@ const fn secret(
     Setting { name, section, kind, default: Default::Unset(without), meaning, example, is_secret: true }
 }
 
-const NO_LIMIT: &str = "no such limit";
+const NO_LIMIT: &str = "no limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
@@ -62,18 +62,18 @@ pub static SETTINGS: [Setting; 52] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
-        Kind::Text("signing secrets (`whsec_…`) with commas between them; an API key is none"),
-        "on a terminal, and without `TOLLGATE_LIVEMODE=true`, one is made for this run and printed; otherwise one is needed",
+        Kind::Text("signing secrets (`whsec_…`), separated by commas; not an API key"),
+        "on a terminal, and without `TOLLGATE_LIVEMODE=true`, one is generated for this run and printed; otherwise it is required",
         "whsec_live_endpoint,whsec_live_endpoint_before_rolling",
-        "Signing secrets, all tried: of the synchronous endpoint, of the regular one, and the old ones while rolling.",
+        "Signing secrets of both webhook endpoints, and the old ones while you roll them. A request is valid under any of them.",
     ),
     setting(
         Section::Stripe,
         "STRIPE_API_VERSION",
-        Kind::Text("an API version: a date, perhaps with a release name"),
+        Kind::Text("an API version: a date, optionally with a release name"),
         "2022-08-01",
         "2026-07-29.dahlia",
-        "The `Stripe-Version` header of replies and of calls to Stripe's API. Stripe ignores a reply with a version that it does not know.",
+        "The `Stripe-Version` header of replies and of calls to Stripe's API. Stripe ignores a reply with an unknown version.",
     ),
     secret(
         Section::Stripe,
@@ -81,7 +81,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Text("a secret or restricted key (`sk_…`, `rk_…`)"),
         "Stripe's API is not called",
         "rk_live_with_access_to_issuing",
-        "The key to Stripe's API, for `tollgate reconcile` and for answers over the API. A restricted key needs to read Issuing and events, and to write authorizations where answers go over the API.",
+        "The API key for `tollgate reconcile` and for answers over the API. A restricted key needs read access to Issuing and events, and write access to authorizations if answers go over the API.",
     ),
     setting(
         Section::Stripe,
@@ -89,15 +89,15 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Text("`https://` and a host, or, with a test key, `http://`"),
         "https://api.stripe.com",
         "http://127.0.0.1:12111",
-        "Where Stripe's API is.",
+        "The address of Stripe's API.",
     ),
     optional(
         Section::Stripe,
         "STRIPE_API_CA",
         Kind::Text("the path of a PEM file with certificates"),
-        "the authorities that browsers trust",
+        "the public certificate authorities",
         "/etc/ssl/proxy-ca.pem",
-        "The certificate authorities that Stripe's API is believed by, in place of the built-in ones: for a proxy that opens what goes out.",
+        "Certificate authorities to trust for Stripe's API instead of the public ones, for a proxy that inspects outgoing TLS.",
     ),
     setting(
         Section::Stripe,
@@ -105,15 +105,15 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Count { min: 1, max: 1_000 },
         "20",
         "50",
-        "How many calls `tollgate reconcile` makes a second at most. Stripe allows about 25 with a test key and 100 with a live one, all programs together.",
+        "The most API calls per second of `tollgate reconcile`. Stripe allows about 25 with a test key and 100 with a live key, for all programs together.",
     ),
     setting(
         Section::Stripe,
         "TOLLGATE_ANSWER_BY",
-        Kind::Text("`direct`, `api`, or `split:` with 0 to 100, how many in a hundred are answered directly"),
+        Kind::Text("`direct`, `api`, or `split:` with the percentage of direct answers, 0 to 100"),
         "direct",
         "split:10",
-        "How answers go to Stripe: `direct`, as the reply to the webhook; `api`, Stripe's older way, by approving or declining over its API before the reply; `split:10` answers 10 in 100 authorizations directly, always the same ones, and the rest over the API. Where the API does not take an answer in time, the reply is the answer.",
+        "How answers reach Stripe. `direct`: in the reply to the webhook. `api`: Stripe's older method, a call to its approve or decline API before the reply. `split:10`: 10 % of authorizations directly, always the same ones, and the others over the API. If the API does not accept an answer in time, the reply carries it.",
     ),
     setting(
         Section::Stripe,
@@ -121,7 +121,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Span { min: SECOND, max: HOUR },
         "300s",
         "300s",
-        "How far a signature's time may be from this machine's clock, either way.",
+        "The largest difference between a signature's time and this machine's clock.",
     ),
     setting(
         Section::Stripe,
@@ -129,7 +129,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Switch,
         "true",
         "false",
-        "Whether a reply carries the decision's id and reason; Stripe keeps them in the authorization's metadata.",
+        "Whether a reply includes the decision's id and reason. Stripe stores them in the authorization's metadata.",
     ),
     setting(
         Section::Stripe,
@@ -145,7 +145,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Text("the path of a policy file"),
         "the limits below",
         "/etc/tollgate/policy.yaml",
-        "The policy file. It is read again when it changes; see `tollgate check`.",
+        "The policy file. A change takes effect within two seconds; `tollgate check` validates a file.",
     ),
     optional(
         Section::Policy,
@@ -153,15 +153,15 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Amount,
         NO_LIMIT,
         "20_000",
-        "The most that one authorization with all its increments may hold, on every card, in the card's currency.",
+        "The limit of one authorization with all its increments, for every card, in the card's currency.",
     ),
     optional(
         Section::Policy,
         "TOLLGATE_CARD_LIMIT_DAILY",
         Kind::Amount,
-        "50000 where neither a policy nor any other limit is given",
+        "50000 if neither a policy nor another limit is set",
         "50_000",
-        "The most that a card may spend a day (UTC).",
+        "The daily limit of each card (UTC).",
     ),
     optional(
         Section::Policy,
@@ -169,7 +169,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Amount,
         NO_LIMIT,
         "200_000",
-        "The most that a card may spend a week, from Sunday (UTC).",
+        "The weekly limit of each card, from Sunday (UTC).",
     ),
     optional(
         Section::Policy,
@@ -177,7 +177,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Amount,
         NO_LIMIT,
         "500_000",
-        "The most that a card may spend a calendar month (UTC).",
+        "The limit of each card per calendar month (UTC).",
     ),
     optional(
         Section::Policy,
@@ -185,7 +185,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Amount,
         NO_LIMIT,
         "5_000_000",
-        "The most that a card may spend a calendar year (UTC).",
+        "The limit of each card per calendar year (UTC).",
     ),
     optional(
         Section::Policy,
@@ -193,15 +193,15 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Amount,
         NO_LIMIT,
         "10_000_000",
-        "The most that a card may spend in its life.",
+        "The lifetime limit of each card.",
     ),
     optional(
         Section::Policy,
         "TOLLGATE_CARD_VELOCITY",
-        Kind::Text("counts and spans of s, m, h or d, with commas between them"),
+        Kind::Text("counts and spans of s, m, h, or d, separated by commas"),
         NO_LIMIT,
         "10/1h,50/24h",
-        "How many approvals a card gets in sliding windows.",
+        "The most approvals of each card in rolling windows.",
     ),
     setting(
         Section::Http,
@@ -209,7 +209,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Address,
         "127.0.0.1:4242",
         "0.0.0.0:4242",
-        "Where `POST /webhook` is answered, and nothing else.",
+        "The address of `POST /webhook`. Nothing else is served there.",
     ),
     setting(
         Section::Http,
@@ -217,15 +217,15 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Span { min: millis(1), max: millis(1_900) },
         "1200ms",
         "1500ms",
-        "How long after its headers were read a verified request is answered at the latest. Stripe waits 2 seconds, the network's way included.",
+        "The deadline for the answer to a verified request, counted from its headers. Stripe waits 2 seconds, including the network.",
     ),
     optional(
         Section::Http,
         "TOLLGATE_LIVEMODE",
         Kind::Text("`true` or `false`"),
-        "what the first event in the books says, and then no other",
+        "the mode of the first recorded event",
         "true",
-        "Whether real money moves here. Events of the other mode are refused.",
+        "Whether this node serves live mode. Events of the other mode are refused.",
     ),
     setting(
         Section::Http,
@@ -233,7 +233,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Count { min: 1, max: 1_000_000 },
         "16_384",
         "5_000",
-        "Open connections on the webhook's port. The system's limit of open files must be higher.",
+        "The most open connections on the webhook port. The system's limit on open files must be higher.",
     ),
     setting(
         Section::Http,
@@ -241,7 +241,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Bytes { min: 8 << 10, max: 1 << 20 },
         "32KiB",
         "64KiB",
-        "All headers of one request.",
+        "The largest size of all headers of a request.",
     ),
     setting(
         Section::Http,
@@ -249,7 +249,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Bytes { min: 16 << 10, max: 16 << 20 },
         "1MiB",
         "4MiB",
-        "The body of one request. Most events have 4 to 8 KiB; an authorization that lists captures with long receipts has hundreds of KiB. A proxy in front needs the same limit.",
+        "The largest body of a request. Most events have 4 to 8 KiB; an authorization that lists captures with long receipts has hundreds of KiB. A proxy in front needs the same limit.",
     ),
     setting(
         Section::Http,
@@ -257,7 +257,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Span { min: millis(10), max: MINUTE },
         "5s",
         "2s",
-        "How long a request's headers may take, from their first byte.",
+        "The time limit for receiving headers, counted from their first byte.",
     ),
     setting(
         Section::Http,
@@ -265,7 +265,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Span { min: millis(10), max: HOUR },
         "90s",
         "75s",
-        "How long a connection may wait for its next request. Behind a load balancer: longer than its own idle time, so that it never sends into a closing connection.",
+        "How long a connection may stay idle. Behind a load balancer, set it higher than the balancer's own idle timeout, so that the balancer never uses a connection that the node is closing.",
     ),
     setting(
         Section::Http,
@@ -273,7 +273,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Span { min: millis(10), max: MINUTE },
         "1s",
         "2s",
-        "How long a body may take after its headers.",
+        "The time limit for receiving a body after its headers.",
     ),
     setting(
         Section::Http,
@@ -281,7 +281,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Span { min: millis(10), max: MINUTE },
         "5s",
         "2s",
-        "How long a reply may find no room at its client.",
+        "How long a client may accept no bytes of a reply.",
     ),
     setting(
         Section::Http,
@@ -289,17 +289,17 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Span { min: millis(10), max: HOUR },
         "5s",
         "10s",
-        "How long what is in flight may take when the node ends, after `TOLLGATE_DRAIN_DELAY`.",
+        "The time limit for requests in progress when the node stops, after `TOLLGATE_DRAIN_DELAY`.",
     ),
     setting(
         Section::Overload,
         "TOLLGATE_STAND_IN",
         Kind::Text(
-            "`decline`, or `approve:` with the most minor units and how often, such as `approve:5000x3`, or one of them for each of overload, deadline and journal",
+            "`decline`, or `approve:` with an amount in minor units and a number of times, such as `approve:5000x3`, or one of them for each of overload, deadline, and journal",
         ),
         "decline",
         "overload=decline,deadline=approve:2000x3,journal=decline",
-        "What is answered where a decision cannot be made: more work than fits, too late, or no journal. `approve:5000x3` approves up to 5000 minor units of the request's currency, at most 3 requests of a card in a day (UTC) by each node; without `x` it is 3. What needs no ledger is checked: the policy's lists and limits on an empty history, a paused or inactive card, the currency; and what was declined in memory stays declined. A cause that is not named is declined.",
+        "The stand-in decision: the answer if the node is overloaded, out of time, or without its journal. `approve:5000x3` approves up to 5000 minor units of the request's currency, at most 3 requests of a card per day (UTC) on each node; without `x` it is 3. Everything that needs no ledger is checked: the policy's lists and limits on an empty history, a paused or inactive card, the currency; and a decline that was decided in memory stays declined. A cause that is not named is declined.",
     ),
     setting(
         Section::Overload,
@@ -307,7 +307,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Count { min: 1, max: 1_000_000 },
         "10_000",
         "20_000",
-        "Requests inside the node. One more is answered by stand-in.",
+        "The most requests in progress. Further ones get a stand-in decision.",
     ),
     setting(
         Section::Overload,
@@ -315,7 +315,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Count { min: 1, max: 100_000 },
         "64",
         "256",
-        "Requests waiting at one card. One more is answered by stand-in.",
+        "The most requests waiting for one card. Further ones get a stand-in decision.",
     ),
     setting(
         Section::Overload,
@@ -323,7 +323,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Span { min: millis(1), max: Duration::from_hours(168) },
         "5m",
         "1h",
-        "How long a card without requests stays in memory.",
+        "How long a card without requests stays in memory before it is evicted.",
     ),
     setting(
         Section::Overload,
@@ -331,7 +331,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Count { min: 1, max: 100_000_000 },
         "100_000",
         "1_000_000",
-        "Cards in memory, some 10 KB each. Above it the longest idle ones leave.",
+        "The most cards in memory, about 10 KB each. Above it the cards that were idle longest are evicted.",
     ),
     setting(
         Section::Overload,
@@ -339,7 +339,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Count { min: 1, max: 10_000 },
         "64",
         "128",
-        "Cards that are read from the journal at the same time.",
+        "The most cards that are loaded from the journal at the same time.",
     ),
     setting(
         Section::Overload,
@@ -347,7 +347,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Span { min: millis(1), max: Duration::from_hours(168) },
         "15m",
         "5m",
-        "An answer that no event of Stripe's has spoken of for so long shows up in `/v1/unconfirmed` and in a gauge.",
+        "How long Stripe may take to confirm a decision by an event. After that the decision is listed at `/v1/unconfirmed` and counted by a gauge.",
     ),
     setting(
         Section::Overload,
@@ -355,17 +355,15 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Count { min: 1, max: 10_000_000 },
         "100_000",
         "10_000",
-        "Answers that are watched for Stripe's confirmation; more than that are not watched.",
+        "The most decisions that are tracked for confirmation. Further ones are not tracked.",
     ),
     setting(
         Section::Journal,
         "TOLLGATE_JOURNAL",
-        Kind::Text(
-            "`sqlite:` with the path of a file, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `memory:`",
-        ),
+        Kind::Text("`sqlite:` and a file path, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `memory:`"),
         "sqlite:./data/tollgate.db",
         "sqlite:/var/lib/tollgate/tollgate.db",
-        "Where decisions are kept. `memory:` forgets everything at exit. A database may be reached over TLS: `?sslmode=require`, and `sslrootcert=` with the PEM file of its authority where that is no public one.",
+        "The journal. `memory:` loses everything at exit. For TLS to a database add `?sslmode=require`, and `sslrootcert=` with a PEM file if its certificate authority is not a public one.",
     ),
     setting(
         Section::Journal,
@@ -373,7 +371,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Count { min: 1, max: 65_536 },
         "512",
         "1_024",
-        "Appends in one commit.",
+        "The most appends in one commit.",
     ),
     setting(
         Section::Admin,
@@ -381,15 +379,15 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Address,
         "127.0.0.1:9464",
         "0.0.0.0:9464",
-        "Where `/livez`, `/readyz`, `/metrics` and `/v1` are served. Anything but a loopback address needs a token.",
+        "The address of `/livez`, `/readyz`, `/metrics`, and `/v1`. An address that is not loopback requires `TOLLGATE_ADMIN_TOKEN`.",
     ),
     secret(
         Section::Admin,
         "TOLLGATE_ADMIN_TOKEN",
         Kind::Text("visible ASCII characters without spaces"),
-        "`/v1` is open, on a loopback address only",
+        "no token; only a loopback address is allowed",
         "a-long-random-text",
-        "What callers of `/v1` send as `Authorization: Bearer …`.",
+        "The token that callers of `/v1` send as `Authorization: Bearer …`.",
     ),
     setting(
         Section::Log,
@@ -397,15 +395,15 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Text("`error`, `warn`, `info`, `debug`, `trace` or `off`, or directives"),
         "info",
         "info,tollgate::journal=debug",
-        "What is logged. Declines are `info`, approvals `debug`.",
+        "The log level, or levels by module. Declines are `info`, approvals `debug`.",
     ),
     optional(
         Section::Log,
         "TOLLGATE_LOG_FORMAT",
         Kind::Word(&["pretty", "json"]),
-        "`pretty` on a terminal, else `json`",
+        "`pretty` on a terminal, otherwise `json`",
         "json",
-        "How log lines look.",
+        "The format of log lines.",
     ),
     optional(
         Section::Log,
@@ -413,7 +411,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Text("`http://`, a host and a port, without a path"),
         "no spans are sent",
         "http://127.0.0.1:4318",
-        "An OpenTelemetry collector that takes OTLP over HTTP as JSON. It gets a span for each decision whose request has a `traceparent` that is sampled.",
+        "An OpenTelemetry collector that accepts OTLP over HTTP as JSON. It receives a span for each decision whose request has a sampled `traceparent`.",
     ),
     setting(
         Section::Log,
@@ -421,7 +419,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Span { min: Duration::ZERO, max: HOUR },
         "5s",
         "15s",
-        "How long requests are still taken after SIGTERM has turned `/readyz` off, so that the load balancer sees it first.",
+        "How long the node still accepts requests after SIGTERM has turned `/readyz` off, so that the load balancer notices first.",
     ),
     setting(
         Section::Cluster,
@@ -429,7 +427,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Text("1 to 64 letters, digits, `-`, `_` or `.`"),
         "local",
         "node-a",
-        "The name of this node, shown as the owner of a card. In a cluster each node has its own, the same after a restart.",
+        "The name of this node, shown as the owner of a card. In a cluster each node has its own name and keeps it across restarts.",
     ),
     optional(
         Section::Cluster,
@@ -437,7 +435,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Address,
         NO_CLUSTER,
         "10.0.0.5:4243",
-        "Where other nodes are answered, by TLS in which both sides prove the keys that the member table has of them. With it the node joins the cluster of those that share its PostgreSQL journal.",
+        "The address for other nodes. Connections use TLS, and both sides prove keys from the member table. With it the node joins the cluster of the nodes that share its PostgreSQL journal.",
     ),
     optional(
         Section::Cluster,
@@ -445,7 +443,7 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Text("a host or an IP address, and a port"),
         "`TOLLGATE_PEER_LISTEN`",
         "tollgate-a.internal:4243",
-        "Where other nodes reach this one, where that is not the address that it listens on.",
+        "The address at which other nodes reach this one, if it differs from `TOLLGATE_PEER_LISTEN`.",
     ),
     optional(
         Section::Cluster,
@@ -477,6 +475,6 @@ pub static SETTINGS: [Setting; 52] = [
         Kind::Span { min: millis(10), max: millis(1_500) },
         "300ms",
         "200ms",
-        "How long the node that owns a card may take for a forwarded request, and at most half of the time that is left. After that the node that was asked decides. An owner that answers others meanwhile is slow, and not gone: it may take the half in any case.",
+        "How long the owner of a card may take for a forwarded request, and at most half of the remaining time. After that the node that received the request decides. An owner that answers other requests meanwhile is slow, not down, and always gets half of the remaining time.",
     ),
 ];

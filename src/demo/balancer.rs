@@ -114,7 +114,7 @@ impl Balancer {
     }
 
     async fn try_next(&mut self, event: &[u8], signature: &str) -> Result<Reply, Failure> {
-        let nobody = || Failure::Unexpected("no node takes questions".to_owned());
+        let nobody = || Failure::Unexpected("no node accepts requests".to_owned());
         let (name, address) = self.targets.at(self.turn).ok_or_else(nobody)?;
         self.turn = self.turn.wrapping_add(1);
         let mut connection = match self.connections.remove(&address) {

@@ -8,11 +8,10 @@ use super::{
     Failure,
     balancer::{Balancer, Targets},
     client::Answer,
-    events::{Merchant, Purchase},
 };
 use crate::{
     clock::{self, Instant},
-    stripe::Secret,
+    stripe::{Merchant, Purchase, Secret},
 };
 
 /// How many ask at the same time.
@@ -173,10 +172,9 @@ fn event(card: &str, round: usize) -> Vec<u8> {
     let purchase = Purchase {
         card: &card_id(card),
         authorization: &format!("iauth_burst_{card}_{round}"),
-        merchant: Merchant { name: "VENDING", category: "fast_food_restaurants", code: "5814" },
+        merchant: Merchant::named("VENDING", "fast_food_restaurants"),
         amount: PRICE,
-        approved_before: 0,
-        is_amount_controllable: false,
+        ..Purchase::EXAMPLE
     };
     purchase.event(&purchase.event_id())
 }

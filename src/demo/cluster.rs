@@ -8,18 +8,16 @@ use super::{
     balancer::Targets,
     burst::{self, Buyers, Seen},
     client::Client,
-    events::{Merchant, Purchase},
     fleet::{self, Fleet},
     home::Home,
-    interrupt::Interrupt,
     page::Page,
     show_windows,
     story::{self, BOOKS, CARD, Expected, Question, SOFTWARE, Told},
 };
 use crate::{
-    cli::DemoOptions,
+    cli::{DemoOptions, interrupt::Interrupt},
     clock::{self, Instant, sleep},
-    stripe,
+    stripe::{self, Body, Merchant, Purchase},
 };
 
 /// What the others have bought before the node is killed.
@@ -29,16 +27,16 @@ const AROUND: Duration = Duration::from_secs(3);
 
 /// Asked while the card's node is gone.
 const MEANWHILE: [Question; 2] = [
-    Question { because: Some("412.00 of the 500.00 USD a day are spent"), ..BOOKS },
+    Question { because: Some("412.00 of the 500.00 USD daily limit is used"), ..BOOKS },
     Question {
         purchase: Purchase {
             authorization: "iauth_bikes",
-            merchant: Merchant { name: "BIKE SHOP", category: "bicycle_shops", code: "5940" },
+            merchant: Merchant::named("BIKE SHOP", "bicycle_shops"),
             amount: 12_000,
             ..SOFTWARE
         },
         expected: Expected::Declined("spending_limit"),
-        because: Some("at most 88.00 would have passed"),
+        because: Some("at most 88.00 would have been approved"),
     },
 ];
 
@@ -46,13 +44,13 @@ const MEANWHILE: [Question; 2] = [
 const AT_LAST: [Question; 1] = [Question {
     purchase: Purchase {
         authorization: "iauth_kiosk",
-        merchant: Merchant { name: "KIOSK", category: "news_dealers_and_newsstands", code: "5994" },
+        merchant: Merchant::named("KIOSK", "news_dealers_and_newsstands"),
         amount: 15_000,
         is_amount_controllable: true,
         ..SOFTWARE
     },
     expected: Expected::Partial(8_800),
-    because: Some("approved in part: 88.00 USD of what was asked"),
+    because: Some("approved in part: 88.00 USD"),
 }];
 
 /// What the card's windows have used in the end.
@@ -66,26 +64,27 @@ pub(super) async fn demo(
     page: &mut Page<'_>,
 ) -> Result<(), Failure> {
     let nodes = options.nodes;
-    page.line(&format!("{nodes} Tollgate nodes on one PostgreSQL, and somebody who plays Stripe to them:"))?;
-    page.line("signed webhooks over HTTP, to each node in its turn, as a load balancer brings")?;
-    page.line("them. The policy: 500.00 USD a day on each card, ten approvals an hour, no")?;
-    page.line("gambling.")?;
+    page.line(&format!(
+        "{nodes} Tollgate nodes with one PostgreSQL journal. This demo plays Stripe: it sends"
+    ))?;
+    page.line("signed webhooks over HTTP to the nodes in turn, as a load balancer does. Policy:")?;
+    page.line("500.00 USD a day and ten approvals an hour for each card, no gambling.")?;
     page.line("")?;
     let mut fleet = Fleet::launch(home, options.nodes)?;
     tokio::select! {
         biased;
-        () = interrupt.came() => return Err(Failure::interrupted()),
+        _ = interrupt.came() => return Err(Failure::interrupted()),
         played = play(&mut fleet, home, page) => played?,
     }
     if options.keep {
         tell_how_to_go_on(&fleet, home, page)?;
         interrupt.came().await;
-        page.line("Stopping, and cleaning up ...")?;
+        page.line("Stopping the nodes and the database ...")?;
         return fleet.stop().await;
     }
     fleet.stop().await?;
-    page.line("Next: `--keep` leaves them running for you; docs/operating.md says what happens")?;
-    page.line("when a node hangs, is cut off, or loses the database.")
+    page.line("Next: `--keep` leaves the nodes running; docs/operating.md describes what happens")?;
+    page.line("when a node hangs, is partitioned, or loses the database.")
 }
 
 async fn play(fleet: &mut Fleet, home: &Home, page: &mut Page<'_>) -> Result<(), Failure> {
@@ -103,10 +102,10 @@ async fn play(fleet: &mut Fleet, home: &Home, page: &mut Page<'_>) -> Result<(),
     client.read_at(anybody(fleet, &owner)?).await?;
     page.line("")?;
     page.line(&format!(
-        "The card belongs to {owner}: the others bring it what they are asked. Now {} more",
+        "{owner} owns the card; other nodes forward its requests. Now {} more buyers use",
         burst::CONNECTIONS
     ))?;
-    page.line(&format!("buyers use other cards, and in the middle of it {owner} is killed (kill -9):"))?;
+    page.line(&format!("other cards. Meanwhile {owner} is killed (kill -9):"))?;
     let mut buyers = Buyers::start(&targets, &home.secret, 1);
     buyers.until(ANSWERS_BEFORE).await?;
     let killed = clock::instant();
@@ -121,7 +120,7 @@ async fn play(fleet: &mut Fleet, home: &Home, page: &mut Page<'_>) -> Result<(),
     let back_after = clock::instant().duration_since(killed);
     page.line("")?;
     let back = seconds(back_after);
-    page.line(&format!("{heir} has the card now. {owner} is started again, and gets it back: ({back})"))?;
+    page.line(&format!("{heir} owns the card now. {owner} restarts and takes it back ({back}):"))?;
     told.ask(&AT_LAST, &mut client, page).await?;
     told.repeat_everywhere(&mut client, &webhooks(fleet), page).await?;
     show_windows(&mut client, &USED, page).await?;
@@ -164,14 +163,14 @@ async fn audit(seen: &Seen, client: &mut Client) -> Result<(), Failure> {
 fn show_buyers(seen: &Seen, killed: Instant, page: &mut Page<'_>) -> Result<(), Failure> {
     let (purchases, cards) = (seen.requests(), seen.approved.len());
     page.line("")?;
-    page.line(&format!("Meanwhile {purchases} purchases with {cards} other cards, all of them answered:"))?;
-    let build = if cfg!(debug_assertions) { "  (a debug build; try --release)" } else { "" };
-    page.line(&format!("  half within {}, 99 % within {}{build}", seen.p50(), seen.p99()))?;
+    page.line(&format!("Meanwhile {purchases} purchases with {cards} other cards, all answered:"))?;
+    let build = if cfg!(debug_assertions) { "  (debug build; use --release)" } else { "" };
+    page.line(&format!("  p50 {}, p99 {}{build}", seen.p50(), seen.p99()))?;
     let longest = seen.longest_around(killed, AROUND);
-    page.line(&format!("  the longest within {} s of the kill took {longest}", AROUND.as_secs()))?;
+    page.line(&format!("  slowest answer within {} s of the kill: {longest}", AROUND.as_secs()))?;
     let (again, stand_ins) = (seen.second_tries(), seen.stand_ins());
-    page.line(&format!("  {again} asked again at another node, {stand_ins} answered without the books"))?;
-    page.line("  what was approved is in the books, once: no limit is passed, nothing is lost")
+    page.line(&format!("  {again} retried at another node, {stand_ins} stand-in decisions"))?;
+    page.line("  every approval is in the ledger once: no limit exceeded, nothing lost")
 }
 
 async fn show_nodes(
@@ -182,8 +181,8 @@ async fn show_nodes(
     page: &mut Page<'_>,
 ) -> Result<(), Failure> {
     page.line("")?;
-    page.line("Who has answered how much (forwarded: to the cards' owners, since its start):")?;
-    page.window(["node", "answered", "forwarded", "its cards", ""])?;
+    page.line("Answers by node (forwarded: sent to the owner of the card, since its start):")?;
+    page.window(["node", "answered", "forwarded", "owns", ""])?;
     for target in targets.all() {
         let Some((_, ports)) = fleet.nodes().find(|(name, _)| *name == target.name) else { continue };
         let seen = fleet::cluster(ports).await?;
@@ -203,7 +202,7 @@ async fn show_nodes(
 
 fn tell_how_to_go_on(fleet: &Fleet, home: &Home, page: &mut Page<'_>) -> Result<(), Failure> {
     let (event, header) = home.purchase()?;
-    page.line("All keeps running until Ctrl-C, which ends and removes it.")?;
+    page.line("The nodes run until Ctrl-C, which stops and removes everything.")?;
     for (name, ports) in fleet.nodes() {
         page.line(&format!(
             "  {name}   webhook http://{}/webhook   admin http://{}/v1/node",
@@ -212,14 +211,14 @@ fn tell_how_to_go_on(fleet: &Fleet, home: &Home, page: &mut Page<'_>) -> Result<
     }
     page.line(&format!("  secret   {}", home.secret.reveal()))?;
     page.line(&format!("  logs     {}", home.path().display()))?;
-    page.line(&format!("  books    {}", fleet.database().psql()))?;
-    page.line("\nAsk any of them for 25.00 USD (declined: the day's are spent), and another one the\nsame; the signature is good for an hour:\n")?;
+    page.line(&format!("  journal  {}", fleet.database().psql()))?;
+    page.line("\nSend the same purchase of 25.00 USD to two nodes: both decline it, with the same\nbytes. The signature is valid for an hour:\n")?;
     for (_, ports) in fleet.nodes() {
         let url = format!("http://{}/webhook", ports.webhook);
-        page.line(&stripe::curl(&url, &header, &event.to_string_lossy()))?;
+        page.line(&stripe::curl(&url, &header, Body::File(&event.to_string_lossy())))?;
     }
     for (_, ports) in fleet.nodes().take(1) {
-        page.line("\nAsk why:\n")?;
+        page.line("\nSee why:\n")?;
         page.line(&format!(
             "curl -s http://{}/v1/authorizations/{}",
             ports.admin,

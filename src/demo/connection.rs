@@ -7,7 +7,7 @@ use hyper::{
     Method, Request, StatusCode,
     body::Bytes,
     client::conn::http1::{SendRequest, handshake},
-    header::{CONTENT_TYPE, HOST},
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -52,9 +52,21 @@ impl Connection {
         self.exchange(request).await
     }
 
-    /// Asks for what is there.
+    /// Gets what is there.
     pub(super) async fn get(&mut self, path: &str) -> Result<Reply, Failure> {
-        let request = Request::get(path).header(HOST, self.address.to_string());
+        self.get_with(path, None).await
+    }
+
+    /// Gets what is there, with this value of `Authorization`.
+    pub(super) async fn get_with(
+        &mut self,
+        path: &str,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Reply, Failure> {
+        let mut request = Request::get(path).header(HOST, self.address.to_string());
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
         let request = request.body(Full::default()).map_err(Failure::during("write a request"))?;
         self.exchange(request).await
     }

@@ -9,14 +9,14 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Failure, interrupt::Interrupt, page::Page, story};
+use super::{Failure, page::Page, story};
 use crate::{
-    cli::serve::one_run_secret,
+    cli::{interrupt::Interrupt, serve::one_run_secret},
     clock,
     config::{self, Settings},
     log,
     node::Node,
-    stripe::{self, Secret},
+    stripe::{self, Body, Secret},
 };
 
 /// The limits of the story, without a time zone.
@@ -76,23 +76,29 @@ impl Home {
         let event = event.to_string_lossy();
         let program = std::env::current_exe().unwrap_or_else(|_| "tollgate".into());
 
-        page.line("The node keeps running until Ctrl-C, and logs here what it answers.")?;
+        page.line("The node runs until Ctrl-C and logs its answers here.")?;
         page.line(&format!("  webhook  {webhook}"))?;
         page.line(&format!("  admin    http://{admin}/v1/cards/{}, and /metrics", story::CARD))?;
         page.line(&format!("  secret   {}", self.secret.reveal()))?;
-        page.line(&format!("  policy   {} (edit it, and ask)", policy_path(directory).display()))?;
-        page.line("\nAsk it for 25.00 USD; the signature is good for an hour:\n")?;
-        page.line(&stripe::curl(&webhook, &header, &event))?;
-        page.line("\nAsk it why:\n")?;
+        page.line(&format!(
+            "  policy   {} (edit it, then send a purchase)",
+            policy_path(directory).display()
+        ))?;
+        page.line("\nSend a purchase of 25.00 USD; the signature is valid for an hour:\n")?;
+        page.line(&stripe::curl(&webhook, &header, Body::File(&event)))?;
+        page.line("\nSee why:\n")?;
         page.line(&format!("curl -s http://{admin}/v1/authorizations/{}", story::YOURS.authorization))?;
-        page.line("\nChange what is asked in that file, and sign it again:\n")?;
+        page.line("\nChange the purchase in that file, and sign it again:\n")?;
         page.line(&format!(
             "'{}' sign '{event}' --secret {} --curl {webhook}\n",
             program.display(),
             self.secret.reveal()
         ))?;
-        node.run(interrupt.came()).await.map_err(Failure::during("go on"))?;
-        page.line(&format!("The books stay in {}.", directory.display()))
+        let stop = async {
+            interrupt.came().await;
+        };
+        node.run(stop).await.map_err(Failure::during("go on"))?;
+        page.line(&format!("The journal stays in {}.", directory.display()))
     }
 
     /// The settings by the names that everybody uses for them.

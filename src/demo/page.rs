@@ -59,7 +59,8 @@ impl<'a> Page<'a> {
     /// A sentence of the books, below the line that it explains.
     pub(super) fn why(&mut self, sentence: &str) -> Result<(), Failure> {
         let dim = self.style(Style::new().dimmed());
-        for line in wrapped(sentence, COLUMNS.saturating_sub(INDENT.len())) {
+        let width = COLUMNS.saturating_sub(INDENT.len());
+        for line in textwrap::wrap(sentence, textwrap::Options::new(width).break_words(false)) {
             writeln!(self.out, "{INDENT}{dim}{line}{dim:#}")?;
         }
         Ok(())
@@ -86,32 +87,9 @@ pub(super) fn amount(cents: i64) -> String {
     money.trim_end_matches(" USD").to_owned()
 }
 
-/// Words in lines of at most `width` columns; a longer word has a line of its own.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count().saturating_add(word.chars().count()) < width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            Some(_) | None => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_line_is_longer_than_it_may_be() {
-        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("one two three", 6), ["one", "two", "three"]);
-        assert_eq!(wrapped("a extraordinarily b", 7), ["a", "extraordinarily", "b"]);
-        assert_eq!(wrapped("", 7), [""; 0]);
-    }
 
     #[test]
     fn cents_are_shown_as_dollars() {

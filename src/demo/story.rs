@@ -9,10 +9,12 @@ use super::{
     balancer::Balancer,
     client::{Answer, Client},
     connection::Reply,
-    events::{Merchant, Purchase},
     page::{Mark, Page, amount},
 };
-use crate::{cli::serve::one_run_secret, stripe::RECEIVED_BODY};
+use crate::{
+    cli::serve::one_run_secret,
+    stripe::{Merchant, Purchase, RECEIVED_BODY},
+};
 
 /// The card of the story.
 pub(super) const CARD: &str = "ic_demo";
@@ -47,17 +49,17 @@ pub(super) const FIRST: [Question; 4] = [
     Question {
         purchase: Purchase {
             authorization: "iauth_hifi",
-            merchant: Merchant { name: "HIFI WORLD", category: "electronics_stores", code: "5732" },
+            merchant: Merchant::named("HIFI WORLD", "electronics_stores"),
             amount: 20_000,
             ..HOTEL
         },
         expected: Expected::Declined("spending_limit"),
-        because: Some("at most 148.00 would have passed"),
+        because: Some("at most 148.00 would have been approved"),
     },
     Question {
         purchase: Purchase {
             authorization: "iauth_casino",
-            merchant: Merchant { name: "LUCKY DICE", category: "betting_casino_gambling", code: "7995" },
+            merchant: Merchant::named("LUCKY DICE", "betting_casino_gambling"),
             amount: 2_500,
             ..HOTEL
         },
@@ -76,29 +78,28 @@ pub(super) const SECOND: [Question; 2] = [
     Question {
         purchase: PHARMACY,
         expected: Expected::Partial(PHARMACY_GRANTED),
-        because: Some("400.00 of the 500.00 USD a day are spent"),
+        because: Some("400.00 of the 500.00 USD daily limit is used"),
     },
 ];
 
 pub(super) const SOFTWARE: Purchase<'static> = Purchase {
     card: CARD,
     authorization: "iauth_software",
-    merchant: Merchant { name: "EXAMPLE SAAS", category: "computer_software_stores", code: "5734" },
+    merchant: Merchant::named("EXAMPLE SAAS", "computer_software_stores"),
     amount: 4_200,
-    approved_before: 0,
-    is_amount_controllable: false,
+    ..Purchase::EXAMPLE
 };
 
 const HOTEL: Purchase<'static> = Purchase {
     authorization: "iauth_hotel",
-    merchant: Merchant { name: "GRAND HOTEL", category: "hotels_motels_and_resorts", code: "7011" },
+    merchant: Merchant::named("GRAND HOTEL", "hotels_motels_and_resorts"),
     amount: 31_000,
     ..SOFTWARE
 };
 
 const PHARMACY: Purchase<'static> = Purchase {
     authorization: "iauth_pharmacy",
-    merchant: Merchant { name: "CITY PHARMACY", category: "drug_stores_and_pharmacies", code: "5912" },
+    merchant: Merchant::named("CITY PHARMACY", "drug_stores_and_pharmacies"),
     amount: 15_000,
     is_amount_controllable: true,
     ..SOFTWARE
@@ -111,18 +112,18 @@ const PHARMACY_GRANTED: i64 = 10_000;
 pub(super) const BOOKS: Question = Question {
     purchase: Purchase {
         authorization: "iauth_books",
-        merchant: Merchant { name: "CORNER BOOKS", category: "book_stores", code: "5942" },
+        merchant: Merchant::named("CORNER BOOKSHOP", "book_stores"),
         amount: 6_000,
         ..SOFTWARE
     },
     expected: Expected::Approved,
-    because: Some("460.00 of the 500.00 USD a day are spent"),
+    because: Some("460.00 of the 500.00 USD daily limit is used"),
 };
 
 /// Left for whoever keeps the node.
 pub(super) const YOURS: Purchase<'static> = Purchase {
     authorization: "iauth_yours",
-    merchant: Merchant { name: "YOUR IDEA", category: "book_stores", code: "5942" },
+    merchant: Merchant::named("YOUR IDEA", "book_stores"),
     amount: 2_500,
     ..SOFTWARE
 };
@@ -150,15 +151,15 @@ impl Told {
         for (event, answer) in self.0.iter().take(1) {
             is_same(&mut client.stripe, event, answer).await?;
         }
-        let what = format!("{}, delivered again", SOFTWARE.merchant.name);
-        page.row(&Mark::Yes, &amount(SOFTWARE.amount), &what, "the same answer, byte for byte")
+        let what = format!("{}, duplicate", SOFTWARE.merchant.name);
+        page.row(&Mark::Yes, &amount(SOFTWARE.amount), &what, "same answer, byte for byte")
     }
 
     /// Stripe delivers every question again.
     pub(super) async fn repeat_all(&self, client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
         self.repeat(&mut client.stripe).await?;
-        let what = format!("all {} asked again", self.0.len());
-        page.row(&Mark::Yes, "", &what, "the same answers, byte for byte")
+        let what = format!("{} duplicates", self.0.len());
+        page.row(&Mark::Yes, "", &what, "same answers, byte for byte")
     }
 
     /// Every question is asked again at each of these nodes.
@@ -171,8 +172,8 @@ impl Told {
         for node in nodes {
             self.repeat(&mut client.at(*node)).await?;
         }
-        let what = format!("all {} asked again, at each node", self.0.len());
-        page.row(&Mark::Yes, "", &what, "the same answers, byte for byte")
+        let what = format!("{} duplicates, to each node", self.0.len());
+        page.row(&Mark::Yes, "", &what, "same answers, byte for byte")
     }
 
     async fn repeat(&self, stripe: &mut Balancer) -> Result<(), Failure> {
@@ -188,7 +189,7 @@ async fn is_same(stripe: &mut Balancer, event: &[u8], expected: &Bytes) -> Resul
     if reply.status == StatusCode::OK && reply.body == *expected {
         return Ok(());
     }
-    Err(unexpected("a repeated question", &String::from_utf8_lossy(expected), &reply))
+    Err(unexpected("a duplicate request", &String::from_utf8_lossy(expected), &reply))
 }
 
 impl Question {
@@ -235,7 +236,10 @@ impl Question {
         let is_increment = purchase.approved_before > 0;
         let answered = match self.expected {
             Expected::Approved if is_increment => {
-                format!("approved, on top of {}", amount(purchase.approved_before))
+                format!(
+                    "approved, {} in total",
+                    amount(purchase.approved_before.saturating_add(purchase.amount))
+                )
             }
             Expected::Approved => "approved".to_owned(),
             Expected::Partial(granted) => format!("approved in part: {}", amount(granted)),
@@ -243,10 +247,10 @@ impl Question {
         };
         let asked =
             if is_increment { format!("+{}", amount(purchase.amount)) } else { amount(purchase.amount) };
-        let what = match (purchase.is_amount_controllable, reply.by.is_empty()) {
-            (true, true) => ", any part will do",
-            (true, false) => ", any part",
-            (false, _) => "",
+        let what = match (purchase.is_amount_controllable, is_increment) {
+            (true, _) => ", controllable",
+            (false, true) => ", increment",
+            (false, false) => "",
         };
         page.row(&mark, &asked, &format!("{}{what}{}", purchase.merchant.name, at(reply)), &answered)?;
         match self.because {
@@ -284,30 +288,30 @@ pub(super) async fn forge(client: &mut Client, page: &mut Page<'_>) -> Result<()
     if reply.status != StatusCode::BAD_REQUEST || reply.names_version {
         return Err(unexpected("a forged request", "400, and no decision", &reply));
     }
-    page.row(&Mark::No, &amount(purchase.amount), "A STRANGER, forged", "400 bad signature, no decision")
+    page.row(&Mark::No, &amount(purchase.amount), "EXAMPLE SAAS, forged", "400 bad signature, no decision")
 }
 
 /// Stripe tells what became of two approvals: one was captured, one was voided.
 pub(super) async fn settle(client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
     page.line("")?;
-    page.line("Stripe tells what became of them, and the books follow:")?;
+    page.line("Later events from Stripe update the ledger:")?;
     book(client, SOFTWARE.captured()).await?;
     let captured = client.authorization(SOFTWARE.authorization).await?;
     let outcome = format!("captured {}, held {}", amount(captured.captured), amount(captured.held));
-    let what = format!("{} takes its money", SOFTWARE.merchant.name);
+    let what = format!("{}, captured", SOFTWARE.merchant.name);
     page.row(&Mark::Yes, &amount(SOFTWARE.amount), &what, &outcome)?;
     if (captured.captured, captured.held) != (SOFTWARE.amount, 0) {
-        return Err(Failure::Unexpected(format!("the capture was not booked: {outcome}")));
+        return Err(Failure::Unexpected(format!("the capture was not recorded: {outcome}")));
     }
     book(client, PHARMACY.voided(PHARMACY_GRANTED)).await?;
     let voided = client.authorization(PHARMACY.authorization).await?;
     let outcome = format!("{}, held {}", voided.status, amount(voided.held));
-    let what = format!("{} wants none", PHARMACY.merchant.name);
+    let what = format!("{}, reversed", PHARMACY.merchant.name);
     page.row(&Mark::Yes, &amount(PHARMACY_GRANTED), &what, &outcome)?;
     if (&*voided.status, voided.held) == ("reversed", 0) {
         Ok(())
     } else {
-        Err(Failure::Unexpected(format!("the void was not booked: {outcome}")))
+        Err(Failure::Unexpected(format!("the reversal was not recorded: {outcome}")))
     }
 }
 

@@ -28,17 +28,13 @@ fn write_explanation(
     let currency = request.asked.ok().map(|asked| asked.currency);
     match (decision.source, decision.outcome) {
         (Source::StandIn, _) => {
-            write!(
-                text,
-                "{outcome} by the stand-in, without the books: {}",
-                stand_in_cause(decision.reason)
-            )?;
+            write!(text, "{outcome} by stand-in, without the ledger: {}", stand_in_cause(decision.reason))?;
         }
         (Source::Forced, _) => write!(text, "{outcome} by Stripe or the network, not by this policy")?,
         (Source::Policy, Outcome::Approved) => approved(text, decision, currency)?,
         (Source::Policy, Outcome::Partial) => {
             let granted = in_currency(decision.granted, currency);
-            write!(text, "approved in part: {granted} of what was asked; ")?;
+            write!(text, "approved in part: {granted}; ")?;
             if decision.reason == Reason::Rule {
                 by_rule(text, decision)?;
             } else {
@@ -51,7 +47,7 @@ fn write_explanation(
         }
     }
     if decision.challenge {
-        write!(text, "; the cardholder is asked by text message whether it was them")?;
+        write!(text, "; a text message asks the cardholder to confirm the purchase")?;
     }
     Ok(())
 }
@@ -145,11 +141,11 @@ fn limit_reason(text: &mut String, decision: &Decision, currency: Option<Currenc
     write!(text, "{}", Spent { check: tightest, used: tightest.before })?;
     if !is_count && decision.outcome == Outcome::Declined {
         let largest = Money::new(decision.largest_approvable.unwrap_or(0), currency.unwrap_or(Currency::USD));
-        write!(text, "; at most {} would have passed", Plain(largest))?;
+        write!(text, "; at most {} would have been approved", Plain(largest))?;
     }
     match (tightest.resets_at, tightest.interval) {
         (Some(at), Interval::Rolling(_)) => {
-            write!(text, "; the first of them leaves the window {}", Minute(at))
+            write!(text, "; usage starts to drop at {}", Minute(at))
         }
         (Some(at), _) => write!(text, "; resets {}", Minute(at)),
         (None, _) => Ok(()),
@@ -158,9 +154,9 @@ fn limit_reason(text: &mut String, decision: &Decision, currency: Option<Currenc
 
 const fn stand_in_cause(reason: Reason) -> &'static str {
     match reason {
-        Reason::StandInOverload => "there was more work than fits",
-        Reason::StandInDeadline => "a decision would have come too late",
-        Reason::StandInJournal => "the journal did not take the decision",
+        Reason::StandInOverload => "the node was overloaded",
+        Reason::StandInDeadline => "no decision was possible in time",
+        Reason::StandInJournal => "the journal was unavailable",
         Reason::Approved
         | Reason::SpendingLimit
         | Reason::VelocityLimit
@@ -183,7 +179,7 @@ fn in_currency(amount: i64, currency: Option<Currency>) -> String {
     currency.map_or_else(|| amount.to_string(), |currency| Money::new(amount, currency).to_string())
 }
 
-/// `480.00 of the 500.00 USD a day are spent`.
+/// `480.00 of the 500.00 USD daily limit is used`.
 struct Spent<'a> {
     check: &'a LimitCheck,
     used: i64,
@@ -192,23 +188,23 @@ struct Spent<'a> {
 impl fmt::Display for Spent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LimitCheck { interval, max, .. } = *self.check;
-        let each = match interval {
-            Interval::PerAuthorization => "per authorization".to_owned(),
-            Interval::Daily => "a day".to_owned(),
-            Interval::Weekly => "a week".to_owned(),
-            Interval::Monthly => "a month".to_owned(),
-            Interval::Yearly => "a year".to_owned(),
-            Interval::AllTime => "in the life of the card".to_owned(),
-            Interval::Rolling(_) => {
-                let text = interval.to_string();
-                let span = text.trim_start_matches("rolling(").trim_end_matches(')').to_owned();
-                format!("within {span}")
-            }
+        let span = |interval: Interval| {
+            interval.to_string().trim_start_matches("rolling(").trim_end_matches(')').to_owned()
+        };
+        // Of an amount, and of a number of approvals.
+        let (limit, each) = match interval {
+            Interval::PerAuthorization => ("per-authorization".to_owned(), "per authorization".to_owned()),
+            Interval::Daily => ("daily".to_owned(), "per day".to_owned()),
+            Interval::Weekly => ("weekly".to_owned(), "per week".to_owned()),
+            Interval::Monthly => ("monthly".to_owned(), "per month".to_owned()),
+            Interval::Yearly => ("yearly".to_owned(), "per year".to_owned()),
+            Interval::AllTime => ("lifetime".to_owned(), "in the card's lifetime".to_owned()),
+            Interval::Rolling(_) => (format!("rolling {}", span(interval)), format!("in {}", span(interval))),
         };
         match self.check.currency() {
             Some(currency) => {
                 let (used, max) = (Money::new(self.used, currency), Money::new(max, currency));
-                write!(f, "{} of the {max} {each} are spent", Plain(used))
+                write!(f, "{} of the {max} {limit} limit is used", Plain(used))
             }
             None => write!(f, "{} of the {max} approvals {each} are used", self.used),
         }

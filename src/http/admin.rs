@@ -52,7 +52,7 @@ pub trait Books: Send + Sync + 'static {
 
 /// The books cannot be read now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the books cannot be read now; try again shortly")]
+#[error("the ledger cannot be read now; try again shortly")]
 pub struct Unreadable;
 
 /// Answers operators.

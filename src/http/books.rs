@@ -45,7 +45,7 @@ impl Books for Cluster {
 }
 
 fn unreadable(cause: impl std::fmt::Display) -> Unreadable {
-    tracing::error!(%cause, "the books cannot be read");
+    tracing::error!(%cause, "the ledger cannot be read");
     Unreadable
 }
 

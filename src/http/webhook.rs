@@ -299,7 +299,7 @@ impl<D: Desk> Webhook<D> {
                 Ending { event, result: WebhookResult::WrongAccount, reply }
             }
             Err(not_booked @ NotBooked::Now(_)) => {
-                tracing::warn!(event = %id, %subject, kind = event, trace_id, "not booked; Stripe delivers it again");
+                tracing::warn!(event = %id, %subject, kind = event, trace_id, "not recorded; Stripe delivers it again");
                 let reply = error(StatusCode::SERVICE_UNAVAILABLE, "not_booked", &not_booked.to_string())
                     .with(RETRY_AFTER, RETRY_AFTER_SECONDS);
                 Ending { event, result: WebhookResult::NotBooked, reply }
@@ -317,7 +317,7 @@ impl<D: Desk> Webhook<D> {
                 kind = kind.as_str(),
                 cause = cause.as_str(),
                 held_back,
-                "acknowledged an event that should be in the books and cannot be: {cause}"
+                "acknowledged an event that cannot be recorded: {cause}"
             );
         }
         let reply = json(StatusCode::OK, RECEIVED_BODY);

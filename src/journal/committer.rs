@@ -287,7 +287,7 @@ impl State {
         #[cfg(debug_assertions)]
         debug_assert!(
             self.accounts.insert(job.append.account.clone()),
-            "an account submits its next append when the outcome of the one before it was told"
+            "an account submits its next append when the outcome of the previous one is known"
         );
         self.undecided = self.undecided.saturating_add(1);
         self.queue.push(urgency, job)

@@ -257,7 +257,7 @@ pub enum Finding {
     },
     /// Nothing tells how far it should go.
     #[error(
-        "holds entries up to {found}, but its -mark file, which tells how far it should go, is missing or unreadable"
+        "holds entries up to {found}, but its -mark file, which records its length, is missing or unreadable"
     )]
     MarkMissing {
         /// The last entry.

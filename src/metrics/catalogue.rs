@@ -171,79 +171,79 @@ macro_rules! families {
 }
 
 families! {
-    "At the door" {
+    "Webhook" {
         WEBHOOK_REQUESTS = Counter Count "tollgate_webhook_requests_total" ["event": EVENTS, "result": here::<WebhookResult>()]
-            "requests to the webhook, by what they carried and what became of them", "`answered`, `booked` and `acknowledged` only";
+            "requests to the webhook, by event type and result", "only `answered`, `booked`, and `acknowledged`";
         WEBHOOK_BODY = Histogram Bytes "tollgate_webhook_body_bytes" []
-            "size of the bodies that were read", "4 to 8 KiB";
+            "size of request bodies", "4 to 8 KiB";
         SIGNATURE_FAILURES_TOTAL = Counter Count "tollgate_signature_failures_total" ["cause": SIGNATURE_FAILURES]
-            "requests without a valid signature", "0; a steady rate means a wrong secret, or a stranger";
+            "requests without a valid signature", "0; a steady rate means a wrong secret, or requests that are not from Stripe";
         SECRETS_USED = Counter Count "tollgate_signature_secrets_used_total" ["slot": here::<SecretSlot>()]
-            "valid signatures, by place of the secret in the setting", "an old secret's slot stands still before it is removed";
+            "valid signatures, by position of the secret in the setting", "no increase for an old secret before you remove it";
         REFUSED = Counter Count "tollgate_signed_requests_refused_total" ["cause": here::<Refusal>()]
-            "requests with a valid signature that were refused with a 4xx; for `body_too_large`, `body_late` and `body_broken` only the signature's form and time could be checked", "0; see the runbook TollgateSignedRefused";
+            "requests with a valid signature that were refused with a 4xx; for `body_too_large`, `body_late`, and `body_broken` only the form and time of the signature were checked", "0; see the runbook TollgateSignedRefused";
         MALFORMED = Counter Count "tollgate_malformed_events_total" ["cause": MALFORMED_CAUSES]
-            "signed bodies that are no event", "0";
+            "signed bodies that are not an event", "0";
         VIOLATIONS_TOTAL = Counter Count "tollgate_contract_violations_total" ["kind": VIOLATIONS]
-            "authorization requests that break Stripe's contract, all declined", "0; `legacy_shape`: raise the endpoint's API version";
+            "authorization requests that violate Stripe's contract, all declined", "0; `legacy_shape`: raise the endpoint's API version";
         UNBOOKED = Counter Count "tollgate_unbooked_events_total" ["cause": UNBOOKED_CAUSES]
-            "events that were acknowledged without an entry in the books", "`not_ours` only; anything else is missing in the books";
+            "events that were acknowledged and not recorded", "only `not_ours`; other causes are missing in the ledger";
         IN_FLIGHT = Gauge Count "tollgate_in_flight_requests" []
-            "webhook requests being answered", "far below the `in_flight` capacity";
+            "webhook requests in progress", "far below the `in_flight` capacity";
     }
-    "Answers" {
+    "Decisions" {
         DECISIONS = Counter Count "tollgate_decisions_total" ["outcome": OUTCOMES, "reason": REASONS, "source": SOURCES]
-            "decisions, one for each question", "source `policy`; `stand_in` is an incident";
+            "decisions, one for each authorization request", "source `policy`; `stand_in` is an incident";
         LIMIT_DECLINES = Counter Count "tollgate_limit_declines_total" ["measure": here::<LimitMeasure>(), "window": here::<LimitWindow>()]
-            "declines by limits, by the first of the limits that stood in the way", "follows the policy; a jump after a change of the policy is worth a look";
+            "declines by limits, by the first limit that was exceeded", "follows the policy; look at a jump after a policy change";
         DECISION_DURATION = Histogram Seconds "tollgate_decision_duration_seconds" ["outcome": OUTCOMES, "route": here::<Route>()]
-            "from the headers of a request to its reply", "99.9 % within 0.5 s, all within 1.5 s";
+            "time from the headers of a request to its reply", "99.9 % within 0.5 s, all within 1.5 s";
         STAGE_DURATION = Histogram Seconds "tollgate_stage_duration_seconds" ["stage": here::<Stage>()]
-            "each part of a request's walk", "`commit` is the longest, a few milliseconds";
+            "time of each stage of a request", "`commit` is the longest: a few milliseconds";
         ANSWER_WITHIN = Gauge Seconds "tollgate_answer_within_seconds" []
-            "the time that answers get, `TOLLGATE_ANSWER_WITHIN`", "well below Stripe's 2 seconds";
+            "the deadline for answers, `TOLLGATE_ANSWER_WITHIN`", "well below Stripe's 2 seconds";
         ANSWERS = Counter Count "tollgate_answers_total" ["way": here::<Way>()]
-            "answers to authorization requests, repeated ones included, by how they went to Stripe", "`fallback`: 0";
+            "answers to authorization requests, duplicates included, by how they were sent to Stripe", "`fallback`: 0";
         UNKNOWN_GROUPS = Counter Count "tollgate_unknown_group_requests_total" []
             "authorization requests of cards whose `tollgate_group` the policy lacks", "0; see the runbook TollgateUnknownGroup";
         REPEATS = Counter Count "tollgate_repeated_questions_total" []
-            "questions that were answered before and got the same answer again", "few";
+            "duplicate requests, which got the same answer again", "few";
         FLAGS = Counter Count "tollgate_flagged_answers_total" []
-            "answers that a rule with `then: flag` asks somebody to look at, repeated ones included", "as the rules mean it";
+            "answers that a rule with `then: flag` marks for review, duplicates included", "as the rules intend";
         STRIPE_OUTCOMES = Counter Count "tollgate_stripe_outcomes_total" ["reason": Values::Here(STRIPE_REASONS), "agrees": here::<Agrees>()]
-            "what Stripe says it did, by its reason, and whether that was our answer", "`agrees=\"false\"` and `webhook_timeout`: 0";
+            "outcomes that Stripe reported, by its reason, and whether they agree with the decision", "`agrees=\"false\"` and `webhook_timeout`: 0";
         UNCONFIRMED = Gauge Count "tollgate_unconfirmed_decisions" []
-            "answers that Stripe has not spoken of for `TOLLGATE_UNCONFIRMED_AFTER`", "0";
+            "decisions that Stripe has not confirmed within `TOLLGATE_UNCONFIRMED_AFTER`", "0";
         OVERRUNS = Counter Count "tollgate_overruns_total" []
-            "times that Stripe or a merchant took more than the policy had granted", "few: forced captures, tips, stand-in approvals";
+            "times that Stripe or a merchant exceeded the approved amount", "few: force captures, tips, stand-in approvals";
         SHED = Counter Count "tollgate_requests_shed_total" ["cause": here::<Shed>()]
-            "work that was turned away or answered by the stand-in", "0";
+            "requests that were refused or got a stand-in decision because a limit was reached", "0";
     }
     "Connections" {
         CONNECTIONS = Gauge Count "tollgate_connections" ["listener": here::<Listener>()]
             "open connections", "far below the `connections` capacity";
         CONNECTIONS_ACCEPTED = Counter Count "tollgate_connections_accepted_total" ["listener": here::<Listener>()]
-            "connections that were opened", "grows slowly: clients keep connections alive";
+            "connections accepted", "grows slowly: clients keep connections alive";
         CONNECTIONS_CUT = Counter Count "tollgate_connections_cut_total" ["listener": here::<Listener>(), "cause": here::<Cut>()]
-            "connections that were not closed by their client", "`idle` only";
+            "connections that the node closed before the client did", "only `idle`";
         ACCEPT_ERRORS = Counter Count "tollgate_accept_errors_total" ["listener": here::<Listener>()]
-            "failures to take a connection, such as for want of file descriptors", "0";
+            "failures to accept a connection, for example without free file descriptors", "0";
     }
     "Cards in memory" {
         CARDS_RESIDENT = Gauge Count "tollgate_cards_resident" []
             "cards in memory", "below the `cards_resident` capacity";
         CARD_ACTORS = Gauge Count "tollgate_card_actors" []
-            "cards in memory that have an actor, looked at once a second; the others rest", "cards that were asked for in the last seconds";
+            "cards in memory with an active actor, sampled once a second; the others are idle", "cards with requests in the last seconds";
         QUEUE_LONGEST = Gauge Count "tollgate_card_queue_longest" []
-            "requests waiting at the card where most wait, looked at once a second", "a few; at the `card_queue` capacity requests are turned away";
+            "requests in the longest card queue, sampled once a second", "a few; at the `card_queue` capacity requests are refused";
         HOLDS_OPEN = Gauge Count "tollgate_holds_open" []
-            "authorizations that hold money, on the cards in this node's memory; a card that has left it is not counted, and in a cluster one that has changed its owner may be in two memories for a while", "follows the traffic; captures, reversals and expiries that do not come make it grow";
+            "authorizations with an open hold, on the cards in this node's memory; evicted cards are not counted, and a card that changed its owner may be counted by two nodes for a while", "follows the traffic; it grows if captures, reversals, and expiries do not arrive";
         ACTIVATIONS = Counter Count "tollgate_card_activations_total" ["result": here::<Done>()]
-            "cards that were folded from the journal", "`failed`: 0";
+            "cards loaded from the journal", "`failed`: 0";
         ACTIVATION_DURATION = Histogram Seconds "tollgate_card_activation_duration_seconds" []
-            "time to fold a card from the journal", "milliseconds";
+            "time to load a card from the journal", "milliseconds";
         PASSIVATIONS = Counter Count "tollgate_card_passivations_total" ["cause": here::<Passivation>()]
-            "cards that left memory", "`idle`; `pressure` means too small a `cards_resident`; `failure`: 0";
+            "cards evicted from memory", "`idle`; `pressure` means too small a `cards_resident`; `failure`: 0";
     }
     "The journal" {
         COMMIT_DURATION = Histogram Seconds "tollgate_journal_commit_duration_seconds" []
@@ -251,45 +251,45 @@ families! {
         BATCH_ENTRIES = Histogram Count "tollgate_journal_batch_entries" []
             "entries in a group commit", "grows with the load, and stays below the `journal_batch` capacity";
         APPENDED_BYTES = Counter Bytes "tollgate_journal_appended_bytes_total" []
-            "bytes of the entries that became durable", "about 500 a decision";
+            "bytes of durable entries", "about 500 per decision";
         JOURNAL_ERRORS = Counter Count "tollgate_journal_errors_total" ["kind": here::<JournalFailure>()]
-            "what the journal refused or could not read", "0";
+            "appends that the journal rejected, and reads that failed", "0";
         JOURNAL_CONFLICTS = Counter Count "tollgate_journal_conflicts_total" []
-            "appends that another writer was faster than", "0 on one node; few in a cluster, when cards change their owner";
+            "appends that another node overtook", "0 on one node; few in a cluster, when cards change owners";
         JOURNAL_EXPIRED = Counter Count "tollgate_journal_expired_total" []
-            "appends that were not written, since they could not have become durable in time", "0; more means that the journal is slower than the load needs";
+            "appends that were not written because they could not become durable in time", "0; more means that the journal is too slow for the load";
         JOURNAL_OLDEST = Gauge Seconds "tollgate_journal_oldest_append_seconds" []
-            "how long the oldest append has been waiting to be durable, looked at once a second", "milliseconds; seconds mean that the journal hangs";
+            "age of the oldest append that is not durable, sampled once a second", "milliseconds; seconds mean that the journal hangs";
         JOURNAL_WAIT = Gauge Seconds "tollgate_journal_expected_wait_seconds" []
-            "how long a decision would wait that is made now, by the commits measured last, looked at once a second", "milliseconds; above half of `TOLLGATE_ANSWER_WITHIN` requests are answered by the stand-in at once";
+            "expected wait of a new decision for the journal, from the last commits, sampled once a second", "milliseconds; above half of `TOLLGATE_ANSWER_WITHIN` requests get stand-in decisions at once";
         JOURNAL_UNKNOWN = Counter Count "tollgate_journal_unknown_total" []
-            "appends whose fate was unclear, and which were repeated", "0";
+            "appends with an unknown outcome, which were repeated", "0";
     }
     "The cluster" {
         FORWARDS = Counter Count "tollgate_forwards_total" ["result": here::<Forward>()]
-            "requests that were forwarded to the node that owns the card; what it did not answer was decided here", "`answered` only, but for a moment when a node goes";
+            "requests forwarded to the owner of the card; without an answer from it, this node decided", "only `answered`, except for a moment when a node stops";
         HOP_DURATION = Histogram Seconds "tollgate_hop_duration_seconds" []
-            "how much longer a forwarded request took than it took the owner: there and back, and what its messages waited at either end", "p99 below 2 ms; more is the network's, or a node is short of processor";
+            "time that forwarding added to a request: the network in both directions, and queues at both nodes", "p99 below 2 ms; above that the network is slow, or a node is short of CPU";
         PEER_REFUSALS = Counter Count "tollgate_peer_connections_refused_total" ["cause": here::<PeerRefusal>()]
-            "connections between nodes that were turned away, by the node that was called or by the one that called", "0, but for a few `other_server`, `rejected` and `broken` when a node is restarted; `impostor` and `unknown_key` are somebody who is no member";
+            "refused connections between nodes, on either side", "0, except for a few `other_server`, `rejected`, and `broken` when a node restarts; `impostor` and `unknown_key` are not members";
         MEMBERS = Gauge Count "tollgate_members" []
-            "nodes that this one believes to be alive, itself included; 0 for a node that is alone by its settings", "the number of nodes that you run, and the same on every node";
+            "members of the cluster as this node sees it, itself included; 0 without a cluster", "the number of nodes that you run, and the same on every node";
     }
     "Policy and node" {
         POLICY_RELOADS = Counter Count "tollgate_policy_reloads_total" ["result": here::<Reload>()]
-            "new contents of the policy file", "`refused`: 0";
+            "changes of the policy file", "`refused`: 0";
         POLICY_LOADED = Gauge Seconds "tollgate_policy_loaded_timestamp_seconds" []
-            "when the policy in force was loaded", "the last change that you made";
+            "when the policy in force was loaded", "your last change";
         POLICY_INFO = Gauge Info "tollgate_policy_info" ["version": Values::Current]
             "the policy in force", "the same on every node";
         CAPACITY = Gauge Count "tollgate_capacity" ["bound": here::<Bound>()]
-            "the bounds in force, in the unit of their name", "use stays far below";
+            "the limits in force, in the unit of their name", "usage stays far below";
         READY = Gauge Count "tollgate_ready" []
-            "1 while the node wants traffic", "1";
+            "1 while the node is ready for traffic", "1";
         SPANS = Counter Count "tollgate_trace_spans_total" ["result": here::<Export>()]
-            "decisions for the collector of `TOLLGATE_TRACES_ENDPOINT`, by what became of them", "`dropped`: 0";
+            "spans for the collector at `TOLLGATE_TRACES_ENDPOINT`, by result", "`dropped`: 0";
         BUILD_INFO = Gauge Info "tollgate_build_info" ["version": Values::Current]
-            "the program", "the same on every node";
+            "the version of the program", "the same on every node";
     }
     "Process and runtime" {
         PROCESS_START = Gauge Seconds "process_start_time_seconds" []
@@ -307,12 +307,12 @@ families! {
         TOKIO_WORKERS = Gauge Count "tokio_workers" []
             "worker threads of the runtime", "the number of cores";
         TOKIO_BUSY = Counter Seconds "tokio_worker_busy_seconds_total" []
-            "time in which worker threads ran tasks", "a rate below 0.8 for each worker";
+            "time that worker threads spent running tasks", "a rate below 0.8 for each worker";
         TOKIO_LATE = Histogram Seconds "tokio_wake_delay_seconds" []
-            "how late a timer of the runtime fires, looked at ten times a second", "a millisecond or two, the timer's own grain; more means that tasks wait for a worker";
+            "how late a timer of the runtime fires, sampled ten times a second", "1 to 2 ms, the resolution of the timer; more means that tasks wait for a worker";
         TOKIO_TASKS = Gauge Count "tokio_alive_tasks" []
             "tasks of the runtime", "connections and resident cards, and a few";
         TOKIO_QUEUE = Gauge Count "tokio_global_queue_depth" []
-            "tasks that wait in the runtime's shared queue", "near 0";
+            "tasks waiting in the shared queue of the runtime", "near 0";
     }
 }

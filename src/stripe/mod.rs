@@ -3,6 +3,7 @@
 
 mod signature;
 mod sign;
+mod sample;
 mod event;
 mod response;
 mod backfill;
@@ -14,7 +15,8 @@ use std::{fmt, time::Duration};
 pub use backfill::{Backfill, transactions_of};
 pub use event::{Incoming, Kind, Malformed, MerchantNames, Reader, Reading, Unbooked, read};
 pub use response::{CONTENT_TYPE, RECEIVED_BODY, STRIPE_VERSION, decision_body};
-pub use sign::{curl, sign};
+pub use sample::{Merchant, Purchase, new_authorization_id};
+pub use sign::{Body, curl, sign};
 pub use signature::{
     HEADER_BYTES_MAX, SIGNATURE_HEADER, Secret, SecretSlot, SignatureError, Verifier, join_headers,
 };

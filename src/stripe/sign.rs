@@ -11,12 +11,24 @@ pub fn sign(secret: &Secret, seconds: i64, body: &[u8]) -> String {
     format!("t={time},v1={signature}")
 }
 
-/// A command for a POSIX shell that posts the file at `event_path` with a header that [`sign`] made. The bytes must
-/// go out as they are: `--data-binary` keeps line breaks, which `--data` would drop.
+/// Where `curl` finds the body.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// In the file at this path.
+    File(&'a str),
+    /// In the command itself.
+    Text(&'a str),
+}
+
+/// A command for a POSIX shell that posts a body with a header that [`sign`] made. The bytes must go out as they are:
+/// `--data-binary` keeps line breaks, which `--data` would drop.
 #[must_use]
-pub fn curl(url: &str, header: &str, event_path: &str) -> String {
+pub fn curl(url: &str, header: &str, body: Body<'_>) -> String {
     let header = quoted(&format!("Stripe-Signature: {header}"));
-    let data = quoted(&format!("@{event_path}"));
+    let data = match body {
+        Body::File(path) => quoted(&format!("@{path}")),
+        Body::Text(text) => quoted(text),
+    };
     format!("curl -i {} -H {header} -H 'Content-Type: application/json' --data-binary {data}", quoted(url))
 }
 
@@ -42,7 +54,7 @@ mod tests {
     #[test]
     fn a_command_survives_the_shell_whatever_the_file_is_called() {
         assert_eq!(
-            curl("http://127.0.0.1:4242/webhook", "t=1,v1=ab", "it's.json"),
+            curl("http://127.0.0.1:4242/webhook", "t=1,v1=ab", Body::File("it's.json")),
             r"curl -i 'http://127.0.0.1:4242/webhook' -H 'Stripe-Signature: t=1,v1=ab' -H 'Content-Type: application/json' --data-binary '@it'\''s.json'"
         );
     }

@@ -1,7 +1,11 @@
-//! The real binary's commands `check` and `config`: what they print, and their exit codes.
+//! The real binary's commands that need no node: what they print, and their exit codes.
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 /// Runs the binary with these arguments in this environment alone.
 fn tollgate(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -68,4 +72,72 @@ fn generated_pages_need_no_usable_settings() {
     let broken = [("TOLLGATE_LISTEN", "nowhere")];
     check(&["config", "--env-example"], &broken, 0, "# TOLLGATE_LISTEN=127.0.0.1:4242", "");
     check(&["config", "--markdown"], &broken, 0, "# Configuration", "");
+}
+
+/// Every line fits 100 columns, which is what help assumes without a terminal, and no word is broken.
+#[test]
+fn help_and_settings_are_wrapped_at_words() {
+    for arguments in [&["--help"][..], &["purchase", "--help"], &["serve", "--help"], &["config"]] {
+        let shown = String::from_utf8(tollgate(arguments, &[]).stdout).unwrap();
+        for line in shown.lines() {
+            let is_one_word = line.split_whitespace().count() == 1;
+            assert!(line.chars().count() <= 100 || is_one_word, "{arguments:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn shells_and_manuals_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        check(&["completions", shell], &[], 0, "reconcile", "");
+    }
+    check(&["man"], &[], 0, ".TH tollgate 1", "");
+    let directory = tempfile::tempdir().unwrap();
+    check(&["man", "--directory", directory.path().to_str().unwrap()], &[], 0, "", "");
+    for page in ["tollgate.1", "tollgate-serve.1", "tollgate-purchase.1"] {
+        assert!(directory.path().join(page).is_file(), "{page}");
+    }
+}
+
+#[test]
+fn the_version_has_the_commit_inside_and_outside_a_repository() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("build-script");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("build.rs");
+    let built =
+        Command::new("rustc").args(["--edition", "2024", "-o"]).arg(&script).arg(source).status().unwrap();
+    assert!(built.success());
+    let version = |root: &Path, more: &[(&str, &str)]| {
+        let output = Command::new(&script)
+            .env("CARGO_PKG_VERSION", "1.2.3")
+            .env("CARGO_MANIFEST_DIR", root)
+            .env("PROFILE", "release")
+            .env("GIT_CEILING_DIRECTORIES", directory.path())
+            .env_remove("BUILD_COMMIT")
+            .envs(more.iter().copied())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        said.lines().find_map(|line| line.strip_prefix("cargo::rustc-env=BUILD_VERSION=")).unwrap().to_owned()
+    };
+    let source = directory.path().join("source");
+    fs::create_dir(&source).unwrap();
+    assert_eq!(version(&source, &[]), "1.2.3");
+    assert_eq!(version(&source, &[("BUILD_COMMIT", "abc")]), "1.2.3 (abc)");
+    assert_eq!(version(&source, &[("PROFILE", "debug")]), "1.2.3 (debug build)");
+
+    let git = |arguments: &[&str]| {
+        let who = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
+        let output = Command::new("git").arg("-C").arg(&source).args(who).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "--quiet"]);
+    git(&["commit", "--quiet", "--allow-empty", "--message", "Add nothing"]);
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]);
+    assert_eq!(version(&source, &[]), format!("1.2.3 ({commit})"));
+    // A directory inside a repository is not that repository.
+    let inside = source.join("vendored");
+    fs::create_dir(&inside).unwrap();
+    assert_eq!(version(&inside, &[]), "1.2.3");
 }

@@ -31,7 +31,7 @@ fn demo(directory: &Path) -> Command {
 
 /// Numbers change from run to run; everything else is as the README shows it.
 fn without_numbers(line: &str) -> String {
-    let line = line.trim_end_matches("  (a debug build; try --release)");
+    let line = line.trim_end_matches("  (debug build; use --release)");
     let mut masked = String::new();
     for c in line.chars() {
         match c {
@@ -52,22 +52,22 @@ fn a_newcomer_sees_what_the_readme_shows() {
     assert_eq!(err, "");
     for line in [
         "declined: spending_limit",
-        "at most 148.00",
+        "148.00 would have been approved",
         "declined: category_blocked",
-        "approved, on top of 310.00",
+        "approved, 358.00 in total",
         "approved in part: 100.00",
-        "the same answer, byte for byte",
+        "same answer, byte for byte",
         "400 bad signature, no decision",
         "captured 42.00, held 0.00",
         "another starts from its journal",
-        "the same answers, byte for byte",
+        "same answers, byte for byte",
         "daily           500.00    460.00       40.00",
         "2000 more requests on 4 connections",
     ] {
         assert!(out.contains(line), "no `{line}` in\n{out}");
     }
     let too_long = out.lines().find(|line| line.chars().count() > 80);
-    assert_eq!(too_long.filter(|line| !line.contains("a debug build")), None);
+    assert_eq!(too_long.filter(|line| !line.contains("debug build")), None);
     assert!(!out.contains('\u{1b}'), "colours without a terminal");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "the demo left something behind");
 
@@ -135,9 +135,9 @@ async fn a_kept_demo_answers_what_is_pasted_until_it_is_interrupted() {
     assert_eq!((books.status, &books.json()["held"]), (200, &2_500.into()), "{books:?}");
 
     kept.signal("-INT");
-    let stays = kept.line("The books stay in ");
+    let stays = kept.line("The journal stays in ");
     assert_eq!(kept.child.wait().unwrap().code(), Some(0));
-    let stays = Path::new(stays.strip_prefix("The books stay in ").unwrap().trim_end_matches('.'));
+    let stays = Path::new(stays.strip_prefix("The journal stays in ").unwrap().trim_end_matches('.'));
     assert!(stays.join("tollgate.db").is_file() && stays.join("policy.yaml").is_file());
 }
 
@@ -168,19 +168,19 @@ fn nobody_who_pays_with_a_card_notices_that_its_node_is_killed() {
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!((output.status.code(), &*err), (Some(0), ""), "{out}");
     for line in [
-        "at most 148.00",
-        "all 4 asked again, at each node  the same answers, byte for byte",
+        "148.00 would have been approved",
+        "4 duplicates, to each node       same answers, byte for byte",
         "is killed (kill -9):",
-        "412.00 of the 500.00 USD a day are spent; at most 88.00",
-        "all 6 asked again, at each node  the same answers, byte for byte",
-        "and gets it back:",
+        "412.00 of the 500.00 USD daily limit is used",
+        "6 duplicates, to each node       same answers, byte for byte",
+        "restarts and takes it back",
         "approved in part: 88.00",
-        "all 7 asked again, at each node  the same answers, byte for byte",
+        "7 duplicates, to each node       same answers, byte for byte",
         "daily           500.00    500.00        0.00",
         "rolling(1h)         10         4           6",
-        "all of them answered:",
-        "s of the kill took ",
-        "what was approved is in the books, once: no limit is passed, nothing is lost",
+        "all answered:",
+        "s of the kill: ",
+        "every approval is in the ledger once: no limit exceeded, nothing lost",
         "killed; back after ",
     ] {
         assert!(out.contains(line), "no `{line}` in\n{out}");
@@ -190,7 +190,7 @@ fn nobody_who_pays_with_a_card_notices_that_its_node_is_killed() {
     };
     assert!((1..=3).filter(|n| asked(*n)).count() >= 2, "one node took all purchases:\n{out}");
     let too_long = out.lines().find(|line| line.chars().count() > 80);
-    assert_eq!(too_long.filter(|line| !line.contains("a debug build")), None);
+    assert_eq!(too_long.filter(|line| !line.contains("debug build")), None);
     assert!(!out.contains('\u{1b}'), "colours without a terminal");
     assert_nothing_is_left(directory.path());
 }
@@ -200,7 +200,7 @@ fn a_demo_of_several_nodes_that_is_ended_in_the_middle_leaves_nothing_behind() {
     if !is_installed() {
         return;
     }
-    for line in ["2 Tollgate nodes", "buyers use other cards"] {
+    for line in ["2 Tollgate nodes", "other cards. Meanwhile"] {
         let directory = open_directory();
         let mut running = Running::start(directory.path(), &["--nodes", "2"]);
         running.line(line);
@@ -217,7 +217,7 @@ async fn a_demo_that_is_killed_takes_its_nodes_and_their_database_with_it() {
     }
     let directory = open_directory();
     let mut running = Running::start(directory.path(), &["--nodes", "2"]);
-    running.line("buyers use other cards");
+    running.line("other cards. Meanwhile");
     assert!(at_work_in(directory.path()) > 3, "two nodes, a server and its processes");
     running.child.kill().unwrap();
     all_have_gone_from(directory.path()).await;

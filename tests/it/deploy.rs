@@ -293,8 +293,8 @@ fn a_local_cluster_says_what_is_wrong_before_it_starts_anything_and_what_a_node_
         assert_eq!(cluster.script.wait().unwrap().code(), Some(code));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     };
-    check(&["--balancer", "cat"], "no such balancer: cat", 1);
-    check(&["--binary", "/nowhere"], "/nowhere is no program", 1);
+    check(&["--balancer", "cat"], "unknown balancer: cat", 1);
+    check(&["--binary", "/nowhere"], "/nowhere is not a program", 1);
     check(&["--nodes", "3"], "--balancer nginx|haproxy|none", 2);
     check(&["--balancer", "none", "--binary", "/bin/false"], "tollgate-1 has ended", 1);
 }

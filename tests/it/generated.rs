@@ -4,11 +4,17 @@
     reason = "a switch for whoever runs the tests, not a setting of the program"
 )]
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
 
-use std::{fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
+use serde::de::DeserializeOwned;
 use tollgate::{config, http::vocabulary, metrics};
-use tollgate_loadtest::{record::Record, report};
+use tollgate_loadtest::{
+    compare::{Comparison, Server, Turn},
+    record::{Record, Stage},
+    report,
+};
 
 /// The file at `path` in the repository holds `expected`.
 #[track_caller]
@@ -49,6 +55,81 @@ fn the_schema_of_the_policy_file_is_fresh() {
     check("docs/policy.schema.json", &config::policy_file::json_schema());
 }
 
+/// The README's figures are those of the committed reports, and change with them.
+#[test]
+fn the_figures_of_the_readme_are_those_of_the_reports() {
+    const BOUNDS: [&str; 2] =
+        ["<!-- figures: generated from loadtest/results -->\n", "<!-- end of figures -->\n"];
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (before, rest) = readme.split_once(BOUNDS[0]).unwrap();
+    let (_, after) = rest.split_once(BOUNDS[1]).unwrap();
+    check("README.md", &[before, BOUNDS[0], &figures(), BOUNDS[1], after].concat());
+}
+
+fn figures() -> String {
+    let compared: Comparison = result("compare");
+    let turn = |server: &Server, of: fn(&Turn) -> f64| median(server.turns.iter().map(of).collect());
+    let cpu = |turn: &Turn| turn.cpu_us + turn.database_cpu_us.unwrap_or(0.0);
+    let rate = |turn: &Turn| f64::from(u32::try_from(turn.questions).unwrap()) / turn.seconds;
+    let mut text = String::from("| server | keeps | CPU per request, µs | requests/s |\n|---|---|---|---|\n");
+    for server in &compared.servers {
+        let (name, keeps) = (&server.name, &server.keeps);
+        let _ = writeln!(
+            text,
+            "| {name} | {keeps} | {:.0} | {} |",
+            turn(server, cpu),
+            thousands(turn(server, rate))
+        );
+    }
+    let Record { setup, verdict, runs, .. } = result("saturation");
+    let is_answered = |stage: &&Stage| stage.dropped == 0 && stage.unanswered == 0;
+    let answered = runs.iter().map(|run| run.stages.iter().take_while(is_answered).count()).min().unwrap();
+    let last: Vec<&Stage> = runs.iter().map(|run| &run.stages[answered - 1]).collect();
+    let offered = median(last.iter().map(|stage| stage.offered_per_second).collect());
+    let p99: Vec<u64> = last.iter().map(|stage| stage.latency.p99_us / 1_000).collect();
+    let (lowest, highest) = (p99.iter().min().unwrap(), p99.iter().max().unwrap());
+    let _ = writeln!(
+        text,
+        "\nThe [load test](loadtest/README.md#reference-runs) audits every answer: {}. At {} requests a\nsecond, and about as \
+         many other events, every request was answered in each of {} runs, p99 {lowest} to {highest} ms. All on {} cores of\nan \
+         {}, shared by node, load generator, and disk.",
+        grouped(&verdict.summary),
+        thousands(offered),
+        runs.len(),
+        setup.cores,
+        setup.processor,
+    );
+    text
+}
+
+fn result<T: DeserializeOwned>(name: &str) -> T {
+    let path = format!("{}/loadtest/results/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Rounded to hundreds, with separators.
+fn thousands(value: f64) -> String {
+    grouped(&format!("{:.0}", (value / 100.0).round() * 100.0))
+}
+
+/// Every number in a text with separators between its thousands.
+fn grouped(text: &str) -> String {
+    let word = |word: &str| match word.parse::<u64>() {
+        Ok(number) if number >= 1_000 => {
+            let digits = number.to_string();
+            let groups = digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap());
+            groups.collect::<Vec<_>>().join(",")
+        }
+        _ => word.to_owned(),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn the_reference_of_the_policy_file_is_fresh() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md");
@@ -75,8 +156,7 @@ fn the_policies_in_the_documentation_have_no_mistake() {
 #[test]
 fn the_reports_of_the_reference_runs_are_fresh() {
     for name in ["steady", "saturation"] {
-        let record = format!("{}/loadtest/results/{name}.json", env!("CARGO_MANIFEST_DIR"));
-        let record: Record = serde_json::from_str(&fs::read_to_string(record).unwrap()).unwrap();
+        let record: Record = result(name);
         check(&format!("loadtest/results/{name}.html"), &report::html(&record));
     }
 }

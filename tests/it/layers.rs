@@ -16,8 +16,8 @@ use crate::tidy::{files, source_without_text};
 const ROOMS: [(&str, &[&str]); 16] = [
     ("main", &["cli", "demo", "reconcile", "config", "http", "metrics"]),
     ("reconcile", &["cli", "config", "node", "stripe", "journal", "domain", "log", "clock"]),
-    ("demo", &["cli", "config", "node", "stripe", "domain", "log", "clock"]),
-    ("cli", &["config", "node", "stripe", "domain", "log", "clock"]),
+    ("demo", &["cli", "config", "node", "http", "stripe", "domain", "log", "clock"]),
+    ("cli", &["config", "node", "stripe", "journal", "domain", "log", "clock"]),
     ("node", &["config", "http", "cluster", "actors", "journal", "domain", "metrics", "clock"]),
     ("config", &["http", "stripe", "cluster", "actors", "journal", "policy", "domain", "log"]),
     ("http", &["stripe", "cluster", "domain", "metrics", "log", "clock"]),
@@ -33,8 +33,10 @@ const ROOMS: [(&str, &[&str]); 16] = [
 ];
 
 /// Libraries that decide how a room works, and the rooms that may name them.
-const LIBRARIES: [(&str, &[&str]); 19] = [
+const LIBRARIES: [(&str, &[&str]); 21] = [
     ("clap", &["cli", "main"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("serde_saphyr", &["config"]),
     ("schemars", &["config"]),
     ("hyper", &["demo", "reconcile", "http", "stripe"]),
@@ -157,6 +159,19 @@ fn no_lock_is_held_around_a_card() {
             assert!(words(&source).all(|word| word != lock), "{} has a `{lock}`", file.display());
         }
     }
+}
+
+/// The map in the documentation, which a module may share a line of with another.
+#[test]
+fn the_map_in_the_documentation_has_every_module_in_order() {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md")).unwrap();
+    let (_, map) = page.split_once("```text\n").unwrap();
+    let (map, _) = map.split_once("```").unwrap();
+    let lines = map.lines().flat_map(|line| line.trim().split("  ").next().unwrap().split(", "));
+    let named: Vec<&str> = lines.map(|name| name.trim_end_matches(".rs")).collect();
+    let modules: Vec<&str> = ROOMS.iter().map(|(module, _)| *module).collect();
+    assert_eq!(named, modules);
 }
 
 #[test]

@@ -37,6 +37,8 @@ mod log;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod needs;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod postgres;
@@ -44,6 +46,8 @@ mod postgres;
 mod process;
 #[cfg(test)]
 mod questions;
+#[cfg(test)]
+mod readme;
 #[cfg(test)]
 mod reconcile;
 #[cfg(test)]
@@ -60,3 +64,5 @@ mod stripe_test_helpers;
 mod stripe_tls;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod words;

@@ -1,11 +1,9 @@
 //! A real PostgreSQL server of a test's own: found on this machine, started on a free port of loopback, stopped, killed
 //! and started again. What the tests ask of it is elsewhere.
-//!
-//! Where PostgreSQL is not installed, the tests that need it say so and skip, unless `TEST_SERVERS_REQUIRED` is set.
 #![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
 
 use std::{
-    env, fs,
+    fs,
     io::Write as _,
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
@@ -19,7 +17,10 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 use tollgate_loadtest::postgres::{Programs, give};
 
-use crate::log::Log;
+use crate::{
+    log::Log,
+    needs::{self, Program},
+};
 
 /// Nothing here takes this long: a test that waits in vain fails instead of hanging.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -324,23 +325,9 @@ impl Drop for Server {
     }
 }
 
-/// Whether there is a server to be started; where there is none, a loud word about what is skipped.
+/// Whether there is a server to be started; the test is to end here if not.
 pub(crate) fn is_installed() -> bool {
-    is_installed_or_said(programs().is_some(), "PostgreSQL", "postgresql")
-}
-
-/// Whether it is there; where it is not, a loud word about what is skipped.
-pub(crate) fn is_installed_or_said(is_installed: bool, name: &str, package: &str) -> bool {
-    if !is_installed {
-        let how = format!("install it (on Debian: apt-get install {package})");
-        #[allow(clippy::disallowed_methods, reason = "a test has no configuration but this")]
-        let is_required = env::var_os("TEST_SERVERS_REQUIRED").is_some();
-        assert!(!is_required, "{name} is not installed, and TEST_SERVERS_REQUIRED is set: {how}");
-        // Past the test harness, which keeps what a passing test prints to itself.
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is not installed: {how}");
-    }
-    is_installed
+    needs::has(Program { name: "PostgreSQL", install: "apt-get install postgresql" }, programs().is_some())
 }
 
 fn url(role: &str, port: u16, database: &str) -> String {
@@ -381,7 +368,7 @@ fn run(command: &mut Command) -> String {
 
 /// A port that is free now, below those that the system gives to connections on their way out, so that it stays free
 /// while the server is down.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let port = fastrand::u16(15_000..32_000);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

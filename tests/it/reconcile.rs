@@ -174,7 +174,7 @@ async fn version(site: &Site) -> Value {
 async fn what_was_missed_is_booked_as_if_the_events_had_come() {
     let story = Story::begin().await;
     let ran = story.reconcile(&[]).await;
-    ran.expect(0, "differences: 10; events booked: 8");
+    ran.expect(0, "differences: 10; events recorded: 8");
     assert!(
         ran.err.contains("4 authorizations read") && ran.err.contains("3 transactions read"),
         "{}",
@@ -199,9 +199,9 @@ async fn what_was_missed_is_booked_as_if_the_events_had_come() {
 #[tokio::test]
 async fn a_second_run_finds_nothing_and_writes_nothing() {
     let story = Story::begin().await;
-    story.reconcile(&[]).await.expect(0, "differences: 10; events booked: 8");
+    story.reconcile(&[]).await.expect(0, "differences: 10; events recorded: 8");
     let (books, version_before) = (story.books().await, version(&story.site).await);
-    story.reconcile(&[]).await.expect(0, "no differences: the books say what Stripe says");
+    story.reconcile(&[]).await.expect(0, "no differences: the ledger agrees with Stripe");
     assert_eq!(story.books().await, books);
     assert_eq!(version(&story.site).await, version_before);
 
@@ -218,7 +218,7 @@ async fn a_dry_run_shows_the_differences_and_changes_nothing() {
     let story = Story::begin().await;
     let (books, version_before) = (story.books().await, version(&story.site).await);
     let ran = story.reconcile(&["--dry-run"]).await;
-    ran.expect(1, "differences: 10; nothing was booked");
+    ran.expect(1, "differences: 10; nothing was recorded");
     let rows: Vec<Vec<&str>> = ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], ["authorization", "field", "ours", "stripe's"]);
     for row in [
@@ -232,8 +232,8 @@ async fn a_dry_run_shows_the_differences_and_changes_nothing() {
         assert!(rows.iter().any(|found| found == row), "{row:?} is not in\n{}", ran.out);
     }
     assert_eq!((story.books().await, version(&story.site).await), (books, version_before));
-    story.reconcile(&[]).await.expect(0, "differences: 10; events booked: 8");
-    story.reconcile(&["--dry-run"]).await.expect(0, "no differences: the books say what Stripe says");
+    story.reconcile(&[]).await.expect(0, "differences: 10; events recorded: 8");
+    story.reconcile(&["--dry-run"]).await.expect(0, "no differences: the ledger agrees with Stripe");
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn a_running_node_is_told_over_its_own_ports() {
     let here = [("TOLLGATE_LISTEN", webhook.as_str()), ("TOLLGATE_ADMIN_LISTEN", admin.as_str())];
     let arguments = ["reconcile", "--since", "24h"];
     let ran = Ran::of(&story.site.run(&arguments, &here).await);
-    ran.expect(0, "differences: 10; events booked: 8");
+    ran.expect(0, "differences: 10; events recorded: 8");
     assert_eq!(node.authorization("iauth_captured").await["captured"], 12_000);
     let verified = r#"tollgate_webhook_requests_total{event="issuing_transaction.created",result="booked"}"#;
     assert_eq!(node.metric(verified).await.to_string(), "3");
@@ -264,7 +264,7 @@ async fn a_running_node_is_told_over_its_own_ports() {
 #[tokio::test]
 async fn a_run_that_is_killed_again_and_again_comes_to_the_same_end() {
     let unharmed = Story::begin().await;
-    unharmed.reconcile(&[]).await.expect(0, "differences: 10; events booked: 8");
+    unharmed.reconcile(&[]).await.expect(0, "differences: 10; events recorded: 8");
     let story = Story::begin().await;
     let mut killed = 0;
     for lines in 1..12 {
@@ -280,16 +280,16 @@ async fn a_run_that_is_killed_again_and_again_comes_to_the_same_end() {
     }
     assert!(killed >= 3, "only {killed} runs were killed before their end");
     assert_eq!(story.reconcile(&[]).await.code, Some(0));
-    story.reconcile(&["--dry-run"]).await.expect(0, "no differences: the books say what Stripe says");
+    story.reconcile(&["--dry-run"]).await.expect(0, "no differences: the ledger agrees with Stripe");
     assert_eq!(story.books().await, unharmed.books().await);
 }
 
 #[tokio::test]
 async fn a_correction_takes_the_place_of_what_is_booked() {
     let story = Story::begin().await;
-    story.reconcile(&[]).await.expect(0, "differences: 10; events booked: 8");
+    story.reconcile(&[]).await.expect(0, "differences: 10; events recorded: 8");
     story.stub.put(transaction("ipi_forced", None, -1_800)).unwrap();
-    story.reconcile(&[]).await.expect(0, "differences: 1; events booked: 1");
+    story.reconcile(&[]).await.expect(0, "differences: 1; events recorded: 1");
     assert_eq!(
         story.books().await["card"][1],
         json!([{"id": "ipi_forced", "type": "capture", "amount": -1_800}])
@@ -299,11 +299,8 @@ async fn a_correction_takes_the_place_of_what_is_booked() {
 #[tokio::test]
 async fn one_card_alone_is_read() {
     let story = Story::begin().await;
-    story
-        .reconcile(&["--card", "ic_other"])
-        .await
-        .expect(0, "no differences: the books say what Stripe says");
-    story.reconcile(&["--card", CARD]).await.expect(0, "differences: 10; events booked: 8");
+    story.reconcile(&["--card", "ic_other"]).await.expect(0, "no differences: the ledger agrees with Stripe");
+    story.reconcile(&["--card", CARD]).await.expect(0, "differences: 10; events recorded: 8");
 }
 
 #[tokio::test]
@@ -313,9 +310,9 @@ async fn what_cannot_be_read_is_told_and_the_rest_is_booked() {
     odd["status"] = json!("elsewhere");
     story.stub.put(odd).unwrap();
     let ran = story.reconcile(&[]).await;
-    ran.expect(1, "differences: 10; events booked: 8; objects passed over: 1");
+    ran.expect(1, "differences: 10; events recorded: 8; objects passed over: 1");
     assert!(
-        ran.err.contains("iauth_odd cannot be booked: expected a known `data.object.status`"),
+        ran.err.contains("iauth_odd cannot be recorded: expected a known `data.object.status`"),
         "{}",
         ran.err
     );
@@ -340,7 +337,7 @@ async fn one_object_that_the_node_refuses_is_passed_over_and_the_rest_is_booked(
         );
     }
     story.site.unset("TOLLGATE_BODY_BYTES_MAX");
-    story.reconcile(&[]).await.expect(0, "differences: 1; events booked: 1");
+    story.reconcile(&[]).await.expect(0, "differences: 1; events recorded: 1");
 }
 
 #[tokio::test]
@@ -355,7 +352,7 @@ async fn an_authorization_with_long_receipts_is_booked_without_them() {
     long["transactions"] = json!([capture]);
     story.stub.put(long).unwrap();
     story.stub.put(capture).unwrap();
-    story.reconcile(&[]).await.expect(0, "differences: 12; events booked: 10");
+    story.reconcile(&[]).await.expect(0, "differences: 12; events recorded: 10");
 }
 
 #[tokio::test]
@@ -367,8 +364,8 @@ async fn one_transaction_that_cannot_be_read_leaves_its_authorization_to_be_book
     authorization["transactions"] = json!([odd, transaction("ipi_even", Some("iauth_odd"), -60)]);
     story.stub.put(authorization).unwrap();
     let ran = story.reconcile(&[]).await;
-    ran.expect(1, "differences: 12; events booked: 10; objects passed over: 1");
-    assert!(ran.err.contains("ipi_odd cannot be booked: expected `data.object.type`"), "{}", ran.err);
+    ran.expect(1, "differences: 12; events recorded: 10; objects passed over: 1");
+    assert!(ran.err.contains("ipi_odd cannot be recorded: expected `data.object.type`"), "{}", ran.err);
 }
 
 #[tokio::test]

@@ -152,6 +152,8 @@ fn comments_and_text_are_no_code() {
     check(r##"f(r#"a " b"#, b"c")"##, "f(r, b)");
     check(r#"('"', '\'', '\\', &'a str)"#, "(, , , &'a str)");
     check("a /* b */ c", "a  c");
+    let texts = texts_in("f(\"a\n b\") // \"c\"\n + r#\"d \"e f\"#");
+    assert_eq!(texts, ["a b", "d \"e f"]);
 }
 
 /// The pages that people read.
@@ -197,7 +199,18 @@ pub(crate) fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
 
 /// Rust source without its comments and without what stands between quotes.
 pub(crate) fn source_without_text(source: &str) -> String {
+    split(source).0
+}
+
+/// What stands between double quotes in Rust source, comments left out. A line that goes on in the next one is one line.
+pub(crate) fn texts_in(source: &str) -> Vec<String> {
+    let texts = split(source).1.into_iter();
+    texts.map(|text| text.trim_matches(['"', '#']).split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn split(source: &str) -> (String, Vec<&str>) {
     let mut code = String::with_capacity(source.len());
+    let mut texts = Vec::new();
     let mut rest = source;
     while let Some(c) = rest.chars().next() {
         let skipped = if rest.starts_with("//") {
@@ -217,10 +230,13 @@ pub(crate) fn source_without_text(source: &str) -> String {
             code.push(c);
             rest = &rest[c.len_utf8()..];
         } else {
+            if c == '"' || c == '#' {
+                texts.push(&rest[..skipped]);
+            }
             rest = &rest[skipped..];
         }
     }
-    code
+    (code, texts)
 }
 
 fn end_of_text(text: &str) -> usize {

@@ -13,7 +13,7 @@ pub(super) fn board() -> Board {
     Board {
         file: "cards-and-policy",
         title: "Tollgate: cards and policy",
-        description: "Why cards are declined, which limits bind, and whether Stripe does as it was told.",
+        description: "Why requests are declined, which limits apply, and whether Stripe's outcomes agree with the decisions.",
         rows: vec![
             ("Reasons", vec![reasons(), limits(), declines_by_limit(), stand_ins()]),
             ("Stripe", vec![agreement(), overruns(), unconfirmed(), repeats(), disagreements()]),
@@ -26,12 +26,12 @@ pub(super) fn board() -> Board {
 fn reasons() -> Panel {
     Panel::new(
         Bars,
-        "Why questions were declined",
+        "Reasons for declines",
         "none",
         [
-            "Declines in the time shown, by reason.",
-            "What the policy means to decline.",
-            "An explanation of any single decision: GET /v1/authorizations/{id} on the admin port.",
+            "Declines in the selected time range, by reason.",
+            "The declines that the policy intends.",
+            "GET /v1/authorizations/{id} on the admin port explains a decision.",
         ],
         &[(
             &counts_by(
@@ -46,12 +46,12 @@ fn reasons() -> Panel {
 fn limits() -> Panel {
     Panel::new(
         Bars,
-        "Limits that declined most",
+        "Limits with most declines",
         "none",
         [
-            "Declines in the time shown, by the first limit that stood in the way.",
-            "The limits that are meant to bind.",
-            "A limit that declines far more than yesterday is set wrong, or a card is being drained: GET /v1/cards/{id}.",
+            "Declines in the selected time range, by the first limit that was exceeded.",
+            "The limits that are intended to decline.",
+            "A limit that declines far more than yesterday is wrong, or a card is being abused: GET /v1/cards/{id}.",
         ],
         &[(&counts_by("window, measure", "tollgate_limit_declines_total{@}"), "{{window}} {{measure}}")],
     )
@@ -63,9 +63,9 @@ fn declines_by_limit() -> Panel {
         "Declines by limit",
         "reqps",
         [
-            "Declines a second, by the first limit that stood in the way.",
-            "Steady through the day; calendar limits rise towards the end of their window.",
-            "A step follows a change of the policy: compare with its reloads below.",
+            "Declines per second, by the first limit that was exceeded.",
+            "Steady through the day; calendar limits decline more toward the end of their window.",
+            "A step follows a policy change: compare with the policy reloads below.",
         ],
         &[(&rates_by("window, measure", "tollgate_limit_declines_total{@}"), "{{window}} {{measure}}")],
     )
@@ -74,12 +74,12 @@ fn declines_by_limit() -> Panel {
 fn stand_ins() -> Panel {
     Panel::new(
         Stacked,
-        "Answers of the stand-in",
+        "Stand-in decisions by cause",
         "reqps",
         [
-            "Questions answered without the books, by cause.",
+            "Stand-in decisions per second, by cause.",
             "0.",
-            "overload: more than the node takes. deadline: too slow. journal: it cannot be written. See TollgateStandIn.",
+            "overload: more requests than the node can take. deadline: too slow. journal: not writable. See TollgateStandIn.",
         ],
         &[(&rates_by("reason, outcome", "tollgate_decisions_total{@, source=\"stand_in\"}"), "{{reason}}")],
     )
@@ -88,10 +88,10 @@ fn stand_ins() -> Panel {
 fn agreement() -> Panel {
     Panel::new(
         Number,
-        "Stripe did as we answered",
+        "Agreement with Stripe",
         "percentunit",
         [
-            "Of what Stripe says it did with our answers in the time shown, the share that is what we answered.",
+            "The share of outcomes reported by Stripe that agree with the decision.",
             "100 %.",
             "See the runbook TollgateStripeDisagrees.",
         ],
@@ -108,12 +108,12 @@ fn agreement() -> Panel {
 fn unconfirmed() -> Panel {
     Panel::new(
         Number,
-        "Unconfirmed answers",
+        "Unconfirmed decisions",
         "none",
         [
-            "Answers that Stripe has not spoken of for TOLLGATE_UNCONFIRMED_AFTER.",
+            "Decisions that Stripe has not confirmed within TOLLGATE_UNCONFIRMED_AFTER.",
             "0.",
-            "The endpoint may not be subscribed to issuing_authorization.created and .updated; see TollgateUnconfirmed.",
+            "The endpoint may lack issuing_authorization.created and .updated; see TollgateUnconfirmed.",
         ],
         &[("sum(tollgate_unconfirmed_decisions{@})", "unconfirmed")],
     )
@@ -124,12 +124,12 @@ fn unconfirmed() -> Panel {
 fn repeats() -> Panel {
     Panel::new(
         Number,
-        "Repeated questions",
+        "Duplicate requests",
         "none",
         [
-            "Questions in the time shown that were asked before and got the same answer again.",
+            "Duplicate requests in the selected time range; each got the same answer again.",
             "Few.",
-            "Many: Stripe gave up waiting for the first answer. Look at the time to answer on the overview.",
+            "Many: Stripe did not receive the first answer in time. Check the time to answer on the overview.",
         ],
         &[("round(sum(increase(tollgate_repeated_questions_total{@}[$__range])))", "repeated")],
     )
@@ -143,9 +143,9 @@ fn overruns() -> Panel {
         "Overruns",
         "none",
         [
-            "Times in the time shown that Stripe or a merchant took more than the policy had granted.",
-            "Few: tips, forced captures, answers of the stand-in.",
-            "They count in their limits. GET /v1/cards/{id} shows a card's overrun.",
+            "Captures in the selected time range that exceeded the approved amount.",
+            "Few: tips, force captures, stand-in approvals.",
+            "Overruns count against limits. GET /v1/cards/{id} shows the overrun of a card.",
         ],
         &[("round(sum(increase(tollgate_overruns_total{@}[$__range])))", "overruns")],
     )
@@ -156,16 +156,16 @@ fn overruns() -> Panel {
 fn disagreements() -> Panel {
     Panel::new(
         Lines,
-        "What Stripe did otherwise",
+        "Disagreements with Stripe",
         "reqps",
         [
-            "Outcomes that are not our answer, and those that we were never asked about, by Stripe's reason.",
-            "Nothing otherwise; not asked only where Stripe decides before it asks.",
-            "webhook_timeout and webhook_error: our answer did not arrive. Others: Stripe's own checks came first.",
+            "Outcomes that differ from the decision, and outcomes without a request to Tollgate, by Stripe's reason.",
+            "No disagreements. Outcomes without a request only if Stripe decides by itself.",
+            "webhook_timeout, webhook_error: the answer did not arrive. Others: Stripe's own checks came first.",
         ],
         &[
-            (&rates_by("reason", "tollgate_stripe_outcomes_total{@, agrees=\"false\"}"), "{{reason}}, otherwise"),
-            (&rates_by("reason", "tollgate_stripe_outcomes_total{@, agrees=\"unasked\"}"), "{{reason}}, not asked"),
+            (&rates_by("reason", "tollgate_stripe_outcomes_total{@, agrees=\"false\"}"), "{{reason}}, differs"),
+            (&rates_by("reason", "tollgate_stripe_outcomes_total{@, agrees=\"unasked\"}"), "{{reason}}, no request"),
         ],
     )
     .wide(24)
@@ -174,12 +174,12 @@ fn disagreements() -> Panel {
 fn events() -> Panel {
     Panel::new(
         Stacked,
-        "Events booked",
+        "Events recorded",
         "reqps",
         [
-            "Events that were booked, by type; one that Stripe delivers again counts again.",
+            "Events recorded per second, by type. Repeated deliveries count again.",
             "Follows the traffic: about as many .created as approvals.",
-            "One type missing: the endpoint is not subscribed to it. tollgate reconcile books what was missed.",
+            "A type is missing: the endpoint is not subscribed to it. tollgate reconcile records what was missed.",
         ],
         &[(&rates_by("event", "tollgate_webhook_requests_total{@, result=\"booked\"}"), "{{event}}")],
     )
@@ -188,10 +188,10 @@ fn events() -> Panel {
 fn unbooked() -> Panel {
     Panel::new(
         Lines,
-        "Events not booked",
+        "Events not recorded",
         "reqps",
         [
-            "Events that were acknowledged and are not in the books, by cause.",
+            "Events that were acknowledged and not recorded, by cause.",
             "not_ours only.",
             "See the runbook TollgateEventsLost.",
         ],
@@ -202,10 +202,10 @@ fn unbooked() -> Panel {
 fn violations() -> Panel {
     Panel::new(
         Lines,
-        "Broken contract",
+        "Contract violations",
         "reqps",
         [
-            "Questions that cannot be understood, and were declined, by what is wrong with them.",
+            "Requests that violate Stripe's contract, all declined, by kind.",
             "0.",
             "See the runbook TollgateContractBroken.",
         ],
@@ -216,12 +216,12 @@ fn violations() -> Panel {
 fn malformed() -> Panel {
     Panel::new(
         Lines,
-        "Signed bodies that are no event",
+        "Malformed events",
         "reqps",
         [
-            "Bodies with a valid signature that could not be read, by cause.",
+            "Bodies with a valid signature that are not an event, by cause.",
             "0.",
-            "Somebody else signs with this secret, or a proxy changes bodies.",
+            "Another program signs with this secret, or a proxy changes bodies.",
         ],
         &[(&rates_by("cause", "tollgate_malformed_events_total{@}"), "{{cause}}")],
     )
@@ -231,7 +231,7 @@ fn policies() -> Panel {
     Panel::table(
         "Policy in force",
         [
-            "The version of the policy on each node, and for how long it has been in force.",
+            "The policy version of each node, and how long it has been in force.",
             "The same version everywhere, as old as your last change.",
             "See the runbooks TollgatePoliciesDiffer and TollgatePolicyRefused.",
         ],
@@ -245,12 +245,12 @@ fn policies() -> Panel {
 fn reloads() -> Panel {
     Panel::new(
         Lines,
-        "Reloads of the policy",
+        "Policy reloads",
         "none",
         [
-            "New contents of the policy file, by what came of them.",
-            "One for each change of yours, none refused.",
-            "refused: tollgate check shows the mistakes; the policy before stays in force.",
+            "Changes of the policy file, by result.",
+            "One for each of your changes, none refused.",
+            "refused: tollgate check shows the mistakes. The previous policy stays in force.",
         ],
         &[("sum by (result) (increase(tollgate_policy_reloads_total{@}[@]))", "{{result}}")],
     )
@@ -262,9 +262,9 @@ fn secrets() -> Panel {
         "Signing secrets in use",
         "reqps",
         [
-            "Valid signatures, by the place of the secret in STRIPE_WEBHOOK_SECRET.",
+            "Valid signatures, by position of the secret in STRIPE_WEBHOOK_SECRET.",
             "After rolling a secret, the old one's slot falls to 0.",
-            "Remove a secret from the setting only when its slot stands still.",
+            "Remove a secret only when its slot stays at 0.",
         ],
         &[(&rates_by("slot", "tollgate_signature_secrets_used_total{@}"), "slot {{slot}}")],
     )
@@ -273,12 +273,12 @@ fn secrets() -> Panel {
 fn signatures() -> Panel {
     Panel::new(
         Lines,
-        "Signatures that fail",
+        "Signature failures",
         "reqps",
         [
             "Requests without a valid signature, by cause.",
             "0.",
-            "mismatch: a wrong secret. A time out of tolerance: the clock. No header: a stranger. See TollgateSignaturesFail.",
+            "mismatch: a wrong secret. timestamp_outside_tolerance: the clock. missing_header: not Stripe. See TollgateSignaturesFail.",
         ],
         &[(&rates_by("cause", "tollgate_signature_failures_total{@}"), "{{cause}}")],
     )

@@ -13,7 +13,7 @@ pub(super) fn board() -> Board {
     Board {
         file: "cluster-and-journal",
         title: "Tollgate: cluster and journal",
-        description: "How fast decisions become durable, and how cards move in and out of memory.",
+        description: "How fast decisions become durable, and which cards are in memory.",
         rows: vec![
             ("The journal", vec![commits(), commit_time(), batches(), written(), waiting(), trouble()]),
             ("Cards in memory", vec![resident(), holds(), passivations(), activations(), queue()]),
@@ -28,9 +28,9 @@ fn commits() -> Panel {
         "Commits",
         "ops",
         [
-            "Group commits a second, each with one sync of the disk.",
-            "Grows with the traffic until the disk is busy all the time; then the batches grow.",
-            "None although questions come: see the runbook TollgateJournalFailing.",
+            "Group commits per second, each with one sync of the disk.",
+            "Grows with traffic until the disk is fully busy; then batches grow.",
+            "None despite requests: see the runbook TollgateJournalFailing.",
         ],
         &[("sum(rate(tollgate_journal_commit_duration_seconds_count{@}[@]))", "commits")],
     )
@@ -42,12 +42,12 @@ fn commit_time() -> Panel {
     let [half, nearly, last] = quantiles("tollgate_journal_commit_duration_seconds");
     Panel::new(
         Lines,
-        "Time of a commit",
+        "Commit time",
         "s",
         [
-            "One group commit, until it is durable.",
+            "Time of one group commit, until it is durable.",
             "p99 below 10 ms.",
-            "A disk whose sync is slow makes every answer slow: use one with a power-safe cache, and nothing else on it.",
+            "A slow sync makes every answer slow: use a dedicated disk with a power-safe cache.",
         ],
         &[(&half, "p50"), (&nearly, "p99"), (&last, "p99.9")],
     )
@@ -63,12 +63,12 @@ fn quantiles(histogram: &str) -> [String; 3] {
 fn batches() -> Panel {
     Panel::new(
         Lines,
-        "Entries in a commit",
+        "Entries per commit",
         "none",
         [
-            "How many cards' entries went down together, on average and at most times.",
+            "Entries per group commit: average and 95th percentile.",
             "Grows with the load, and stays below TOLLGATE_JOURNAL_BATCH_MAX.",
-            "At that bound the disk is too slow for the load, or the bound too small.",
+            "At that limit the disk is too slow for the load, or the limit is too low.",
         ],
         &[
             (
@@ -84,12 +84,12 @@ fn batches() -> Panel {
 fn written() -> Panel {
     Panel::new(
         Lines,
-        "Written",
+        "Bytes written",
         "Bps",
         [
-            "Bytes of entries that became durable.",
+            "Bytes of durable entries per second.",
             "About 500 for each decision.",
-            "Much more: cards with many open holds write large snapshots. Plan the disk by it.",
+            "Much more: cards with many open holds write large snapshots. Size the disk accordingly.",
         ],
         &[("sum by (instance) (rate(tollgate_journal_appended_bytes_total{@}[@]))", "{{instance}}")],
     )
@@ -117,11 +117,11 @@ fn waiting() -> Panel {
 fn trouble() -> Panel {
     Panel::new(
         Lines,
-        "Trouble with the journal",
+        "Journal errors",
         "ops",
         [
-            "Appends that were refused, too late, lost their place, or whose fate was unknown; entries that could not be read.",
-            "0 on one node; few conflicts in a cluster, when cards change their owner.",
+            "Rejected appends, appends that were too late, conflicts, unknown outcomes, and failed reads.",
+            "0 on one node; few conflicts in a cluster, when cards change owners.",
             "See the runbook TollgateJournalFailing.",
         ],
         &[
@@ -140,9 +140,9 @@ fn resident() -> Panel {
         "Cards in memory",
         "none",
         [
-            "Cards whose books are in memory, and those of them that have an actor.",
+            "Cards in memory, and cards with an active actor.",
             "Below TOLLGATE_CARDS_RESIDENT_MAX.",
-            "At that bound cards leave before they are idle, and are loaded again: raise it.",
+            "At that limit cards are evicted before they are idle, and loaded again: raise it.",
         ],
         &[
             ("sum(tollgate_cards_resident{@})", "in memory"),
@@ -158,9 +158,9 @@ fn holds() -> Panel {
         "Open holds",
         "none",
         [
-            "Authorizations that hold money, on the cards that are in memory.",
-            "Follows the traffic, and the cards that come and go.",
-            "Growing while the traffic does not: captures, reversals or expiries do not come. See the events on cards and policy.",
+            "Authorizations with an open hold, on the cards in memory.",
+            "Follows the traffic and the number of cards in memory.",
+            "It grows and the traffic does not: captures, reversals, or expiries do not arrive. See the events on cards and policy.",
         ],
         &[("sum by (instance) (tollgate_holds_open{@})", "{{instance}}")],
     )
@@ -170,15 +170,15 @@ fn holds() -> Panel {
 fn passivations() -> Panel {
     Panel::new(
         Stacked,
-        "Cards that come and go",
+        "Card loads and evictions",
         "ops",
         [
-            "Cards that left memory, by cause, and cards that were loaded.",
+            "Evicted cards, by cause, and loaded cards.",
             "idle only.",
-            "pressure: too small a bound. failure: an actor failed; the log says why.",
+            "pressure: the limit is too low. failure: an actor failed; the log has the cause.",
         ],
         &[
-            (&rates_by("cause", "tollgate_card_passivations_total{@}"), "left: {{cause}}"),
+            (&rates_by("cause", "tollgate_card_passivations_total{@}"), "evicted: {{cause}}"),
             (&rates_by("result", "tollgate_card_activations_total{@}"), "loaded: {{result}}"),
         ],
     )
@@ -197,9 +197,9 @@ fn activations() -> Panel {
         "Time to load a card",
         "s",
         [
-            "From the first question about a card to its books being in memory.",
+            "Time to load a card from the journal.",
             "Milliseconds.",
-            "Longer: the disk is busy, or the card's history is long; see the time by stage on the overview.",
+            "Longer: the disk is busy, or the card has a long history; see the time by stage on the overview.",
         ],
         &[(&half, "p50"), (&nearly, "p99")],
     )
@@ -208,12 +208,12 @@ fn activations() -> Panel {
 fn queue() -> Panel {
     Panel::new(
         Lines,
-        "Waiting for a card",
+        "Longest card queue",
         "none",
         [
-            "Requests waiting at the card where most wait, looked at once a second.",
+            "Requests in the longest card queue, sampled once a second.",
             "A few.",
-            "At TOLLGATE_CARD_QUEUE_MAX they are turned away: one card is asked about too often, or the processor is busy.",
+            "At TOLLGATE_CARD_QUEUE_MAX requests are refused: one card is too hot, or the CPU is busy.",
         ],
         &[("max by (instance) (tollgate_card_queue_longest{@})", "{{instance}}")],
     )
@@ -222,11 +222,11 @@ fn queue() -> Panel {
 fn readiness() -> Panel {
     Panel::new(
         Lines,
-        "Nodes that want traffic",
+        "Readiness",
         "none",
         [
-            "1 for each node while it wants traffic.",
-            "All of them, except during a rollout.",
+            "1 for each node that is ready for traffic.",
+            "All nodes, except during a restart.",
             "See the runbook TollgateNotReady.",
         ],
         &[("max by (instance) (tollgate_ready{@})", "{{instance}}")],
@@ -240,9 +240,9 @@ fn members() -> Panel {
         "Members",
         "none",
         [
-            "How many live nodes each node sees in the journal's database, itself included.",
-            "The same on every node: all that you run.",
-            "A node that sees fewer is cut off from the database, or about to be taken for dead by the others.",
+            "Members of the cluster as each node sees it, itself included.",
+            "The number of nodes that you run, on every node.",
+            "A node that sees fewer is partitioned from the database, or the others consider it down.",
         ],
         &[("max by (instance) (tollgate_members{@})", "{{instance}}")],
     )
@@ -255,9 +255,9 @@ fn forwards() -> Panel {
         "Forwards",
         "reqps",
         [
-            "Requests that were brought to their card's owner, by what became of them.",
-            "Answered by the owner, all but a few.",
-            "Others are decided where they arrived, and cost more: the owner is slow or gone, or the network between is.",
+            "Requests forwarded to the owner of their card, by result.",
+            "Nearly all answered.",
+            "Others are decided by the receiving node, at a higher cost: the owner or the network is slow or down.",
         ],
         &[(&rates_by("result", "tollgate_forwards_total{@}"), "{{result}}")],
     )
@@ -267,12 +267,12 @@ fn hop() -> Panel {
     let [half, nearly, last] = quantiles("tollgate_hop_duration_seconds");
     Panel::new(
         Lines,
-        "Time of a hop",
+        "Forwarding time",
         "s",
         [
-            "How much longer a forwarded request took than it took its owner: there and back, and waiting at either end.",
+            "Time that forwarding adds to a request: the network in both directions, and queues at both nodes.",
             "p50 below 1 ms, p99 a few.",
-            "More on all nodes: the network between them. More to or from one: it is short of processor.",
+            "Higher on all nodes: the network. Higher on one node: its CPU is busy.",
         ],
         &[(&half, "p50"), (&nearly, "p99"), (&last, "p99.9")],
     )
@@ -282,12 +282,12 @@ fn hop() -> Panel {
 fn routes() -> Panel {
     Panel::new(
         Stacked,
-        "Where questions were decided",
+        "Decisions by route",
         "reqps",
         [
-            "Decisions by route: on the node that Stripe reached, or forwarded to the card's owner.",
-            "One node decides everything locally; of several, each decides its share.",
-            "Everything local on several nodes: they do not see each other.",
+            "Decisions by route: on the node that received the request, or forwarded to the owner of the card.",
+            "One node decides everything locally; several nodes decide their share each.",
+            "Everything local on several nodes: they do not reach each other.",
         ],
         &[("sum by (route) (rate(tollgate_decision_duration_seconds_count{@}[@]))", "{{route}}")],
     )

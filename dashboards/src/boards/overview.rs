@@ -14,11 +14,11 @@ pub(super) fn board() -> Board {
     Board {
         file: "overview",
         title: "Tollgate: overview",
-        description: "Is the promise kept? Every question answered inside Stripe's 2 seconds, by the policy.",
+        description: "Whether every authorization request is decided by the policy within Stripe's 2 seconds.",
         rows: vec![
-            ("The promise", vec![budget(), questions(), stand_in(), approved(), ready()]),
-            ("Answers", vec![burn(), latency(), outcomes(), stages()]),
-            ("What goes wrong", vec![declines(), requests(), shed(), bounds()]),
+            ("Service levels", vec![budget(), questions(), stand_in(), approved(), ready()]),
+            ("Decisions", vec![burn(), latency(), outcomes(), stages()]),
+            ("Problems", vec![declines(), requests(), shed(), bounds()]),
             ("Nodes", vec![nodes()]),
         ],
     }
@@ -30,9 +30,9 @@ fn budget() -> Panel {
         "Error budget left",
         "percentunit",
         [
-            "How much of each service level's error budget is left, of the last 30 days or as far back as Prometheus remembers.",
+            "The error budget that each service level has left, over 30 days or the retention of Prometheus.",
             "Above a quarter, all four.",
-            "At 0 the promise is broken: stop risky changes, and follow the runbook of the alert that fired.",
+            "At 0 the service level is missed: stop risky changes, and follow the runbook of the alert that fired.",
         ],
         &[(r#"tollgate:slo_budget_left:ratio{job=~"$job"}"#, "{{slo}}")],
     )
@@ -43,12 +43,12 @@ fn budget() -> Panel {
 fn questions() -> Panel {
     Panel::new(
         Number,
-        "Questions",
+        "Authorization requests",
         "reqps",
         [
-            "Authorization requests decided a second.",
-            "Follows the card programme's day.",
-            "Stripe sends none: look at the endpoint in Stripe's dashboard, then at the requests by result below.",
+            "Authorization requests decided per second.",
+            "Follows the daily pattern of the card program.",
+            "None: check the endpoint in Stripe's Dashboard, then the requests by result below.",
         ],
         &[("sum(rate(tollgate_decisions_total{@, source=~\"policy|stand_in\"}[@]))", "questions")],
     )
@@ -59,12 +59,12 @@ fn questions() -> Panel {
 fn stand_in() -> Panel {
     Panel::new(
         Number,
-        "Answered by stand-in",
+        "Stand-in decisions",
         "percentunit",
         [
-            "The share of questions that were answered without the books.",
+            "The share of requests with a stand-in decision.",
             "0.",
-            "The reasons are on the board of cards and policy; see the runbook TollgateStandIn.",
+            "The cards and policy dashboard shows the causes; see the runbook TollgateStandIn.",
         ],
         &[(
             "sum(rate(tollgate_decisions_total{@, source=\"stand_in\"}[@])) / \
@@ -82,9 +82,9 @@ fn approved() -> Panel {
         "Approved",
         "percentunit",
         [
-            "The share of the policy's decisions that approve, in full or in part.",
+            "The share of policy decisions that approve, in full or in part.",
             "As on other days at this hour.",
-            "A sudden fall is a new policy, a wrong limit, or fraud: look at the declines by reason.",
+            "A sudden drop means a new policy, a wrong limit, or fraud: check the declines by reason.",
         ],
         &[(
             "sum(rate(tollgate_decisions_total{@, outcome=~\"approved|partial\", source=\"policy\"}[@])) / \
@@ -104,7 +104,7 @@ fn ready() -> Panel {
         [
             "Nodes that want traffic.",
             "All that you run.",
-            "See the runbook TollgateNotReady; a node that is missing altogether is in TollgateDown.",
+            "See the runbook TollgateNotReady, or TollgateDown for a node that is not scraped.",
         ],
         &[("sum(tollgate_ready{@})", "ready")],
     )
@@ -127,9 +127,9 @@ fn burn() -> Panel {
         "Burn rate",
         "none",
         [
-            "How many times too fast each error budget is being used, over the last hour: at 1 it lasts exactly 30 days.",
+            "How fast each error budget is used over the last hour: at 1 it lasts exactly 30 days.",
             "Below 1.",
-            "Above the dashed line at 14.4 somebody is paged; the alert names the runbook.",
+            "Above the dashed line at 14.4 an alert pages; it names the runbook.",
         ],
         &targets,
     )
@@ -148,9 +148,9 @@ fn latency() -> Panel {
         "Time to answer",
         "s",
         [
-            "From the headers of a request to its answer: median and tail, with the time that answers get.",
+            "Time from the headers of a request to its answer: median, tail, and the deadline.",
             "p99.9 below 0.5 s. Quantiles lie between the bounds of buckets, the lowest of which is 0.25 ms.",
-            "Look at the time by stage: a long commit is the disk, a long queue is one hot card or too little processor.",
+            "Check the time by stage: a long commit is the disk, a long queue is a hot card or too little CPU.",
         ],
         &[
             (&half, "p50"),
@@ -173,7 +173,7 @@ fn outcomes() -> Panel {
         [
             "Decisions a second, by outcome.",
             "The mix that the policy means.",
-            "Declines are taken apart below, and on the board of cards and policy.",
+            "Declines by reason are below and on the cards and policy dashboard.",
         ],
         &[(
             "sum by (outcome) (rate(tollgate_decisions_total{@, source=~\"policy|stand_in\"}[@]))",
@@ -189,9 +189,9 @@ fn stages() -> Panel {
         "Time by stage",
         "s",
         [
-            "The mean time of each stage of an answer; the whole is the mean answer.",
-            "The commit is most of it, a few milliseconds.",
-            "queue: hot cards or a busy processor. commit: the disk. route: cards that are being loaded. respond: Stripe's API.",
+            "The mean time of each stage; their sum is the mean time to answer.",
+            "Commit is the largest, a few milliseconds.",
+            "queue: hot cards or a busy CPU. commit: the disk. route: cards that are being loaded. respond: Stripe's API.",
         ],
         &[(
             "sum by (stage) (rate(tollgate_stage_duration_seconds_sum{@}[@])) / \
@@ -207,8 +207,8 @@ fn declines() -> Panel {
         "Declines by reason",
         "reqps",
         [
-            "Declined questions a second, by reason.",
-            "Reasons of the policy; no stand_in_…, no contract_violation.",
+            "Declines per second, by reason.",
+            "Only reasons of the policy: no stand_in_…, no contract_violation.",
             "stand_in_…: the runbook TollgateStandIn. contract_violation: TollgateContractBroken.",
         ],
         &[(&rates_by("reason", "tollgate_decisions_total{@, outcome=\"declined\"}"), "{{reason}}")],
@@ -221,9 +221,9 @@ fn requests() -> Panel {
         "Webhook requests by result",
         "reqps",
         [
-            "Everything that came to the webhook, by what became of it.",
-            "answered, booked and acknowledged only.",
-            "bad_signature: a wrong secret or a stranger. not_booked: the journal. malformed: the endpoint's subscription.",
+            "All requests to the webhook, by result.",
+            "Only `answered`, `booked`, and `acknowledged`.",
+            "bad_signature: a wrong secret, or a sender that is not Stripe. not_booked: the journal. malformed: the endpoint's subscription.",
         ],
         &[(&rates_by("result", "tollgate_webhook_requests_total{@}"), "{{result}}")],
     )
@@ -232,12 +232,12 @@ fn requests() -> Panel {
 fn shed() -> Panel {
     Panel::new(
         Lines,
-        "Turned away",
+        "Refused requests",
         "reqps",
         [
-            "Work that was refused or left to the stand-in, by the bound that it met.",
+            "Requests that were refused or got a stand-in decision, by the limit that was reached.",
             "0.",
-            "The bound's setting is in the documentation of the configuration; raise it, or add a node.",
+            "docs/configuration.md has the setting of each limit: raise it, or add a node.",
         ],
         &[(&rates_by("cause", "tollgate_requests_shed_total{@}"), "{{cause}}")],
     )
@@ -255,15 +255,15 @@ fn bounds() -> Panel {
     let cards = share("tollgate_cards_resident{@}", "cards_resident");
     Panel::new(
         Lines,
-        "How full the bounds are",
+        "Use of limits",
         "percentunit",
         [
-            "How much of each bound is in use, on the node that uses most of it.",
-            "Far below 80 %; cards in memory may stay at 100 %, and then the longest unused leave.",
+            "The use of each limit, on the node that uses most of it.",
+            "Far below 80 %. Cards in memory may stay at 100 %: then the cards idle longest are evicted.",
             "See the runbook TollgateNearlyFull.",
         ],
         &[
-            (&in_flight, "requests in flight"),
+            (&in_flight, "requests in progress"),
             (&connections, "connections"),
             (&queue, "queue of a card"),
             (&cards, "cards in memory"),
@@ -277,15 +277,15 @@ fn nodes() -> Panel {
     Panel::table(
         "Nodes",
         [
-            "Each node: whether it wants traffic, how long it has run, what it does now.",
-            "All ready, none restarted without reason.",
+            "Each node: readiness, uptime, and current load.",
+            "All ready, no unexpected restarts.",
             "See the runbooks TollgateNotReady and TollgateDown.",
         ],
         &[
             ("max by (instance) (tollgate_ready{@})", "ready", "none"),
             ("max by (instance) (time() - process_start_time_seconds{@})", "up for", "s"),
             ("sum by (instance) (rate(tollgate_decisions_total{@}[@]))", "decisions", "reqps"),
-            ("max by (instance) (tollgate_in_flight_requests{@})", "in flight", "none"),
+            ("max by (instance) (tollgate_in_flight_requests{@})", "in progress", "none"),
             ("max by (instance) (tollgate_cards_resident{@})", "cards in memory", "none"),
             ("max by (instance) (process_resident_memory_bytes{@})", "memory", "bytes"),
         ],

@@ -13,7 +13,7 @@ pub(super) fn board() -> Board {
     Board {
         file: "runtime",
         title: "Tollgate: runtime",
-        description: "What each node uses of its machine and of its own bounds.",
+        description: "What each node uses of its machine and of its limits.",
         rows: vec![
             ("Machine", vec![restarts(), processor(), memory()]),
             ("Runtime", vec![busy(), late(), tasks(), threads()]),
@@ -28,7 +28,7 @@ fn restarts() -> Panel {
         "Restarts",
         "none",
         [
-            "How often processes were started anew in the time shown.",
+            "Process restarts in the selected time range.",
             "0, except for a rollout.",
             "The last lines of the log before a start say why; exit code 74 is the journal.",
         ],
@@ -41,11 +41,11 @@ fn restarts() -> Panel {
 fn processor() -> Panel {
     Panel::new(
         Lines,
-        "Processor",
+        "CPU",
         "none",
         [
             "Cores in use by each process.",
-            "Below the number of cores that it has.",
+            "Below the number of its cores.",
             "At the number of cores answers wait: add a core, or a node.",
         ],
         &[("sum by (instance) (rate(process_cpu_seconds_total{@}[@]))", "{{instance}}")],
@@ -61,7 +61,7 @@ fn memory() -> Panel {
         [
             "Resident memory of each process.",
             "Grows with the cards in memory, about 10 KiB each, and then stays.",
-            "Set TOLLGATE_CARDS_RESIDENT_MAX by the memory that the machine has.",
+            "Set TOLLGATE_CARDS_RESIDENT_MAX according to the memory of the machine.",
         ],
         &[("max by (instance) (process_resident_memory_bytes{@})", "{{instance}}")],
     )
@@ -74,9 +74,9 @@ fn busy() -> Panel {
         "Busy workers",
         "percentunit",
         [
-            "The share of time in which the runtime's worker threads ran tasks.",
+            "The share of time that worker threads spent running tasks.",
             "Below 80 %.",
-            "Above: the processor is the bottleneck.",
+            "Above: the CPU is the bottleneck.",
         ],
         &[(
             "sum by (instance) (rate(tokio_worker_busy_seconds_total{@}[@])) / sum by (instance) (tokio_workers{@})",
@@ -92,11 +92,11 @@ fn late() -> Panel {
     let (half, nearly) = (quantile("0.5"), quantile("0.99"));
     Panel::new(
         Lines,
-        "How late tasks wake",
+        "Scheduling delay",
         "s",
         [
-            "How late a timer fires: as late as any task that is ready and waits for a worker.",
-            "A millisecond or two, which is the timer's grain.",
+            "How late a timer fires, which is how long a ready task waits for a worker.",
+            "1 to 2 ms, the resolution of the timer.",
             "See the runbook TollgateStarved.",
         ],
         &[(&half, "p50"), (&nearly, "p99")],
@@ -109,9 +109,9 @@ fn tasks() -> Panel {
         "Tasks",
         "none",
         [
-            "Tasks of the runtime, and those that wait in its shared queue.",
+            "Tasks of the runtime, and tasks in its shared queue.",
             "Connections and card actors, and a few; the queue near 0.",
-            "A growing queue: the processor is busy.",
+            "A growing queue: the CPU is busy.",
         ],
         &[
             ("sum by (instance) (tokio_alive_tasks{@})", "alive, {{instance}}"),
@@ -142,7 +142,7 @@ fn connections() -> Panel {
         [
             "Open connections of each listener.",
             "Steady: clients keep connections alive.",
-            "At TOLLGATE_CONNECTIONS_MAX new ones are told so and closed. Many more: a client that opens one for each request.",
+            "At TOLLGATE_CONNECTIONS_MAX new connections are refused. A steep rise: a client opens one for each request.",
         ],
         &[("sum by (listener) (tollgate_connections{@})", "{{listener}}")],
     )
@@ -151,10 +151,10 @@ fn connections() -> Panel {
 fn opened() -> Panel {
     Panel::new(
         Lines,
-        "Connections opened",
+        "New connections",
         "ops",
         [
-            "New connections a second, by listener.",
+            "New connections per second, by listener.",
             "Far fewer than requests.",
             "As many as requests: a proxy in between does not keep connections alive.",
         ],
@@ -165,12 +165,12 @@ fn opened() -> Panel {
 fn in_flight() -> Panel {
     Panel::new(
         Lines,
-        "Requests in flight",
+        "Requests in progress",
         "none",
         [
-            "Webhook requests being answered.",
+            "Webhook requests in progress.",
             "Far below TOLLGATE_IN_FLIGHT_MAX.",
-            "Near it: answers are slow, or the load is more than the node takes.",
+            "Near it: answers are slow, or the load exceeds what the node can take.",
         ],
         &[("sum by (instance) (tollgate_in_flight_requests{@})", "{{instance}}")],
     )
@@ -179,12 +179,12 @@ fn in_flight() -> Panel {
 fn cut() -> Panel {
     Panel::new(
         Lines,
-        "Connections cut",
+        "Connections closed by the node",
         "ops",
         [
-            "Connections that were not closed by their client, by cause, and failures to take one.",
+            "Connections that the node closed before the client did, by cause, and failed accepts.",
             "idle only.",
-            "head_late, body_late: slow clients. protocol: no HTTP. reply_stalled: nobody reads. accept: out of files?",
+            "head_late, body_late: slow clients. protocol: not HTTP. reply_stalled: the client does not read. accept: no free file descriptors.",
         ],
         &[
             (&rates_by("cause", "tollgate_connections_cut_total{@}"), "{{cause}}"),
@@ -200,12 +200,12 @@ fn bodies() -> Panel {
     let (half, nearly) = (quantile("0.5"), quantile("0.99"));
     Panel::new(
         Lines,
-        "Size of bodies",
+        "Body size",
         "bytes",
         [
-            "How large the bodies of webhook requests are.",
+            "Body size of webhook requests.",
             "4 to 8 KiB.",
-            "Above TOLLGATE_BODY_BYTES_MAX they are refused: somebody else sends, or metadata has grown.",
+            "Above TOLLGATE_BODY_BYTES_MAX they are refused: the sender is not Stripe, or metadata has grown.",
         ],
         &[(&half, "p50"), (&nearly, "p99")],
     )
@@ -218,7 +218,7 @@ fn files() -> Panel {
         "none",
         [
             "Open file descriptors of each process.",
-            "Below process_max_fds, with room for all connections.",
+            "Below process_max_fds, with a reserve for all connections.",
             "Raise the limit (ulimit -n, LimitNOFILE) above TOLLGATE_CONNECTIONS_MAX by 100.",
         ],
         &[("max by (instance) (process_open_fds{@})", "{{instance}}")],

@@ -14,7 +14,7 @@ pub(super) fn table(comparison: &Comparison) -> String {
     let _ = writeln!(
         out,
         "\n{:<30} {:>26} {:>24} {:>9} {:>22} {:>22} {:>22}",
-        "server", "questions/s", "CPU µs a question", "database", "CPU beside bare", "p50 ms", "p99 ms"
+        "server", "requests/s", "CPU µs a request", "database", "CPU beside bare", "p50 ms", "p99 ms"
     );
     let bare = comparison.servers.first();
     for server in &comparison.servers {
@@ -26,7 +26,7 @@ pub(super) fn table(comparison: &Comparison) -> String {
     );
     let _ = writeln!(
         out,
-        "p50 and p99 are with every connection in use: how long the queue is, not how long a question takes."
+        "p50 and p99 are with every connection in use: the length of the queue, not the time of one request."
     );
     for server in &comparison.servers {
         let _ = writeln!(out, "{:<30} keeps {}", server.name, server.keeps);
@@ -80,7 +80,7 @@ fn doubts(server: &Server) -> String {
     if other > 0 {
         let _ = writeln!(
             out,
-            "NOTE {}: {} questions were not approved, though each fits its limit",
+            "NOTE {}: {} requests were not approved, though each fits its limit",
             server.name,
             words::count(other)
         );
@@ -158,7 +158,7 @@ mod tests {
         comparison.servers[1].turns[0].other = 7;
         comparison.servers[0].turns.iter_mut().for_each(|turn| turn.generator_cpu = 0.97);
         let table = table(&comparison);
-        assert!(table.contains("NOTE peer: 7 questions were not approved"), "{table}");
+        assert!(table.contains("NOTE peer: 7 requests were not approved"), "{table}");
         assert!(table.contains("NOTE bare: the generator used 0.97 of a core"), "{table}");
     }
 }

@@ -125,7 +125,7 @@ fn what_cannot_start_is_dropped_and_what_is_not_answered_is_late() {
     assert_eq!(played.generator.connections_max, 3);
     assert!(
         played.latency.min_us >= 300_000,
-        "a question that was given up counts with its time: {:?}",
+        "a request that was given up counts with its time: {:?}",
         played.latency
     );
     assert!(played.deliveries.undelivered > 0);

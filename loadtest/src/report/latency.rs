@@ -18,7 +18,7 @@ const STAGES_MIN: usize = 3;
 pub(super) fn percentiles(runs: &[Run], shown: usize) -> Markup {
     let most = runs.iter().map(|run| run.latency.count).max().unwrap_or(0);
     if most == 0 {
-        return html! { p.none { "No question was measured." } };
+        return html! { p.none { "No request was measured." } };
     }
     let slowest = runs.iter().map(|run| run.latency.max_us).max().unwrap_or(1);
     let fastest = runs.iter().map(|run| run.latency.min_us).min().unwrap_or(1);
@@ -36,7 +36,7 @@ pub(super) fn percentiles(runs: &[Run], shown: usize) -> Markup {
     let ticks = nines.into_iter().map(|(share, words)| (1.0 / (1.0 - share), words.to_owned())).collect();
     let plot = Plot {
         size: Size { height: 320.0, ..Size::WIDE },
-        x: Axis::log("share of all questions", 1.0, float(most).max(10.0), ticks),
+        x: Axis::log("share of all requests", 1.0, float(most).max(10.0), ticks),
         y: Axis::log("answered within", low, float(slowest).max(3e6), time_ticks()),
     };
     let drawing = html! {
@@ -56,7 +56,7 @@ pub(super) fn percentiles(runs: &[Run], shown: usize) -> Markup {
                 span.key.answered { "run " (shown.saturating_add(1)) }
                 @if runs.len() > 1 { span.key.other { "its repeats" } }
             }
-            (plot.draw("The share of questions answered within each time", &drawing))
+            (plot.draw("The share of requests answered within each time", &drawing))
         }
     }
 }
@@ -169,17 +169,17 @@ fn held(steps: &[Step]) -> String {
     let beyond = steps.iter().find(|step| !step.is_held());
     match (held, beyond) {
         (Some(held), Some(beyond)) => format!(
-            "Up to {} questions a second at least {share} were answered{in_each_run}; at {} a second {}.",
+            "Up to {} requests a second at least {share} were answered{in_each_run}; at {} a second {}.",
             words::rate(held),
             words::rate(beyond.offered()),
             beyond.answered(),
         ),
         (Some(held), None) => format!(
-            "At every stage, up to {} questions a second, at least {share} were answered{in_each_run}: the knee is beyond.",
+            "At every stage, up to {} requests a second, at least {share} were answered{in_each_run}: the knee is beyond.",
             words::rate(held),
         ),
         (None, Some(beyond)) => format!(
-            "Already at the lowest stage, {} questions a second, fewer than {share} were answered: {}.",
+            "Already at the lowest stage, {} requests a second, fewer than {share} were answered: {}.",
             words::rate(beyond.offered()),
             beyond.answered(),
         ),
@@ -208,7 +208,7 @@ fn achieved(steps: &[Step]) -> Markup {
     html! {
         figure {
             figcaption { b { "Answered" } span.key.answered { "answered" } span.key.ideal { "all that was offered" } }
-            (plot.draw("Questions answered a second against questions offered a second", &drawing))
+            (plot.draw("Requests answered a second against requests offered a second", &drawing))
         }
     }
 }
@@ -238,7 +238,7 @@ fn latencies(steps: &[Step]) -> Markup {
     html! {
         figure {
             figcaption { b { "Latency" } span.key.node0 { "p50" } span.key.node1 { "p99" } span.key.node2 { "p99.9" } }
-            (plot.draw("Latency against questions offered a second", &drawing))
+            (plot.draw("Latency against requests offered a second", &drawing))
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn rates(run: &Run) -> Markup {
     let plot = Plot {
         size: Size::WIDE,
         x: axis(run),
-        y: Axis::from_zero("questions a second", top, 5.0, words::rate),
+        y: Axis::from_zero("requests a second", top, 5.0, words::rate),
     };
     let steps = |of: fn(&Column) -> f64| -> Vec<(f64, f64)> {
         columns.iter().flat_map(|column| [(column.from_s, of(column)), (column.to_s, of(column))]).collect()
@@ -60,7 +60,7 @@ pub(super) fn rates(run: &Run) -> Markup {
                 span.key.offered { "offered" } span.key.answered { "answered" }
                 span.key.stand-in { "stand-in" } span.key.lost { "dropped or unanswered" }
             }
-            (plot.draw("Questions offered, answered and lost, a second, over the run", &drawing))
+            (plot.draw("Requests offered, answered and lost, a second, over the run", &drawing))
         }
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn heat(run: &Run) -> Markup {
     let columns = columns(run);
     let rows = || columns.iter().flat_map(|column| column.heat.keys().copied());
     let (Some(first), Some(last)) = (rows().min(), rows().max()) else {
-        return html! { p.none { "No question was answered: there are no latencies." } };
+        return html! { p.none { "No request was answered: there are no latencies." } };
     };
     // The first row begins at nothing; a row more at each end leaves the picture air.
     let (low, high) = (row_start_us(first.saturating_sub(1)), heat_row_end_us(last.saturating_add(1)));
@@ -108,9 +108,9 @@ pub(super) fn heat(run: &Run) -> Markup {
         figure {
             figcaption {
                 b { "Latency" }
-                span.key.heat { "few to many questions" } span.key.p99 { "99 in 100 within" }
+                span.key.heat { "few to many requests" } span.key.p99 { "99 in 100 within" }
             }
-            (plot.draw("How many questions took how long, over the run", &drawing))
+            (plot.draw("How many requests took how long, over the run", &drawing))
         }
     }
 }
@@ -119,7 +119,7 @@ pub(super) fn heat(run: &Run) -> Markup {
 pub(super) fn resources(run: &Run) -> Markup {
     let is_told = run.nodes.iter().any(|node| node.samples.len() > 1);
     if !is_told {
-        return html! { p.none { "The nodes told nothing of themselves: there was no admin API to ask." } };
+        return html! { p.none { "No data from the nodes: no admin API was given." } };
     }
     html! {
         figcaption {

@@ -344,7 +344,7 @@ pub(super) fn audit(run: &Run) -> Markup {
     let Audit { decisions, violations, examples, ambiguous, cards_compared, authorizations_compared, notes } =
         &run.audit;
     let compared = |what: &str, count: Option<u64>| match count {
-        Some(count) => format!("{} {what} compared with Stripe's books at the end.", words::count(count)),
+        Some(count) => format!("{} {what} compared with Stripe's state at the end.", words::count(count)),
         None => format!("No {what} compared at the end: there was no admin API to ask."),
     };
     html! {

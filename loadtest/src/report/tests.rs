@@ -142,7 +142,7 @@ fn what_was_measured_is_told() {
         "sqlite:./data/tollgate.db on ext4",
         "./loadtest/run.sh node-kill --local 2 --seed 1",
     ] {
-        assert!(told.contains(expected), "`{expected}` is not told");
+        assert!(told.contains(expected), "`{expected}` is not in the report");
     }
 }
 
@@ -174,25 +174,25 @@ fn where_the_knee_is_is_told_from_the_stages() {
         };
         record.runs = achieved_in_runs.iter().map(run).collect();
         let told = text(&html(&record)).join("\n");
-        assert!(told.contains(expected), "`{expected}` is not told");
+        assert!(told.contains(expected), "`{expected}` is not in the report");
     };
     check(
         &[[100.0, 199.0, 250.0]],
-        "Up to 200 questions a second at least 99.0 % were answered; at 400 a second 250 were.",
+        "Up to 200 requests a second at least 99.0 % were answered; at 400 a second 250 were.",
     );
     // Two good runs do not make up for a bad one.
     check(
         &[[100.0, 200.0, 400.0], [100.0, 180.0, 399.0], [100.0, 200.0, 400.0]],
-        "Up to 100 questions a second at least 99.0 % were answered in each run; \
+        "Up to 100 requests a second at least 99.0 % were answered in each run; \
          at 200 a second 180 were in the worst run, 200 in the best.",
     );
     check(
         &[[100.0, 200.0, 400.0]],
-        "At every stage, up to 400 questions a second, at least 99.0 % were answered: the knee is beyond.",
+        "At every stage, up to 400 requests a second, at least 99.0 % were answered: the knee is beyond.",
     );
     check(
         &[[50.0, 60.0, 70.0]],
-        "Already at the lowest stage, 100 questions a second, fewer than 99.0 % were answered: 50 were.",
+        "Already at the lowest stage, 100 requests a second, fewer than 99.0 % were answered: 50 were.",
     );
 }
 

@@ -73,7 +73,7 @@ impl Desk {
                     ours = ours.answer.outcome.as_str(),
                     approved = outcome.entry.approved,
                     reason,
-                    "Stripe did not do what we answered: the books follow Stripe"
+                    "Stripe's outcome differs from the decision: the ledger follows Stripe"
                 );
             }
         }

@@ -83,7 +83,7 @@ impl Desk {
                 tracing::warn!(
                     account = %self.account,
                     %cause,
-                    "what was booked on a card cannot be carried over to the card that it replaces; trying again"
+                    "the entries of a replacement card cannot be copied to its predecessor; trying again"
                 );
                 let myself = self.myself.clone();
                 let (shared, account) = (Arc::clone(&self.shared), self.account.clone());
@@ -220,7 +220,7 @@ impl Desk {
         // An answer that Stripe has already must not be lost for want of a place.
         let bound = if matches!(message, Message::StoodIn(_)) { Bound::Sender } else { Bound::CardQueue };
         let reached = if is_lost {
-            tracing::error!(account = %self.account, "expected at most {HOPS_MAX} cards that replace each other in a circle, found more: nothing is booked");
+            tracing::error!(account = %self.account, "expected at most {HOPS_MAX} cards that replace each other in a cycle, found more: the event is not recorded");
             Err(Cause::Journal)
         } else {
             self.shared.reach(account, bound, clock::instant())
@@ -263,7 +263,7 @@ impl Message {
         };
         let stays = hops.count > HOPS_MAX && hops.least.as_ref() == Some(own);
         if stays {
-            tracing::error!(account = %own, "cards replace each other in a circle: their purchases are booked on this one");
+            tracing::error!(account = %own, "cards replace each other in a cycle: their purchases are recorded on this one");
         }
         stays
     }

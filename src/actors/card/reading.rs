@@ -69,7 +69,7 @@ impl Desk {
                 }
             }
             Err(cause) => {
-                tracing::error!(account = %self.account, %cause, "the books of a card cannot be read");
+                tracing::error!(account = %self.account, %cause, "the card cannot be loaded from the journal");
                 self.turn_away(waiting);
                 let joining = self.joining.take().unwrap_or_default();
                 self.turn_away(joining);
@@ -214,7 +214,7 @@ impl Desk {
                     tracing::debug!(account = %self.account, %cause, "an answer is repeated from memory");
                     return self.repeat_found(answer, work);
                 }
-                tracing::error!(account = %self.account, %cause, "the journal cannot be asked for an authorization");
+                tracing::error!(account = %self.account, %cause, "the journal cannot look up an authorization");
                 self.turn_away(vec![match work {
                     Work::Ask(ask) => Message::Ask(ask),
                     Work::Book(book) => Message::Book(book),
@@ -293,7 +293,7 @@ impl Desk {
                 }
             }
             Err(cause) => {
-                tracing::error!(account = %self.account, %cause, "the books of a card cannot be read again");
+                tracing::error!(account = %self.account, %cause, "the card cannot be reloaded from the journal");
                 self.give_up(in_flight.batch, Cause::Journal);
                 self.give_up(later, Cause::Journal);
                 self.reload();

@@ -26,7 +26,7 @@ impl Desk {
             self.shared.metrics.webhook.violations.get([word]).increment(1);
             tracing::warn!(
                 account = %self.account,
-                "an event names another connected account than the card's: nothing of it is booked with the card"
+                "an event names another connected account than its card's: it is not recorded for the card"
             );
         }
         is_of

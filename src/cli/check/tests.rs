@@ -9,10 +9,10 @@ fn check(text: &str, card: Option<&str>, group: Option<&str>, colours: Colours) 
         policy: Some(path.clone()),
         card: card.map(str::to_owned),
         group: group.map(str::to_owned),
-        schema: false,
+        ..CheckOptions::default()
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let verdict = run(&options, colours, &mut out, &mut err).unwrap();
+    let verdict = run(&options, colours, &mut io::empty(), &mut out, &mut err).unwrap();
     assert_eq!(err, b"");
     (verdict, String::from_utf8(out).unwrap().replace(&path.display().to_string(), "policy.yaml"))
 }
@@ -142,4 +142,39 @@ fn long_lines_are_cut_and_controls_are_not_passed_on() {
     check("é\u{7}ü", 3, 1, 2, 1);
     let (text, _, _) = excerpt("a\u{1b}[31mb", 1, 1);
     assert_eq!(text, "a [31mb");
+}
+
+#[test]
+fn standard_input_is_checked_like_a_file_and_programs_get_json() {
+    let run = |text: &str| {
+        let options =
+            CheckOptions { policy: Some(STANDARD_INPUT.into()), json: true, ..CheckOptions::default() };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let verdict = run(&options, Colours::On, &mut text.as_bytes(), &mut out, &mut err).unwrap();
+        assert_eq!(err, b"");
+        (verdict, serde_json::from_slice::<serde_json::Value>(&out).unwrap())
+    };
+    let (verdict, found) = run(GOOD);
+    assert_eq!(
+        (verdict, &found["is_good"], &found["file"]),
+        (Verdict::Done, &true.into(), &"standard input".into())
+    );
+    assert_eq!(
+        (found["mistakes"].as_array().unwrap().len(), found["cards"].as_array().unwrap().len()),
+        (0, 3)
+    );
+    assert_eq!(found["cards"][0]["gets"][0], "at most 500.00 USD a day (UTC)");
+
+    let (verdict, found) = run("version: 1\ndefault:\n  blocked_categories: [fast_food]\n");
+    assert_eq!(
+        (verdict, &found["is_good"], &found["policy"]),
+        (Verdict::Failed, &false.into(), &serde_json::Value::Null)
+    );
+    let mistake = &found["mistakes"][0];
+    assert_eq!(
+        (&mistake["line"], &mistake["column"], &mistake["severity"]),
+        (&3.into(), &24.into(), &"error".into())
+    );
+    assert_eq!(mistake["advice"], "did you mean `fast_food_restaurants`?");
+    assert_eq!(found["cards"], serde_json::json!([]));
 }

@@ -237,7 +237,7 @@ fn warn_of_challenges(reasons: Option<&List<Reason>>, findings: &mut Findings) {
     let all = reasons.into_iter().flat_map(|reasons| &reasons.value);
     for reason in all.filter(|reason| !reason.value.can_be_lifted_by_challenge()) {
         let found = format!("a text message cannot lift `{}`", reason.value);
-        let advice = "the cardholder would be asked for nothing: remove it";
+        let advice = "no challenge would ever be sent: remove it";
         findings.at(Severity::Warning, reason, found, advice);
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt::Debug};
 
 use crate::domain::{
-    CardPolicy, Interval, Limit, Lists, Measure, Money, Reason, UnknownGroup, Zone,
+    CardPolicy, Currency, Interval, Limit, Lists, Measure, Money, Reason, UnknownGroup, Zone,
     rule::{Cap, Rule, Then},
 };
 
@@ -33,7 +33,7 @@ pub fn outline(policy: &CardPolicy) -> Vec<String> {
     }
     if !policy.challenge_on.is_empty() {
         let reasons: Vec<&str> = policy.challenge_on.iter().copied().map(Reason::as_str).collect();
-        lines.push(format!("asks the cardholder by text message on {}", reasons.join(", ")));
+        lines.push(format!("sends a fraud challenge by text message on {}", reasons.join(", ")));
     }
     lines.extend(policy.rules.iter().map(rule_text));
     for (holds, line) in [
@@ -74,7 +74,10 @@ pub(super) fn limit_text(limit: &Limit) -> String {
     let window = &limit.window;
     let most = match window.measure {
         Measure::Amount(Some(currency)) => Money::new(limit.max, currency).to_string(),
-        Measure::Amount(None) => format!("{} minor units of the card's currency", limit.max),
+        Measure::Amount(None) => {
+            let dollars = Money::new(limit.max, Currency::USD);
+            format!("{dollars} ({} minor units of any other currency)", limit.max)
+        }
         Measure::Count if limit.max == 1 => "1 approval".to_owned(),
         Measure::Count => format!("{} approvals", limit.max),
     };

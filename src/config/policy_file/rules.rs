@@ -303,7 +303,7 @@ fn one(entry: &RuleEntry, time_zone: &Zone, lists: &mut ListsInUse, findings: &m
             Then::Decline | Then::Challenge | Then::Cap(_) => {}
             Then::Allow | Then::Tag(_) | Then::Flag => {
                 let advice = "remove `message`: only a rule that declines or caps has one";
-                findings.at(Severity::Warning, message, "nobody sees this sentence", advice);
+                findings.at(Severity::Warning, message, "this sentence is never shown", advice);
             }
         }
     }

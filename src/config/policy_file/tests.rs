@@ -76,7 +76,7 @@ cards:
         "no categories betting_casino_gambling",
         "no card presences not_present",
         "currencies that no amount limit names are declined",
-        "asks the cardholder by text message on category_blocked",
+        "sends a fraud challenge by text message on category_blocked",
         "rule no-cash: decline when cash > 0 && !(merchant.id in list(\"trusted\")) (\"No cash.\")",
         "rule night: approve at most 5000 minor units when hour(\"Europe/Berlin\") < 6",
         "rule all: tag the reply with team=\"a\" when true",
@@ -528,7 +528,7 @@ fn rules_of_one_layer_are_held_against_each_other() {
     );
     check_rules(
         "    - {name: a, when: present, then: flag, message: hello}\n",
-        &[("4:53", Warning, "nobody sees this sentence")],
+        &[("4:53", Warning, "this sentence is never shown")],
     );
     let many = "    - {name: a, when: present, then: flag}\n".repeat(1_001);
     check_rules(&many, &[("4:5", Error, "1001 rules; 1000 are the most")]);

@@ -36,45 +36,45 @@ fn a_limit_says_what_is_spent_what_would_have_passed_and_when_it_resets() {
     let limit = |text: &str, sentence: &str| check(limited(text), &SPENT, |_| {}, sentence);
     limit(
         "50000 daily",
-        "declined: 480.00 of the 500.00 USD a day are spent; at most 20.00 would have passed; resets 2026-11-23T00:00Z",
+        "declined: 480.00 of the 500.00 USD daily limit is used; at most 20.00 would have been approved; resets 2026-11-23T00:00Z",
     );
     limit(
         "50000 weekly",
-        "declined: 480.00 of the 500.00 USD a week are spent; at most 20.00 would have passed; resets 2026-11-29T00:00Z",
+        "declined: 480.00 of the 500.00 USD weekly limit is used; at most 20.00 would have been approved; resets 2026-11-29T00:00Z",
     );
     limit(
         "50000 monthly in Asia/Kathmandu",
-        "declined: 480.00 of the 500.00 USD a month are spent; at most 20.00 would have passed; resets 2026-11-30T18:15Z",
+        "declined: 480.00 of the 500.00 USD monthly limit is used; at most 20.00 would have been approved; resets 2026-11-30T18:15Z",
     );
     limit(
         "50000 yearly",
-        "declined: 480.00 of the 500.00 USD a year are spent; at most 20.00 would have passed; resets 2027-01-01T00:00Z",
+        "declined: 480.00 of the 500.00 USD yearly limit is used; at most 20.00 would have been approved; resets 2027-01-01T00:00Z",
     );
     limit(
         "50000 all_time",
-        "declined: 480.00 of the 500.00 USD in the life of the card are spent; at most 20.00 would have passed",
+        "declined: 480.00 of the 500.00 USD lifetime limit is used; at most 20.00 would have been approved",
     );
     limit(
         "3000 per_authorization",
-        "declined: 0.00 of the 30.00 USD per authorization are spent; at most 30.00 would have passed",
+        "declined: 0.00 of the 30.00 USD per-authorization limit is used; at most 30.00 would have been approved",
     );
     limit(
         "9000 rolling(1h)",
-        "declined: 80.00 of the 90.00 USD within 1h are spent; at most 10.00 would have passed; the first of them leaves the window 2026-11-22T12:15:30Z",
+        "declined: 80.00 of the 90.00 USD rolling 1h limit is used; at most 10.00 would have been approved; usage starts to drop at 2026-11-22T12:15:30Z",
     );
-    limit("2x daily", "declined: 2 of the 2 approvals a day are used; resets 2026-11-23T00:00Z");
+    limit("2x daily", "declined: 2 of the 2 approvals per day are used; resets 2026-11-23T00:00Z");
     limit(
         "1x rolling(1h)",
-        "declined: 1 of the 1 approvals within 1h are used; the first of them leaves the window 2026-11-22T12:15:30Z",
+        "declined: 1 of the 1 approvals in 1h are used; usage starts to drop at 2026-11-22T12:15:30Z",
     );
     // The tightest is named; a limit that was passed by force leaves nothing.
     limit(
         "50000 daily, 49000 weekly",
-        "declined: 480.00 of the 490.00 USD a week are spent; at most 10.00 would have passed; resets 2026-11-29T00:00Z",
+        "declined: 480.00 of the 490.00 USD weekly limit is used; at most 10.00 would have been approved; resets 2026-11-29T00:00Z",
     );
     limit(
         "40000 daily",
-        "declined: 480.00 of the 400.00 USD a day are spent; at most 0.00 would have passed; resets 2026-11-23T00:00Z",
+        "declined: 480.00 of the 400.00 USD daily limit is used; at most 0.00 would have been approved; resets 2026-11-23T00:00Z",
     );
 }
 
@@ -90,19 +90,19 @@ fn amounts_are_written_as_their_currency_is() {
         "jpy",
         4_000,
         "3000 per_authorization",
-        "declined: 0 of the 3000 JPY per authorization are spent; at most 3000 would have passed",
+        "declined: 0 of the 3000 JPY per-authorization limit is used; at most 3000 would have been approved",
     );
     in_currency(
         "kwd",
         4_000,
         "3250 per_authorization",
-        "declined: 0.000 of the 3.250 KWD per authorization are spent; at most 3.250 would have passed",
+        "declined: 0.000 of the 3.250 KWD per-authorization limit is used; at most 3.250 would have been approved",
     );
     in_currency(
         "jpy",
         4_000,
         "5000 per_authorization",
-        "approved: 4000 JPY; 4000 of the 5000 JPY per authorization are spent",
+        "approved: 4000 JPY; 4000 of the 5000 JPY per-authorization limit is used",
     );
     in_currency("kwd", 4_000, "", "approved: 4.000 KWD; no limit on amounts applies");
 }
@@ -171,7 +171,7 @@ fn every_control_has_its_sentence() {
     let challenge = Overrides { challenge_on: Some([Reason::CountryBlocked].into()), ..base() };
     told(
         Overrides { blocked_merchant_countries: us(), ..challenge },
-        "declined: merchants in the country US are blocked; the cardholder is asked by text message whether it was them",
+        "declined: merchants in the country US are blocked; a text message asks the cardholder to confirm the purchase",
     );
 }
 
@@ -181,14 +181,14 @@ fn an_approval_says_what_is_spent_with_it() {
         limited("60000 daily"),
         &SPENT,
         |_| {},
-        "approved: 40.00 USD; 520.00 of the 600.00 USD a day are spent",
+        "approved: 40.00 USD; 520.00 of the 600.00 USD daily limit is used",
     );
     check(limited("9x daily"), &SPENT, |_| {}, "approved: 40.00 USD; no limit on amounts applies");
     check(
         limited("50000 daily"),
         &SPENT,
         |r| r.is_amount_controllable = true,
-        "approved in part: 20.00 USD of what was asked; 480.00 of the 500.00 USD a day are spent; resets 2026-11-23T00:00Z",
+        "approved in part: 20.00 USD; 480.00 of the 500.00 USD daily limit is used; resets 2026-11-23T00:00Z",
     );
 }
 
@@ -215,25 +215,25 @@ fn a_stand_in_says_why_nobody_asked_the_books() {
         };
         assert_eq!(explain(&request, &decision), sentence);
     };
-    let prefix = "by the stand-in, without the books";
+    let prefix = "by stand-in, without the ledger";
     let stand_in = Source::StandIn;
     check(
         stand_in,
         Declined,
         Reason::StandInOverload,
-        &format!("declined {prefix}: there was more work than fits"),
+        &format!("declined {prefix}: the node was overloaded"),
     );
     check(
         stand_in,
         Declined,
         Reason::StandInDeadline,
-        &format!("declined {prefix}: a decision would have come too late"),
+        &format!("declined {prefix}: no decision was possible in time"),
     );
     check(
         stand_in,
         Approved,
         Reason::StandInJournal,
-        &format!("approved {prefix}: the journal did not take the decision"),
+        &format!("approved {prefix}: the journal was unavailable"),
     );
     check(
         Source::Forced,

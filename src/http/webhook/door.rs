@@ -172,7 +172,7 @@ impl Door {
                 self.body_bytes_max
             ),
             Unusable::Late => "the body did not arrive in time (TOLLGATE_BODY_READ_TIMEOUT); send it at once",
-            Unusable::Broken => "the body ended early, or is not framed as HTTP/1.1 wants it",
+            Unusable::Broken => "the body ended early, or its HTTP/1.1 framing is invalid",
         };
         if self.verifier.is_plausible(signature, now) {
             self.refusals.signed(refusal, &Known::default(), now, message);

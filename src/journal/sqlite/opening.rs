@@ -52,7 +52,7 @@ pub(super) fn open(path: &Path, accept_journal_loss: bool) -> Result<Opened, Ope
         if !accept_journal_loss {
             return Err(loss);
         }
-        error!("accepted as told: {loss}");
+        error!("accepted by --accept-journal-loss: {loss}");
         Ok(())
     };
 

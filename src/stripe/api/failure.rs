@@ -33,7 +33,7 @@ pub enum Failure {
         details: Details,
     },
     /// Too many calls.
-    #[error("Stripe is asked too often (429): other programs share the key's rate limit")]
+    #[error("too many API calls (429): other programs share the key's rate limit")]
     RateLimited {
         /// What Stripe asks for.
         retry_after: Option<Duration>,
@@ -51,7 +51,7 @@ pub enum Failure {
         cause: String,
     },
     /// Somebody is there, and nobody vouches for it. The call has not been made.
-    #[error("the server is not believed to be Stripe: {cause}; see STRIPE_API_BASE and STRIPE_API_CA")]
+    #[error("the server's certificate is not trusted: {cause}; see STRIPE_API_BASE and STRIPE_API_CA")]
     Untrusted {
         /// What TLS says.
         cause: String,

@@ -6,7 +6,7 @@ use super::reader::DEPTH_MAX;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, thiserror::Error)]
 pub enum Unbooked {
     /// Events of this kind concern no card's books.
-    #[error("it concerns no card's books")]
+    #[error("it concerns no card")]
     NotOurs,
     /// It should have been booked, but the event has no `id`.
     #[error("expected an event `id`, found none")]

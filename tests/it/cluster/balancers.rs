@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    postgres::is_installed_or_said,
+    needs::{self, Program},
     process::{Node, within},
 };
 
@@ -43,7 +43,8 @@ impl Drop for Balancer {
 impl Balancer {
     /// Nothing where the program is not installed.
     async fn nginx(cluster: &Cluster) -> Option<Self> {
-        let program = installed("nginx")?;
+        let nginx = Program { name: "nginx", install: "apt-get install nginx-light" };
+        let program = installed(nginx, "nginx")?;
         Some(
             Self::start(cluster, program, "nginx.conf", |file| {
                 vec!["-c".into(), file, "-g".into(), "daemon off; master_process off;".into()]
@@ -54,7 +55,8 @@ impl Balancer {
 
     /// The same for `HAProxy`.
     async fn haproxy(cluster: &Cluster) -> Option<Self> {
-        let program = installed("haproxy")?;
+        let haproxy = Program { name: "HAProxy", install: "apt-get install haproxy" };
+        let program = installed(haproxy, "haproxy")?;
         Some(Self::start(cluster, program, "haproxy.cfg", |file| vec!["-db".into(), "-f".into(), file]).await)
     }
 
@@ -104,10 +106,9 @@ fn localized(deployed: &str, cluster: &Cluster, address: SocketAddr, directory: 
     file
 }
 
-fn installed(program: &str) -> Option<PathBuf> {
-    let places = ["/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"];
-    let found = places.iter().map(|place| PathBuf::from(place).join(program)).find(|path| path.is_file());
-    is_installed_or_said(found.is_some(), program, program).then_some(found).flatten()
+fn installed(program: Program, file: &str) -> Option<PathBuf> {
+    let found = needs::find(file);
+    needs::has(program, found.is_some()).then_some(found).flatten()
 }
 
 /// An address that was free a moment ago.

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     deliveries::{Verdict, purchase},
-    postgres::{Server, Stop, is_installed_or_said},
+    needs::{self, Program},
+    postgres::{Server, Stop},
     process::within,
 };
 
@@ -245,7 +246,8 @@ fn faketime() -> Option<String> {
 async fn clocks_half_a_minute_off_cost_nothing() {
     let Some(mut cluster) = Cluster::prepare(3, &SETTINGS).await else { return };
     let faketime = faketime();
-    if !is_installed_or_said(faketime.is_some(), "libfaketime", "libfaketime") {
+    let program = Program { name: "libfaketime", install: "apt-get install libfaketime" };
+    if !needs::has(program, faketime.is_some()) {
         return;
     }
     for (n, shift) in [(1, "+30s"), (2, "-30s")] {

@@ -1,15 +1,15 @@
-//! The rules as Prometheus' own tool sees them, and the real Prometheus as a process. Where it is not installed, the
-//! tests that need it say so and skip, unless `TEST_SERVERS_REQUIRED` is set.
+//! The rules as Prometheus' own tool sees them, and the real Prometheus as a process. Where it is not installed,
+//! the tests that need it are skipped.
 
 use std::{path::Path, process::Command};
 
-use crate::postgres::is_installed_or_said;
+use crate::needs::{self, Program};
 
 /// Whether a program of Prometheus' can be run here.
-pub(super) fn has(program: &str) -> bool {
+pub(super) fn has(program: &'static str) -> bool {
     let is_there =
         Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
-    is_installed_or_said(is_there, program, "prometheus")
+    needs::has(Program { name: program, install: "apt-get install prometheus" }, is_there)
 }
 
 /// Runs `promtool` beside the rules, and expects it to be content.

@@ -321,7 +321,7 @@ async fn a_dead_journal_answers_nothing_more() {
 
 #[cfg(debug_assertions)]
 #[tokio::test]
-#[should_panic(expected = "when the outcome of the one before it was told")]
+#[should_panic(expected = "when the outcome of the previous one is known")]
 async fn an_account_may_not_submit_twice_at_once() {
     let desk = Desk::new([]);
     let mut writer = Writer::new("hasty");

@@ -88,7 +88,7 @@ async fn so_is_one_that_holds_other_entries() {
 
 #[tokio::test]
 async fn so_is_one_without_its_mark() {
-    check_loss("its -mark file, which tells how far it should go, is missing", |site| {
+    check_loss("its -mark file, which records its length, is missing", |site| {
         fs::remove_file(site.path("data/tollgate.db-mark")).unwrap();
     })
     .await;
@@ -110,7 +110,7 @@ async fn check_loss(message: &str, spoil: impl Fn(&Site)) {
     }
     site.arguments(&["--accept-journal-loss"]);
     let node = site.start().await;
-    assert!(node.process.log().contains("accepted as told"), "{}", node.process.log());
+    assert!(node.process.log().contains("accepted by --accept-journal-loss"), "{}", node.process.log());
     approved(&node, "iauth_after").await;
     node.stop().await;
     // It is a journal like any other again.

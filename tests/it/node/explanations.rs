@@ -15,7 +15,7 @@ async fn a_decline_says_what_is_spent_what_would_have_passed_and_when_it_resets(
     let at = declined["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let today = at.to_zoned(jiff::tz::TimeZone::UTC).date();
     let expected = format!(
-        "declined: 480.00 of the 500.00 USD a day are spent; at most 20.00 would have passed; resets {}T00:00Z",
+        "declined: 480.00 of the 500.00 USD daily limit is used; at most 20.00 would have been approved; resets {}T00:00Z",
         today.tomorrow().unwrap()
     );
     assert_eq!(declined["explanation"], *expected);
@@ -36,15 +36,15 @@ async fn amounts_are_written_as_their_currency_is() {
     for (currency, expected) in [
         (
             "jpy",
-            "declined: 48000 of the 50000 JPY in the life of the card are spent; at most 2000 would have passed",
+            "declined: 48000 of the 50000 JPY lifetime limit is used; at most 2000 would have been approved",
         ),
         (
             "kwd",
-            "declined: 48.000 of the 50.000 KWD in the life of the card are spent; at most 2.000 would have passed",
+            "declined: 48.000 of the 50.000 KWD lifetime limit is used; at most 2.000 would have been approved",
         ),
         (
             "usd",
-            "declined: 480.00 of the 500.00 USD in the life of the card are spent; at most 20.00 would have passed",
+            "declined: 480.00 of the 500.00 USD lifetime limit is used; at most 20.00 would have been approved",
         ),
     ] {
         let declined = second_of_the_same_day(&node, currency, [48_000, 2_100]).await;
@@ -60,7 +60,7 @@ async fn an_approval_says_what_is_left_to_say() {
     let approved = second_of_the_same_day(&node, "usd", [48_000, 2_000]).await;
     assert_eq!(
         approved["explanation"],
-        "approved: 20.00 USD; 500.00 of the 500.00 USD in the life of the card are spent"
+        "approved: 20.00 USD; 500.00 of the 500.00 USD lifetime limit is used"
     );
     assert_eq!((&approved["outcome"], &approved["source"]), (&"approved".into(), &"policy".into()));
 }

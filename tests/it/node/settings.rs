@@ -34,7 +34,7 @@ async fn every_mistake_is_told_at_once_with_what_was_expected() {
     assert_eq!(ending.code, Some(EX_CONFIG), "{}", ending.log);
     for line in [
         "TOLLGATE_ANSWER_WITHIN=3s: expected a time from 1ms to 1s 900ms",
-        "TOLLGATE_CARD_LIMIT_DALY: there is no such setting; did you mean TOLLGATE_CARD_LIMIT_DAILY?",
+        "TOLLGATE_CARD_LIMIT_DALY: unknown setting; did you mean TOLLGATE_CARD_LIMIT_DAILY?",
         "TOLLGATE_IN_FLIGHT_MAX=lots: expected a whole number from 1 to 1000000, for example `20_000`",
         "TOLLGATE_STAND_IN=shrug: expected `decline`",
         "TOLLGATE_ADMIN_LISTEN=0.0.0.0:0: an admin port that others can reach needs TOLLGATE_ADMIN_TOKEN",
@@ -187,7 +187,7 @@ async fn a_hangup_without_a_policy_file_ends_nothing() {
     let site = Site::new(&[]);
     let mut node = site.start().await;
     node.process.signal(Signal::HUP);
-    node.process.logged("there is no policy file to read again: the limits are environment variables").await;
+    node.process.logged("no policy file to reload: the limits are environment variables").await;
     assert!(Verdict::of(&node.deliver(&purchase("ic_h", "iauth_h", 100)).await).approved);
     assert_eq!(node.get("/livez").await.status, 200);
     node.stop().await;

@@ -92,7 +92,7 @@ async fn check_booked(node: &Node, authorization: &str, held: i64) {
     assert_eq!((&book["approved"], &book["status"]), (&true.into(), &"pending".into()), "{book}");
     assert_eq!((book["held"].as_i64(), decision["amount"].as_i64()), (Some(held), Some(held)));
     assert_eq!(book["overrun"], held, "what the limits did not pass is marked: {book}");
-    assert!(decision["explanation"].as_str().unwrap().contains("without the books"), "{decision}");
+    assert!(decision["explanation"].as_str().unwrap().contains("without the ledger"), "{decision}");
     assert_eq!(book["decisions"].as_array().unwrap().len(), 1);
 }
 

@@ -196,6 +196,6 @@ fn a_decision_by_a_rule_is_explained_by_its_sentence_and_values() {
     );
     assert_eq!(
         explained(&["night: hour < 6 => cap 5000"], controllable),
-        "approved in part: 50.00 USD of what was asked; the rule night matches (hour(\"Europe/Berlin\") = 5)"
+        "approved in part: 50.00 USD; the rule night matches (hour(\"Europe/Berlin\") = 5)"
     );
 }
