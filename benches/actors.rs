@@ -29,7 +29,7 @@ use tollgate::{
         Zone,
     },
     journal::{
-        Append, Committer, CommitterSettings, Entry, Fatal, Journal, Memory, Outcome, Pending, Reach,
+        Append, Committer, CommitterSettings, Entry, Fatal, Journal, Memory, Outcome, Pending, Reach, Scan,
         Unavailable, record,
     },
     metrics::Metrics,
@@ -360,6 +360,12 @@ struct Blank {
     past: Vec<Entry>,
 }
 
+impl Scan for Blank {
+    fn scan(&self, _: u64, _: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
 impl Journal for Blank {
     fn append(&self, batch: Arc<[Append]>) -> Pending<'_, Vec<Outcome>> {
         let at = clock::now();
@@ -372,10 +378,6 @@ impl Journal for Blank {
     }
 
     fn find<'a>(&'a self, _: &'a AuthorizationId) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn scan(&self, _: u64, _: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use crate::{
     config::{self, Load, Problem},
     domain::{CardId, Category, ConnectedAccountId, Country, Currency, NetworkId, Timestamp, parse_span},
+    journal::Location,
     stripe::Secret,
 };
 
@@ -59,6 +60,8 @@ pub enum Command {
     Sign(SignOptions),
     /// Record what happened at Stripe while no node was running
     Reconcile(ReconcileOptions),
+    /// Decide a journal again, or under another policy
+    Replay(ReplayOptions),
     /// Show every setting with its value, source, and meaning
     Config(ConfigOptions),
     /// List every metric
@@ -175,6 +178,35 @@ pub struct ReconcileOptions {
     /// Show differences without recording them; exit code 1 if there are any
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Options of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayOptions {
+    /// Decide every recorded request under the policy then in force; exit code 1 if an answer differs
+    #[arg(long, required_unless_present = "policy")]
+    pub verify: bool,
+    /// Decide every recorded request under this policy file too, and report what would change
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Count only requests since a time such as 2026-11-22T10:00:00Z, or for a period such as 30d
+    #[arg(long, value_name = "TIME", value_parser = since, requires = "policy")]
+    pub since: Option<Since>,
+    /// Count only requests on one card (`ic_…`), or on cards of a group (`group:NAME`)
+    #[arg(long, value_name = "CARDS", value_parser = cards, requires = "policy")]
+    pub cards: Option<Cards>,
+    /// Write the report as JSON to this file
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub json: Option<PathBuf>,
+    /// Write the report as one self-contained HTML page to this file
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub html: Option<PathBuf>,
+    /// Exit with code 1 if this holds, such as `newly_declined_share > 0.5%` or `newly_approved_count > 0`
+    #[arg(long, value_name = "CONDITION", value_parser = condition, requires = "policy")]
+    pub fail_if: Vec<Condition>,
+    /// The journal, as `TOLLGATE_JOURNAL` names it; without it, that one. Nodes may be running
+    #[arg(long, value_name = "JOURNAL", value_parser = journal)]
+    pub journal: Option<Location>,
 }
 
 /// From when on to read.
@@ -332,6 +364,73 @@ fn account(text: &str) -> Result<ConnectedAccountId, String> {
     account.ok_or_else(|| "expected the id of an account: acct_…".to_owned())
 }
 
+/// Some of all cards.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cards {
+    /// One card.
+    One(String),
+    /// The cards that were members of a group when they were used.
+    Group(String),
+}
+
+fn cards(text: &str) -> Result<Cards, String> {
+    match text.strip_prefix("group:") {
+        Some(name) if !name.is_empty() => Ok(Cards::Group(name.to_owned())),
+        None if text.starts_with("ic_") => Ok(Cards::One(text.to_owned())),
+        Some(_) | None => Err("expected the id of a card (`ic_…`) or `group:NAME`".to_owned()),
+    }
+}
+
+/// A condition on a figure of a replay's report.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Condition {
+    /// The condition as it was given.
+    pub text: String,
+    /// The figure's name.
+    pub figure: String,
+    /// Whether the figure must be above the bound, rather than at it or above.
+    pub is_strict: bool,
+    /// The bound; shares are between 0 and 1.
+    pub bound: f64,
+}
+
+impl Condition {
+    /// Whether it holds for the figure's value.
+    #[must_use]
+    pub fn holds(&self, value: f64) -> bool {
+        if self.is_strict { value > self.bound } else { value >= self.bound }
+    }
+}
+
+fn condition(text: &str) -> Result<Condition, String> {
+    let expected =
+        || "expected a figure, `>` or `>=`, and a number: `newly_declined_share > 0.5%`".to_owned();
+    let (figure, bound) = text.split_once('>').ok_or_else(expected)?;
+    let (is_strict, bound) = match bound.strip_prefix('=') {
+        Some(bound) => (false, bound.trim()),
+        None => (true, bound.trim()),
+    };
+    let (number, scale) = bound.strip_suffix('%').map_or((bound, 1.0), |percent| (percent, 0.01));
+    let bound = number.trim_end().parse::<f64>().map_err(|_| expected())? * scale;
+    let figure = figure.trim().to_owned();
+    if replay_figures().any(|known| known == figure) {
+        return Ok(Condition { text: text.to_owned(), figure, is_strict, bound });
+    }
+    let known: Vec<String> = replay_figures().collect();
+    Err(format!("expected one of {}, found {figure}", known.join(", ")))
+}
+
+/// The figures that a condition may name.
+fn replay_figures() -> impl Iterator<Item = String> {
+    ["newly_declined", "newly_approved", "other_amount", "newly_challenged"]
+        .into_iter()
+        .flat_map(|change| [format!("{change}_count"), format!("{change}_share")])
+}
+
+fn journal(text: &str) -> Result<Location, String> {
+    text.parse().map_err(|_| "expected sqlite:FILE or postgres://…".to_owned())
+}
+
 fn secret(text: &str) -> Result<Secret, String> {
     Secret::new(text).ok_or_else(|| "a secret has at least one character".to_owned())
 }
@@ -377,6 +476,8 @@ mod tests {
             &["completions", "cmd"],
             &["sign", "e.json", "--secret", ""],
             &["reconcile"],
+            &["replay"],
+            &["replay", "--verify", "--journal", "data/"],
             &["reconcile", "--since", "yesterday"],
             &["reconcile", "--since", "24h", "--until", "1h"],
             &["reconcile", "--since", "24h", "--card", "iauth_1"],

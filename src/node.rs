@@ -16,7 +16,10 @@ use crate::{
     config::{LoadError, PolicySource, PolicyWatch, Reload, Settings, poke_on_hangup},
     domain::Policy,
     http::{self, Admin, Drain, Guard, Readiness, Slow, Spans, Unguarded, Webhook},
-    journal::{self, Committer, CommitterSettings, Fatal, Journal, Location, Observer, OpenError},
+    journal::{
+        self, Committer, CommitterSettings, Fatal, Journal, Location, NotRecorded, Observer, OpenError,
+        Policies,
+    },
     metrics::{self, Bound, Listener, Metrics},
 };
 
@@ -47,6 +50,9 @@ pub enum NotStarted {
     /// The policy file cannot be used.
     #[error(transparent)]
     Policy(#[from] LoadError),
+    /// The policy cannot be put in force.
+    #[error("the policy cannot be recorded, and so not be put in force: {0}")]
+    Unrecorded(#[from] NotRecorded),
     /// The cluster does not take this node.
     #[error(transparent)]
     Cluster(#[from] NotJoined),
@@ -101,7 +107,9 @@ impl Node {
         tell_capacities(&settings, &metrics);
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let journal = journal::open(&settings.journal).await?;
-        let policy = policy(settings.policy_source.clone(), &metrics, &mut background).await?;
+        let policies = Policies::new(Arc::clone(&journal), &settings.cluster.node_id);
+        let read = policy(settings.policy_source.clone(), &metrics, &mut background).await?;
+        let policy = put_in_force(read, policies, &settings.policy_source, &metrics, &mut background).await?;
         let committer_settings = CommitterSettings {
             batch_max: settings.journal.batch_max,
             batches_in_flight_max: settings.journal.location.batches_in_flight_max(),
@@ -266,7 +274,7 @@ async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, 
     TcpListener::bind(address).await.map_err(|cause| NotStarted::Listen { name, address, cause })
 }
 
-/// The policy in force, and the task that looks for a new one.
+/// The policy as it was read, and the task that looks for a new one.
 async fn policy(
     source: PolicySource,
     metrics: &Arc<Metrics>,
@@ -276,7 +284,6 @@ async fn policy(
     background.push(tokio::spawn(poke_on_hangup(Arc::clone(&poke))?));
     let path = match source {
         PolicySource::Environment(policy) => {
-            metrics.policy.in_force(policy.version().as_str(), seconds_now());
             background.push(tokio::spawn(tell_of_pokes(poke)));
             return Ok(watch::channel(policy).1);
         }
@@ -284,15 +291,53 @@ async fn policy(
     };
     let told = Arc::clone(metrics);
     let observe = move |reload: &Reload| match reload {
-        Reload::Published(version) => {
-            told.policy.reloads.get(metrics::Reload::Loaded).increment(1);
-            told.policy.in_force(version.as_str(), seconds_now());
-        }
+        Reload::Published(_) => told.policy.reloads.get(metrics::Reload::Loaded).increment(1),
         Reload::Refused => told.policy.reloads.get(metrics::Reload::Refused).increment(1),
     };
     let (watch, policy) = PolicyWatch::open(&path, Box::new(observe)).await?;
     background.push(tokio::spawn(watch.run(poke, std::future::pending())));
     Ok(policy)
+}
+
+/// The policy in force: each one that was read, once the journal has it.
+async fn put_in_force(
+    mut read: watch::Receiver<Arc<Policy>>,
+    policies: Policies,
+    source: &PolicySource,
+    metrics: &Arc<Metrics>,
+    background: &mut Vec<JoinHandle<()>>,
+) -> Result<watch::Receiver<Arc<Policy>>, NotStarted> {
+    const PAUSE: Duration = Duration::from_secs(1);
+    let origin = match source {
+        PolicySource::File(path) => path.display().to_string(),
+        PolicySource::Environment(_) => "environment".to_owned(),
+    };
+    let first = Arc::clone(&read.borrow_and_update());
+    policies.put_in_force(&first, &origin, clock::now()).await?;
+    metrics.policy.in_force(first.version().as_str(), seconds_now());
+    let (publish, in_force) = watch::channel(first);
+    let metrics = Arc::clone(metrics);
+    background.push(tokio::spawn(async move {
+        while read.changed().await.is_ok() {
+            loop {
+                let next = Arc::clone(&read.borrow_and_update());
+                let version = next.version().clone();
+                match policies.put_in_force(&next, &origin, clock::now()).await {
+                    Ok(()) => {
+                        publish.send_replace(next);
+                        metrics.policy.in_force(version.as_str(), seconds_now());
+                        tracing::info!(version = version.as_str(), "a new policy is in force");
+                        break;
+                    }
+                    Err(cause) => {
+                        tracing::warn!(version = version.as_str(), %cause, "the new policy is not in force yet");
+                        clock::sleep(PAUSE).await;
+                    }
+                }
+            }
+        }
+    }));
+    Ok(in_force)
 }
 
 /// Tells the bounds in force, so that use can be seen against them.

@@ -210,6 +210,8 @@ pub(super) fn decided_in(event: &Event) -> Option<&Decided> {
         | Event::Recalled(_)
         | Event::Joined(_)
         | Event::Carried(_)
+        | Event::Controls(_)
+        | Event::Policy(_)
         | Event::Snapshot(_) => None,
     }
 }

@@ -440,16 +440,6 @@ impl Desk {
         }
         has_room
     }
-
-    /// Makes an event part of the tentative state and of the next append.
-    fn record(&mut self, event: Event, reply: Option<Reply>) {
-        if let (Event::Decided(decided), Some(reply)) = (&event, &reply) {
-            reply.note(decided.decision.outcome);
-        }
-        self.next.undo.note(&mut self.card, &event);
-        self.card.apply(&event);
-        self.next.push(event, reply);
-    }
 }
 
 /// Whether the journal has been asked for the authorization.

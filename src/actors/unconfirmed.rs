@@ -213,7 +213,12 @@ async fn past(
                             }
                         }
                     }
-                    Event::Recalled(_) | Event::Joined(_) | Event::Carried(_) | Event::Snapshot(_) => {}
+                    Event::Recalled(_)
+                    | Event::Joined(_)
+                    | Event::Carried(_)
+                    | Event::Controls(_)
+                    | Event::Policy(_)
+                    | Event::Snapshot(_) => {}
                 }
             }
         }

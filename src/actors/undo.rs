@@ -100,6 +100,7 @@ fn change(event: &Event) -> Change<'_> {
             Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => Change::Record(None),
             Fact::Authorization(_) | Fact::Transaction(_) => Change::More,
         },
+        Event::Controls(_) | Event::Policy(_) => Change::Record(None),
         Event::Decided(_)
         | Event::StoodIn(_)
         | Event::Recalled(_)

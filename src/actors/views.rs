@@ -116,6 +116,9 @@ pub struct DecisionView {
     pub written_at: Timestamp,
 }
 
+/// Entries that are read at once to find the first event of Stripe's: a journal begins with policies.
+const LIVEMODE_ENTRIES: usize = 64;
+
 impl Directory {
     /// The books of a card at the time `now`; `None` for a card that has none.
     ///
@@ -138,14 +141,23 @@ impl Directory {
     /// # Errors
     /// A sentence that says why the journal cannot be read.
     pub async fn livemode(&self) -> Result<Option<bool>, String> {
-        let first = self.shared().journal.scan(0, 1).await.map_err(|cause| cause.to_string())?;
-        let Some(entry) = first.first() else { return Ok(None) };
-        let events = books::read(entry).map_err(|cause| cause.to_string())?;
-        Ok(events.iter().find_map(|event| match event {
-            Event::Decided(decided) | Event::StoodIn(decided) => Some(decided.request.livemode),
-            Event::Observed(observation) => Some(observation.livemode),
-            Event::Recalled(_) | Event::Joined(_) | Event::Carried(_) | Event::Snapshot(_) => None,
-        }))
+        let mut after = 0;
+        loop {
+            let entries = self
+                .shared()
+                .journal
+                .scan(after, LIVEMODE_ENTRIES)
+                .await
+                .map_err(|cause| cause.to_string())?;
+            let Some(last) = entries.last() else { return Ok(None) };
+            after = last.lsn;
+            for entry in &entries {
+                let events = books::read(entry).map_err(|cause| cause.to_string())?;
+                if let Some(livemode) = events.iter().find_map(livemode_of) {
+                    return Ok(Some(livemode));
+                }
+            }
+        }
     }
 
     async fn card_view(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, NotFolded> {
@@ -295,4 +307,18 @@ fn history(entries: &[Entry], of: &AuthorizationId) -> Result<Vec<EntryView>, No
 
 fn texts<'a>(items: impl Iterator<Item = &'a str>) -> Vec<String> {
     items.map(ToOwned::to_owned).collect()
+}
+
+/// Whether an event is about real money, where it says so.
+fn livemode_of(event: &Event) -> Option<bool> {
+    match event {
+        Event::Decided(decided) | Event::StoodIn(decided) => Some(decided.request.livemode),
+        Event::Observed(observation) => Some(observation.livemode),
+        Event::Recalled(_)
+        | Event::Joined(_)
+        | Event::Carried(_)
+        | Event::Controls(_)
+        | Event::Policy(_)
+        | Event::Snapshot(_) => None,
+    }
 }

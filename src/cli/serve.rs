@@ -117,7 +117,7 @@ async fn serve(
 
 const fn verdict(cause: &NotStarted) -> Verdict {
     match cause {
-        NotStarted::Journal(_) => Verdict::JournalBroken,
+        NotStarted::Journal(_) | NotStarted::Unrecorded(_) => Verdict::JournalBroken,
         NotStarted::Policy(_)
         | NotStarted::Unguarded(_)
         | NotStarted::Cluster(NotJoined::NameInUse { .. }) => Verdict::BadSettings,

@@ -50,7 +50,7 @@ pub fn read(text: &str) -> Result<Parsed, Vec<Mistake>> {
     }
     let root = node::parse(text).map_err(|mistake| vec![*mistake])?;
     let file = shape::policy_file(At { node: &root, path: "" }, &mut findings);
-    let policy = file.map(|file| check::policy(file, version_of(text), &mut findings));
+    let policy = file.map(|file| check::policy(file, version_of(text), &mut findings).with_text(text));
     let mistakes = findings.into_mistakes();
     match policy {
         Some(policy) if mistakes.iter().all(|mistake| mistake.severity != Severity::Error) => {

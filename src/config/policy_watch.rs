@@ -165,7 +165,7 @@ impl PolicyWatch {
             Ok(Parsed { policy, mistakes }) => {
                 warn_of(&self.path, &mistakes);
                 let version = policy.version().clone();
-                info!(%path, version = version.as_str(), "a new policy is in force");
+                info!(%path, version = version.as_str(), "a new policy was read");
                 self.policy.send_replace(Arc::new(policy));
                 (self.observe)(&Reload::Published(version));
             }

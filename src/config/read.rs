@@ -1,8 +1,9 @@
 //! From names and values to settings, with every problem at once. Nothing here reads the environment.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use super::{
+    policy_file,
     problem::Problem,
     reader::{Effective, Reader},
     settings::{PolicySource, Settings},
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     actors, cluster,
-    domain::{Interval, Limit, Measure, Overrides, Policy, PolicyVersion, Window, Zone},
+    domain::Interval,
     http::{self, Bounds, Token},
     journal::{self, Location},
     log,
@@ -299,11 +300,11 @@ fn policy_source(reader: &mut Reader) -> Option<PolicySource> {
         let default =
             (file.is_none() && given.is_empty() && interval == Interval::Daily).then_some(DAILY_DEFAULT);
         if let Some(max) = reader.defaulted(name, default, values::amount) {
-            limits.push(limit(max, Measure::Amount(None), interval));
+            limits.push(format!("{{amount: {max}, interval: {interval}}}"));
         }
     }
     for (max, interval) in reader.optional("TOLLGATE_CARD_VELOCITY", values::velocity).unwrap_or_default() {
-        limits.push(limit(max, Measure::Count, interval));
+        limits.push(format!("{{count: {max}, interval: {interval}}}"));
     }
     match file {
         Some(_) if !given.is_empty() => {
@@ -314,18 +315,27 @@ fn policy_source(reader: &mut Reader) -> Option<PolicySource> {
             None
         }
         Some(path) => Some(PolicySource::File(path.into())),
-        None => Some(PolicySource::Environment(Arc::new(environment_policy(limits)))),
+        None => environment_policy(reader, &limits),
     }
 }
 
-fn limit(max: i64, measure: Measure, interval: Interval) -> Limit {
-    let window = Window { measure, interval, time_zone: Zone::UTC, categories: None, merchants: None };
-    Limit { max, window: Arc::new(window) }
-}
-
-fn environment_policy(limits: Vec<Limit>) -> Policy {
-    let default = Overrides { spending_limits: Some(limits), ..Overrides::default() };
-    Policy::new(PolicyVersion::new("env"), &default, &BTreeMap::new(), BTreeMap::new())
+/// The policy that the environment's limits stand for, by way of the file that would say the same.
+fn environment_policy(reader: &mut Reader, limits: &[String]) -> Option<PolicySource> {
+    let mut text =
+        "# The limits that environment variables give.\nversion: 1\ndefault:\n  spending_limits:\n"
+            .to_owned();
+    for limit in limits {
+        text.extend(["    - ", limit, "\n"]);
+    }
+    match policy_file::read(&text) {
+        Ok(parsed) => Some(PolicySource::Environment(Arc::new(parsed.policy))),
+        Err(mistakes) => {
+            for mistake in mistakes {
+                reader.note(Problem::Conflict(format!("TOLLGATE_CARD_LIMIT_*: {mistake}")));
+            }
+            None
+        }
+    }
 }
 
 #[cfg(test)]

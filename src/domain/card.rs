@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     authorization::{Answered, Authorization},
     authorizations::Authorizations,
+    controls::Controls,
     event::{Decided, Event, Joined, Recalled},
     ids::{AuthorizationId, CardId, ConnectedAccountId, TransactionId},
     merchant::Merchant,
@@ -44,6 +45,8 @@ pub struct Card {
     pub standing: Option<Standing>,
     /// The connected account that it belongs to, from the first event that names one.
     pub connected_account: Option<ConnectedAccountId>,
+    /// The `spending_controls` at Stripe that its last request carried, where the policy mirrors them.
+    pub stripe_controls: Option<Arc<Controls>>,
     /// The card that it replaces, whose books have its purchases.
     pub joined: Option<Joined>,
     /// Cards that have joined these books with purchases, and up to which entry those are here.
@@ -144,6 +147,8 @@ impl Card {
             Event::Recalled(recalled) => self.recalled(recalled),
             Event::Joined(joined) => self.join(joined),
             Event::Carried(carried) => self.carry(carried),
+            Event::Controls(controls) => self.stripe_controls = Some(Arc::clone(controls)),
+            Event::Policy(_) => {}
             Event::Snapshot(card) => self.clone_from(card),
         }
     }

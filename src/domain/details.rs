@@ -37,6 +37,9 @@ pub struct Details {
     pub card: CardDetails,
     /// The cardholder's type (`card.cardholder.type`).
     pub cardholder_type: Option<CardholderType>,
+    /// The fingerprint of the `spending_controls` at Stripe, where the policy in force mirrored them when the request was
+    /// read; the controls themselves are in the chain, once for each change.
+    pub controls: Option<u64>,
     /// XXH3 (64 bits) of the body as it came, to tell which body was decided on.
     pub body_hash: u64,
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use super::{
     authorization::Authorization,
     card::Card,
+    controls::Controls,
     decision::Decision,
     ids::{AuthorizationId, CardId},
     observed::Observation,
+    policy::PolicyVersion,
     request::AuthorizationRequest,
+    time::Timestamp,
 };
 
 /// One fact in a card's books.
@@ -27,8 +30,28 @@ pub enum Event {
     Joined(Joined),
     /// What was booked on a card before it was known to replace another.
     Carried(Box<Carried>),
+    /// The `spending_controls` at Stripe of the card and its cardholder, where the policy mirrors them: from here on the
+    /// requests of the chain carry these.
+    Controls(Arc<Controls>),
+    /// A policy was put in force. It stands in the chain of policies, and changes no card.
+    Policy(Box<PolicyRecord>),
     /// The whole state after everything before it.
     Snapshot(Box<Card>),
+}
+
+/// A policy that was put in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PolicyRecord {
+    /// Which policy.
+    pub version: PolicyVersion,
+    /// When.
+    pub at: Timestamp,
+    /// The node that put it in force.
+    pub node: Arc<str>,
+    /// Where the text came from, such as the path of a file.
+    pub origin: Arc<str>,
+    /// The whole text; absent where an earlier record of this version has it.
+    pub text: Option<Arc<str>>,
 }
 
 /// A question with its answer.

@@ -129,6 +129,14 @@ fn is_usable(text: &str) -> bool {
     !text.is_empty() && text.len() <= ID_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+impl Account {
+    /// The chain of all policies that were ever in force.
+    #[must_use]
+    pub fn policies() -> Self {
+        Self("tollgate_policies".into())
+    }
+}
+
 impl From<&CardId> for Account {
     fn from(card: &CardId) -> Self {
         Self(Arc::clone(&card.0))

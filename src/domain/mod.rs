@@ -10,6 +10,7 @@ mod details;
 mod request;
 mod observed;
 mod policy;
+mod controls;
 pub mod rule;
 mod decision;
 mod answering;
@@ -29,13 +30,14 @@ pub use answering::{AnswerBy, Answering};
 pub use authorization::{Answered, Authorization, Embedded, Progress, Seen, StripeOutcome};
 pub use authorizations::Authorizations;
 pub use card::{Card, Forgotten, NeedsHistory, SETTLED_KEPT_MAX, Totals, Unlinked};
+pub use controls::{Controls, Listed, Lists};
 pub use decide::{decide, limits_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};
 pub use details::{
     CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,
     Method, Risk, RiskLevel, ThreeDs, Wallet,
 };
-pub use event::{Carried, Decided, Event, Joined, Recalled};
+pub use event::{Carried, Decided, Event, Joined, PolicyRecord, Recalled};
 pub use explain::explain;
 pub use ids::{
     Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, DecisionId, EventId, ID_BYTES_MAX,
@@ -48,8 +50,8 @@ pub use observed::{
     ListedTransaction, Observation, Subject, TransactionKind, TransactionSeen,
 };
 pub use policy::{
-    CardPolicy, Controls, Interval, Limit, Listed, Lists, Measure, Overrides, Policy, PolicyVersion,
-    UnknownGroup, Window, Zone, parse_span,
+    CardPolicy, Interval, Limit, Measure, Overrides, Policy, PolicyVersion, UnknownGroup, Window, Zone,
+    parse_span,
 };
 pub use request::{AuthorizationRequest, Question, Told, Violation};
 pub use standing::Standing;

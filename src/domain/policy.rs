@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    controls::Controls,
     decision::Reason,
     ids::{CardId, NetworkId},
     merchant::{CardPresence, Category, Country},
@@ -24,6 +25,8 @@ pub struct Policy {
     groups: BTreeMap<Arc<str>, Arc<CardPolicy>>,
     cards: BTreeMap<CardId, Overrides>,
     unknown_group: UnknownGroup,
+    mirrors_stripe_controls: bool,
+    text: Arc<str>,
 }
 
 /// What a card gets whose metadata name a group that the policy lacks.
@@ -49,12 +52,19 @@ impl Policy {
         let groups = groups
             .iter()
             .map(|(name, group)| (Arc::clone(name), Arc::new(default.clone().overridden_by(group))));
+        let groups: BTreeMap<_, Arc<CardPolicy>> = groups.collect();
+        let mirrors_stripe_controls = groups.values().any(|group| group.mirror_stripe_controls)
+            || default.mirror_stripe_controls
+            || cards.values().any(|own| own.mirror_stripe_controls == Some(true));
+        let text = Arc::from("");
         Self {
             version,
-            groups: groups.collect(),
+            groups,
             default: Arc::new(default),
             cards,
             unknown_group: UnknownGroup::Default,
+            mirrors_stripe_controls,
+            text,
         }
     }
 
@@ -76,6 +86,18 @@ impl Policy {
         self.groups.contains_key(name)
     }
 
+    /// The same policy, with the text that it was read from.
+    #[must_use]
+    pub fn with_text(self, text: &str) -> Self {
+        Self { text: text.into(), ..self }
+    }
+
+    /// The text that the policy was read from, which gives the same policy again; empty where there is none.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Names the content, so that a decision can say by which policy it was made.
     #[must_use]
     pub const fn version(&self) -> &PolicyVersion {
@@ -84,10 +106,8 @@ impl Policy {
 
     /// Whether any card's policy mirrors its own `spending_controls`.
     #[must_use]
-    pub fn mirrors_stripe_controls(&self) -> bool {
-        let shared = self.groups.values().chain([&self.default]);
-        let single = self.cards.values().filter_map(|own| own.mirror_stripe_controls);
-        shared.map(|policy| policy.mirror_stripe_controls).chain(single).any(|mirrors| mirrors)
+    pub const fn mirrors_stripe_controls(&self) -> bool {
+        self.mirrors_stripe_controls
     }
 
     /// The names of the groups.
@@ -252,62 +272,6 @@ impl CardPolicy {
         put(&mut self.mirror_stripe_controls, layer.mirror_stripe_controls.as_ref());
         put(&mut self.rules, layer.rules.as_ref());
         self
-    }
-}
-
-/// Limits and lists in Stripe's vocabulary of `spending_controls`.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Controls {
-    /// All of them must hold.
-    pub spending_limits: Vec<Limit>,
-    /// Merchant categories.
-    pub categories: Lists<Category>,
-    /// Merchant countries.
-    pub countries: Lists<Country>,
-    /// Card presences.
-    pub presences: Lists<CardPresence>,
-    /// Merchants by network id.
-    pub merchants: Lists<NetworkId>,
-}
-
-/// What is allowed and what is blocked. Both may be set, by different layers; blocked wins.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Lists<T> {
-    /// Everything else is blocked.
-    pub allowed: Option<Arc<BTreeSet<T>>>,
-    /// These are blocked.
-    pub blocked: Option<Arc<BTreeSet<T>>>,
-}
-
-impl<T> Default for Lists<T> {
-    fn default() -> Self {
-        Self { allowed: None, blocked: None }
-    }
-}
-
-/// What [`Lists`] say of a value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Listed {
-    /// Neither blocked nor left out.
-    Pass,
-    /// On the blocked list.
-    Blocked,
-    /// Not on the allowed list; a value that is not known is on no list.
-    NotAllowed,
-}
-
-impl<T: Ord> Lists<T> {
-    /// What the lists say of `value`.
-    #[must_use]
-    pub fn verdict(&self, value: Option<&T>) -> Listed {
-        let on = |list: &Option<Arc<BTreeSet<T>>>| {
-            list.as_ref().map(|list| value.is_some_and(|value| list.contains(value)))
-        };
-        match (on(&self.blocked), on(&self.allowed)) {
-            (Some(true), _) => Listed::Blocked,
-            (_, Some(false)) => Listed::NotAllowed,
-            (Some(false) | None, Some(true) | None) => Listed::Pass,
-        }
     }
 }
 

@@ -3,12 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use super::{
+    controls::Controls,
     details::Details,
     ids::{Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, EventId},
     merchant::{CardPresence, Merchant},
     money::{AMOUNT_MAX, Currency, Money},
     observed::{HistoryEntry, ListedTransaction},
-    policy::Controls,
     standing::Standing,
     time::Timestamp,
 };

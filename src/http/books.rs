@@ -349,7 +349,12 @@ impl From<&EntryView> for EntryBody {
                     }
                 }
             }
-            Event::Recalled(_) | Event::Joined(_) | Event::Carried(_) | Event::Snapshot(_) => bare,
+            Event::Recalled(_)
+            | Event::Joined(_)
+            | Event::Carried(_)
+            | Event::Controls(_)
+            | Event::Policy(_)
+            | Event::Snapshot(_) => bare,
         }
     }
 }

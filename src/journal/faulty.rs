@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{sync::watch, time};
 
-use super::{Append, Entry, EntryId, Fatal, Journal, Outcome, Pending, Reach, Unavailable};
+use super::{Append, Entry, EntryId, Fatal, Journal, Outcome, Pending, Reach, Scan, Unavailable};
 use crate::domain::{Account, AuthorizationId};
 
 /// A journal whose appends and loads fail as a [`Script`] says. For tests.
@@ -272,6 +272,12 @@ impl Foreign {
     }
 }
 
+impl Scan for Faulty {
+    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
+        Box::pin(self.read(self.inner.scan(after, entries_max)))
+    }
+}
+
 impl Journal for Faulty {
     fn append(&self, batch: Arc<[Append]>) -> Pending<'_, Vec<Outcome>> {
         if self.death.borrow().is_some() {
@@ -301,10 +307,6 @@ impl Journal for Faulty {
         authorization: &'a AuthorizationId,
     ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         Box::pin(self.read(self.inner.find(authorization)))
-    }
-
-    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
-        Box::pin(self.read(self.inner.scan(after, entries_max)))
     }
 
     fn fatal(&self) -> Pending<'_, Fatal> {

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Append, Entry, Fatal, Head, Journal, Outcome, Pending, Reach, Unavailable};
+use super::{Append, Entry, Fatal, Head, Journal, Outcome, Pending, Reach, Scan, Unavailable};
 use crate::{
     clock,
     domain::{Account, AuthorizationId, Timestamp},
@@ -102,6 +102,15 @@ impl Default for Memory {
     }
 }
 
+impl Scan for Memory {
+    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
+        Box::pin(future::ready(self.read(|log| {
+            let first = usize::try_from(after).unwrap_or(usize::MAX);
+            (first..log.entries.len()).take(entries_max).filter_map(|index| log.entry(index)).collect()
+        })))
+    }
+}
+
 impl Journal for Memory {
     fn append(&self, batch: Arc<[Append]>) -> Pending<'_, Vec<Outcome>> {
         let at = clock::now();
@@ -127,13 +136,6 @@ impl Journal for Memory {
         Box::pin(future::ready(self.read(|log| {
             let indexes = log.authorizations.get(authorization).map_or(&[][..], Mentions::as_slice);
             indexes.iter().filter_map(|index| log.entry(*index)).collect()
-        })))
-    }
-
-    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
-        Box::pin(future::ready(self.read(|log| {
-            let first = usize::try_from(after).unwrap_or(usize::MAX);
-            (first..log.entries.len()).take(entries_max).filter_map(|index| log.entry(index)).collect()
         })))
     }
 

@@ -3,6 +3,7 @@
 mod settings;
 mod lineage;
 pub mod record;
+mod policies;
 mod committer;
 mod vitals;
 mod sqlite;
@@ -18,8 +19,9 @@ pub use committer::{Backlog, Committer, CommitterSettings, Done, Observer, Ticke
 pub use faulty::{Fault, Faulty, Foreign, Gate, Odds, Pace, Script};
 pub use lineage::{Lineage, NotALineage};
 pub use memory::Memory;
+pub use policies::{NotRecorded, Policies};
 pub use postgres::Postgres;
-pub use settings::{Finding, Location, NotALocation, OpenError, Settings, exists, open};
+pub use settings::{Finding, Location, NotALocation, OpenError, Settings, exists, open, open_to_scan};
 pub use sqlite::Sqlite;
 
 /// The longest body that a journal takes, in bytes. A decision has under a thousand.
@@ -27,6 +29,12 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A future that a journal returns.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What can be read from its first entry to its last: a journal, or the file of one that another process serves from.
+pub trait Scan: Send + Sync + 'static {
+    /// Up to `entries_max` entries of all accounts with a log sequence number above `after`, in order.
+    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>>;
+}
 
 /// A log of entries, one chain for each account, that survives the process.
 ///
@@ -40,7 +48,7 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// - A batch holds at most one append for each account; a second one behind a written one is a `Conflict`. Outcomes
 ///   come in the order of the batch.
 /// - What was answered `Durable` is seen by every read that starts afterwards.
-pub trait Journal: Send + Sync + 'static {
+pub trait Journal: Scan {
     /// Makes a batch durable in one group commit. Dropping the future takes nothing back.
     fn append(&self, batch: Arc<[Append]>) -> Pending<'_, Vec<Outcome>>;
 
@@ -51,9 +59,6 @@ pub trait Journal: Send + Sync + 'static {
     /// The entries that speak of an authorization, in the order they were appended. Never scans the journal.
     fn find<'a>(&'a self, authorization: &'a AuthorizationId)
     -> Pending<'a, Result<Vec<Entry>, Unavailable>>;
-
-    /// Up to `entries_max` entries of all accounts with a log sequence number above `after`, in order.
-    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>>;
 
     /// Resolves when the journal has died of an error after which nobody knows what is on the disk. From then on every
     /// append is `Unknown`; the process must end without another answer, and look again at its next start.

@@ -2,14 +2,16 @@
 //! each event. Only the fields that are listed here are ever written; `docs/journal-format.md` draws them.
 
 mod card;
+mod controls;
 mod decided;
 mod details;
 mod object;
 mod observed;
+mod policy;
 mod ruled;
 mod tally;
 
-use std::{borrow::Cow, cell::RefCell, slice};
+use std::{borrow::Cow, cell::RefCell, slice, sync::Arc};
 
 use serde::Deserialize;
 
@@ -101,7 +103,9 @@ pub fn authorization_of(event: &Event) -> Option<&AuthorizationId> {
             Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
         },
         Event::Recalled(recalled) => Some(&recalled.id),
-        Event::Joined(_) | Event::Carried(_) | Event::Snapshot(_) => None,
+        Event::Joined(_) | Event::Carried(_) | Event::Controls(_) | Event::Policy(_) | Event::Snapshot(_) => {
+            None
+        }
     }
 }
 
@@ -120,6 +124,8 @@ fn write(body: &mut Vec<u8>, event: &Event) {
         Event::Recalled(_) => "recalled",
         Event::Joined(_) => "joined",
         Event::Carried(_) => "carried",
+        Event::Controls(_) => "controls",
+        Event::Policy(_) => "policy",
         Event::Snapshot(_) => "snapshot",
     };
     for part in ["{\"", kind, "\":"] {
@@ -139,6 +145,10 @@ fn write(body: &mut Vec<u8>, event: &Event) {
         }
         Event::Joined(joined) => serde_json::to_writer(&mut *body, &card::JoinedRecord::from(joined)),
         Event::Carried(carried) => serde_json::to_writer(&mut *body, &card::CarriedRecord::from(&**carried)),
+        Event::Controls(controls) => {
+            serde_json::to_writer(&mut *body, &controls::ControlsRecord::from(&**controls))
+        }
+        Event::Policy(policy) => serde_json::to_writer(&mut *body, &policy::PolicyForm::from(&**policy)),
         Event::Snapshot(card) => serde_json::to_writer(&mut *body, &card::CardRecord::from(&**card)),
     };
     body.push(b'}');
@@ -161,6 +171,10 @@ enum EventRecord<'a> {
     #[serde(borrow)]
     Carried(card::CarriedRecord<'a>),
     #[serde(borrow)]
+    Controls(controls::ControlsRecord<'a>),
+    #[serde(borrow)]
+    Policy(policy::PolicyForm<'a>),
+    #[serde(borrow)]
     Snapshot(Box<card::CardRecord<'a>>),
 }
 
@@ -173,6 +187,8 @@ impl EventRecord<'_> {
             Self::Recalled(record) => Event::Recalled(Box::new(record.into_recalled()?)),
             Self::Joined(record) => Event::Joined(record.into_joined()?),
             Self::Carried(record) => Event::Carried(Box::new(record.into_carried()?)),
+            Self::Controls(record) => Event::Controls(Arc::new(record.into_controls()?)),
+            Self::Policy(record) => Event::Policy(Box::new(record.into_record())),
             Self::Snapshot(record) => Event::Snapshot(Box::new(record.into_card()?)),
         })
     }

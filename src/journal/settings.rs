@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    Journal,
+    Journal, Scan,
     memory::Memory,
     postgres::{self, Misfit, Postgres},
-    sqlite::Sqlite,
+    sqlite::{Sqlite, SqliteFile},
 };
 
 /// The room's settings.
@@ -70,6 +70,22 @@ pub async fn exists(location: &Location) -> Result<bool, OpenError> {
         Location::Sqlite(path) => Ok(std::fs::metadata(path).is_ok_and(|file| file.len() > 0)),
         Location::Memory => Ok(false),
         Location::Postgres(url) => Postgres::exists(url).await,
+    }
+}
+
+/// Opens the journal at `location` to read it from end to end, beside whatever process serves from it.
+///
+/// # Errors
+/// [`OpenError`] says what was found, what was expected, and what to do.
+pub async fn open_to_scan(location: &Location) -> Result<Arc<dyn Scan>, OpenError> {
+    match location {
+        Location::Sqlite(path) => {
+            let place = path.clone();
+            let opened = tokio::task::spawn_blocking(move || SqliteFile::open(&place)).await;
+            Ok(Arc::new(opened.map_err(io::Error::other).map_err(OpenError::io(path, "open"))??))
+        }
+        Location::Memory => Ok(Arc::new(Memory::new())),
+        Location::Postgres(url) => Ok(Arc::new(Postgres::open(url).await?)),
     }
 }
 

@@ -16,8 +16,9 @@ use tollgate::{
     actors::{Directory, Parts, Settings, StandIn, StandInRule},
     clock,
     domain::{Account, Answer, AuthorizationRequest, EventId, Outcome, Policy, Reason, Source},
-    journal::{Committer, CommitterSettings, Fault, Faulty, Journal, Memory, Odds, Reach, Script},
+    journal::{Committer, CommitterSettings, Fault, Faulty, Journal, Memory, Odds, Reach, Scan as _, Script},
     metrics::Metrics,
+    replay,
 };
 
 use crate::questions::{arrival, card, policy, question, told};
@@ -64,6 +65,14 @@ impl House {
         entries.iter().filter(|entry| entry.is_snapshot).count()
     }
 
+    /// Decides the journal again: each answer of a policy comes out as it is recorded.
+    async fn repeats(&self, at_least: u64) {
+        let policy = Arc::clone(&self.policy.borrow());
+        let verified =
+            replay::replay(&*self.journal, replay::Pass::new([policy]), None, |_| {}).await.unwrap().verified;
+        assert!(verified.is_equal() && verified.requests >= at_least, "{verified:?}");
+    }
+
     /// What the books say is used of the first limit.
     async fn used(&self) -> i64 {
         let view = self.directory.card(&card("one"), clock::now()).await.unwrap().unwrap();
@@ -104,6 +113,7 @@ async fn concurrent_questions_are_approved_exactly_up_to_the_limit() {
         if fit > 0 {
             assert_eq!(house.used().await, i64::try_from(fit).unwrap() * amount);
         }
+        house.repeats(200).await;
     }
 }
 
@@ -398,6 +408,7 @@ async fn answers_stay_the_same_long_after_they_were_let_go() {
     house.ask("behind-it", 200).await;
     let again = house.journal.scan(0, 10_000).await.unwrap();
     assert!(again.iter().any(|entry| entry.body.contains("recalled")), "it was looked up in the journal");
+    house.repeats(2_000).await;
 }
 
 #[tokio::test]

@@ -13,9 +13,10 @@ use crate::tidy::{files, source_without_text};
 
 /// Each room, and the rooms that it may import. From the process to the heart, a room names only rooms below it; `log`
 /// and `clock` know what a timestamp is.
-const ROOMS: [(&str, &[&str]); 16] = [
-    ("main", &["cli", "demo", "reconcile", "config", "http", "metrics"]),
+const ROOMS: [(&str, &[&str]); 17] = [
+    ("main", &["cli", "demo", "reconcile", "replay", "config", "http", "metrics"]),
     ("reconcile", &["cli", "config", "node", "stripe", "journal", "domain", "log", "clock"]),
+    ("replay", &["cli", "config", "journal", "domain", "clock"]),
     ("demo", &["cli", "config", "node", "http", "stripe", "domain", "log", "clock"]),
     ("cli", &["config", "node", "stripe", "journal", "domain", "log", "clock"]),
     ("node", &["config", "http", "cluster", "actors", "journal", "domain", "metrics", "clock"]),
@@ -33,7 +34,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
 ];
 
 /// Libraries that decide how a room works, and the rooms that may name them.
-const LIBRARIES: [(&str, &[&str]); 21] = [
+const LIBRARIES: [(&str, &[&str]); 22] = [
     ("clap", &["cli", "main"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
@@ -49,7 +50,8 @@ const LIBRARIES: [(&str, &[&str]); 21] = [
     ("tokio_postgres", &["cluster", "journal"]),
     ("tokio_postgres_rustls", &["journal"]),
     ("webpki_roots", &["journal"]),
-    ("indicatif", &["reconcile"]),
+    ("indicatif", &["reconcile", "replay"]),
+    ("maud", &["replay"]),
     ("simd_json", &["stripe"]),
     ("ractor", &["actors"]),
     ("dashmap", &["actors"]),

@@ -46,6 +46,7 @@ mod postgres;
 mod process;
 #[cfg(test)]
 mod questions;
+mod replay;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]

@@ -136,7 +136,9 @@ impl Site {
             url.trim_end_matches("/webhook").parse().unwrap()
         };
         let peers = ready["peers"].as_str().map(|address| address.parse().unwrap());
-        Node { webhook: address("webhook"), admin: address("admin"), peers, token: None, process }
+        let journal = (!self.settings.contains_key("TOLLGATE_JOURNAL") && self.wrapper.is_empty())
+            .then(|| self.journal());
+        Node { webhook: address("webhook"), admin: address("admin"), peers, token: None, journal, process }
     }
 
     /// Runs a command in the site to its end, with more settings.
@@ -250,6 +252,8 @@ pub(crate) struct Node {
     pub(crate) peers: Option<SocketAddr>,
     /// What is sent to the admin API as its bearer token.
     pub(crate) token: Option<String>,
+    /// Its journal, where that is a file of its own.
+    pub(crate) journal: Option<PathBuf>,
     pub(crate) process: Process,
 }
 
@@ -319,6 +323,10 @@ impl Node {
         self.process.signal(Signal::TERM);
         let ending = self.process.ended().await;
         assert_eq!(ending.code, Some(0), "{}", ending.log);
+        if let Some(journal) = self.journal {
+            let replayed = replayed(&journal).await;
+            assert_eq!(replayed.status.code(), Some(0), "not every answer can be repeated: {replayed:?}");
+        }
         ending.log
     }
 
@@ -329,6 +337,15 @@ impl Node {
         assert_eq!(ending.code, None, "it ended before it was killed: {}", ending.log);
         ending.log
     }
+}
+
+/// Decides a journal again under the policies that were in force.
+pub(crate) async fn replayed(journal: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(["replay", "--verify", "--journal", &format!("sqlite:{}", journal.display())]);
+    command.env_clear().stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    timeout(PATIENCE, output).await.expect("the replay does not end").unwrap()
 }
 
 /// The result of `work`, which must not take for ever.

@@ -28,6 +28,25 @@ use crate::{
 const SNAPSHOT_ENTRIES: usize = 64;
 
 impl Desk {
+    /// Makes an event part of the tentative state and of the next append, whose how manieth event it is then. Before a
+    /// decision goes what is new of the controls that its request carried.
+    pub(super) fn record(&mut self, event: Event, reply: Option<Reply>) -> usize {
+        if let Event::Decided(decided) = &event
+            && let Some(controls) = &decided.request.stripe_controls
+            && self.card.stripe_controls.as_ref() != Some(controls)
+        {
+            self.record(Event::Controls(Arc::clone(controls)), None);
+        }
+        if let (Event::Decided(decided), Some(reply)) = (&event, &reply) {
+            reply.note(decided.decision.outcome);
+        }
+        self.next.undo.note(&mut self.card, &event);
+        self.card.apply(&event);
+        let index = self.next.events.len();
+        self.next.push(event, reply);
+        index
+    }
+
     /// Sends what has been decided meanwhile, if no append is in flight.
     pub(super) fn dispatch(&mut self) {
         self.overtake();
@@ -282,6 +301,8 @@ impl Desk {
                     | Event::Observed(_)
                     | Event::Recalled(_)
                     | Event::Carried(_)
+                    | Event::Controls(_)
+                    | Event::Policy(_)
                     | Event::Snapshot(_),
                     _,
                 ) => {}

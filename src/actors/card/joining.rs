@@ -78,7 +78,9 @@ impl Desk {
     pub(super) fn carried_over(&mut self, result: Result<(), NotFolded>) {
         let Some(joined) = self.card.joined.clone().filter(|joined| !joined.is_carried) else { return };
         match result {
-            Ok(()) => self.record(Event::Joined(Joined { is_carried: true, ..joined }), None),
+            Ok(()) => {
+                self.record(Event::Joined(Joined { is_carried: true, ..joined }), None);
+            }
             Err(cause) => {
                 tracing::warn!(
                     account = %self.account,
@@ -150,8 +152,7 @@ impl Desk {
                 })));
             }
             Event::Observed(observation) if !is_of_purchases(&observation.fact) => {
-                let place = self.next.events.len();
-                self.record(Event::Observed(observation), None);
+                let place = self.record(Event::Observed(observation), None);
                 for reply in replies {
                     self.next.join(place, reply);
                 }
@@ -164,6 +165,8 @@ impl Desk {
             | Event::Recalled(_)
             | Event::Joined(_)
             | Event::Carried(_)
+            | Event::Controls(_)
+            | Event::Policy(_)
             | Event::Snapshot(_) => {
                 for reply in replies {
                     reply.give_up(Cause::Journal);
@@ -312,7 +315,12 @@ fn purchases(entries: &[Entry]) -> Result<Vec<Event>, NotFolded> {
         purchases.extend(books::read(entry)?.into_iter().filter(|event| match event {
             Event::Decided(_) | Event::StoodIn(_) => true,
             Event::Observed(observation) => is_of_purchases(&observation.fact),
-            Event::Recalled(_) | Event::Joined(_) | Event::Carried(_) | Event::Snapshot(_) => false,
+            Event::Recalled(_)
+            | Event::Joined(_)
+            | Event::Carried(_)
+            | Event::Controls(_)
+            | Event::Policy(_)
+            | Event::Snapshot(_) => false,
         }));
     }
     Ok(purchases)

@@ -337,11 +337,11 @@ impl Desk {
                 }
                 // Another node may have booked purchases here meanwhile.
                 Event::Joined(joined) => Event::Joined(self.step_to(joined.card)),
-                Event::Snapshot(_) => continue,
+                // Controls go before the decision on a request that carries them.
+                Event::Controls(_) | Event::Policy(_) | Event::Snapshot(_) => continue,
             };
-            let place = self.next.events.len();
             let outcome = decided_in(&event).map(|decided| decided.decision.outcome);
-            self.record(event, None);
+            let place = self.record(event, None);
             for reply in replies {
                 if let Some(outcome) = outcome {
                     reply.note(outcome);

@@ -26,7 +26,9 @@ use std::{
 
 use tracing::info;
 
-use super::{Append, Entry, Fatal, Journal, OpenError, Outcome, Pending, Reach, Unavailable, vitals::Vitals};
+use super::{
+    Append, Entry, Fatal, Journal, OpenError, Outcome, Pending, Reach, Scan, Unavailable, vitals::Vitals,
+};
 use crate::{
     clock,
     domain::{Account, AuthorizationId, Timestamp},
@@ -86,6 +88,12 @@ impl Postgres {
     }
 }
 
+impl Scan for Postgres {
+    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
+        self.read(Reading::Scan { after, entries_max })
+    }
+}
+
 impl Journal for Postgres {
     /// On a task of its own: a statement that was sent is never taken back by whoever waits no longer.
     fn append(&self, batch: Arc<[Append]>) -> Pending<'_, Vec<Outcome>> {
@@ -108,10 +116,6 @@ impl Journal for Postgres {
         authorization: &'a AuthorizationId,
     ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         self.read(Reading::Find(authorization.clone()))
-    }
-
-    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
-        self.read(Reading::Scan { after, entries_max })
     }
 
     fn fatal(&self) -> Pending<'_, Fatal> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Text, Unreadable,
+    controls::ControlsRecord,
     decided::{MerchantRecord, answer_by, currency_text},
     field, is_false, is_zero,
     observed::HistoryRecord,
@@ -46,6 +47,8 @@ pub(super) struct CardRecord<'a> {
     joined: Option<JoinedRecord<'a>>,
     #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
     carried: Vec<CarriedRecord<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    controls: Option<ControlsRecord<'a>>,
     forgotten: (i64, i64),
     /// Captured, refunded, overrun.
     #[serde(default)]
@@ -200,6 +203,7 @@ impl<'a> From<&'a Card> for CardRecord<'a> {
             account: card.connected_account.as_ref().map(|account| account.as_str().into()),
             joined: card.joined.as_ref().map(JoinedRecord::from),
             carried: card.carried.iter().map(CarriedRecord::from).collect(),
+            controls: card.stripe_controls.as_deref().map(ControlsRecord::from),
             forgotten: (created_through.as_micros(), spent_through.as_micros()),
             let_go: (card.let_go.captured, card.let_go.refunded, card.let_go.overrun),
         }
@@ -220,6 +224,7 @@ impl CardRecord<'_> {
             let_go: Totals { captured: self.let_go.0, refunded: self.let_go.1, overrun: self.let_go.2 },
             connected_account: optional("account", self.account.as_ref(), ConnectedAccountId::new)?,
             joined: self.joined.map(JoinedRecord::into_joined).transpose()?,
+            stripe_controls: self.controls.map(ControlsRecord::into_controls).transpose()?.map(Arc::new),
             ..Card::default()
         };
         for (id, record) in self.authorizations {

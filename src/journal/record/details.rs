@@ -69,7 +69,9 @@ pub(super) struct DetailsRecord<'a> {
     program: Option<Text<'a>>,
     #[serde(borrow, default)]
     cardholder_type: Option<Text<'a>>,
-    /// Sixteen hexadecimal digits.
+    /// Sixteen hexadecimal digits, as `body`.
+    #[serde(borrow, default)]
+    controls: Option<Text<'a>>,
     #[serde(borrow, default)]
     body: Option<Text<'a>>,
 }
@@ -90,6 +92,7 @@ pub(super) fn write(record: &mut Object<'_>, details: &Details) {
         risk,
         card,
         cardholder_type,
+        controls,
         body_hash,
     } = details;
     if let Some(local) = merchant_amount {
@@ -136,6 +139,9 @@ pub(super) fn write(record: &mut Object<'_>, details: &Details) {
     word(record, "card_type", card.card_type.as_ref().map(CardType::as_str));
     word(record, "warning", card.fraud_warning.as_ref().map(FraudWarning::as_str));
     word(record, "cardholder_type", cardholder_type.as_ref().map(CardholderType::as_str));
+    if let Some(controls) = controls {
+        record.shown("controls", format_args!("{controls:016x}"));
+    }
     record.shown("body", format_args!("{body_hash:016x}"));
 }
 
@@ -171,7 +177,9 @@ impl DetailsRecord<'_> {
             optional("merchant_currency", self.merchant_currency.as_ref(), |text| text.parse().ok())?;
         let text = |text: Option<Text<'_>>| text.map(|text| text.as_ref().into());
         let level = |field, text: Option<&Text<'_>>| optional(field, text, RiskLevel::new);
-        let body = optional("body", self.body.as_ref(), |text| u64::from_str_radix(text, 16).ok())?;
+        let hash =
+            |field, text: Option<&Text<'_>>| optional(field, text, |text| u64::from_str_radix(text, 16).ok());
+        let body = hash("body", self.body.as_ref())?;
         Ok(Details {
             merchant_amount: self
                 .merchant_amount
@@ -208,6 +216,7 @@ impl DetailsRecord<'_> {
                 industry: text(self.industry),
                 name: text(self.name),
             },
+            controls: hash("controls", self.controls.as_ref())?,
             body_hash: body.unwrap_or_default(),
         })
     }

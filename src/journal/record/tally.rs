@@ -13,16 +13,8 @@ use crate::domain::{Category, Interval, Measure, Moment, NetworkId, Tally, Times
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct TallyRecord<'a> {
-    measure: Text<'a>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    currency: Option<Text<'a>>,
-    interval: Text<'a>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    zone: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    categories: Option<Vec<Text<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    merchants: Option<Vec<Text<'a>>>,
+    #[serde(borrow, flatten)]
+    window: WindowRecord<'a>,
     /// Used at moments that are not remembered one by one.
     #[serde(skip_serializing_if = "is_zero", default)]
     base: i64,
@@ -39,20 +31,25 @@ pub(super) struct TallyRecord<'a> {
     refunds_restore: bool,
 }
 
+/// What a limit measures, on disk.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WindowRecord<'a> {
+    measure: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    currency: Option<Text<'a>>,
+    interval: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    zone: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    categories: Option<Vec<Text<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    merchants: Option<Vec<Text<'a>>>,
+}
+
 impl<'a> From<&'a Tally> for TallyRecord<'a> {
     fn from(tally: &'a Tally) -> Self {
-        let Window { measure, interval, time_zone, categories, merchants } = &*tally.window;
-        let currency = match measure {
-            Measure::Amount(currency) => *currency,
-            Measure::Count => None,
-        };
         Self {
-            measure: measure.as_str().into(),
-            currency: currency.map(currency_text),
-            interval: interval_text(*interval),
-            zone: (*time_zone != Zone::UTC).then(|| time_zone.name().into()),
-            categories: categories.as_ref().map(|list| list.iter().map(|one| one.as_str().into()).collect()),
-            merchants: merchants.as_ref().map(|list| list.iter().map(|one| one.as_str().into()).collect()),
+            window: WindowRecord::from(&*tally.window),
             base: tally.base,
             through: (tally.through > Timestamp::MIN).then(|| tally.through.as_micros()),
             period: tally.period.map(|(start, end)| (start.as_micros(), end.as_micros())),
@@ -66,8 +63,26 @@ impl<'a> From<&'a Tally> for TallyRecord<'a> {
     }
 }
 
-impl TallyRecord<'_> {
-    pub(super) fn into_tally(self) -> Result<Tally, Unreadable> {
+impl<'a> From<&'a Window> for WindowRecord<'a> {
+    fn from(window: &'a Window) -> Self {
+        let Window { measure, interval, time_zone, categories, merchants } = window;
+        let currency = match measure {
+            Measure::Amount(currency) => *currency,
+            Measure::Count => None,
+        };
+        Self {
+            measure: measure.as_str().into(),
+            currency: currency.map(currency_text),
+            interval: interval_text(*interval),
+            zone: (*time_zone != Zone::UTC).then(|| time_zone.name().into()),
+            categories: categories.as_ref().map(|list| list.iter().map(|one| one.as_str().into()).collect()),
+            merchants: merchants.as_ref().map(|list| list.iter().map(|one| one.as_str().into()).collect()),
+        }
+    }
+}
+
+impl WindowRecord<'_> {
+    pub(super) fn into_window(self) -> Result<Window, Unreadable> {
         let currency = optional("currency", self.currency.as_ref(), |text| text.parse().ok())?;
         let measure = field("measure", &self.measure, |text| match text {
             "amount" => Some(Measure::Amount(currency)),
@@ -77,7 +92,7 @@ impl TallyRecord<'_> {
         let list = |list: Vec<Text<'_>>| {
             list.iter().map(|id| field("merchants", id, NetworkId::new)).collect::<Result<_, _>>()
         };
-        let window = Window {
+        Ok(Window {
             measure,
             interval: field("interval", &self.interval, Interval::parse)?,
             time_zone: optional("zone", self.zone.as_ref(), Zone::new)?.unwrap_or(Zone::UTC),
@@ -85,7 +100,13 @@ impl TallyRecord<'_> {
                 .categories
                 .map(|list| list.iter().map(|name| Category::of(Some(name), None)).collect()),
             merchants: self.merchants.map(list).transpose()?,
-        };
+        })
+    }
+}
+
+impl TallyRecord<'_> {
+    pub(super) fn into_tally(self) -> Result<Tally, Unreadable> {
+        let window = self.window.into_window()?;
         let period =
             self.period.map(|(start, end)| (Timestamp::from_micros(start), Timestamp::from_micros(end)));
         let mut tally = Tally::of(Arc::new(window), period, self.refunds_restore);

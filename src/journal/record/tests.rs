@@ -8,11 +8,11 @@ use super::*;
 use crate::domain::{
     AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardDetails, CardId, CardPolicy,
     CardPresence, CardSeen, CardType, CardholderId, CardholderSeen, CardholderType, Carried, Category, Check,
-    Checks, ConnectedAccountId, Country, Currency, Decided, Details, EventId, EventType, Exemption,
+    Checks, ConnectedAccountId, Controls, Country, Currency, Decided, Details, EventId, EventType, Exemption,
     FraudWarning, HistoryEntry, Interval, Joined, Limit, ListedTransaction, Measure, Merchant,
-    MerchantDetails, Method, Money, NetworkId, Observation, Overrides, Policy, PolicyVersion, Recalled, Risk,
-    RiskLevel, Stages, Subject, ThreeDs, Timestamp, Told, TransactionId, TransactionKind, TransactionSeen,
-    Violation, Wallet, Window, Zone, decide,
+    MerchantDetails, Method, Money, NetworkId, Observation, Overrides, Policy, PolicyRecord, PolicyVersion,
+    Recalled, Risk, RiskLevel, Stages, Subject, ThreeDs, Timestamp, Told, TransactionId, TransactionKind,
+    TransactionSeen, Violation, Wallet, Window, Zone, decide,
     rule::{Marks, Ruled, Traced},
 };
 
@@ -229,7 +229,7 @@ fn ruled(random: &mut Rng) -> Ruled {
 }
 
 fn event(random: &mut Rng, card: &Card, policy: &CardPolicy) -> Event {
-    match random.u8(0..10) {
+    match random.u8(0..12) {
         0..=3 => {
             let request = request(random);
             let mut decision = decide(card, policy, &request);
@@ -271,8 +271,32 @@ fn event(random: &mut Rng, card: &Card, policy: &CardPolicy) -> Event {
                 Event::Recalled(Box::new(Recalled { id, authorization }))
             })
         }
-        _ => Event::Snapshot(Box::new(card.clone())),
+        9 => Event::Snapshot(Box::new(card.clone())),
+        10 => Event::Controls(Arc::new(controls(random))),
+        _ => Event::Policy(Box::new(PolicyRecord {
+            version: PolicyVersion::new("9f86d081884c"),
+            at: at(random.i64(0..900_000)),
+            node: "node-1".into(),
+            origin: "/etc/tollgate/policy.yaml".into(),
+            text: random.bool().then(|| "version: 1\n# \"caf\u{e9}\"\n".into()),
+        })),
     }
+}
+
+fn controls(random: &mut Rng) -> Controls {
+    let mut lists = Controls {
+        spending_limits: policy("500 weekly").controls.spending_limits.clone(),
+        ..Controls::default()
+    };
+    if random.bool() {
+        lists.categories.blocked = Some(Arc::new([Category::named("bakeries").unwrap()].into()));
+        lists.presences.allowed = Some(Arc::new([CardPresence::Present].into()));
+    }
+    if random.bool() {
+        lists.countries.allowed = Some(Arc::new([Country::new("BE").unwrap()].into()));
+        lists.merchants.blocked = Some(Arc::new([NetworkId::new("0042").unwrap()].into()));
+    }
+    lists
 }
 
 fn request(random: &mut Rng) -> AuthorizationRequest {
@@ -429,6 +453,7 @@ fn details(random: &mut Rng) -> Details {
             program: random.bool().then(|| "prog_1".into()),
         },
         cardholder_type: random.bool().then_some(CardholderType::Company),
+        controls: random.bool().then(|| random.u64(..)),
         body_hash: random.u64(..),
     }
 }

@@ -29,7 +29,9 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Append, Entry, Fatal, Journal, OpenError, Outcome, Pending, Reach, Unavailable, vitals::Vitals};
+use super::{
+    Append, Entry, Fatal, Journal, OpenError, Outcome, Pending, Reach, Scan, Unavailable, vitals::Vitals,
+};
 use crate::domain::{Account, AuthorizationId};
 use {
     mark::Mark,
@@ -37,6 +39,8 @@ use {
     recent::Recent,
     writer::{Command, Work, Writer},
 };
+
+pub(super) use reader::SqliteFile;
 
 /// Batches that wait for the writer. The committer has one or two on their way, so this is never full.
 const BATCHES_WAITING_MAX: usize = 64;
@@ -86,6 +90,12 @@ impl Sqlite {
     }
 }
 
+impl Scan for Sqlite {
+    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
+        Box::pin(self.readers.scan(after, entries_max))
+    }
+}
+
 impl Journal for Sqlite {
     fn append(&self, batch: Arc<[Append]>) -> Pending<'_, Vec<Outcome>> {
         Box::pin(async move {
@@ -112,10 +122,6 @@ impl Journal for Sqlite {
         authorization: &'a AuthorizationId,
     ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         Box::pin(self.readers.find(authorization))
-    }
-
-    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
-        Box::pin(self.readers.scan(after, entries_max))
     }
 
     fn fatal(&self) -> Pending<'_, Fatal> {

@@ -13,11 +13,11 @@ use super::{
     beside,
     index::Lookup,
     recent::{self, Recent},
-    schema::{self, Row},
+    schema::{self, Identity, Row},
 };
 use crate::{
     domain::{Account, AuthorizationId},
-    journal::{Entry, Reach, Unavailable},
+    journal::{Entry, OpenError, Pending, Reach, Scan, Unavailable},
 };
 
 /// Reads at once. More would only queue at the disk.
@@ -72,7 +72,7 @@ impl Readers {
         after: u64,
         entries_max: usize,
     ) -> Result<Vec<Entry>, Unavailable> {
-        self.read(move |reader, _| reader.scan(after, entries_max)).await
+        self.read(move |reader, _| scan(&reader.journal, after, entries_max)).await
     }
 
     /// Waits for the reads under way, and closes the connections. Reads afterwards are refused.
@@ -181,17 +181,58 @@ impl Reader {
         }
         Ok(found)
     }
+}
 
-    fn scan(&mut self, after: u64, entries_max: usize) -> Result<Vec<Entry>, Failure> {
-        let mut query = schema::select(&self.journal, "lsn > ?1 ORDER BY lsn LIMIT ?2")?;
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
-        let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
-        let mut rows = query.query([after, entries_max])?;
-        let mut entries = Vec::new();
-        while let Some(row) = rows.next()? {
-            let row = Row::read(row)?;
-            entries.push(row.to_entry().ok_or(Failure::BrokenChain(row.lsn))?);
+/// Entries of all accounts above `after`, in order.
+fn scan(journal: &Connection, after: u64, entries_max: usize) -> Result<Vec<Entry>, Failure> {
+    let mut query = schema::select(journal, "lsn > ?1 ORDER BY lsn LIMIT ?2")?;
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
+    let mut rows = query.query([after, entries_max])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let row = Row::read(row)?;
+        entries.push(row.to_entry().ok_or(Failure::BrokenChain(row.lsn))?);
+    }
+    Ok(entries)
+}
+
+/// The file of a journal, read from its first entry to its last, whether or not another process serves from it. It sees
+/// what is durable, and never waits for the writer, nor the writer for it.
+pub(in crate::journal) struct SqliteFile {
+    journal: Arc<Mutex<Connection>>,
+}
+
+impl SqliteFile {
+    /// Opens the file `path` to read.
+    ///
+    /// # Errors
+    /// [`OpenError`] where there is no journal of this version.
+    pub(in crate::journal) fn open(path: &Path) -> Result<Self, OpenError> {
+        let failed = || OpenError::sql(path, "open");
+        let journal = schema::connect_to_read(path).map_err(failed())?;
+        match schema::identify(&journal).map_err(failed())? {
+            Identity::Journal(_) => Ok(Self { journal: Arc::new(Mutex::new(journal)) }),
+            Identity::Blank => {
+                Err(OpenError::NotAJournal { path: path.to_owned(), found: "an empty file".into() })
+            }
+            Identity::Other(found) => Err(OpenError::NotAJournal { path: path.to_owned(), found }),
         }
-        Ok(entries)
+    }
+}
+
+impl Scan for SqliteFile {
+    fn scan(&self, after: u64, entries_max: usize) -> Pending<'_, Result<Vec<Entry>, Unavailable>> {
+        let journal = Arc::clone(&self.journal);
+        Box::pin(async move {
+            let read = spawn_blocking(move || {
+                let journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+                scan(&journal, after, entries_max)
+            });
+            match read.await {
+                Ok(result) => result.map_err(|failure| Unavailable(failure.to_string())),
+                Err(_) => Err(Unavailable("the reading task ended".into())),
+            }
+        })
     }
 }

@@ -88,6 +88,7 @@ pub(super) fn read(
         risk: risk(parts.risk_assessment, network_risk_score),
         card: card_details(card),
         cardholder_type: card.cardholder_type.text().and_then(CardholderType::new),
+        controls: None,
         body_hash: 0,
     }
 }

@@ -13,7 +13,8 @@ use super::{
     tape::{Number, Value, fields},
 };
 use crate::domain::{
-    AMOUNT_MAX, AuthorizationId, AuthorizationRequest, CardPresence, Money, Timestamp, Told, Violation,
+    AMOUNT_MAX, AuthorizationId, AuthorizationRequest, CardPresence, Controls, Details, Money, Timestamp,
+    Told, Violation,
 };
 
 pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<AuthorizationRequest, Malformed> {
@@ -69,7 +70,10 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
         verification_data,
         wallet,
     };
-    let details = details::read(&parts, &card, pending.asked.ok(), &envelope, reading);
+    let details = Details {
+        controls: stripe_controls.as_ref().map(Controls::fingerprint),
+        ..details::read(&parts, &card, pending.asked.ok(), &envelope, reading)
+    };
     Ok(AuthorizationRequest {
         event: envelope.event.ok_or(Malformed::NoEventId)?,
         authorization: id.text().and_then(AuthorizationId::new).ok_or(Malformed::NoAuthorizationId)?,

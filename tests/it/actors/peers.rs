@@ -7,7 +7,8 @@ use tollgate::{
     actors::{Cause, Settings},
     domain::{Account, Answer, Decided, Decision, Event, Outcome, Reason, Source, Timestamp},
     journal::{
-        Append, EntryId, Fault, Foreign, Gate, Head, Journal, Outcome as Written, Reach, Script, record,
+        Append, EntryId, Fault, Foreign, Gate, Head, Journal, Outcome as Written, Reach, Scan as _, Script,
+        record,
     },
 };
 

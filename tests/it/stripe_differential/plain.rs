@@ -13,9 +13,9 @@ use tollgate::{
     domain::{
         AMOUNT_MAX, AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId,
         CardPresence, CardSeen, CardholderId, CardholderSeen, Category, ConnectedAccountId, Controls,
-        Country, Currency, EventId, EventType, Fact, HistoryEntry, Interval, Limit, ListedTransaction, Lists,
-        Measure, Merchant, Money, NetworkId, Observation, Subject, Timestamp, Told, TransactionId,
-        TransactionKind, TransactionSeen, Violation, Window, Zone,
+        Country, Currency, Details, EventId, EventType, Fact, HistoryEntry, Interval, Limit,
+        ListedTransaction, Lists, Measure, Merchant, Money, NetworkId, Observation, Subject, Timestamp, Told,
+        TransactionId, TransactionKind, TransactionSeen, Violation, Window, Zone,
     },
     stripe::{Incoming, Kind, Unbooked},
 };
@@ -154,7 +154,10 @@ fn request(
         verified_by_fraud_challenge: flag(object, "/verified_by_fraud_challenge").unwrap_or(false),
         livemode: flag(event, "/livemode").unwrap_or(false),
         connected_account: text(event, "/account").and_then(ConnectedAccountId::new),
-        details: details::read(event, object, body),
+        details: Details {
+            controls: mirror.then(|| controls(object).fingerprint()),
+            ..details::read(event, object, body)
+        },
         stripe_controls: mirror.then(|| Arc::new(controls(object))),
         told,
     })

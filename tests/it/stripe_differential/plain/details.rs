@@ -54,6 +54,7 @@ pub(super) fn read(event: &Value, object: &Value, body: &[u8]) -> Details {
             program: id(object, "/card/program"),
         },
         cardholder_type: text(object, "/card/cardholder/type").and_then(CardholderType::new),
+        controls: None,
         body_hash: twox_hash::XxHash3_64::oneshot(body),
     }
 }
