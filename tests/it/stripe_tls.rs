@@ -51,13 +51,13 @@ impl Door {
     /// What `tollgate reconcile` says and how it ends, with this authority's certificate or the built-in ones.
     async fn reconcile(&self, authority: Option<&str>) -> (Option<i32>, String) {
         let mut site = Site::new(&[("STRIPE_API_KEY", KEY)]);
+        // It reads a journal that is there, and makes none.
+        site.start().await.stop().await;
         site.set("STRIPE_API_BASE", &format!("https://localhost:{}", self.port));
         if let Some(pem) = authority {
             std::fs::write(site.path("ca.pem"), pem).unwrap();
             site.set("STRIPE_API_CA", "ca.pem");
         }
-        // It reads a journal that is there, and makes none.
-        site.start().await.stop().await;
         let output = site.run(&["reconcile", "--since", "24h"], &[]).await;
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).unwrap())

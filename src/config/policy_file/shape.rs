@@ -102,7 +102,7 @@ pub(super) struct SpendingLimit {
     pub(super) count: Option<Located<Count>>,
     /// The currency of `amount`.
     pub(super) currency: Option<Located<Currency>>,
-    /// The window: a calendar one, one authorization, or exactly so long before each request.
+    /// The window: a calendar one, one authorization, or a rolling span before each request.
     #[schemars(required)]
     pub(super) interval: Option<Located<Interval>>,
     /// Only purchases of these categories count.
