@@ -84,6 +84,9 @@ fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
             run.deliveries.undelivered
         ));
     }
+    if scenario.database.is_some() && run.audit.cards_compared.is_none() {
+        missed.push("expected a node that reads its journal at the end, found none".to_owned());
+    }
     if run.audit.decisions == 0 {
         missed.push("expected decisions, found none".to_owned());
     }
@@ -187,6 +190,12 @@ mod tests {
         check(Run { nodes: nodes(12.4e7), ..sound() }, "second quarter of the run, found 0.120");
         let generator = Generator { busy: 0.9, ..Generator::default() };
         check(Run { generator, ..sound() }, "busy 90 in 100 of the time");
+        let mut unread = sound();
+        unread.audit.cards_compared = None;
+        let mut failed_over = scenario.clone();
+        failed_over.database = Scenario::load("database-silent").unwrap().database;
+        let verdict = of(&failed_over, &Setup::default(), &[unread]);
+        assert_eq!(verdict.missed, ["expected a node that reads its journal at the end, found none"]);
         let mut violated = sound();
         violated.audit.violations.insert("over_limit".to_owned(), 2);
         let verdict = check(violated, "");
