@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::holds::Holds;
 use crate::{
-    domain::{Authorization, AuthorizationId, Card, Event, NeedsHistory, Recalled, Timestamp, Window},
+    domain::{
+        Account, Authorization, AuthorizationId, Card, Event, Fact, NeedsHistory, Recalled, Timestamp, Window,
+    },
     journal::{
         Entry, Head, Unavailable,
         record::{self, Unreadable},
@@ -77,10 +79,15 @@ pub(super) fn fold_history<'a>(
     Ok(folded)
 }
 
-/// The record of one authorization, from the entries that speak of it.
-pub(super) fn recall(id: &AuthorizationId, entries: &[Entry]) -> Result<Option<Recalled>, NotFolded> {
+/// The record of one authorization in the ledger of `account`, from the entries that speak of it. A refund of another card
+/// may name it too, and is booked there.
+pub(super) fn recall(
+    id: &AuthorizationId,
+    account: &Account,
+    entries: &[Entry],
+) -> Result<Option<Recalled>, NotFolded> {
     let mut card = Card::default();
-    for entry in entries {
+    for entry in entries.iter().filter(|entry| entry.account == *account) {
         for event in read(entry)? {
             if record::authorization_of(&event) == Some(id) {
                 card.apply(&event);
@@ -89,6 +96,21 @@ pub(super) fn recall(id: &AuthorizationId, entries: &[Entry]) -> Result<Option<R
     }
     let authorization: Option<Authorization> = card.authorizations.remove(id);
     Ok(authorization.map(|authorization| Recalled { id: id.clone(), authorization }))
+}
+
+/// Whose ledger an authorization is in, by the entries that speak of it: the last that has more than a transaction, since
+/// a refund may name the authorization of another card. What was carried over to another ledger stands there too.
+pub(super) fn account_of(id: &AuthorizationId, entries: &[Entry]) -> Result<Option<Account>, NotFolded> {
+    for entry in entries.iter().rev() {
+        let is_its_own = read(entry)?.iter().any(|event| {
+            record::authorization_of(event) == Some(id)
+                && !matches!(event, Event::Observed(seen) if matches!(seen.fact, Fact::Transaction(_)))
+        });
+        if is_its_own {
+            return Ok(Some(entry.account.clone()));
+        }
+    }
+    Ok(entries.last().map(|entry| entry.account.clone()))
 }
 
 /// The events of an entry.

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     clock::{self, Instant},
     domain::{
-        Account, Answer, AuthorizationRequest, Card, CardId, CardPolicy, Carried, Controls, Decided, Event,
+        Account, Answer, AuthorizationRequest, Card, CardId, CardPolicy, Controls, Decided, Event,
         NeedsHistory, Observation, Policy, Recalled, Source, Stages, limits_in_force,
     },
     journal::{self, EntryId, Head, Ticket, Urgency},
@@ -89,7 +89,9 @@ pub(super) struct StoodIn {
 
 /// What was booked on a card that has joined these books, on its way into them.
 pub(super) struct Carry {
-    pub(super) carried: Carried,
+    pub(super) from: CardId,
+    /// The events of each entry, by its place in the chain that they come from.
+    pub(super) entries: Vec<(u64, Vec<Event>)>,
     pub(super) hops: Hops,
     pub(super) reply: oneshot::Sender<Result<(), NotBooked>>,
 }

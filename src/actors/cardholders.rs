@@ -92,8 +92,8 @@ impl Shared {
             // A box: most questions do not carry the room for this.
             known => Box::pin(self.look_up_cardholder(cardholder.clone(), known, deadline)).await?,
         };
-        if let Some(standing) = standing.filter(|standing| request.is_behind(standing)) {
-            Arc::make_mut(request).heed(&standing);
+        if let Some(standing) = standing.filter(|standing| request.is_behind_cardholder(standing)) {
+            Arc::make_mut(request).heed_cardholder(&standing);
         }
         Ok(())
     }

@@ -239,11 +239,9 @@ impl Directory {
 
     async fn authorization_view(&self, id: &AuthorizationId) -> Result<Option<AuthorizationView>, NotFolded> {
         let mut entries = self.shared().journal.find(id).await?;
-        let Some(recalled) = books::recall(id, &entries)? else { return Ok(None) };
-        // What was carried over to other books stands there too.
-        if let Some(account) = entries.last().map(|entry| entry.account.clone()) {
-            entries.retain(|entry| entry.account == account);
-        }
+        let Some(account) = books::account_of(id, &entries)? else { return Ok(None) };
+        let Some(recalled) = books::recall(id, &account, &entries)? else { return Ok(None) };
+        entries.retain(|entry| entry.account == account);
         Ok(Some(AuthorizationView {
             authorization: id.clone(),
             card: card_of(&entries, id)?,

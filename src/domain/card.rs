@@ -1,7 +1,11 @@
 //! The books of one card: its authorizations, what they use of its windows, and nothing that has settled and left
 //! every window. Events go in; they cannot be refused.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     authorization::{Answered, Authorization},
@@ -15,7 +19,7 @@ use super::{
     policy::{Measure, Window},
     request::AuthorizationRequest,
     settling::book_listed,
-    standing::Standing,
+    standing::{Standing, State},
     time::Timestamp,
     transaction::{ToldBy, Transaction},
     window::{Tally, Uses},
@@ -183,13 +187,19 @@ impl Card {
         Ok(())
     }
 
-    /// Lets go of what has settled and is no longer asked about. The sums keep counting it.
+    /// Evicts what has settled and is no longer asked about. The sums keep counting it.
     pub fn forget(&mut self, now: Timestamp) {
+        self.forget_except(now, &BTreeSet::new());
+    }
+
+    /// Evicts what has settled, but for records of which the journal does not have everything yet: looked up there,
+    /// they would come back as they were before.
+    pub fn forget_except(&mut self, now: Timestamp, kept: &BTreeSet<AuthorizationId>) {
         let floor = now.minus(SETTLED_KEPT);
         let mut settled: Vec<(Timestamp, AuthorizationId)> = self
             .authorizations
             .iter()
-            .filter(|(_, authorization)| authorization.is_settled())
+            .filter(|(id, authorization)| authorization.is_settled() && !kept.contains(*id))
             .map(|(id, authorization)| (authorization.last_at(), id.clone()))
             .collect();
         settled.sort_unstable();
@@ -293,11 +303,15 @@ impl Card {
                 self.learn_currency(seen.currency, None);
                 // Cards are born inactive; one that asks was made active since.
                 let is_active = seen.is_active || !seen.is_update;
-                self.stand(is_active, seen.group.as_ref(), (seen.is_update, created, event.clone()));
+                let state = State { is_active, group: seen.group.clone() };
+                let before = seen.before.clone().unwrap_or_else(|| state.clone());
+                self.stand(state, before, (seen.is_update, created, event.clone()));
             }
             Fact::Cardholder(seen) => {
                 let version = (seen.is_update, created, event.clone());
-                self.stand(seen.is_active, seen.group.as_ref(), version);
+                let state = State { is_active: seen.is_active, group: seen.group.clone() };
+                let before = seen.before.clone().unwrap_or_else(|| state.clone());
+                self.stand(state, before, version);
             }
             Fact::Other(_) => {}
         }

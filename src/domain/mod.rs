@@ -54,7 +54,7 @@ pub use policy::{
     parse_span,
 };
 pub use request::{AuthorizationRequest, Question, Told, Violation};
-pub use standing::Standing;
+pub use standing::{Standing, State};
 pub use time::Timestamp;
 pub use transaction::{ToldBy, Transaction, Transactions, Version};
 pub use window::{Moment, Spend, Tally, Uses};

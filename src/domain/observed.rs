@@ -7,6 +7,7 @@ use super::{
     ids::{Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, EventId, TransactionId},
     merchant::Merchant,
     money::{Currency, Money},
+    standing::State,
     time::Timestamp,
 };
 
@@ -254,8 +255,10 @@ pub struct CardSeen {
     pub is_active: bool,
     /// `currency` of the card.
     pub currency: Option<Currency>,
-    /// `metadata.tollgate_group`, of the card or else of its cardholder.
+    /// `metadata.tollgate_group` of the card itself.
     pub group: Option<Arc<str>>,
+    /// What it was before, by `previous_attributes`; none where the event does not say.
+    pub before: Option<State>,
 }
 
 /// The state of a cardholder.
@@ -267,6 +270,8 @@ pub struct CardholderSeen {
     pub is_active: bool,
     /// `metadata.tollgate_group`.
     pub group: Option<Arc<str>>,
+    /// What it was before, by `previous_attributes`; none where the event does not say.
+    pub before: Option<State>,
 }
 
 /// `type` of an event that only has to be acknowledged: what Stripe wrote, if it looks like a type.

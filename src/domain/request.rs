@@ -9,7 +9,7 @@ use super::{
     merchant::{CardPresence, Merchant},
     money::{AMOUNT_MAX, Currency, Money},
     observed::{HistoryEntry, ListedTransaction},
-    standing::Standing,
+    standing::{Standing, State},
     time::Timestamp,
 };
 
@@ -78,6 +78,10 @@ pub struct Told {
     pub history: Vec<HistoryEntry>,
     /// The captures and refunds that it lists.
     pub transactions: Vec<ListedTransaction>,
+    /// The card. Read to compare it with what the card's events said, and not written down: what comes of it is.
+    pub card: Option<State>,
+    /// The cardholder, likewise.
+    pub cardholder: Option<State>,
 }
 
 impl AuthorizationRequest {
@@ -90,18 +94,47 @@ impl AuthorizationRequest {
         }
     }
 
-    /// Whether an event has said more of the card or its cardholder than the question does.
+    /// Whether the card's own events have said something else of it, and later.
     #[must_use]
-    pub fn is_behind(&self, standing: &Standing) -> bool {
-        !standing.is_active || (self.group.is_none() && standing.group.is_some())
+    pub fn is_behind_card(&self, standing: &Standing) -> bool {
+        let embedded = self.told.card.as_ref();
+        standing.over(embedded, self.told.at).is_some_and(|state| Some(state) != embedded)
     }
 
-    /// Completes the question by what an event has said of its card or cardholder.
-    pub fn heed(&mut self, standing: &Standing) {
-        self.is_paused |= !standing.is_active;
-        if self.group.is_none() {
-            self.group.clone_from(&standing.group);
+    /// Whether the cardholder's own events have said something else of it, and later.
+    #[must_use]
+    pub fn is_behind_cardholder(&self, standing: &Standing) -> bool {
+        let embedded = self.told.cardholder.as_ref();
+        standing.over(embedded, self.told.at).is_some_and(|state| Some(state) != embedded)
+    }
+
+    /// Takes what the card's own events have said later.
+    pub fn heed_card(&mut self, standing: &Standing) {
+        if let Some(state) = standing.over(self.told.card.as_ref(), self.told.at).cloned() {
+            let is_embedded = self.told.card.replace(state.clone()).is_some();
+            self.heed(is_embedded, state);
         }
+    }
+
+    /// Takes what the cardholder's own events have said later.
+    pub fn heed_cardholder(&mut self, standing: &Standing) {
+        if let Some(state) = standing.over(self.told.cardholder.as_ref(), self.told.at).cloned() {
+            let is_embedded = self.told.cardholder.replace(state.clone()).is_some();
+            self.heed(is_embedded, state);
+        }
+    }
+
+    fn heed(&mut self, is_embedded: bool, state: State) {
+        if !is_embedded {
+            // The request says nothing of it, so that it cannot say something else.
+            self.is_paused |= !state.is_active;
+            self.group = self.group.take().or(state.group);
+            return;
+        }
+        let states = || self.told.card.iter().chain(&self.told.cardholder);
+        let group = states().find_map(|state| state.group.clone());
+        self.is_paused = states().any(|state| !state.is_active);
+        self.group = group;
     }
 
     /// What makes two requests the same question.

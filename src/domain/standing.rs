@@ -10,15 +10,58 @@ use super::{
     time::Timestamp,
 };
 
-/// The state of a card or of a cardholder at Stripe.
+/// What Stripe says of a card or of a cardholder at one time.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct State {
     /// `status` is `active`.
     pub is_active: bool,
     /// `metadata.tollgate_group`.
     pub group: Option<Arc<str>>,
-    /// By which event: update or not, then its time and id. The later one goes over the earlier.
+}
+
+/// The state of a card or of a cardholder by its own events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// The state after the last event.
+    pub state: State,
+    /// The state before it, by its `previous_attributes`.
+    pub before: State,
+    /// Which event: update or not, then its time and id. The later one goes over the earlier; of two of one second,
+    /// the one whose state before is the state after the other.
     pub version: (bool, Timestamp, EventId),
+    /// The state that an event of an earlier second left.
+    pub base: Option<State>,
+}
+
+impl Standing {
+    /// The state that goes over the one that a request of the time `at` embeds, if there is one. The request is the later
+    /// word, unless the event is of a later second, or of the same one and changed what the request still shows.
+    #[must_use]
+    pub fn over(&self, embedded: Option<&State>, at: Timestamp) -> Option<&State> {
+        let (event, request) = (self.version.1.as_seconds(), at.as_seconds());
+        let is_over = embedded.is_none_or(|embedded| {
+            event > request || (event == request && *embedded == self.before && *embedded != self.state)
+        });
+        is_over.then_some(&self.state)
+    }
+
+    /// Whether an event is later than the known one.
+    fn is_later(&self, state: &State, before: &State, version: &(bool, Timestamp, EventId)) -> bool {
+        let (known, new) = ((self.version.0, self.version.1), (version.0, version.1));
+        if known != new || self.version.2 == version.2 {
+            return known < new;
+        }
+        match (*before == self.state, self.before == *state) {
+            (true, false) => true,
+            (false, true) => false,
+            // There and back again in one second: the one that found what was there before was the first.
+            (true, true) | (false, false) => match &self.base {
+                Some(base) if *base == self.before && base != before => true,
+                Some(base) if base == before && *base != self.before => false,
+                Some(_) | None => self.version < *version,
+            },
+        }
+    }
 }
 
 impl Card {
@@ -41,16 +84,19 @@ impl Card {
         self.carried.iter().find(|(known, _)| known == card).map_or(0, |(_, through)| *through)
     }
 
-    pub(super) fn stand(
-        &mut self,
-        is_active: bool,
-        group: Option<&Arc<str>>,
-        version: (bool, Timestamp, EventId),
-    ) {
-        if self.standing.as_ref().is_none_or(|known| known.version < version) {
-            self.group = group.cloned();
-            self.standing = Some(Standing { is_active, group: group.cloned(), version });
-        }
+    pub(super) fn stand(&mut self, state: State, before: State, version: (bool, Timestamp, EventId)) {
+        let known = self.standing.take();
+        self.standing =
+            match known {
+                Some(known) if !known.is_later(&state, &before, &version) => Some(known),
+                known => {
+                    self.group.clone_from(&state.group);
+                    let base = known.and_then(|known| {
+                        if known.version.1 == version.1 { known.base } else { Some(known.state) }
+                    });
+                    Some(Standing { state, before, version, base })
+                }
+            };
     }
 
     /// From here on the books of the replaced card have the purchases; once they have them all, these let go of them.

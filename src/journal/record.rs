@@ -1,6 +1,7 @@
 //! The form of events on disk: a JSON array whose first element is the version of the form, the rest one object for
 //! each event. Only the fields that are listed here are ever written; `docs/journal-format.md` draws them.
 
+mod authorization;
 mod card;
 mod controls;
 mod decided;

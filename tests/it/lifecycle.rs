@@ -8,6 +8,7 @@
 mod facts;
 mod stories;
 mod orders;
+mod standing;
 mod books;
 mod world;
 mod recount;

@@ -65,7 +65,8 @@ impl Desk {
         let is_due = self.entries_since_snapshot >= SNAPSHOT_ENTRIES
             && self.events_since_snapshot >= self.snapshot_size;
         if is_due && self.leaving.is_none() {
-            batch.push(self.snapshot(), None);
+            let snapshot = self.snapshot(&batch.events);
+            batch.push(snapshot, None);
         }
         let mut body = record::encode(&batch.events);
         let mut has_snapshot = matches!(batch.events.last(), Some(Event::Snapshot(_)));
@@ -193,8 +194,11 @@ impl Desk {
         );
     }
 
-    pub(super) fn snapshot(&mut self) -> Event {
-        self.card.forget(self.card.time);
+    /// The card as it is, without what is evicted now. What the events `on_their_way` speak of is not: the journal does
+    /// not have them yet.
+    pub(super) fn snapshot(&mut self, on_their_way: &[Event]) -> Event {
+        let kept = on_their_way.iter().flat_map(record::authorizations_of).cloned().collect();
+        self.card.forget_except(self.card.time, &kept);
         Event::Snapshot(Box::new(self.card.clone()))
     }
 

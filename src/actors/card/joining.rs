@@ -55,11 +55,12 @@ impl Desk {
     pub(super) fn carry(&mut self, carry: Carry) {
         self.lease.leave_queue();
         self.leaving = None;
-        let Carry { mut carried, reply, .. } = carry;
-        if self.card.carried_through(&carried.from) >= carried.through {
-            // It was carried before, and the word of it was lost.
-            carried.events.clear();
-        }
+        let Carry { from, entries, reply, .. } = carry;
+        let through = entries.last().map_or(0, |(seq, _)| *seq);
+        // What was carried before, and the word of it was lost, is not carried again.
+        let known = self.card.carried_through(&from);
+        let new = entries.into_iter().filter(|(seq, _)| *seq > known);
+        let carried = Carried { from, through, events: new.flat_map(|(_, events)| events).collect() };
         self.record(Event::Carried(Box::new(carried)), Some(Reply::Booked(reply)));
     }
 
@@ -293,12 +294,17 @@ async fn carry_over(shared: &Arc<Shared>, account: &Account, replaced: &CardId) 
     let entries = shared.load(account, Reach::Genesis).await?;
     for entries in entries.chunks(ENTRIES_AT_ONCE) {
         let (reply, booked) = oneshot::channel();
-        let through = entries.last().map_or(0, |entry| entry.seq);
-        let carried = Carried { from: from.clone(), through, events: purchases(entries)? };
+        let entries = entries.iter().map(|entry| Ok((entry.seq, purchases(entry)?)));
+        let entries = entries.collect::<Result<_, NotFolded>>()?;
         let actor = shared
             .reach(&Account::from(replaced), Bound::Sender, clock::instant())
             .map_err(|cause| not_now(cause.into()))?;
-        drop(actor.cast(Message::Carry(Box::new(Carry { carried, hops: Hops::default(), reply }))));
+        drop(actor.cast(Message::Carry(Box::new(Carry {
+            from: from.clone(),
+            entries,
+            hops: Hops::default(),
+            reply,
+        }))));
         booked.await.unwrap_or(Err(Cause::Journal.into())).map_err(not_now)?;
     }
     Ok(())
@@ -308,20 +314,17 @@ fn not_now(cause: NotBooked) -> NotFolded {
     Unavailable(cause.to_string()).into()
 }
 
-/// The events of these entries that are about purchases.
-fn purchases(entries: &[Entry]) -> Result<Vec<Event>, NotFolded> {
-    let mut purchases = Vec::new();
-    for entry in entries {
-        purchases.extend(books::read(entry)?.into_iter().filter(|event| match event {
-            Event::Decided(_) | Event::StoodIn(_) => true,
-            Event::Observed(observation) => is_of_purchases(&observation.fact),
-            Event::Recalled(_)
-            | Event::Joined(_)
-            | Event::Carried(_)
-            | Event::Controls(_)
-            | Event::Policy(_)
-            | Event::Snapshot(_) => false,
-        }));
-    }
-    Ok(purchases)
+/// The events of an entry that are about purchases.
+fn purchases(entry: &Entry) -> Result<Vec<Event>, NotFolded> {
+    let purchases = books::read(entry)?.into_iter().filter(|event| match event {
+        Event::Decided(_) | Event::StoodIn(_) => true,
+        Event::Observed(observation) => is_of_purchases(&observation.fact),
+        Event::Recalled(_)
+        | Event::Joined(_)
+        | Event::Carried(_)
+        | Event::Controls(_)
+        | Event::Policy(_)
+        | Event::Snapshot(_) => false,
+    });
+    Ok(purchases.collect())
 }

@@ -42,7 +42,7 @@ impl Desk {
         if self.entries_since_snapshot == 0 {
             return self.leave();
         }
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot(&[]);
         self.next.push(snapshot, None);
     }
 

@@ -159,7 +159,7 @@ impl Desk {
         let Some(id) = id else { return };
         self.lease.join_queue();
         self.lookups = self.lookups.saturating_add(1);
-        let (myself, shared) = (self.myself.clone(), Arc::clone(&self.shared));
+        let (myself, shared, account) = (self.myself.clone(), Arc::clone(&self.shared), self.account.clone());
         let is_known = self.known_answer(&work).is_some();
         tokio::spawn(async move {
             let finding = shared.journal.find(&id);
@@ -170,7 +170,7 @@ impl Desk {
                 finding.await
             };
             let found = match found {
-                Ok(entries) => books::recall(&id, &entries),
+                Ok(entries) => books::recall(&id, &account, &entries),
                 Err(unavailable) => Err(unavailable.into()),
             };
             drop(myself.cast(Message::Found(Box::new(work), found.map(|found| found.map(Box::new)))));
@@ -332,8 +332,13 @@ impl Desk {
                         continue;
                     }
                 },
-                fact @ (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_) | Event::Carried(_)) => {
-                    fact
+                fact @ (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_)) => fact,
+                // Another node may have carried some of it over meanwhile: the other card tries again.
+                Event::Carried(_) => {
+                    for reply in replies {
+                        reply.give_up(Cause::Journal);
+                    }
+                    continue;
                 }
                 // Another node may have booked purchases here meanwhile.
                 Event::Joined(joined) => Event::Joined(self.step_to(joined.card)),

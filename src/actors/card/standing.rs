@@ -12,10 +12,10 @@ impl Desk {
     /// Completes a question by what the card's own events have said.
     pub(super) fn complete(&self, ask: &mut Ask) {
         if let Some(standing) = &self.card.standing
-            && ask.request.is_behind(standing)
+            && ask.request.is_behind_card(standing)
             && ask.request.card.as_ref().is_some_and(|card| card.as_str() == self.account.as_str())
         {
-            Arc::make_mut(&mut ask.request).heed(standing);
+            Arc::make_mut(&mut ask.request).heed_card(standing);
         }
     }
 

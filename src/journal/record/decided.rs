@@ -291,6 +291,8 @@ impl DecidedRecord<'_> {
             hold_amount: self.hold_amount,
             history: self.told_history.into_iter().map(Into::into).collect(),
             transactions: self.listed.into_iter().map(ListedRecord::into_listed).collect::<Result<_, _>>()?,
+            card: None,
+            cardholder: None,
         };
         let source = optional("source", self.source.as_ref(), Source::new)?.unwrap_or(Source::Policy);
         let [verify_us, parse_us, route_us, queue_us, decide_us] = self.stages_us;

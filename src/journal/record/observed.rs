@@ -10,7 +10,7 @@ use super::{
 use crate::domain::{
     AuthorizationId, AuthorizationSeen, AuthorizationStatus, CardId, CardSeen, CardholderId, CardholderSeen,
     ConnectedAccountId, Currency, EventId, EventType, Fact, HistoryEntry, ListedTransaction, Money,
-    Observation, Subject, Timestamp, TransactionId, TransactionKind, TransactionSeen,
+    Observation, State, Subject, Timestamp, TransactionId, TransactionKind, TransactionSeen,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -110,6 +110,8 @@ struct CardStateRecord<'a> {
     currency: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     group: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    before: Option<StateRecord<'a>>,
 }
 
 /// The state of a cardholder at Stripe.
@@ -120,6 +122,8 @@ struct CardholderStateRecord<'a> {
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     group: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    before: Option<StateRecord<'a>>,
 }
 
 impl<'a> From<&'a Observation> for ObservedRecord<'a> {
@@ -288,7 +292,24 @@ impl<'a> From<&'a CardSeen> for CardStateRecord<'a> {
             active: seen.is_active,
             currency: seen.currency.map(currency_text),
             group: seen.group.as_deref().map(Into::into),
+            before: seen.before.as_ref().map(StateRecord::from),
         }
+    }
+}
+
+/// Active, group.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StateRecord<'a>(bool, #[serde(borrow)] Option<Text<'a>>);
+
+impl<'a> From<&'a State> for StateRecord<'a> {
+    fn from(state: &'a State) -> Self {
+        Self(state.is_active, state.group.as_deref().map(Into::into))
+    }
+}
+
+impl From<StateRecord<'_>> for State {
+    fn from(record: StateRecord<'_>) -> Self {
+        Self { is_active: record.0, group: record.1.as_deref().map(Into::into) }
     }
 }
 
@@ -299,13 +320,19 @@ impl CardStateRecord<'_> {
             is_active: self.active,
             currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
             group: self.group.as_deref().map(Into::into),
+            before: self.before.map(State::from),
         })
     }
 }
 
 impl<'a> From<&'a CardholderSeen> for CardholderStateRecord<'a> {
     fn from(seen: &'a CardholderSeen) -> Self {
-        Self { update: seen.is_update, active: seen.is_active, group: seen.group.as_deref().map(Into::into) }
+        Self {
+            update: seen.is_update,
+            active: seen.is_active,
+            group: seen.group.as_deref().map(Into::into),
+            before: seen.before.as_ref().map(StateRecord::from),
+        }
     }
 }
 
@@ -315,6 +342,7 @@ impl CardholderStateRecord<'_> {
             is_update: self.update,
             is_active: self.active,
             group: self.group.as_deref().map(Into::into),
+            before: self.before.map(State::from),
         }
     }
 }

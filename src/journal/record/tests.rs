@@ -335,6 +335,7 @@ fn request(random: &mut Rng) -> AuthorizationRequest {
             hold_amount: random.i64(0..3),
             history: history(random),
             transactions: listed(random),
+            ..Told::default()
         },
     }
 }
@@ -390,11 +391,13 @@ fn fact(random: &mut Rng) -> Fact {
             is_active: random.bool(),
             currency: random.bool().then_some(Currency::USD),
             group: random.bool().then(|| "travel".into()),
+            before: None,
         })),
         5 => Fact::Cardholder(Box::new(CardholderSeen {
             is_update: random.bool(),
             is_active: random.bool(),
             group: random.bool().then(|| "travel".into()),
+            before: None,
         })),
         _ => Fact::Other(EventType::new("issuing_token.created").unwrap()),
     }

@@ -8,7 +8,7 @@ use super::{
     envelope::Envelope,
     tape::{Value, fields},
 };
-use crate::domain::{CardId, CardSeen, CardholderId, CardholderSeen, Currency, Fact, Subject};
+use crate::domain::{CardId, CardSeen, CardholderId, CardholderSeen, Currency, Fact, State, Subject};
 
 /// The longest value of a metadata entry at Stripe, in characters.
 const GROUP_CHARACTERS_MAX: usize = 500;
@@ -17,8 +17,10 @@ const GROUP_CHARACTERS_MAX: usize = 500;
 pub(super) struct Card<'a> {
     pub(super) id: Option<CardId>,
     pub(super) currency: Option<Currency>,
-    /// `metadata.tollgate_group` of the card, or else of its cardholder.
+    /// `metadata.tollgate_group` of the card itself.
     pub(super) group: Option<Arc<str>>,
+    /// `metadata.tollgate_group` of its cardholder.
+    pub(super) cardholder_group: Option<Arc<str>>,
     pub(super) created: Value<'a>,
     pub(super) kind: Value<'a>,
     pub(super) latest_fraud_warning: Value<'a>,
@@ -62,7 +64,8 @@ impl<'a> Card<'a> {
             cardholder_type,
             id: id.text().or(card.text()).and_then(CardId::new),
             currency: currency.text().and_then(|text| text.parse().ok()),
-            group: group(metadata).or(group(cardholder_metadata)).map(Arc::from),
+            group: group(metadata).map(Arc::from),
+            cardholder_group: group(cardholder_metadata).map(Arc::from),
             status,
             replacement_for: id_text(replacement_for).and_then(CardId::new),
             cardholder: cardholder_id.text().or(cardholder.text()).and_then(CardholderId::new),
@@ -74,6 +77,18 @@ impl<'a> Card<'a> {
 }
 
 impl Card<'_> {
+    /// The card as it is embedded; none where it is not.
+    pub(super) fn state(&self) -> Option<State> {
+        let is_active = self.status.text()? == ACTIVE;
+        Some(State { is_active, group: self.group.clone() })
+    }
+
+    /// The cardholder as it is embedded; none where it is not.
+    pub(super) fn cardholder_state(&self) -> Option<State> {
+        let is_active = self.cardholder_status.text()? == ACTIVE;
+        Some(State { is_active, group: self.cardholder_group.clone() })
+    }
+
     /// Whether the card or its cardholder is said to be anything but active.
     pub(super) fn is_paused(&self) -> bool {
         [self.status, self.cardholder_status]
@@ -92,6 +107,7 @@ pub(super) fn seen(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
         is_update: envelope.is_update(),
         is_active: card.status.text().ok_or(Unbooked::NoStatus)? == ACTIVE,
         currency: card.currency,
+        before: card.state().and_then(|state| before(envelope, &state)),
         group: card.group,
     };
     Ok(About {
@@ -104,15 +120,32 @@ pub(super) fn seen(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
 /// `issuing_cardholder.created` and `.updated`.
 pub(super) fn cardholder_seen(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
     fields!(envelope.object; "id" => id, "metadata" => metadata, "status" => status);
+    let is_active = status.text().ok_or(Unbooked::NoStatus)? == ACTIVE;
+    let state = State { is_active, group: group(metadata).map(Arc::from) };
     let seen = CardholderSeen {
         is_update: envelope.is_update(),
-        is_active: status.text().ok_or(Unbooked::NoStatus)? == ACTIVE,
-        group: group(metadata).map(Arc::from),
+        is_active,
+        before: before(envelope, &state),
+        group: state.group,
     };
     Ok(About {
         subject: Subject::Cardholder(id.text().and_then(CardholderId::new).ok_or(Unbooked::NoId)?),
         replacement_for: None,
         fact: Fact::Cardholder(Box::new(seen)),
+    })
+}
+
+/// The state before the event: what it was, where `previous_attributes` says that something changed, and else what it
+/// is.
+fn before(envelope: &Envelope<'_>, state: &State) -> Option<State> {
+    fields!(envelope.previous; "metadata" => metadata, "status" => status);
+    fields!(metadata; "tollgate_group" => was_in);
+    if status.is_missing() && was_in.is_missing() {
+        return None;
+    }
+    Some(State {
+        is_active: status.text().map_or(state.is_active, |status| status == ACTIVE),
+        group: if was_in.is_missing() { state.group.clone() } else { group(metadata).map(Arc::from) },
     })
 }
 

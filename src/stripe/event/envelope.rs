@@ -18,6 +18,8 @@ pub(super) struct Envelope<'a> {
     pub(super) connected_account: Option<ConnectedAccountId>,
     /// `data.object`, which is an object.
     pub(super) object: Value<'a>,
+    /// `data.previous_attributes`.
+    pub(super) previous: Value<'a>,
 }
 
 impl<'a> Envelope<'a> {
@@ -38,7 +40,7 @@ impl<'a> Envelope<'a> {
             return Err(Malformed::NotAnEvent);
         }
         let event_type = event_type.text().filter(|text| !text.is_empty()).ok_or(Malformed::NoType)?;
-        fields!(data; "object" => object);
+        fields!(data; "object" => object, "previous_attributes" => previous);
         if !object.is_object() {
             return Err(Malformed::NoObject);
         }
@@ -51,6 +53,7 @@ impl<'a> Envelope<'a> {
             livemode: livemode.flag().unwrap_or(false),
             connected_account: account.text().and_then(ConnectedAccountId::new),
             object,
+            previous,
         })
     }
 

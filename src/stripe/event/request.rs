@@ -50,6 +50,8 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
         hold_amount: pending.hold_amount,
         transactions: listed(transactions, created),
         history,
+        card: card.state(),
+        cardholder: card.cardholder_state(),
     };
     // Where Stripe does not say what is in force, what its history says was approved is.
     let approved_before = match amount.number() {
@@ -87,7 +89,7 @@ pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<Authoriza
         card_currency: card.currency,
         replacement_for: card.replacement_for,
         cardholder: card.cardholder,
-        group: card.group,
+        group: card.group.or(card.cardholder_group),
         received_at: envelope.received_at,
         created,
         history_entries: request_history.length(),

@@ -30,7 +30,12 @@ fn changed(second: i64, is_active: bool) -> Observation {
         event: EventId::new(&format!("evt_cardholder_{second}")).unwrap(),
         created: Timestamp::from_seconds(1_790_000_000 + second),
         subject: Subject::Cardholder(cardholder()),
-        fact: Fact::Cardholder(Box::new(CardholderSeen { is_update: second > 0, is_active, group: None })),
+        fact: Fact::Cardholder(Box::new(CardholderSeen {
+            is_update: second > 0,
+            is_active,
+            group: None,
+            before: None,
+        })),
         ..told("one", "nothing", 0, true, "")
     }
 }

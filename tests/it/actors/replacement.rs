@@ -34,6 +34,7 @@ pub(super) fn made(on: &str, replaced: Option<&str>, is_update: bool) -> Observa
             is_active: true,
             currency: Some(Currency::USD),
             group: None,
+            before: None,
         })),
         ..told(on, "nothing", 0, true, "")
     }

@@ -108,7 +108,13 @@ fn an_amount_without_a_currency_is_one_of_the_cards_own() {
 }
 
 fn standing(currency: Currency) -> Fact {
-    Fact::Card(Box::new(CardSeen { is_update: true, is_active: true, currency: Some(currency), group: None }))
+    Fact::Card(Box::new(CardSeen {
+        is_update: true,
+        is_active: true,
+        currency: Some(currency),
+        group: None,
+        before: None,
+    }))
 }
 
 #[test]

@@ -14,8 +14,8 @@ use tollgate::{
         AMOUNT_MAX, AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, CardId,
         CardPresence, CardSeen, CardholderId, CardholderSeen, Category, ConnectedAccountId, Controls,
         Country, Currency, Details, EventId, EventType, Fact, HistoryEntry, Interval, Limit,
-        ListedTransaction, Lists, Measure, Merchant, Money, NetworkId, Observation, Subject, Timestamp, Told,
-        TransactionId, TransactionKind, TransactionSeen, Violation, Window, Zone,
+        ListedTransaction, Lists, Measure, Merchant, Money, NetworkId, Observation, State, Subject,
+        Timestamp, Told, TransactionId, TransactionKind, TransactionSeen, Violation, Window, Zone,
     },
     stripe::{Incoming, Kind, Unbooked},
 };
@@ -128,6 +128,8 @@ fn request(
         hold_amount: clamped(object, "/pending_request/hold_amount"),
         history,
         transactions: listed_transactions(object, created),
+        card: state(object, "/card"),
+        cardholder: state(object, "/card/cardholder"),
     };
     Some(AuthorizationRequest {
         event: id,
@@ -199,8 +201,8 @@ fn observation(
         | "issuing_transaction.purchase_details_receipt_updated" => {
             of_card(transaction(object, created, is_update)?)
         }
-        "issuing_card.created" | "issuing_card.updated" => of_card(card(object, is_update)?),
-        "issuing_cardholder.created" | "issuing_cardholder.updated" => cardholder(object, is_update)?,
+        "issuing_card.created" | "issuing_card.updated" => of_card(card(event, object, is_update)?),
+        "issuing_cardholder.created" | "issuing_cardholder.updated" => cardholder(event, object, is_update)?,
         other => {
             let event_type =
                 EventType::new(other).filter(|_| other.starts_with("issuing_")).ok_or(Unbooked::NotOurs)?;
@@ -310,21 +312,23 @@ fn transaction(
     Ok((card, Fact::Transaction(Box::new(seen))))
 }
 
-fn card(object: &Value, is_update: bool) -> Result<(CardId, Fact), Unbooked> {
+fn card(event: &Value, object: &Value, is_update: bool) -> Result<(CardId, Fact), Unbooked> {
     let seen = CardSeen {
         is_update,
         is_active: text(object, "/status").ok_or(Unbooked::NoStatus)? == "active",
         currency: currency(object, "/currency"),
-        group: group(object, ""),
+        group: group_in(object, ""),
+        before: before(event, object),
     };
     Ok((text(object, "/id").and_then(CardId::new).ok_or(Unbooked::NoId)?, Fact::Card(Box::new(seen))))
 }
 
-fn cardholder(object: &Value, is_update: bool) -> Result<(Subject, Fact), Unbooked> {
+fn cardholder(event: &Value, object: &Value, is_update: bool) -> Result<(Subject, Fact), Unbooked> {
     let seen = CardholderSeen {
         is_update,
         is_active: text(object, "/status").ok_or(Unbooked::NoStatus)? == "active",
         group: group_in(object, ""),
+        before: before(event, object),
     };
     let id = text(object, "/id").and_then(CardholderId::new).ok_or(Unbooked::NoId)?;
     Ok((Subject::Cardholder(id), Fact::Cardholder(Box::new(seen))))
@@ -393,6 +397,24 @@ fn merchant(object: &Value) -> Merchant {
 
 fn card_id(object: &Value) -> Option<CardId> {
     text(object, "/card").or(text(object, "/card/id")).and_then(CardId::new)
+}
+
+fn state(object: &Value, owner: &str) -> Option<State> {
+    let status = text(object, &format!("{owner}/status"))?;
+    Some(State { is_active: status == "active", group: group_in(object, owner) })
+}
+
+fn before(event: &Value, object: &Value) -> Option<State> {
+    let now = state(object, "")?;
+    let previous = event.pointer("/data/previous_attributes")?;
+    let was_in = previous.pointer("/metadata/tollgate_group");
+    if previous.get("status").is_none() && was_in.is_none() {
+        return None;
+    }
+    Some(State {
+        is_active: text(previous, "/status").map_or(now.is_active, |status| status == "active"),
+        group: if was_in.is_some() { group_in(previous, "") } else { now.group },
+    })
 }
 
 fn group(object: &Value, card: &str) -> Option<Arc<str>> {

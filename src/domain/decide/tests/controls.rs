@@ -79,7 +79,7 @@ fn a_card_that_stripe_says_is_inactive_is_paused() {
     for (number, (is_active, expected)) in
         [(false, Reason::CardPaused), (true, Reason::Approved)].into_iter().enumerate()
     {
-        let seen = CardSeen { is_update: true, is_active, currency: None, group: None };
+        let seen = CardSeen { is_update: true, is_active, currency: None, group: None, before: None };
         card.apply(&Event::Observed(Box::new(Observation {
             event: EventId::new(&format!("evt_card_{number}")).unwrap(),
             created: Timestamp::from_seconds(at(NOON).as_seconds() + i64::try_from(number).unwrap()),
@@ -91,7 +91,7 @@ fn a_card_that_stripe_says_is_inactive_is_paused() {
             fact: Fact::Card(Box::new(seen)),
         })));
         let mut question = question(1_000, "usd");
-        question.heed(card.standing.as_ref().unwrap());
+        question.heed_card(card.standing.as_ref().unwrap());
         assert_eq!(decide(&card, &policy, &question).reason, expected);
     }
 }
