@@ -25,7 +25,7 @@ use crate::{
     scenario::{Act, DatabaseAct, Scenario},
     setup,
     signature::Signer,
-    verdict,
+    slow_disk, verdict,
     watch::{self, Window},
 };
 
@@ -154,7 +154,10 @@ fn run_once(
     let (nodes, site, run_id) = match &options.against {
         Against::Local { count, binary, upgrade_from } => {
             let directory = options.directory.join("nodes");
-            let more = settings(scenario, api.as_ref());
+            let mut more = settings(scenario, api.as_ref());
+            if let Some(bytes_per_s) = scenario.disk_bytes_per_s {
+                more.extend(slow_disk::environment(&options.directory.join("slow-disk"), bytes_per_s)?);
+            }
             let first = upgrade_from.as_ref().unwrap_or(binary);
             let standby = scenario.database.as_ref().map(|database| database.standby);
             let limits = &scenario.limits;

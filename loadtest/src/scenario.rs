@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use database::{Database, DatabaseAct, Fault, Standby};
 
 /// The scenarios that come with the load test, by name.
-const BUNDLED: [(&str, &str); 18] = [
+const BUNDLED: [(&str, &str); 19] = [
     ("smoke", include_str!("../scenarios/smoke.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("spike", include_str!("../scenarios/spike.toml")),
@@ -28,6 +28,7 @@ const BUNDLED: [(&str, &str); 18] = [
     ("database-silent", include_str!("../scenarios/database-silent.toml")),
     ("database-behind", include_str!("../scenarios/database-behind.toml")),
     ("database-split", include_str!("../scenarios/database-split.toml")),
+    ("slow-disk", include_str!("../scenarios/slow-disk.toml")),
     ("soak", include_str!("../scenarios/soak.toml")),
 ];
 
@@ -77,6 +78,9 @@ pub struct Scenario {
     /// What becomes of what was approved.
     #[serde(default)]
     pub lives: Lives,
+    /// How many bytes a second the journal's disk takes, if that is to be few. Only a journal in a file is slowed.
+    #[serde(default)]
+    pub disk_bytes_per_s: Option<u32>,
     /// What is done to the nodes meanwhile.
     #[serde(default)]
     pub disturbances: Vec<Disturbance>,
@@ -306,6 +310,8 @@ pub struct Objectives {
     pub stand_in_max: f64,
     /// How long it may take after a disturbance until everything is answered again.
     pub normal_within_s: Option<f64>,
+    /// How long after the beginning of the last stage every request has to be decided again, in time and by the policy.
+    pub calm_within_s: Option<f64>,
     /// By which share a node's memory in the last quarter of the run may be above that in the second, on average.
     pub memory_growth_max: Option<f64>,
 }

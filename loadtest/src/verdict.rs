@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    record::{Node, Outcomes, Run, Setup, Verdict},
+    record::{Node, Outcomes, Run, Second, Setup, Verdict},
     scenario::Scenario,
 };
 
@@ -56,6 +56,7 @@ fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
             objectives.stand_in_max
         ));
     }
+    missed.extend(unrest(scenario, run));
     let p99_ms = Duration::from_micros(run.latency.p99_us).as_secs_f64() * 1e3;
     if let Some(most) = objectives.p99_ms.filter(|most| p99_ms > *most) {
         missed.push(format!("expected 99 in 100 requests answered within {most} ms, found {p99_ms:.1} ms"));
@@ -91,6 +92,19 @@ fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
         missed.push("expected decisions, found none".to_owned());
     }
     missed
+}
+
+/// Whether requests were still refused or unanswered when the last stage should have been calm.
+fn unrest(scenario: &Scenario, run: &Run) -> Option<String> {
+    let (most, last) = (scenario.objectives.calm_within_s?, run.stages.last()?);
+    let is_odd = |second: &Second| second.stand_in > 0 || second.unanswered > 0 || second.dropped > 0;
+    let each: Vec<(f64, &Second)> = (0_u32..).map(f64::from).zip(&run.seconds_each).collect();
+    let (calm_from, ends) = (last.from_s + most, last.from_s + last.seconds);
+    let (at, _) = each.into_iter().rfind(|(at, second)| *at >= calm_from && *at < ends && is_odd(second))?;
+    Some(format!(
+        "expected every request decided by the policy {most} s after the last stage began, found otherwise {:.0} s after",
+        at - last.from_s
+    ))
 }
 
 /// By which share a node's memory was larger in the last quarter of its samples than in the second.
@@ -143,7 +157,7 @@ fn share(part: u64, whole: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Audit, Deliveries, Generator, Latency, Mark, Sample};
+    use crate::record::{Audit, Deliveries, Generator, Latency, Mark, Sample, Stage};
 
     /// A run that has met every objective of the scenario `spike`.
     fn sound() -> Run {
@@ -160,6 +174,7 @@ mod tests {
         let mut scenario = Scenario::load("spike").unwrap();
         scenario.objectives.normal_within_s = Some(5.0);
         scenario.objectives.memory_growth_max = Some(0.1);
+        scenario.objectives.calm_within_s = Some(1.0);
         let check = |run: Run, expected: &str| {
             let verdict = of(&scenario, &Setup::default(), &[sound(), run]);
             let told = [verdict.missed.clone(), verdict.warnings.clone()].concat().join(" ");
@@ -179,6 +194,11 @@ mod tests {
         );
         let deliveries = Deliveries { undelivered: 3, ..Deliveries::default() };
         check(Run { deliveries, ..sound() }, "found 3 that are not");
+        let stages = vec![Stage { from_s: 1.0, seconds: 3.0, ..Stage::default() }];
+        let second = |stand_in| Second { stand_in, ..Second::default() };
+        let seconds = |last: [u64; 4]| last.map(second).into();
+        check(Run { stages: stages.clone(), seconds_each: seconds([5, 5, 0, 0]), ..sound() }, "");
+        check(Run { stages, seconds_each: seconds([5, 5, 5, 1]), ..sound() }, "found otherwise 2 s after");
         let mark = Mark { what: "kill".to_owned(), normal_after_s: Some(6.0), ..Mark::default() };
         check(Run { marks: vec![mark], ..sound() }, "found 6.0 s");
         let node = |memory: [f64; 8]| Node {

@@ -10,11 +10,17 @@ const KEPT: f64 = 0.8;
 const KEPT_AFTER_RECOVERY: f64 = 0.0;
 /// The weight of a commit of nothing that takes no time. Where all batches have one size, time is put down to the
 /// appends; a larger batch then shows whether that is right.
-const ORIGIN: f64 = 0.1;
+const ORIGIN: f64 = 0.01;
 /// No batch needs to take longer than this, if the time goes to its appends: what comes meanwhile waits for all of it.
 const BATCH_WITHIN: f64 = 0.05;
-/// Where the time goes to the batch, there are so many appends in it that these take nine tenths of it.
+/// Where the time goes to the batch, there are so many appends in it that these take nine tenths of it; but no batch takes
+/// longer than this for it, unless its price alone is as high.
 const APPENDS_TO_BATCH: f64 = 9.0;
+const BATCH_WITHIN_AT_MOST: f64 = 0.25;
+
+/// A batch of twice the usual size is tried if it is expected to take no longer than this: otherwise batches that are small
+/// would stay so, and it would not be found out that larger ones take no longer.
+const TRIED_WITHIN: f64 = 1.0;
 
 /// A line through the measured commits, fitted by least squares; newer ones weigh more.
 #[derive(Default)]
@@ -55,14 +61,37 @@ impl Pace {
 
     /// How many appends to put into one batch, at most `batch_max`, so that it is back soon and its price is worth it.
     pub(super) fn batch_of(&self, batch_max: usize) -> usize {
-        let (batch, append) = self.prices();
-        let seconds = (BATCH_WITHIN - batch).max(batch * APPENDS_TO_BATCH);
-        // Whole numbers up to 1,024 are enough to bisect by, and no float is turned into a number.
-        let fits = |appends: usize| count(appends) * append <= seconds;
-        if fits(batch_max) {
-            return batch_max.max(1);
+        let (batch, _) = self.prices();
+        let worth = (batch * APPENDS_TO_BATCH).min((BATCH_WITHIN_AT_MOST - batch).max(batch));
+        self.appends_within(worth.max(BATCH_WITHIN - batch), batch_max).max(self.tried(batch_max))
+    }
+
+    /// Twice as many appends as are usual in a batch, where that may be tried; 1 otherwise.
+    fn tried(&self, batch_max: usize) -> usize {
+        let usual = self.appends / self.weight.max(1.0);
+        let mut appends: usize = 1;
+        while appends < batch_max && count(appends) < usual * 2.0 {
+            appends = appends.saturating_mul(2).min(batch_max);
         }
-        let (mut low, mut high) = (1, batch_max.max(1));
+        if self.seconds_for(appends) <= TRIED_WITHIN { appends } else { 1 }
+    }
+
+    /// How many appends that can wait may ride in a batch of so many that cannot, at most `room`: they make it no longer
+    /// than it may be without cause, nor than by its own price again.
+    pub(super) fn beside(&self, urgent: usize, room: usize) -> usize {
+        let (batch, _) = self.prices();
+        self.appends_within(batch.max(BATCH_WITHIN - self.seconds_for(urgent)), room)
+    }
+
+    /// How many appends take so long, at most `most`.
+    fn appends_within(&self, seconds: f64, most: usize) -> usize {
+        let (_, append) = self.prices();
+        let fits = |appends: usize| count(appends) * append <= seconds;
+        if fits(most) {
+            return most;
+        }
+        // No float is turned into a number.
+        let (mut low, mut high) = (0, most);
         while high.saturating_sub(low) > 1 {
             let middle = low.midpoint(high);
             if fits(middle) { low = middle } else { high = middle }
@@ -129,9 +158,11 @@ mod tests {
         check((200, 3), &[1, 20, 300, 200, 512], 512..=512);
         // Each append takes 5 ms: ten of them are 50.
         check((0, 5_000), &[1, 1, 1], 9..=11);
-        check((0, 5_000), &[1, 10, 8, 10], 9..=11);
+        check((0, 5_000), &[1, 10, 8, 10], 9..=16);
+        // A batch takes 80 ms and each append 10: no longer than a quarter of a second.
+        check((80_000, 10_000), &[1, 10, 30, 5], 16..=32);
         // Each sync takes 300 ms, whatever is in it. A few batches of one size could be either; then it shows.
-        check((300_000, 50), &[1, 1], 1..=2);
+        check((300_000, 50), &[1, 1], 2..=2);
         check((300_000, 50), &[1, 1, 2, 4], 512..=512);
     }
 

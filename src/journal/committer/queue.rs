@@ -118,9 +118,10 @@ impl Queue {
         taken.batch.reserve_exact(room.min(self.len()));
         let price = pace.of_batch(urgent.min(self.now.len().saturating_add(self.by.len())));
         self.take_urgent(urgent, at, price, &mut taken);
-        let left = room.saturating_sub(taken.batch.len());
         let before = taken.batch.len();
-        for _ in 0..left {
+        let left = room.saturating_sub(before);
+        let at_least = usize::from(has_slot_for_later || before == 0);
+        for _ in 0..pace.beside(before, left).max(at_least).min(left) {
             let Some((_, job)) = self.later.pop_first() else { break };
             taken.batch.push(job);
         }

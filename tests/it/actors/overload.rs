@@ -60,6 +60,23 @@ fn house() -> House {
     House::new(roomy(), &[("all_time", i64::MAX)], Script::default())
 }
 
+/// A batch has a price of its own, as on a disk that takes 100 KB a second in pages: about 70 appends a second in batches of a
+/// quarter of a second. The stand-in's entries must not fill them.
+#[tokio::test(start_paused = true)]
+async fn a_disk_whose_batches_are_dear_decides_what_it_can_and_is_calm_at_once() {
+    let house = house();
+    house.journal.slow_down(Pace { batch: Duration::from_millis(80), append: Duration::from_millis(10) });
+    let given = load(&house, "wave", 500, 15, 500).await;
+    let decided = decided(&given);
+    eprintln!("{decided} of 1,020 possible decisions; median {:?}", median(&given));
+    assert!(decided >= 900, "{decided} of 1,020 possible decisions");
+    assert_eq!(given.iter().filter(|given| given.took > WITHIN).count(), 0, "late answers");
+    let calm = load(&house, "calm", 10, 20, 500).await;
+    let refused = calm.iter().filter(|given| given.source != Source::Policy);
+    let latest = refused.map(|given| given.asked).max();
+    assert!(latest.is_none_or(|latest| latest < 2 * SECOND), "refused {latest:?} after the load");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_disk_decides_what_it_can_and_the_rest_is_refused_at_once() {
     let house = house();
