@@ -45,7 +45,7 @@ struct Arguments {
 #[derive(Args)]
 struct RunArguments {
     /// smoke, steady, spike, ramp, saturation, hot-card, cold-cards, duplicates, bad-signatures, lifecycle,
-    /// over-the-api, node-kill, rolling-restart, database-failover, database-silent, database-behind, database-split, soak, or
+    /// over-the-api, node-kill, rolling-restart, database-failover, database-silent, database-behind, database-split, slow-disk, soak, or
     /// the path of a .toml file
     #[arg(default_value = "smoke")]
     scenario: String,
