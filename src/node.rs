@@ -17,10 +17,11 @@ use crate::{
     domain::Policy,
     http::{self, Admin, Drain, Guard, Readiness, Slow, Spans, Unguarded, Webhook},
     journal::{
-        self, Committer, CommitterSettings, Fatal, Journal, Location, NotRecorded, Observer, OpenError,
+        self, Committer, CommitterSettings, Fatal, Journal, NotRecorded, Observer, OpenError, Opened,
         Policies,
+        postgres::{Database, Phase, Status},
     },
-    metrics::{self, Bound, Listener, Metrics},
+    metrics::{self, Bound, JournalPhase, Listener, Metrics},
 };
 
 pub use crate::cluster::NotJoined;
@@ -106,7 +107,7 @@ impl Node {
         let mut background = Vec::new();
         tell_capacities(&settings, &metrics);
         let readiness = Readiness::starting(Arc::clone(&metrics));
-        let journal = journal::open(&settings.journal).await?;
+        let Opened { journal, database } = journal::open(&settings.journal).await?;
         let policies = Policies::new(Arc::clone(&journal), &settings.cluster.node_id);
         let read = policy(settings.policy_source.clone(), &metrics, &mut background).await?;
         let policy = put_in_force(read, policies, &settings.policy_source, &metrics, &mut background).await?;
@@ -131,8 +132,10 @@ impl Node {
         if settings.http.livemode.is_none() {
             settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;
         }
+        let status = database.as_ref().map(|database| database.status());
         let (cluster, joined) =
-            join(&settings, directory.clone(), peer_listener.as_ref(), Arc::clone(&metrics)).await?;
+            join(&settings, directory.clone(), peer_listener.as_ref(), database, Arc::clone(&metrics))
+                .await?;
         let (drain, stop) = Drain::new();
         let verifier = settings.stripe.verifier();
         let slow = Arc::new(Slow::default());
@@ -166,12 +169,14 @@ impl Node {
                 stop.clone(),
             )));
         }
-        let told = Arc::clone(&metrics);
+        let (told, told_status) = (Arc::clone(&metrics), Arc::clone(&metrics));
         listeners.extend([
             tokio::spawn(http::run(webhook_listener, Listener::Webhook, service, bounds, told, stop.clone())),
             tokio::spawn(http::run(admin_listener, Listener::Admin, operators, admin_bounds, metrics, stop)),
         ]);
         readiness.ready();
+        let tell = |status| tokio::spawn(tell_status(status, readiness.clone(), told_status));
+        background.extend(status.map(tell));
         Ok(Self {
             webhook,
             admin,
@@ -254,19 +259,19 @@ async fn join(
     settings: &Settings,
     directory: Directory,
     listener: Option<&TcpListener>,
+    database: Option<Arc<Database>>,
     metrics: Arc<Metrics>,
 ) -> Result<(Cluster, Option<(Membership, Gate)>), NotStarted> {
-    let (Some(peers), Some(listener), Location::Postgres(database)) =
-        (&settings.cluster.peers, listener, &settings.journal.location)
-    else {
-        return Ok((Cluster::of_one(directory, &settings.cluster, metrics), None));
+    let (Some(peers), Some(listener), Some(database)) = (&settings.cluster.peers, listener, &database) else {
+        let cluster = Cluster::of_one(directory, &settings.cluster, database.as_deref(), metrics);
+        return Ok((cluster, None));
     };
     let address = match &peers.address {
         Some(address) => address.clone(),
         None => listener.local_addr()?.to_string(),
     };
     let (cluster, membership, gate) =
-        Cluster::join(directory, &settings.cluster, address, database, metrics).await?;
+        Cluster::join(directory, &settings.cluster, address, Arc::clone(database), metrics).await?;
     Ok((cluster, Some((membership, gate))))
 }
 
@@ -365,6 +370,48 @@ async fn tell_delays(metrics: Arc<Metrics>) {
         let asleep = clock::instant();
         clock::sleep(EVERY).await;
         metrics.node.wake_delay.record(clock::instant().duration_since(asleep).saturating_sub(EVERY));
+    }
+}
+
+/// Says how the journal's database is, and takes the node out of traffic while what it lacks is given back.
+async fn tell_status(mut status: watch::Receiver<Status>, readiness: Readiness, metrics: Arc<Metrics>) {
+    let mut before: Option<Status> = None;
+    loop {
+        let now = status.borrow_and_update().clone();
+        let journal = &metrics.journal;
+        for (phase, label) in [
+            (Phase::Open, JournalPhase::Open),
+            (Phase::Restoring, JournalPhase::Restoring),
+            (Phase::Away, JournalPhase::Away),
+        ] {
+            journal.phase.get(label).set(if now.phase == phase { 1.0 } else { 0.0 });
+        }
+        journal.timeline.set(f64::from(now.lineage.timeline));
+        journal.standbys.set(f64::from(now.standbys));
+        journal.copies.set(f64::from(now.copies));
+        journal.restored.absolute(now.restored);
+        journal.lost.absolute(now.lost);
+        journal.refused.absolute(now.refused);
+        match now.phase {
+            Phase::Restoring => readiness.restoring(true),
+            Phase::Open => readiness.restoring(false),
+            // The stand-in answers, and no other node would do better.
+            Phase::Away => {}
+        }
+        let class = (now.lineage, now.standbys, now.copies);
+        if before.as_ref().is_none_or(|before| (before.lineage, before.standbys, before.copies) != class) {
+            tracing::info!(
+                timeline = now.lineage.timeline,
+                standbys = now.standbys,
+                copies = now.copies,
+                "an entry is acknowledged when {} of the journal's servers has it",
+                if now.copies > 1 { "more than one" } else { "one" }
+            );
+        }
+        before = Some(now);
+        if status.changed().await.is_err() {
+            return;
+        }
     }
 }
 

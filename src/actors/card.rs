@@ -328,6 +328,10 @@ impl Desk {
         if !self.has_room() {
             return ask.reply.give_up(Cause::Overload);
         }
+        // What is in doubt stays so until the database is back: nothing that stands behind it is answered before.
+        if self.in_flight.is_some() && self.shared.journal.is_in_trouble() {
+            return ask.reply.give_up(Cause::Journal);
+        }
         let Ok(policy) = self.policy_for(&ask.request) else {
             return self.wait_for_history(Message::Ask(ask));
         };

@@ -6,7 +6,7 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     clock::timeout,
-    journal::Lineage,
+    journal::{Lineage, postgres::Database},
     metrics::{Metrics, PeerRefusal},
 };
 
@@ -61,6 +61,7 @@ pub struct Local {
     pub(super) identity: Identity,
     server: Arc<ServerConfig>,
     hello: Mutex<Hello>,
+    database: OnceLock<Arc<Database>>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -71,11 +72,17 @@ impl Local {
     /// TLS cannot be set up.
     pub fn new(identity: Identity, hello: Hello, metrics: Arc<Metrics>) -> io::Result<Self> {
         let server = tls::server(&identity)?;
-        Ok(Self { identity, server, hello: Mutex::new(hello), metrics })
+        Ok(Self { identity, server, hello: Mutex::new(hello), database: OnceLock::new(), metrics })
     }
 
     pub(super) fn hello(&self) -> Hello {
         self.hello.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What peers say of a failover is passed on to this database.
+    pub(super) fn informs(&self, database: Arc<Database>) {
+        // There is one database for the life of a node.
+        let _ = self.database.set(database);
     }
 
     /// From now on this is where it appends.
@@ -94,12 +101,16 @@ impl Local {
         if here.journal != there.journal || here.is_in_another_system(&there) {
             return Err(NotConnected::OtherJournal { here: here.to_string(), there: there.to_string() });
         }
-        if there.lineage.zip(here.lineage).is_some_and(|(there, here)| here.is_before(there)) {
-            // The journal's appends are fenced all the same; the next heartbeat may find the new primary.
+        if let Some((there, here)) = there.lineage.zip(here.lineage)
+            && here.is_before(there)
+        {
             tracing::warn!(
                 node = member.node,
                 "a peer's database has had a failover that this node's has not: look where TOLLGATE_JOURNAL leads"
             );
+            if let Some(database) = self.database.get() {
+                database.saw(there);
+            }
         }
         Ok(())
     }

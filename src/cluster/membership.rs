@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock::{self, Instant, sleep, timeout},
-    journal::postgres::{Address, Session},
+    journal::postgres::{Database, Session},
 };
 
 /// How often a node says that it is there.
@@ -88,7 +88,7 @@ pub struct Membership {
 
 impl Membership {
     pub(super) async fn join(
-        database: &str,
+        database: Arc<Database>,
         here: Member,
         local: Arc<Local>,
     ) -> Result<(Self, watch::Receiver<Arc<View>>, watch::Receiver<Arc<[Member]>>), NotJoined> {
@@ -116,7 +116,7 @@ enum Missed {
 
 /// What says that this node is there.
 struct Heart {
-    database: Address,
+    database: Arc<Database>,
     here: Member,
     /// A connection of its own: a heartbeat does not wait behind a batch.
     session: Option<Session>,
@@ -131,11 +131,10 @@ struct Heart {
 impl Heart {
     /// Becomes a member, once no earlier run of the same name is alive.
     async fn join(
-        database: &str,
+        database: Arc<Database>,
         here: Member,
         local: Arc<Local>,
     ) -> Result<(Self, watch::Receiver<Arc<View>>), NotJoined> {
-        let database = Address::new(database).map_err(|misfit| NotJoined::Unreachable(misfit.to_string()))?;
         let (view, seen) = watch::channel(Arc::default());
         let started = clock::instant();
         let trusted = watch::Sender::new(Arc::default());
@@ -195,7 +194,10 @@ impl Heart {
     }
 
     async fn exchange(&mut self) -> Result<Vec<Member>, Missed> {
-        let session = match self.session.take_if(|session| !session.client().is_closed()) {
+        // A connection to the server of before a failover is a connection to nobody.
+        let in_force = self.database.lineage();
+        let is_used = |session: &mut Session| !session.client().is_closed() && session.lineage() == in_force;
+        let session = match self.session.take_if(is_used) {
             Some(session) => session,
             None => self.connect().await?,
         };

@@ -21,10 +21,12 @@ pub use crate::actors::{
     Arrival, AuthorizationView, CardView, Cause, DecisionView, EntryView, HoldView, LimitView, NotBooked,
     TimedAnswer, UnconfirmedView,
 };
+pub use crate::journal::postgres::Status as JournalStatus;
 use crate::{
     actors::Directory,
     clock,
     domain::{Account, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
+    journal::postgres::{Database, Status},
     metrics::{Forward, Metrics, Route, Shed},
 };
 pub use connection::{Connection, Local, NotConnected, Turn};
@@ -51,6 +53,7 @@ struct Shared {
     /// As many requests may be with other nodes as may be inside this one.
     places: Semaphore,
     view: watch::Receiver<Arc<View>>,
+    journal: Option<watch::Receiver<Status>>,
     metrics: Arc<Metrics>,
 }
 
@@ -65,6 +68,8 @@ pub struct NodeView {
     pub cards_resident: usize,
     /// Appends that lost their place to another node.
     pub conflicts: u64,
+    /// How the database of the journal is; nothing where it is in none.
+    pub journal: Option<Status>,
 }
 
 /// A member, as another one sees it.
@@ -92,12 +97,17 @@ pub struct WayView {
 impl Cluster {
     /// A cluster of one.
     #[must_use]
-    pub fn of_one(here: Directory, settings: &Settings, metrics: Arc<Metrics>) -> Self {
+    pub fn of_one(
+        here: Directory,
+        settings: &Settings,
+        database: Option<&Database>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let view = watch::channel(Arc::default()).1;
-        Self::new(here, settings, view, metrics)
+        Self::new(here, settings, view, database.map(Database::status), metrics)
     }
 
-    /// Becomes a member of the cluster whose nodes share the journal in `database`, where others reach this one at
+    /// Becomes a member of the cluster whose nodes share the journal in this database, where others reach this one at
     /// `address`. The gate lets them in.
     ///
     /// # Errors
@@ -106,7 +116,7 @@ impl Cluster {
         here: Directory,
         settings: &Settings,
         address: String,
-        database: &str,
+        database: Arc<Database>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Membership, Gate), NotJoined> {
         let given = settings.peers.as_ref().and_then(|peers| peers.identity.clone());
@@ -127,19 +137,22 @@ impl Cluster {
         };
         let local = Local::new(identity, hello, Arc::clone(&metrics)).map_err(NotJoined::NoKey)?;
         let local = Arc::new(local);
+        local.informs(Arc::clone(&database));
+        let status = database.status();
         let (membership, view, trusted) = Membership::join(database, member, Arc::clone(&local)).await?;
-        Ok((Self::new(here, settings, view, metrics), membership, Gate::new(local, trusted)))
+        Ok((Self::new(here, settings, view, Some(status), metrics), membership, Gate::new(local, trusted)))
     }
 
     fn new(
         here: Directory,
         settings: &Settings,
         view: watch::Receiver<Arc<View>>,
+        journal: Option<watch::Receiver<Status>>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (node_id, forward_within) = (settings.node_id.clone(), settings.forward_within);
         let places = Semaphore::new(here.in_flight_max().min(Semaphore::MAX_PERMITS));
-        let shared = Shared { node_id, forward_within, places, view, metrics };
+        let shared = Shared { node_id, forward_within, places, view, journal, metrics };
         Self { here, shared: Arc::new(shared) }
     }
 
@@ -263,6 +276,7 @@ impl Cluster {
             members: members.collect(),
             cards_resident: self.here.resident(),
             conflicts: self.here.conflicts(),
+            journal: self.shared.journal.as_ref().map(|status| status.borrow().clone()),
         }
     }
 

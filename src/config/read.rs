@@ -56,13 +56,16 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let policy_source = policy_source(reader);
     let http = http(reader);
     let mut actors = actors(reader);
-    let journal = journal(reader);
+    let mut journal = journal(reader);
     let log = log(reader);
     let drain_delay = reader.required("TOLLGATE_DRAIN_DELAY", values::span);
     let cluster = cluster(reader);
     if let (Some(journal), Some(actors)) = (&journal, &mut actors) {
         actors.is_journal_shared = journal.location.is_shared();
         refuse_cluster_without_database(reader, &journal.location);
+    }
+    if let (Some(journal), Some(cluster)) = (&mut journal, &cluster) {
+        journal.node.clone_from(&cluster.node_id);
     }
     Some(Settings {
         http: http?,
@@ -202,7 +205,22 @@ fn actors(reader: &mut Reader) -> Option<actors::Settings> {
 fn journal(reader: &mut Reader) -> Option<journal::Settings> {
     let location = reader.required("TOLLGATE_JOURNAL", values::journal);
     let batch_max = reader.required("TOLLGATE_JOURNAL_BATCH_MAX", values::count);
-    Some(journal::Settings { location: location?, batch_max: batch_max?, accept_journal_loss: false })
+    let loss = reader.required("TOLLGATE_JOURNAL_LOSS", values::loss);
+    let copies = reader
+        .required("TOLLGATE_JOURNAL_COPIES", values::count)
+        .map(|copies| u32::try_from(copies).unwrap_or(u32::MAX));
+    let restore_bytes_max = reader.required("TOLLGATE_JOURNAL_RESTORE_BYTES_MAX", values::bytes);
+    let state_dir = reader.required("TOLLGATE_STATE_DIR", values::directory);
+    Some(journal::Settings {
+        location: location?,
+        batch_max: batch_max?,
+        accept_journal_loss: false,
+        loss: loss?,
+        copies: copies?,
+        restore_bytes_max: restore_bytes_max?,
+        state_dir: Some(state_dir?),
+        node: String::new(),
+    })
 }
 
 fn log(reader: &mut Reader) -> Option<log::Settings> {

@@ -139,6 +139,42 @@ impl Kind {
     }
 }
 
+/// A setting that is not secret and has a default value.
+pub(super) const fn setting(
+    section: Section,
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    example: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting { name, section, kind, default: Default::Value(default), meaning, example, is_secret: false }
+}
+
+/// A setting that may be left out; `without` says what that means.
+pub(super) const fn optional(
+    section: Section,
+    name: &'static str,
+    kind: Kind,
+    without: &'static str,
+    example: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting { name, section, kind, default: Default::Unset(without), meaning, example, is_secret: false }
+}
+
+/// An optional setting that is never shown.
+pub(super) const fn secret(
+    section: Section,
+    name: &'static str,
+    kind: Kind,
+    without: &'static str,
+    example: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting { name, section, kind, default: Default::Unset(without), meaning, example, is_secret: true }
+}
+
 /// A size in the largest unit that is exact.
 fn size_text(bytes: usize) -> String {
     match bytes {

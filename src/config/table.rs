@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::setting::{Default, Kind, Section, Setting};
+use super::setting::{Kind, Section, Setting, optional, secret, setting};
 
 /// The setting of this name.
 #[must_use]
@@ -18,47 +18,11 @@ const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// A setting that is not secret and has a default value.
-const fn setting(
-    section: Section,
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    example: &'static str,
-    meaning: &'static str,
-) -> Setting {
-    Setting { name, section, kind, default: Default::Value(default), meaning, example, is_secret: false }
-}
-
-/// A setting that may be left out; `without` says what that means.
-const fn optional(
-    section: Section,
-    name: &'static str,
-    kind: Kind,
-    without: &'static str,
-    example: &'static str,
-    meaning: &'static str,
-) -> Setting {
-    Setting { name, section, kind, default: Default::Unset(without), meaning, example, is_secret: false }
-}
-
-/// An optional setting that is never shown.
-const fn secret(
-    section: Section,
-    name: &'static str,
-    kind: Kind,
-    without: &'static str,
-    example: &'static str,
-    meaning: &'static str,
-) -> Setting {
-    Setting { name, section, kind, default: Default::Unset(without), meaning, example, is_secret: true }
-}
-
 const NO_LIMIT: &str = "no limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 52] = [
+pub static SETTINGS: [Setting; 56] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -372,6 +336,38 @@ pub static SETTINGS: [Setting; 52] = [
         "512",
         "1_024",
         "The most appends in one commit.",
+    ),
+    setting(
+        Section::Journal,
+        "TOLLGATE_JOURNAL_LOSS",
+        Kind::Word(&["restore", "stop", "accept"]),
+        "restore",
+        "stop",
+        "What a running node does when its PostgreSQL, after a failover, lacks entries that were already answered for. `restore`: it appends them again from memory, before anything new. `stop`: it ends, so that a person looks. `accept`: it goes on without them, and limits may be overspent by what they had approved. In any case an error names them.",
+    ),
+    setting(
+        Section::Journal,
+        "TOLLGATE_JOURNAL_COPIES",
+        Kind::Count { min: 1, max: 16 },
+        "1",
+        "2",
+        "How many PostgreSQL servers must have an entry before it is acknowledged, the primary included. With 2 or more the node decides only while `synchronous_standby_names` makes commits wait for that many.",
+    ),
+    setting(
+        Section::Journal,
+        "TOLLGATE_JOURNAL_RESTORE_BYTES_MAX",
+        Kind::Bytes { min: 64 << 10, max: 4 << 30 },
+        "64MiB",
+        "256MiB",
+        "The most memory for entries of the last minute, kept so that they can be given back to a PostgreSQL that has lost them. At 1,000 decisions a second a minute takes about 60 MiB.",
+    ),
+    setting(
+        Section::Journal,
+        "TOLLGATE_STATE_DIR",
+        Kind::Text("the path of a directory"),
+        "./data",
+        "/var/lib/tollgate",
+        "Where a node on PostgreSQL remembers the highest timeline that it has seen, and its last entries, so that after a restart it refuses a primary of before a failover. A few hundred bytes; not used with `sqlite:`.",
     ),
     setting(
         Section::Admin,

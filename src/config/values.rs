@@ -1,12 +1,12 @@
 //! Reading single values as people write them: spans, sizes, counts, stand-in answers, velocities. Each reader gives
 //! the value or nothing; what was expected stands in the table.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     actors::{StandIn, StandInRule},
     domain::{AMOUNT_MAX, Answering, Interval, parse_span},
-    journal::Location,
+    journal::{Location, Loss},
     log::Filter,
 };
 
@@ -84,6 +84,21 @@ pub(super) fn log_filter(text: &str) -> Option<Filter> {
 /// `sqlite:./data/tollgate.db`, `memory:` or `postgres://…`.
 pub(super) fn journal(text: &str) -> Option<Location> {
     text.parse().ok()
+}
+
+/// `restore`, `stop` or `accept`.
+pub(super) fn loss(text: &str) -> Option<Loss> {
+    match text {
+        "restore" => Some(Loss::Restore),
+        "stop" => Some(Loss::Stop),
+        "accept" => Some(Loss::Accept),
+        _ => None,
+    }
+}
+
+/// The path of a directory.
+pub(super) fn directory(text: &str) -> Option<PathBuf> {
+    (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
 }
 
 /// `decline`, `approve:5000x3`, or one of them by cause: `overload=decline,deadline=approve:2000`. A cause is named once.

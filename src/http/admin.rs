@@ -297,6 +297,7 @@ pub struct Readiness {
 const STARTING: u8 = 0;
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
+const RESTORING: u8 = 3;
 
 impl Readiness {
     /// A node that is still starting.
@@ -311,6 +312,16 @@ impl Readiness {
         self.metrics.node.ready.set(1.0);
     }
 
+    /// Traffic should go elsewhere while the journal is given back what it lacks; or not any more.
+    pub fn restoring(&self, is_restoring: bool) {
+        let (before, after) = if is_restoring { (READY, RESTORING) } else { (RESTORING, READY) };
+        // A node that drains goes on draining.
+        let turned = self.state.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire);
+        if turned.is_ok() {
+            self.metrics.node.ready.set(if is_restoring { 0.0 } else { 1.0 });
+        }
+    }
+
     /// Traffic should go elsewhere.
     pub fn draining(&self) {
         self.state.store(DRAINING, Ordering::Release);
@@ -321,6 +332,7 @@ impl Readiness {
         match self.state.load(Ordering::Acquire) {
             READY => json(StatusCode::OK, r#"{"status":"ready"}"#),
             STARTING => json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"starting"}"#),
+            RESTORING => json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"restoring"}"#),
             _ => json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#),
         }
     }

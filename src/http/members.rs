@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cluster::{MemberView, NodeView};
+use crate::cluster::{JournalStatus, MemberView, NodeView};
 
 #[derive(Serialize)]
 pub(super) struct NodeBody {
@@ -12,6 +12,24 @@ pub(super) struct NodeBody {
     cards_resident: usize,
     conflicts: u64,
     forwards: ForwardsBody,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<JournalBody>,
+}
+
+/// How the database of the journal is.
+#[derive(Serialize)]
+struct JournalBody {
+    phase: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    /// Too large for a number of JavaScript's.
+    system: String,
+    timeline: u32,
+    standbys: u32,
+    /// How many servers have an entry before it is acknowledged.
+    copies: u32,
+    restored: u64,
+    lost: u64,
 }
 
 #[derive(Serialize)]
@@ -52,6 +70,22 @@ impl From<&NodeView> for NodeBody {
             cards_resident: view.cards_resident,
             conflicts: view.conflicts,
             forwards,
+            journal: view.journal.as_ref().map(JournalBody::from),
+        }
+    }
+}
+
+impl From<&JournalStatus> for JournalBody {
+    fn from(status: &JournalStatus) -> Self {
+        Self {
+            phase: status.phase.as_str(),
+            server: status.server.clone(),
+            system: status.lineage.system.to_string(),
+            timeline: status.lineage.timeline,
+            standbys: status.standbys,
+            copies: status.copies,
+            restored: status.restored,
+            lost: status.lost,
         }
     }
 }

@@ -325,6 +325,10 @@ impl Journal for Faulty {
         })
     }
 
+    fn is_in_trouble(&self) -> bool {
+        self.inner.is_in_trouble()
+    }
+
     fn close(&self) -> Pending<'_, ()> {
         self.inner.close()
     }

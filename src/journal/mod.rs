@@ -21,7 +21,9 @@ pub use lineage::{Lineage, NotALineage};
 pub use memory::Memory;
 pub use policies::{NotRecorded, Policies};
 pub use postgres::Postgres;
-pub use settings::{Finding, Location, NotALocation, OpenError, Settings, exists, open, open_to_scan};
+pub use settings::{
+    Finding, Location, Loss, NotALocation, OpenError, Opened, Settings, exists, open, open_to_scan,
+};
 pub use sqlite::Sqlite;
 
 /// The longest body that a journal takes, in bytes. A decision has under a thousand.
@@ -63,6 +65,11 @@ pub trait Journal: Scan {
     /// Resolves when the journal has died of an error after which nobody knows what is on the disk. From then on every
     /// append is `Unknown`; the process must end without another answer, and look again at its next start.
     fn fatal(&self) -> Pending<'_, Fatal>;
+
+    /// Whether an append that was sent now would have to wait for a database that is away. A hint, asked for each request.
+    fn is_in_trouble(&self) -> bool {
+        false
+    }
 
     /// Folds everything away in order and lets go of the files. Appends and reads afterwards are refused.
     fn close(&self) -> Pending<'_, ()>;

@@ -24,6 +24,28 @@ pub struct Settings {
     /// Open a journal that ends before its high-water mark, or has lost it, and start from what is there. Decisions
     /// that were answered may be forgotten: limits may be overspent by what they had approved.
     pub accept_journal_loss: bool,
+    /// What is done where a database, while the node runs, lacks what was answered for.
+    pub loss: Loss,
+    /// How many servers of a database must have an entry before it is acknowledged.
+    pub copies: u32,
+    /// How many bytes of entries are kept in memory, to be given back to a database that has lost them.
+    pub restore_bytes_max: usize,
+    /// The directory of what a node of a database remembers itself; nothing where it remembers nothing.
+    pub state_dir: Option<PathBuf>,
+    /// The name of the node among those that share a database.
+    pub node: String,
+}
+
+/// What is done where the journal's database, after a failover, lacks entries that were answered for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Loss {
+    /// They are given back from memory before anything new is appended; what cannot be is reported.
+    #[default]
+    Restore,
+    /// The node stops: a person must look.
+    Stop,
+    /// They are given up, and reported.
+    Accept,
 }
 
 impl Default for Settings {
@@ -32,33 +54,66 @@ impl Default for Settings {
             location: Location::Sqlite(PathBuf::from("./data/tollgate.db")),
             batch_max: 512,
             accept_journal_loss: false,
+            loss: Loss::default(),
+            copies: 1,
+            restore_bytes_max: postgres::RESTORE_BYTES_MAX,
+            state_dir: None,
+            node: "local".to_owned(),
         }
     }
+}
+
+impl Settings {
+    fn of_database(&self) -> postgres::Options {
+        let memory =
+            self.state_dir.as_ref().map(|directory| directory.join(format!("{}.timeline", self.node)));
+        postgres::Options {
+            node: self.node.clone(),
+            loss: self.loss,
+            copies: self.copies,
+            accept_journal_loss: self.accept_journal_loss,
+            restore_bytes_max: self.restore_bytes_max,
+            memory,
+        }
+    }
+}
+
+/// An open journal.
+pub struct Opened {
+    /// What takes entries.
+    pub journal: Arc<dyn Journal>,
+    /// The database that it is in; nothing where it is in none.
+    pub database: Option<Arc<postgres::Database>>,
 }
 
 /// Opens the journal that the settings name.
 ///
 /// # Errors
 /// [`OpenError`] says what was found, what was expected, and what to do.
-pub async fn open(settings: &Settings) -> Result<Arc<dyn Journal>, OpenError> {
+pub async fn open(settings: &Settings) -> Result<Opened, OpenError> {
     let Settings { batch_max, accept_journal_loss, .. } = *settings;
-    match &settings.location {
+    let (journal, database): (Arc<dyn Journal>, _) = match &settings.location {
         Location::Sqlite(path) => {
             // Opening reads and checks files: not on a thread that others need.
             let place = path.clone();
             let open = move || Sqlite::open(&place, batch_max, accept_journal_loss);
             let opened = tokio::task::spawn_blocking(open).await;
-            Ok(Arc::new(opened.map_err(io::Error::other).map_err(OpenError::io(path, "open"))??))
+            (Arc::new(opened.map_err(io::Error::other).map_err(OpenError::io(path, "open"))??), None)
         }
         Location::Memory => {
             tracing::warn!(
                 "TOLLGATE_JOURNAL=memory: keeps nothing: when this process ends, every decision and all that cards \
                  have spent is forgotten"
             );
-            Ok(Arc::new(Memory::new()))
+            (Arc::new(Memory::new()), None)
         }
-        Location::Postgres(url) => Ok(Arc::new(Postgres::open(url).await?)),
-    }
+        Location::Postgres(url) => {
+            let journal = Postgres::open_with(url, settings.of_database()).await?;
+            let database = journal.database();
+            (Arc::new(journal), Some(database))
+        }
+    };
+    Ok(Opened { journal, database })
 }
 
 /// Whether there is a journal, so that opening it would make none. A file in use by another process is there.

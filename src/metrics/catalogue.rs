@@ -2,9 +2,9 @@
 //! for people is not here.
 
 use super::label::{
-    Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, Label, LimitMeasure, LimitWindow, Listener,
-    Passivation, PeerRefusal, Refusal, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary,
-    Way, WebhookResult,
+    Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, JournalPhase, Label, LimitMeasure,
+    LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload, Route, STRIPE_REASONS, SecretSlot,
+    Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 
 /// One metric with all its series.
@@ -264,6 +264,20 @@ families! {
             "expected wait of a new decision for the journal, from the last commits, sampled once a second", "milliseconds; above half of `TOLLGATE_ANSWER_WITHIN` requests get stand-in decisions at once";
         JOURNAL_UNKNOWN = Counter Count "tollgate_journal_unknown_total" []
             "appends with an unknown outcome, which were repeated", "0";
+        JOURNAL_PHASE = Gauge Count "tollgate_journal_phase" ["phase": here::<JournalPhase>()]
+            "1 for what the journal's database is now: it takes entries, a new timeline waits for what it lacks, or no server can be used", "`open`: 1; the others only during a failover";
+        JOURNAL_TIMELINE = Gauge Count "tollgate_journal_timeline" []
+            "the highest timeline of PostgreSQL that was seen; 0 for a journal in a file", "the same on every node; one more after each failover";
+        JOURNAL_STANDBYS = Gauge Count "tollgate_journal_standbys" []
+            "standbys that are connected to the primary", "as many as you run";
+        JOURNAL_COPIES = Gauge Count "tollgate_journal_copies" []
+            "servers that have an entry before it is acknowledged, the primary included", "2 or more, where a failover must lose nothing by itself";
+        JOURNAL_RESTORED = Counter Count "tollgate_journal_restored_entries_total" []
+            "acknowledged entries that a new primary lacked, and that this node gave back", "0; more means that a standby was promoted that was behind";
+        JOURNAL_LOST = Counter Count "tollgate_journal_lost_entries_total" []
+            "acknowledged entries that a new primary lacked, and that are lost", "0: a person must look";
+        JOURNAL_REFUSED = Counter Count "tollgate_journal_refused_primaries_total" []
+            "times that only a primary of before a failover was found, and refused", "0";
     }
     "The cluster" {
         FORWARDS = Counter Count "tollgate_forwards_total" ["result": here::<Forward>()]

@@ -303,6 +303,18 @@ label! {
 }
 
 label! {
+    /// What the journal's database is.
+    JournalPhase {
+        /// It takes entries.
+        Open = "open",
+        /// What a new timeline lacks is being given back.
+        Restoring = "restoring",
+        /// No server can be used.
+        Away = "away",
+    }
+}
+
+label! {
     /// What came of looking at the policy file.
     Reload {
         /// A new policy is in force.

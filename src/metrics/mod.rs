@@ -22,9 +22,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 pub use catalogue::{FAMILIES, Family, Kind, Unit, Values};
 pub use histogram::Histogram;
 pub use label::{
-    Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, Label, Labels, LimitMeasure, LimitWindow,
-    Listener, Passivation, PeerRefusal, Refusal, Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage,
-    Vocabulary, Way, WebhookResult,
+    Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, JournalPhase, Label, Labels, LimitMeasure,
+    LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload, Route, STRIPE_REASONS, SecretSlot,
+    Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 pub use page::{markdown, overview};
 pub use series::{Series, Worded};
@@ -171,6 +171,20 @@ pub struct Journal {
     pub expected_wait: Gauge,
     /// `tollgate_journal_unknown_total`
     pub unknown: Counter,
+    /// `tollgate_journal_phase`
+    pub phase: Series<JournalPhase, Gauge>,
+    /// `tollgate_journal_timeline`
+    pub timeline: Gauge,
+    /// `tollgate_journal_standbys`
+    pub standbys: Gauge,
+    /// `tollgate_journal_copies`
+    pub copies: Gauge,
+    /// `tollgate_journal_restored_entries_total`
+    pub restored: Counter,
+    /// `tollgate_journal_lost_entries_total`
+    pub lost: Counter,
+    /// `tollgate_journal_refused_primaries_total`
+    pub refused: Counter,
 }
 
 /// The policy in force.

@@ -52,6 +52,13 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             oldest_append: resolver.single(&family::JOURNAL_OLDEST),
             expected_wait: resolver.single(&family::JOURNAL_WAIT),
             unknown: resolver.single(&family::JOURNAL_UNKNOWN),
+            phase: resolver.series(&family::JOURNAL_PHASE),
+            timeline: resolver.single(&family::JOURNAL_TIMELINE),
+            standbys: resolver.single(&family::JOURNAL_STANDBYS),
+            copies: resolver.single(&family::JOURNAL_COPIES),
+            restored: resolver.single(&family::JOURNAL_RESTORED),
+            lost: resolver.single(&family::JOURNAL_LOST),
+            refused: resolver.single(&family::JOURNAL_REFUSED),
         },
         policy: Policy {
             reloads: resolver.series(&family::POLICY_RELOADS),

@@ -3,12 +3,13 @@
 #![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
 
 mod balancers;
-mod proxy;
+pub(crate) mod proxy;
 mod load;
 mod membership;
 mod forwarding;
 mod trust;
 mod faults;
+mod failover;
 mod upkeep;
 mod restore;
 

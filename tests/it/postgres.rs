@@ -95,13 +95,19 @@ impl Server {
 
     /// A standby that streams from this server, with `application_name` as its name there.
     pub(crate) async fn standby(&self, application_name: &str) -> Self {
+        self.standby_by(self.port, application_name).await
+    }
+
+    /// The same by way of another port: that of a proxy, which may hold back what the standby is to get.
+    pub(crate) async fn standby_by(&self, port: u16, application_name: &str) -> Self {
         let mut standby = Self::nowhere();
         let source = format!(
-            "host=127.0.0.1 port={} user={POSTGRES} dbname={POSTGRES} application_name={application_name}",
-            self.port
+            "host=127.0.0.1 port={port} user={POSTGRES} dbname={POSTGRES} application_name={application_name}",
         );
         let how = ["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--dbname", &source];
-        run(program("pg_basebackup").arg("-D").arg(standby.data()).args(how));
+        let mut backup = program("pg_basebackup");
+        backup.arg("-D").arg(standby.data()).args(how);
+        tokio::task::spawn_blocking(move || run(&mut backup)).await.unwrap();
         standby.restart().await;
         standby
     }
@@ -226,6 +232,11 @@ impl Server {
         self.says("SELECT pg_is_in_recovery()", "f").await;
     }
 
+    /// Stops all its processes where they are: its kernel goes on taking connections and bytes, and nothing answers.
+    pub(crate) fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
     /// Lets a frozen server go on.
     pub(crate) fn thaw(&self) {
         self.signal_all(Signal::CONT);
@@ -277,6 +288,18 @@ impl Server {
     /// The address of a server's first database by way of another port: that of a proxy.
     pub(crate) fn url_at(port: u16) -> String {
         url(POSTGRES, port, POSTGRES)
+    }
+
+    /// The address of a database that is on this server or on another, whichever writes.
+    pub(crate) fn url_with(&self, other: &Self) -> String {
+        let hosts = format!("127.0.0.1:{},127.0.0.1:{}", self.port, other.port);
+        format!("postgres://{POSTGRES}@{hosts}/{POSTGRES}?target_session_attrs=read-write")
+    }
+
+    /// Returns when a standby of it has everything that was committed before.
+    pub(crate) async fn followed_by(&self, standby: &Self) {
+        let last = self.sql("SELECT pg_current_wal_flush_lsn()");
+        standby.says(&format!("SELECT pg_last_wal_replay_lsn() >= '{last}'"), "t").await;
     }
 
     /// Runs SQL with `psql` as the superuser, in the database that is used, and gives what it printed: columns with `|` between them, a line a row.

@@ -129,6 +129,9 @@ fn trouble() -> Panel {
             ("sum(rate(tollgate_journal_conflicts_total{@}[@]))", "conflict"),
             ("sum(rate(tollgate_journal_unknown_total{@}[@]))", "unknown"),
             ("sum(rate(tollgate_journal_expired_total{@}[@]))", "expired"),
+            ("sum(rate(tollgate_journal_restored_entries_total{@}[@]))", "given back"),
+            ("sum(rate(tollgate_journal_lost_entries_total{@}[@]))", "lost"),
+            ("sum(rate(tollgate_journal_refused_primaries_total{@}[@]))", "primary refused"),
         ],
     )
     .wide(8)

@@ -1,12 +1,13 @@
 //! Where a PostgreSQL database is, as its URL says: host, user, password, and whether the way there is encrypted. What
 //! is asked of it is elsewhere.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
+use tokio::net::lookup_host;
 use tokio_postgres::{
     Config,
     config::{Host, SslMode},
@@ -15,8 +16,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::Misfit;
 
-/// How long a server may take to be reached, and to let us in.
-pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long one server may take to be reached, to let us in, and to answer our checks, unless the URL has a
+/// `connect_timeout`.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// After so long without a sign of life the other machine is asked for one,
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// so often,
@@ -24,20 +26,41 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// so many times.
 const KEEPALIVE_RETRIES: u32 = 3;
 /// What was sent and not acknowledged for so long is lost: the connection is given up.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Where PostgreSQL listens, unless the URL has another port.
+const PORT: u16 = 5432;
 /// What PostgreSQL calls a connection of ours, unless the URL has another name.
 const APPLICATION_NAME: &str = "tollgate";
 
-/// The address of a database, ready to be connected to. It shows no password, and no user.
+/// The address of a database, ready to be connected to: one server or several. It shows no password, and no user.
 #[derive(Clone)]
 pub struct Address {
+    /// Everything but the hosts.
     config: Config,
+    hosts: Arc<[NamedHost]>,
+    connect_within: Duration,
     tls: MakeRustlsConnect,
+}
+
+/// A host as the URL names it.
+struct NamedHost {
+    /// By name, or the path of a socket's directory; nothing where only a number is given.
+    host: Option<Host>,
+    number: Option<IpAddr>,
+    port: u16,
+}
+
+/// One server: a host, and one of the addresses that its name has now.
+#[derive(Clone)]
+pub(super) struct Target {
+    config: Config,
+    name: String,
 }
 
 /// What a URL says, before anything is read from the disk.
 struct Parsed {
     config: Config,
+    hosts: Vec<NamedHost>,
     /// The file with the certificates of those who may vouch for the server.
     root_certificates: Option<String>,
 }
@@ -51,7 +74,7 @@ impl Address {
     /// # Errors
     /// [`Misfit`] where the URL cannot be read, or its certificates cannot.
     pub fn new(url: &str) -> Result<Self, Misfit> {
-        let Parsed { config, root_certificates } = parse(url).ok_or(Misfit::Url)?;
+        let Parsed { config, hosts, root_certificates } = parse(url).ok_or(Misfit::Url)?;
         let roots = match root_certificates {
             Some(path) => from_file(&path)?,
             None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
@@ -62,7 +85,8 @@ impl Address {
             .map_err(|cause| Misfit::Certificates(cause.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
+        let connect_within = config.get_connect_timeout().copied().unwrap_or(CONNECT_WITHIN);
+        Ok(Self { config, hosts: hosts.into(), connect_within, tls: MakeRustlsConnect::new(tls) })
     }
 
     /// Whether `url` can be read.
@@ -70,8 +94,56 @@ impl Address {
         parse(url).is_some()
     }
 
-    pub(super) const fn config(&self) -> &Config {
-        &self.config
+    /// Every server that the names stand for now. Names are looked up again each time: they may move.
+    pub(super) async fn targets(&self) -> Result<Vec<Target>, Misfit> {
+        let mut targets = Vec::new();
+        let mut unknown = None;
+        for NamedHost { host, number, port } in &*self.hosts {
+            match (host, number) {
+                (Some(Host::Tcp(name)), None) => match lookup_host((name.as_str(), *port)).await {
+                    Ok(found) => {
+                        targets.extend(found.map(|at| self.target(host.as_ref(), Some(at.ip()), *port)));
+                    }
+                    Err(cause) => unknown = Some(format!("{name}: {cause}")),
+                },
+                (host, number) => targets.push(self.target(host.as_ref(), *number, *port)),
+            }
+        }
+        match unknown {
+            Some(cause) if targets.is_empty() => Err(Misfit::Unreachable(cause)),
+            _ => Ok(targets),
+        }
+    }
+
+    fn target(&self, host: Option<&Host>, number: Option<IpAddr>, port: u16) -> Target {
+        let mut config = self.config.clone();
+        let name = match host {
+            Some(Host::Tcp(name)) => {
+                config.host(name);
+                name.clone()
+            }
+            Some(Host::Unix(path)) => {
+                config.host_path(path);
+                path.display().to_string()
+            }
+            None => number.map(|number| number.to_string()).unwrap_or_default(),
+        };
+        if let Some(number) = number {
+            config.hostaddr(number);
+        }
+        config.port(port);
+        let numbered = number.map(|number| format!(" ({number})")).unwrap_or_default();
+        Target { config, name: format!("{name}:{port}{numbered}") }
+    }
+
+    /// How long one server may take until it is connected to, and checked.
+    pub(super) const fn connect_within(&self) -> Duration {
+        self.connect_within
+    }
+
+    /// Whether more than one host is named.
+    pub(super) fn is_of_several(&self) -> bool {
+        self.hosts.len() > 1
     }
 
     pub(super) fn tls(&self) -> MakeRustlsConnect {
@@ -79,20 +151,34 @@ impl Address {
     }
 }
 
+impl Target {
+    pub(super) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether it is the same server, as far as its address tells.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hosts = self.config.get_hosts().iter().map(|host| match host {
-            Host::Tcp(name) => name.clone(),
-            Host::Unix(path) => path.display().to_string(),
-        });
-        let numbers = self.config.get_hostaddrs().iter().map(ToString::to_string);
-        let mut hosts: Vec<String> = hosts.collect();
-        if hosts.is_empty() {
-            hosts.extend(numbers);
+        for (place, NamedHost { host, number, port }) in self.hosts.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            match (host, number) {
+                (Some(Host::Tcp(name)), _) => write!(f, "{comma}{name}:{port}")?,
+                (Some(Host::Unix(path)), _) => write!(f, "{comma}{}:{port}", path.display())?,
+                (None, Some(number)) => write!(f, "{comma}{number}:{port}")?,
+                (None, None) => {}
+            }
         }
-        let ports: Vec<String> = self.config.get_ports().iter().map(ToString::to_string).collect();
-        let port = if ports.is_empty() { "5432".to_owned() } else { ports.join(",") };
-        write!(f, "{}:{port}", hosts.join(","))?;
         match self.config.get_dbname() {
             Some(name) => write!(f, "/{name}"),
             None => Ok(()),
@@ -122,23 +208,78 @@ fn parse(url: &str) -> Option<Parsed> {
                 }
             }
             "sslrootcert" => root_certificates = Some(value.into_owned()),
+            // The journal is on the primary, whatever else is allowed; a wish for a standby cannot be met.
+            "target_session_attrs" if matches!(value.as_ref(), "any" | "read-write" | "primary") => {}
+            "target_session_attrs" => return None,
             _ => rest.push(pair),
         }
     }
-    let mut config: Config = format!("{base}?{}", rest.join("&")).parse().ok()?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return None;
-    }
+    let named: Config = format!("{base}?{}", rest.join("&")).parse().ok()?;
+    let hosts = hosts_of(&named)?;
+    let mut config = without_hosts(&named);
     config.ssl_mode(ssl_mode);
     config.keepalives_idle(config.get_keepalives_idle().min(KEEPALIVE_IDLE));
     config.keepalives_interval(config.get_keepalives_interval().unwrap_or(KEEPALIVE_INTERVAL));
     config.keepalives_retries(config.get_keepalives_retries().unwrap_or(KEEPALIVE_RETRIES));
     config.tcp_user_timeout(config.get_tcp_user_timeout().copied().unwrap_or(TCP_USER_TIMEOUT));
-    config.connect_timeout(config.get_connect_timeout().copied().unwrap_or(CONNECT_WITHIN));
     if config.get_application_name().is_none() {
         config.application_name(APPLICATION_NAME);
     }
-    Some(Parsed { config, root_certificates })
+    Some(Parsed { config, hosts, root_certificates })
+}
+
+/// The hosts, each with its number and its port; nothing where there is none, or where the lists do not match.
+fn hosts_of(config: &Config) -> Option<Vec<NamedHost>> {
+    let (names, numbers, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let count = names.len().max(numbers.len());
+    let fits = |other: usize| other == 0 || other == count;
+    if count == 0 || !fits(names.len()) || !fits(numbers.len()) || !(fits(ports.len()) || ports.len() == 1) {
+        return None;
+    }
+    let host = |place: usize| NamedHost {
+        host: names.get(place).cloned(),
+        number: numbers.get(place).copied(),
+        port: ports.get(place).or(ports.first()).copied().unwrap_or(PORT),
+    };
+    Some((0..count).map(host).collect())
+}
+
+/// Everything else that a URL says.
+fn without_hosts(named: &Config) -> Config {
+    let mut config = Config::new();
+    if let Some(user) = named.get_user() {
+        config.user(user);
+    }
+    if let Some(password) = named.get_password() {
+        config.password(password);
+    }
+    if let Some(name) = named.get_dbname() {
+        config.dbname(name);
+    }
+    if let Some(options) = named.get_options() {
+        config.options(options);
+    }
+    if let Some(name) = named.get_application_name() {
+        config.application_name(name);
+    }
+    if let Some(span) = named.get_connect_timeout() {
+        config.connect_timeout(*span);
+    }
+    if let Some(span) = named.get_tcp_user_timeout() {
+        config.tcp_user_timeout(*span);
+    }
+    if let Some(span) = named.get_keepalives_interval() {
+        config.keepalives_interval(span);
+    }
+    if let Some(retries) = named.get_keepalives_retries() {
+        config.keepalives_retries(retries);
+    }
+    config
+        .keepalives(named.get_keepalives())
+        .keepalives_idle(named.get_keepalives_idle())
+        .ssl_negotiation(named.get_ssl_negotiation())
+        .channel_binding(named.get_channel_binding());
+    config
 }
 
 fn from_file(path: &str) -> Result<RootCertStore, Misfit> {
@@ -167,7 +308,8 @@ mod tests {
         };
         check("postgres://me:hunter2@db/tollgate", "db:5432/tollgate");
         check("postgresql://me:hunter2@db:6543/tollgate?sslmode=require", "db:6543/tollgate");
-        check("postgres://me@a:1,b:2/tollgate", "a,b:1,2/tollgate");
+        check("postgres://me@a:1,b:2/tollgate", "a:1,b:2/tollgate");
+        check("postgres://me@a,b:2/tollgate?target_session_attrs=read-write", "a:5432,b:2/tollgate");
         check("postgres://me@%2Fvar%2Frun%2Fpostgresql/tollgate", "/var/run/postgresql:5432/tollgate");
         check("postgres://[::1]:5433/tollgate", "::1:5433/tollgate");
     }
@@ -180,6 +322,8 @@ mod tests {
             "postgres://me@db:port/tollgate",
             "postgres://me@db/tollgate?sslmode=maybe",
             "postgres://me@db/tollgate?colour=red",
+            "postgres://me@db/tollgate?target_session_attrs=read-only",
+            "postgres://me@db/tollgate?target_session_attrs=standby",
         ] {
             assert!(!Address::is_readable(url), "{url}");
         }

@@ -13,10 +13,10 @@ use tokio_postgres::{
 use tracing::{debug, warn};
 
 use super::{
+    database::Connection,
     misfit::told,
     pool::{Lease, NotTaken, Pool},
     timestamp,
-    way::Line,
 };
 use crate::{
     domain::{AuthorizationId, Timestamp},
@@ -41,17 +41,24 @@ pub(super) async fn append(pool: Arc<Pool>, vitals: Arc<Vitals>, batch: Arc<[App
             break;
         }
         let rows: Vec<&Append> = chosen.values().copied().collect();
+        let places: Vec<usize> = chosen.keys().map(|(_, place)| *place).collect();
         let told = match pool.take(PATIENCE).await {
             // A connection from before its death still leads somewhere; nobody knows any more where.
             Ok(_) if vitals.is_dead() => vec![vitals.refusal(); rows.len()],
-            Ok(lease) => write(lease, &rows).await,
+            Ok(lease) => {
+                let ring = lease.ring();
+                let _under_way = ring.under_way();
+                let lineage = lease.connection.session.lineage();
+                let outcomes = write(lease, &rows).await;
+                ring.note(&batch, &places, outcomes, lineage)
+            }
             Err(NotTaken::Closed) => vec![vitals.refusal(); rows.len()],
             Err(NotTaken::Unreachable(_)) => {
                 debug!(entries = rows.len(), "the journal's database is away: appends are rejected");
                 vec![vitals.refusal(); rows.len()]
             }
         };
-        for (place, outcome) in chosen.keys().map(|(_, place)| *place).zip(told) {
+        for (place, outcome) in places.into_iter().zip(told) {
             if let Some(slot) = outcomes.get_mut(place) {
                 *slot = Some(outcome);
             }
@@ -105,79 +112,127 @@ fn choose<'a>(
     chosen
 }
 
-/// One statement on a connection of its own. Rows that did not go in may be there already, from an earlier try.
+/// One statement on a connection of its own.
 async fn write(lease: Lease, rows: &[&Append]) -> Vec<Outcome> {
     let all = |outcome| vec![outcome; rows.len()];
-    let written = match insert(&lease.line, rows).await {
-        Ok(written) => written,
-        Err(error) => {
+    match lease.answer(put(&lease.connection, rows, Intent::New)).await {
+        Some(Ok(Put { outcomes, is_clean })) => {
+            if is_clean {
+                lease.give_back();
+            } else {
+                lease.suspect();
+            }
+            outcomes
+        }
+        Some(Err(error)) => {
             warn!(entries = rows.len(), error = told(&error), "the journal could not append");
+            lease.suspect();
             let outcome = what_is_known(&error);
             if outcome == Outcome::Rejected {
                 lease.give_back();
             }
-            return all(outcome);
+            all(outcome)
         }
-    };
-    if lease.line.session.take_warning() {
+        None => {
+            warn!(entries = rows.len(), "an append has ended without an answer: its connection is given up");
+            all(Outcome::Unknown)
+        }
+    }
+}
+
+/// Why entries are appended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// They are new.
+    New,
+    /// The database has had them, and has lost them: they go in although nothing new does.
+    GiveBack,
+}
+
+/// What became of a statement's rows, and whether the connection is as it was.
+pub(super) struct Put {
+    pub(super) outcomes: Vec<Outcome>,
+    is_clean: bool,
+}
+
+/// Appends rows in one statement. Those that did not go in may be there already, from an earlier try.
+pub(super) async fn put(connection: &Connection, rows: &[&Append], intent: Intent) -> Result<Put, Error> {
+    let all = |outcome| Put { outcomes: vec![outcome; rows.len()], is_clean: false };
+    let written = insert(connection, rows, intent).await?;
+    if connection.session.take_warning() {
         // The commit may have been told before the standbys had it. Whoever repeats it waits for them.
-        return all(Outcome::Unknown);
+        return Ok(all(Outcome::Unknown));
+    }
+    if written.contains_key("") {
+        debug!(
+            entries = rows.len(),
+            "the server is not what it was when this connection was made: nothing goes in"
+        );
+        return Ok(all(Outcome::Rejected));
     }
     let missing: Vec<&Append> =
         rows.iter().copied().filter(|append| !written.contains_key(append.account.as_str())).collect();
-    let own = if missing.is_empty() { Some(Written::new()) } else { find_own(&lease.line, &missing).await };
-    let Some(own) = own else {
-        return rows.iter().map(|append| outcome_of(append, &written).unwrap_or(Outcome::Unknown)).collect();
-    };
-    lease.give_back();
+    let found = if missing.is_empty() { Some(Written::new()) } else { find_own(connection, &missing).await };
+    let is_clean = found.is_some();
+    let otherwise = if is_clean { Outcome::Conflict } else { Outcome::Unknown };
+    let found = found.unwrap_or_default();
     let outcome = |append: &&Append| {
-        outcome_of(append, &written).or_else(|| outcome_of(append, &own)).unwrap_or(Outcome::Conflict)
+        outcome_of(append, &written).or_else(|| outcome_of(append, &found)).unwrap_or(otherwise)
     };
-    rows.iter().map(outcome).collect()
+    Ok(Put { outcomes: rows.iter().map(outcome).collect(), is_clean })
 }
 
 fn outcome_of(append: &Append, written: &Written) -> Option<Outcome> {
     written.get(append.account.as_str()).map(|at| Outcome::Durable { at: *at })
 }
 
-async fn insert(line: &Line, rows: &[&Append]) -> Result<Written, Error> {
+async fn insert(connection: &Connection, rows: &[&Append], intent: Intent) -> Result<Written, Error> {
     let Places { accounts, seqs, ids, prevs } = Places::of(rows);
     let snapshots: Vec<bool> = rows.iter().map(|append| append.is_snapshot).collect();
     let authorizations: Vec<String> = rows.iter().map(|append| joined(&append.authorizations)).collect();
     let bodies: Vec<&str> = rows.iter().map(|append| append.body.as_str()).collect();
+    let is_given_back = intent == Intent::GiveBack;
     // What was said on this connection before is none of this statement's.
-    line.session.take_warning();
-    let written = line
+    connection.session.take_warning();
+    let written = connection
         .session
         .client()
         .query(
-            &line.statements.append,
-            &[&accounts, &seqs, &ids, &prevs, &snapshots, &authorizations, &bodies],
+            &connection.statements.append,
+            &[&accounts, &seqs, &ids, &prevs, &snapshots, &authorizations, &bodies, &is_given_back],
         )
         .await?;
     written.iter().map(place_and_time).collect()
 }
 
 /// Which of the appends are there already, and where the settings want them to be. Nothing where that is not known.
-async fn find_own(line: &Line, rows: &[&Append]) -> Option<Written> {
-    let Places { accounts, seqs, ids, prevs } = Places::of(rows);
-    let client = line.session.client();
+async fn find_own(connection: &Connection, rows: &[&Append]) -> Option<Written> {
     let look = async {
-        let own = client.query(&line.statements.own, &[&accounts, &seqs, &ids, &prevs]).await?;
-        let own: Written = own.iter().map(place_and_time).collect::<Result<_, _>>()?;
+        let own = own(connection, rows).await?;
         if !own.is_empty() {
-            client.query(&line.statements.settle, &[]).await?;
+            connection.session.client().query(&connection.statements.settle, &[]).await?;
         }
         Ok::<_, Error>(own)
     };
     match look.await {
-        Ok(_) if line.session.take_warning() => None,
+        Ok(_) if connection.session.take_warning() => None,
         Ok(own) => Some(own),
         Err(error) => {
             warn!(error = told(&error), "the journal could not look for entries of its own");
             None
         }
     }
+}
+
+/// Which of the appends, of which each has another account, are there already.
+pub(super) async fn own(
+    connection: &Connection,
+    rows: &[&Append],
+) -> Result<HashMap<String, Timestamp>, Error> {
+    let Places { accounts, seqs, ids, prevs } = Places::of(rows);
+    let client = connection.session.client();
+    let own = client.query(&connection.statements.own, &[&accounts, &seqs, &ids, &prevs]).await?;
+    own.iter().map(place_and_time).collect()
 }
 
 /// Where each append wants to go: a column each.
@@ -216,5 +271,8 @@ fn what_is_known(error: &Error) -> Outcome {
     let is_in_doubt = told.code().code().starts_with("08")
         || *told.code() == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
         || *told.code() == SqlState::TRANSACTION_RESOLUTION_UNKNOWN;
-    if is_over && !is_in_doubt { Outcome::Rejected } else { Outcome::Unknown }
+    // It may do better the next time: whoever is told "unknown" repeats it.
+    let is_worth_repeating =
+        [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(told.code());
+    if is_over && !is_in_doubt && !is_worth_repeating { Outcome::Rejected } else { Outcome::Unknown }
 }

@@ -1,6 +1,8 @@
 //! Why a database cannot be the journal: each with what was found, and what to do.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
+
+use crate::journal::Lineage;
 
 /// Why a database cannot be the journal.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -16,6 +18,20 @@ pub enum Misfit {
         "cannot be reached: {0}. Check host, port, user, password and sslmode, and that the server runs and lets us in"
     )]
     Unreachable(String),
+    /// Something is there, or nothing, that does not answer.
+    #[error("does not answer within {0:?}. Check that the server runs, and that packets get there and back")]
+    Silent(Duration),
+    /// It is the primary of before a failover: what it takes would be lost.
+    #[error(
+        "is a primary of before the failover: it writes on timeline {found}, and this node has seen {known}. Stop it, or \
+         make it a standby of the new one"
+    )]
+    Earlier {
+        /// What was found.
+        found: Lineage,
+        /// The highest that was seen.
+        known: Lineage,
+    },
     /// It follows another server.
     #[error(
         "is a standby, and takes no entries: name the primary, or all hosts with target_session_attrs=read-write"
@@ -45,6 +61,35 @@ pub enum Misfit {
         /// The last that is known.
         known: i32,
     },
+    /// No server can be used now: the journal's control connection says why.
+    #[error("{0}")]
+    Away(String),
+    /// The address has led to another server than the one in force.
+    #[error("has changed to another server")]
+    Moved,
+    /// Too few servers have an entry before it is acknowledged.
+    #[error(
+        "has entries on {found} of its servers before they are acknowledged, and TOLLGATE_JOURNAL_COPIES={expected}: set \
+         synchronous_standby_names there, or start the standby"
+    )]
+    Copies {
+        /// How many have it.
+        found: u32,
+        /// How many are demanded.
+        expected: u32,
+    },
+    /// It lacks what this node was told is durable.
+    #[error(
+        "lacks entries that were already answered for: entry {seq} of {account}, among others. Name the database that has \
+         them; or, if they are lost for good, start once with --accept-journal-loss: limits may then be overspent by as \
+         much as they had approved"
+    )]
+    Loss {
+        /// Whose chain.
+        account: String,
+        /// Which entry of it.
+        seq: i64,
+    },
     /// It is another journal than the one that this node has answered from.
     #[error("holds another journal than the one that this node has answered from")]
     Another,
@@ -54,6 +99,23 @@ pub enum Misfit {
 }
 
 impl Misfit {
+    /// How much it tells of several servers' misfits: the greater, the closer one was to be of use.
+    pub(super) const fn weight(&self) -> u8 {
+        match self {
+            Self::Url | Self::Certificates(_) => 0,
+            Self::Silent(_) => 1,
+            Self::Unreachable(_) | Self::Away(_) | Self::Moved => 2,
+            Self::Refused(_) => 3,
+            Self::Standby => 4,
+            Self::Copies { .. }
+            | Self::Version(_)
+            | Self::NotAJournal(_)
+            | Self::Later { .. }
+            | Self::Unsafe { .. } => 5,
+            Self::Earlier { .. } | Self::Another | Self::Loss { .. } => 6,
+        }
+    }
+
     /// What the server, or the way to it, answered.
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {
         if error.as_db_error().is_some() {

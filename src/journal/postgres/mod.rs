@@ -2,39 +2,56 @@
 //! part has a file.
 //!
 //! ```text
-//! append ──────────▶ append ──▶ pool ──▶ way ──▶ tollgate.entry     one statement a batch, one batch a connection
-//!                                             └▶ tollgate.mention   which entries speak of an authorization
-//! load, find, scan ──▶ read ──▶ pool ──▶ way ──▶ both               connections of their own
+//! append ──────────▶ append ──▶ pool ─┬▶ tollgate.entry     one statement a batch, one batch a connection
+//!                                     └▶ tollgate.mention   which entries speak of an authorization
+//! load, find, scan ──▶ read ──▶ pool ──▶ both               connections of their own
+//! control ──▶ race ──▶ database                             which server is in force; whom all others ask
 //! ```
 //!
-//! Who shares the database for something else connects to it by [`Address`] too.
+//! What shares the database for something else connects to it by [`Database`] too.
 
 mod address;
 mod misfit;
 mod session;
+mod race;
 mod schema;
 mod statements;
-mod way;
-mod pool;
+mod status;
+mod epoch;
+mod ring;
+mod memory;
+mod database;
 mod append;
+mod restore;
+mod control;
+mod pool;
 mod read;
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tracing::info;
+use tokio::task::AbortHandle;
+use tracing::{error, info};
 
 use super::{
-    Append, Entry, Fatal, Journal, OpenError, Outcome, Pending, Reach, Scan, Unavailable, vitals::Vitals,
+    Append, Entry, Fatal, Journal, Lineage, Loss, OpenError, Outcome, Pending, Reach, Scan, Unavailable,
+    vitals::Vitals,
 };
 use crate::{
     clock,
     domain::{Account, AuthorizationId, Timestamp},
 };
-pub use {address::Address, misfit::Misfit, session::Session};
-use {pool::Pool, read::Reading, way::Way};
+pub use {
+    address::Address,
+    database::Database,
+    misfit::Misfit,
+    session::Session,
+    status::{Phase, Status},
+};
+use {epoch::Look, memory::Memory, pool::Pool, read::Reading};
 
 /// How many batches may be on their way at once: a connection each.
 pub const BATCHES_IN_FLIGHT_MAX: u32 = 4;
@@ -43,6 +60,8 @@ pub const BATCHES_IN_FLIGHT_MAX: u32 = 4;
 pub const ANOTHER_BATCH_FROM: usize = 4;
 /// How many readings may be on their way at once: a connection each. Loads never wait for appends.
 const READINGS_MAX: u32 = 4;
+/// How long opening waits for a server that does not answer.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// How long closing waits for what is on its way.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -51,24 +70,102 @@ pub struct Postgres {
     appends: Arc<Pool>,
     readings: Arc<Pool>,
     vitals: Arc<Vitals>,
+    database: Arc<Database>,
+    control: AbortHandle,
 }
 
+/// How a node uses the database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// The name of the node.
+    pub node: String,
+    /// What is done where the database lacks what was answered for.
+    pub loss: Loss,
+    /// Start although the database lacks what was answered for before.
+    pub accept_journal_loss: bool,
+    /// How many servers must have an entry before it is acknowledged.
+    pub copies: u32,
+    /// How many bytes of entries are kept to be given back.
+    pub restore_bytes_max: usize,
+    /// The file in which the highest lineage is remembered; nothing where it is not.
+    pub memory: Option<PathBuf>,
+}
+
+impl Default for Options {
+    /// Those of a node of its own that remembers nothing.
+    fn default() -> Self {
+        Self {
+            node: format!("unnamed-{:x}", fastrand::u64(..)),
+            loss: Loss::Restore,
+            accept_journal_loss: false,
+            copies: 1,
+            restore_bytes_max: RESTORE_BYTES_MAX,
+            memory: None,
+        }
+    }
+}
+
+/// How many bytes of entries are kept by default: a minute of a thousand decisions a second.
+pub const RESTORE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 impl Postgres {
-    /// Opens the journal in the database at `url`, and makes its tables where there are none.
+    /// Opens the journal in the database at `url` by itself, and makes its tables where there are none.
     ///
     /// # Errors
     /// [`OpenError`] says what was found, what was expected, and what to do. The URL is not repeated.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
+        Self::open_with(url, Options::default()).await
+    }
+
+    /// The same as a node of this name, with these options.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn open_with(url: &str, options: Options) -> Result<Self, OpenError> {
         let address = Address::new(url)
             .map_err(|misfit| OpenError::Database { address: "postgres://…".into(), misfit })?;
         let unfit = |misfit| OpenError::Database { address: address.to_string(), misfit };
-        let mut session = address.connect().await.map_err(unfit)?;
+        let memory = match options.memory.clone() {
+            Some(path) => tokio::task::spawn_blocking(move || Memory::read(&path)).await.ok().flatten(),
+            None => None,
+        };
+        let known = memory.as_ref().and_then(Memory::lineage);
+        let mut session = first(&address, known).await.map_err(unfit)?;
         let uuid = schema::prepare(&mut session).await.map_err(unfit)?;
-        info!(journal = %address, "the journal is open");
+        if let Some(memory) = memory.filter(|memory| memory.journal == uuid) {
+            let lost = schema::missing(&session, &memory.newest).await.map_err(unfit)?;
+            if let Some(misfit) = lost {
+                if !options.accept_journal_loss && options.loss != Loss::Accept {
+                    return Err(unfit(misfit));
+                }
+                error!("the journal's database {misfit}: that is accepted");
+            }
+        }
+        let found = Look::at(&session).await.map_err(|cause| unfit(Misfit::of(&cause)))?.copies();
+        if found < options.copies {
+            return Err(unfit(Misfit::Copies { found, expected: options.copies }));
+        }
+        let lineage = session.lineage();
+        info!(journal = %address, server = %session.target(), %lineage, "the journal is open");
         let vitals = Arc::new(Vitals::new());
-        let way = Arc::new(Way::new(address, uuid, Arc::clone(&vitals)));
-        let appends = Pool::new(Arc::clone(&way), BATCHES_IN_FLIGHT_MAX);
-        Ok(Self { appends, readings: Pool::new(way, READINGS_MAX), vitals })
+        let session = Arc::new(session);
+        let database = Database::new(address, uuid, options, Arc::clone(&vitals), Arc::clone(&session));
+        let database = Arc::new(database);
+        let control = tokio::spawn(control::run(Arc::clone(&database), session)).abort_handle();
+        let appends = Pool::new(Arc::clone(&database), BATCHES_IN_FLIGHT_MAX);
+        let readings = Pool::new(Arc::clone(&database), READINGS_MAX);
+        let opened = Self { appends, readings, vitals, database, control };
+        // A lineage that is not open yet is answered for by the stand-in.
+        let mut status = opened.database.status();
+        let open = status.wait_for(|status| status.phase == Phase::Open);
+        let _ = clock::timeout(OPEN_WITHIN, open).await;
+        Ok(opened)
+    }
+
+    /// The database, for whatever else is kept there.
+    #[must_use]
+    pub fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.database)
     }
 
     /// Whether the database at `url` has a journal. Nothing is made.
@@ -122,6 +219,10 @@ impl Journal for Postgres {
         Box::pin(self.vitals.died())
     }
 
+    fn is_in_trouble(&self) -> bool {
+        self.database.is_in_trouble()
+    }
+
     fn close(&self) -> Pending<'_, ()> {
         Box::pin(async {
             for pool in [&self.readings, &self.appends] {
@@ -130,7 +231,26 @@ impl Journal for Postgres {
                     pool.shut();
                 }
             }
+            self.control.abort();
+            self.database.leave().await;
         })
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.control.abort();
+    }
+}
+
+/// The first connection. A server that is silent may only be slow, on a machine that has just started.
+async fn first(address: &Address, known: Option<Lineage>) -> Result<Session, Misfit> {
+    let started = clock::instant();
+    loop {
+        match address.race(known).await {
+            Err(Misfit::Silent(_)) if started.elapsed() < OPEN_WITHIN => {}
+            connected => return connected,
+        }
     }
 }
 

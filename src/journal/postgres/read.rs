@@ -8,10 +8,10 @@ use std::{
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
 
 use super::{
+    database::Connection,
     misfit::told,
     pool::{NotTaken, Pool},
     timestamp,
-    way::Line,
 };
 use crate::{
     clock,
@@ -41,9 +41,14 @@ pub(super) async fn read(pool: Arc<Pool>, reading: Reading) -> Result<Vec<Entry>
             NotTaken::Closed => Unavailable("it is closed".into()),
             NotTaken::Unreachable(cause) => Unavailable(format!("its database {cause}")),
         })?;
-        let rows = answer(&lease.line, &reading).await;
-        let is_in_doubt = lease.line.session.take_warning();
-        let rows = rows.map_err(|error| Unavailable(told(&error)))?;
+        let Some(rows) = lease.answer(answer(&lease.connection, &reading)).await else {
+            return Err(Unavailable("its database has not answered, and will not".into()));
+        };
+        let is_in_doubt = lease.connection.session.take_warning();
+        let rows = rows.map_err(|error| {
+            lease.suspect();
+            Unavailable(told(&error))
+        })?;
         lease.give_back();
         if is_in_doubt {
             return Err(Unavailable("its database does not know whether a standby has what was read".into()));
@@ -57,39 +62,41 @@ pub(super) async fn read(pool: Arc<Pool>, reading: Reading) -> Result<Vec<Entry>
     }
 }
 
-async fn answer(line: &Line, reading: &Reading) -> Result<Vec<Row>, Error> {
-    let statements = &line.statements;
+async fn answer(connection: &Connection, reading: &Reading) -> Result<Vec<Row>, Error> {
+    let statements = &connection.statements;
     match reading {
         Reading::Load(account, Reach::Snapshot) => {
-            settled(line, &statements.load_snapshot, &[&account.as_str()]).await
+            settled(connection, &statements.load_snapshot, &[&account.as_str()]).await
         }
         Reading::Load(account, Reach::Genesis) => {
-            settled(line, &statements.load_last, &[&account.as_str(), &i64::MAX]).await
+            settled(connection, &statements.load_last, &[&account.as_str(), &i64::MAX]).await
         }
         Reading::Load(account, Reach::Last(entries)) => {
             let entries = limit((*entries).max(1));
-            settled(line, &statements.load_last, &[&account.as_str(), &entries]).await
+            settled(connection, &statements.load_last, &[&account.as_str(), &entries]).await
         }
-        Reading::Find(authorization) => settled(line, &statements.find, &[&authorization.as_str()]).await,
+        Reading::Find(authorization) => {
+            settled(connection, &statements.find, &[&authorization.as_str()]).await
+        }
         Reading::Scan { after, entries_max } => {
-            let last = last_lsn_in_order(line).await?;
+            let last = last_lsn_in_order(connection).await?;
             let after = i64::try_from(*after).unwrap_or(i64::MAX);
-            settled(line, &statements.scan, &[&after, &last, &limit(*entries_max)]).await
+            settled(connection, &statements.scan, &[&after, &last, &limit(*entries_max)]).await
         }
     }
 }
 
 /// The rows, when everything that was visible is durable on the standbys too. Both questions go out together.
 async fn settled(
-    line: &Line,
+    connection: &Connection,
     statement: &Statement,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, Error> {
-    let client = line.session.client();
+    let client = connection.session.client();
     let (rows, settled) = tokio::join!(
         biased;
         client.query(statement, parameters),
-        client.query(&line.statements.settle, &[]),
+        client.query(&connection.statements.settle, &[]),
     );
     settled?;
     rows
@@ -97,11 +104,11 @@ async fn settled(
 
 /// The last log sequence number before which nothing is missing that may still come: numbers are given before their
 /// entries are committed, and commits overtake each other.
-async fn last_lsn_in_order(line: &Line) -> Result<i64, Error> {
-    let client = line.session.client();
-    let last: i64 = client.query_one(&line.statements.last_lsn, &[]).await?.try_get(0)?;
+async fn last_lsn_in_order(connection: &Connection) -> Result<i64, Error> {
+    let client = connection.session.client();
+    let last: i64 = client.query_one(&connection.statements.last_lsn, &[]).await?.try_get(0)?;
     let under_way = async || -> Result<Vec<String>, Error> {
-        let rows = client.query(&line.statements.appending, &[]).await?;
+        let rows = client.query(&connection.statements.appending, &[]).await?;
         rows.iter().map(|row| row.try_get(0)).collect()
     };
     let mut met = under_way().await?;

@@ -3,7 +3,7 @@
 use tokio_postgres::Error;
 use tracing::info;
 
-use super::{Misfit, Session};
+use super::{Misfit, Session, memory::Remembered};
 
 /// What each version of the schema adds to the one before. A version that was released is never changed.
 const MIGRATIONS: [&str; 1] = [VERSION_1];
@@ -44,6 +44,24 @@ const VERSION_1: &str = "
         address text NOT NULL,
         version text NOT NULL,
         key text NOT NULL,
+        beat_at timestamptz NOT NULL
+    );
+    CREATE TABLE tollgate.lineage (
+        is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one),
+        system bigint NOT NULL,
+        timeline integer NOT NULL,
+        began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        opened_at timestamptz,
+        nodes text[] NOT NULL DEFAULT '{}'
+    );
+    INSERT INTO tollgate.lineage (system, timeline, opened_at)
+        SELECT system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int,
+            clock_timestamp() FROM pg_control_system();
+    CREATE TABLE tollgate.writer (
+        incarnation bigint PRIMARY KEY,
+        node text NOT NULL,
+        system bigint NOT NULL,
+        timeline integer NOT NULL,
         beat_at timestamptz NOT NULL
     );
     CREATE VIEW tollgate.events AS
@@ -100,6 +118,18 @@ pub(super) async fn identity(session: &Session) -> Result<Option<(String, i32)>,
         Some(row) => Ok(Some((row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?))),
         None => Err(Misfit::NotAJournal("its table journal is empty".into())),
     }
+}
+
+/// The first of these entries that is not there, as a misfit.
+pub(super) async fn missing(session: &Session, entries: &[Remembered]) -> Result<Option<Misfit>, Misfit> {
+    let is_there = "SELECT FROM tollgate.entry WHERE account = $1 AND seq = $2 AND id = $3";
+    for Remembered { account, seq, id } in entries {
+        let found = session.client().query_opt(is_there, &[account, seq, id]).await;
+        if found.map_err(|cause| Misfit::of(&cause))?.is_none() {
+            return Ok(Some(Misfit::Loss { account: account.clone(), seq: *seq }));
+        }
+    }
+    Ok(None)
 }
 
 /// One transaction, behind a lock that ends with it.

@@ -6,13 +6,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::AbortHandle,
+};
 use tokio_postgres::{AsyncMessage, Client, Connection, Error, error::Severity};
 use tracing::{debug, warn};
 
-use super::{Address, Misfit, address::CONNECT_WITHIN, misfit::told};
+use super::{Address, Misfit, address::Target, misfit::told};
 use crate::{clock, journal::Lineage};
 
 /// The first version that all of the SQL here works on.
@@ -28,7 +32,9 @@ const CHECK: &str = "
            (SELECT system_identifier FROM pg_control_system()) AS system,
            -- The first eight digits of a segment's name. What pg_control says of it lags behind a promotion.
            CASE WHEN NOT pg_is_in_recovery()
-               THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END AS timeline";
+               THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END AS timeline,
+           pg_backend_pid() AS pid,
+           (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) AS started";
 
 /// A commit is told when it is on the disk, of the standbys too where there are synchronous ones: whatever the role or
 /// the database have as their default. `remote_apply` waits for more than that, and stays.
@@ -43,29 +49,62 @@ const SETTINGS: &str = "
 /// A connection to a server that keeps what it says it keeps.
 pub struct Session {
     client: Client,
+    target: Target,
     lineage: Lineage,
+    backend: Backend,
     warned: Arc<AtomicBool>,
+    driving: AbortHandle,
 }
 
-impl Address {
-    /// Connects, and checks that the server is a primary that syncs.
-    ///
-    /// # Errors
-    /// [`Misfit`] says what was found.
-    pub async fn connect(&self) -> Result<Session, Misfit> {
+/// The server's process behind a connection. Its number may be given again; with its start it is one of a kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Backend {
+    pub(super) pid: i32,
+    pub(super) started: SystemTime,
+}
+
+impl Target {
+    /// Connects to this server, and checks that it is a primary that syncs.
+    pub(super) async fn connect(&self, address: &Address) -> Result<Session, Misfit> {
         let connect = async {
-            let (client, connection) =
-                self.config().connect(self.tls()).await.map_err(|cause| Misfit::Unreachable(told(&cause)))?;
-            let (client, warned) = start(client, connection);
-            let lineage = check(&client).await?;
-            Ok(Session { client, lineage, warned })
+            let connected = self.config().connect(address.tls()).await;
+            let (client, connection) = connected.map_err(|cause| Misfit::Unreachable(told(&cause)))?;
+            Session::start(client, connection, self.clone()).await
         };
-        let late = || Misfit::Unreachable(format!("no answer within {CONNECT_WITHIN:?}"));
-        clock::timeout(CONNECT_WITHIN, connect).await.unwrap_or_else(|_| Err(late()))
+        let within = address.connect_within();
+        clock::timeout(within, connect).await.unwrap_or(Err(Misfit::Silent(within)))
     }
 }
 
 impl Session {
+    async fn start<S, T>(client: Client, connection: Connection<S, T>, target: Target) -> Result<Self, Misfit>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let warned = Arc::new(AtomicBool::new(false));
+        let driving = tokio::spawn(drive(connection, Arc::clone(&warned))).abort_handle();
+        let unchecked = Unchecked(Some(driving.clone()));
+        let (lineage, backend) = check(&client).await?;
+        unchecked.keep();
+        Ok(Self { client, target, lineage, backend, warned, driving })
+    }
+
+    /// The server that it leads to.
+    pub(super) const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The server's process behind it.
+    pub(super) const fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Lets go of it at once, whatever is under way: a server that does not answer is not waited for.
+    pub(super) fn abandon(&self) {
+        self.driving.abort();
+    }
+
     /// Which history of the database the server was on when this connection was made.
     #[must_use]
     pub const fn lineage(&self) -> Lineage {
@@ -89,18 +128,25 @@ impl Session {
     }
 }
 
-fn start<S, T>(client: Client, connection: Connection<S, T>) -> (Client, Arc<AtomicBool>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let warned = Arc::new(AtomicBool::new(false));
-    tokio::spawn(drive(connection, Arc::clone(&warned)));
-    (client, warned)
+/// A connection that ends with this, unless its checks come to an end: whoever waits no longer waits for no answer.
+struct Unchecked(Option<AbortHandle>);
+
+impl Unchecked {
+    fn keep(mut self) {
+        self.0 = None;
+    }
 }
 
-/// Whether the server keeps what it says it keeps; and its lineage.
-async fn check(client: &Client) -> Result<Lineage, Misfit> {
+impl Drop for Unchecked {
+    fn drop(&mut self) {
+        if let Some(driving) = &self.0 {
+            driving.abort();
+        }
+    }
+}
+
+/// Whether the server keeps what it says it keeps; its lineage, and who serves this connection.
+async fn check(client: &Client) -> Result<(Lineage, Backend), Misfit> {
     let failed = |cause: Error| Misfit::of(&cause);
     let row = client.query_one(CHECK, &[]).await.map_err(failed)?;
     let version: i32 = row.try_get("version").map_err(failed)?;
@@ -124,7 +170,10 @@ async fn check(client: &Client) -> Result<Lineage, Misfit> {
     client.batch_execute(SETTINGS).await.map_err(failed)?;
     let system: i64 = row.try_get("system").map_err(failed)?;
     let timeline: i32 = row.try_get("timeline").map_err(failed)?;
-    Ok(Lineage { system: system.cast_unsigned(), timeline: timeline.cast_unsigned() })
+    let lineage = Lineage { system: system.cast_unsigned(), timeline: timeline.cast_unsigned() };
+    let pid: i32 = row.try_get("pid").map_err(failed)?;
+    let started: SystemTime = row.try_get("started").map_err(failed)?;
+    Ok((lineage, Backend { pid, started }))
 }
 
 /// Moves bytes until the connection ends. A warning is noted before the answer that comes behind it is passed on.

@@ -34,13 +34,34 @@ const PLANNING: &str = "
 
 /// The fenced append. An entry goes in behind the very entry that its writer names; the sequence number alone would let
 /// a stale writer's second entry in behind another's first. Sorted, so that two batches never wait for each other.
+///
+/// Nothing goes in where the server is not what it was when the connection was made: another history, another backend
+/// behind a pooler, or a lineage that is closed to all but what is given back. Then one row says so, without an account.
+/// The commit waits for what a commit has to wait for, whatever else was set on the connection.
+fn append_on(session: &Session, copies: u32) -> String {
+    let (lineage, pid) = (session.lineage(), session.backend().pid);
+    let (system, timeline) = (lineage.system.cast_signed(), lineage.timeline);
+    let is_copied = if copies > 1 { "current_setting('synchronous_standby_names') <> ''" } else { "true" };
+    format!(
+        "WITH guard AS MATERIALIZED (
+            SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                    WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true) IS NOT NULL
+                AND pg_backend_pid() = {pid} AND {is_copied}
+                AND ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int = {timeline}
+                AND EXISTS (SELECT FROM tollgate.lineage WHERE is_one AND system = {system}
+                    AND timeline = {timeline} AND (opened_at IS NOT NULL OR $8::boolean)) AS holds
+        ), {APPEND}"
+    )
+}
+
 const APPEND: &str = concat!(
-    "WITH written AS (
+    "written AS (
         INSERT INTO tollgate.entry (account, seq, id, prev, is_snapshot, authorizations, body)
         SELECT b.account, b.seq + 1, b.id, b.prev, b.is_snapshot, b.authorizations, b.body
         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[], $7::text[])
             AS b (account, seq, id, prev, is_snapshot, authorizations, body)
-        WHERE (SELECT pg_advisory_xact_lock_shared(",
+        WHERE (SELECT holds FROM guard)
+            AND (SELECT pg_advisory_xact_lock_shared(",
     appending!(),
     ")) IS NOT NULL
             AND (b.seq = 0 AND b.prev = 0 OR EXISTS (
@@ -57,7 +78,8 @@ const APPEND: &str = concat!(
         FROM written, unnest(string_to_array(authorizations, ' ')) AS a
         ON CONFLICT DO NOTHING
     )
-    SELECT account, at FROM written"
+    SELECT account, at FROM written
+    UNION ALL SELECT '', clock_timestamp() FROM guard WHERE NOT holds"
 );
 
 /// Which of these very entries are there: an append that was repeated.
@@ -136,11 +158,12 @@ pub(super) struct Statements {
 
 impl Statements {
     /// All of them in one exchange.
-    pub(super) async fn prepare(session: &Session) -> Result<Self, Error> {
+    pub(super) async fn prepare(session: &Session, copies: u32) -> Result<Self, Error> {
         let client = session.client();
         client.batch_execute(PLANNING).await?;
+        let append = append_on(session, copies);
         let (append, own, settle, load_snapshot, load_last, find, last_lsn, appending, scan) = tokio::try_join!(
-            client.prepare(APPEND),
+            client.prepare(&append),
             client.prepare(OWN),
             client.prepare(SETTLE),
             client.prepare(LOAD_SNAPSHOT),

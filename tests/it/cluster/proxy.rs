@@ -13,8 +13,8 @@ use tokio::{
 };
 
 /// The way. Connections over it go on when it is cut, and carry nothing, as those of a network that is down.
-pub(super) struct Proxy {
-    pub(super) address: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
     is_open: watch::Sender<bool>,
     target: watch::Sender<Option<SocketAddr>>,
     accepting: JoinHandle<()>,
@@ -22,7 +22,7 @@ pub(super) struct Proxy {
 
 impl Proxy {
     /// A way that leads nowhere yet.
-    pub(super) async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (is_open, target) = (watch::Sender::new(true), watch::Sender::new(None));
@@ -35,15 +35,15 @@ impl Proxy {
         Self { address, is_open, target, accepting }
     }
 
-    pub(super) fn lead_to(&self, target: SocketAddr) {
+    pub(crate) fn lead_to(&self, target: SocketAddr) {
         self.target.send_replace(Some(target));
     }
 
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.is_open.send_replace(false);
     }
 
-    pub(super) fn mend(&self) {
+    pub(crate) fn mend(&self) {
         self.is_open.send_replace(true);
     }
 }

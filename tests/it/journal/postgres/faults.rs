@@ -52,7 +52,7 @@ async fn random_operations_agree_with_the_model_while_backends_are_ended() {
     let control = session(&server).await;
     // Somewhere in their statement, before their commit or behind it.
     let end_appending = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-        WHERE state = 'active' AND query LIKE 'WITH written%'";
+        WHERE state = 'active' AND query LIKE 'WITH guard%'";
     let chaos = async {
         let mut ended = 0;
         while ended < 40 {

@@ -7,6 +7,7 @@ mod faults;
 mod proxy;
 mod replication;
 mod failover;
+mod loss;
 
 use tollgate::journal::postgres::{Address, Session};
 

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
-use tollgate::journal::{Append, Entry, Journal, Outcome, Postgres, Reach, Unavailable, postgres::Session};
+use tollgate::journal::{
+    Append, Entry, Journal, Outcome, Postgres, Reach, Unavailable,
+    postgres::{Options, Session},
+};
 
 use super::{super::Writer, number, session};
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
 };
 
 struct Pair {
-    _primary: Server,
+    primary: Server,
     standby: Server,
     control: Session,
     journal: Arc<Postgres>,
@@ -27,7 +30,7 @@ impl Pair {
         let journal = Arc::new(Postgres::open(&primary.url()).await.unwrap());
         primary.configure("synchronous_standby_names = 'second'");
         primary.reload();
-        let pair = Self { control: session(&primary).await, _primary: primary, standby, journal };
+        let pair = Self { control: session(&primary).await, primary, standby, journal };
         pair.until("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", 1).await;
         Some(pair)
     }
@@ -113,4 +116,35 @@ async fn without_its_standby_the_journal_cannot_be_read_and_says_so() {
     let refused = pair.load(&writer).await.unwrap().unwrap_err();
     assert!(refused.to_string().contains("did not answer within 5s"), "{refused}");
     assert!(started.elapsed() >= Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn two_copies_are_demanded_at_the_start_and_while_it_runs() {
+    let Some(pair) = Pair::start().await else { return };
+    let options = || Options { copies: 2, ..Options::default() };
+    let journal = Postgres::open_with(&pair.primary.url(), options()).await.unwrap();
+    let mut writer = Writer::new("copied");
+    assert!(is_durable(append_one(&journal, writer.next("[1]")).await));
+    assert_eq!(journal.database().status().borrow().copies, 2);
+
+    // An operator, or Patroni, lets commits go without the standby: nothing is decided on one copy.
+    pair.primary.configure("synchronous_standby_names = ''");
+    pair.primary.reload();
+    let second = writer.next("[2]");
+    let refused = async { while append_one(&journal, second.clone()).await != Outcome::Rejected {} };
+    let before = pair.visible().await;
+    within("it is noticed", refused).await;
+    assert!(pair.visible().await <= before + 1);
+    let refusal = Postgres::open_with(&pair.primary.url(), options()).await.err().expect("it was opened");
+    assert!(refusal.to_string().contains("TOLLGATE_JOURNAL_COPIES=2"), "{refusal}");
+
+    pair.primary.configure("synchronous_standby_names = 'second'");
+    pair.primary.reload();
+    let third = async {
+        let mut outcome = Outcome::Rejected;
+        while !is_durable(outcome) {
+            outcome = append_one(&journal, second.clone()).await;
+        }
+    };
+    within("entries are taken again", third).await;
 }
