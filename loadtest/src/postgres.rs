@@ -149,7 +149,7 @@ impl Database {
             }
             DatabaseAct::Silence => self.primary.signal(Signal::STOP),
             DatabaseAct::Return => self.primary.signal(Signal::CONT),
-            DatabaseAct::Lag => self.standby.iter().for_each(|standby| standby.signal(Signal::STOP)),
+            DatabaseAct::Lag => self.standby.iter().for_each(Server::lag),
             DatabaseAct::Promote => {
                 if let Some(standby) = &self.standby {
                     standby.signal(Signal::CONT);
@@ -229,6 +229,19 @@ impl Server {
             let id = i32::try_from(id).ok().and_then(Pid::from_raw);
             // One that has ended needs no signal.
             let _ = id.map(|id| kill_process(id, signal));
+        }
+    }
+
+    /// Stops it, so that it receives nothing. When it goes on, what the system has received for it meanwhile is lost as well:
+    /// the process that would read it ends first.
+    fn lag(&self) {
+        self.signal(Signal::STOP);
+        let receives = |id: &u32| {
+            fs::read_to_string(format!("/proc/{id}/cmdline")).is_ok_and(|line| line.contains("walreceiver"))
+        };
+        for id in self.process.iter().flat_map(|process| children(process.id())).filter(receives) {
+            let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+            let _ = id.map(|id| kill_process(id, Signal::TERM));
         }
     }
 
