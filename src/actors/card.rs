@@ -28,7 +28,7 @@ use crate::{
     clock::{self, Instant},
     domain::{
         Account, Answer, AuthorizationRequest, Card, CardId, CardPolicy, Controls, Decided, Event,
-        NeedsHistory, Observation, Policy, Recalled, Source, Stages, limits_in_force,
+        NeedsHistory, Observation, Policy, Recalled, Source, Stages, windows_in_force,
     },
     journal::{self, EntryId, Head, Ticket, Urgency},
     metrics::{Passivation, Shed, Stage},
@@ -393,7 +393,7 @@ impl Desk {
             return Ok(Arc::clone(&known.policy));
         }
         let policy = source.for_card(request.card.as_ref(), request.group.as_deref());
-        let windows = limits_in_force(&policy, request.stripe_controls.as_deref()).map(|limit| &limit.window);
+        let windows = windows_in_force(&policy, request.stripe_controls.as_deref());
         self.card.adopt(windows, policy.refunds_restore, request.received_at)?;
         self.policy = Some(InForce {
             source,

@@ -1,5 +1,7 @@
 //! The decision: a pure function of the card's books, the policy and the question.
 
+use std::sync::Arc;
+
 use super::{
     answering::AnswerBy,
     authorization::Authorization,
@@ -9,7 +11,7 @@ use super::{
     ids::DecisionId,
     merchant::Category,
     money::{Currency, Money},
-    policy::{CardPolicy, Interval, Limit, Measure, UnknownGroup},
+    policy::{CardPolicy, Interval, Limit, Measure, UnknownGroup, Window},
     request::AuthorizationRequest,
     rule::{Facts, Judged, Rule, Ruled, Then, judge},
     settling::book_listed,
@@ -46,7 +48,7 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
         let challenge = policy.challenge_on.contains(&reason);
         return Decision { reason, limits, challenge, ..declined };
     }
-    let facts = Facts { request, asked, at };
+    let facts = Facts { card, request, asked, at };
     let judged = judge(&policy.rules, &facts);
     if let Some(rule) = judged.declined_by {
         let ruled = Ruled::of(&judged, Some(rule), &facts);
@@ -326,6 +328,15 @@ pub fn limits_in_force<'a>(
     let mirrored = stripe_controls.filter(|_| policy.mirror_stripe_controls);
     let mirrored = mirrored.into_iter().flat_map(|controls| controls.spending_limits.iter());
     policy.controls.spending_limits.iter().chain(mirrored)
+}
+
+/// The windows that a card keeps sums of: those of the limits in force and those that rules look into.
+pub fn windows_in_force<'a>(
+    policy: &'a CardPolicy,
+    stripe_controls: Option<&'a Controls>,
+) -> impl Iterator<Item = &'a Arc<Window>> {
+    let of_limits = limits_in_force(policy, stripe_controls).map(|limit| &limit.window);
+    of_limits.chain(policy.rules.iter().flat_map(Rule::windows))
 }
 
 /// What is left of the tightest amount limit; nothing where a count is used up.

@@ -31,7 +31,7 @@ pub use authorization::{Answered, Authorization, Embedded, Progress, Seen, Strip
 pub use authorizations::Authorizations;
 pub use card::{Card, Forgotten, NeedsHistory, SETTLED_KEPT_MAX, Totals, Unlinked};
 pub use controls::{Controls, Listed, Lists};
-pub use decide::{decide, limits_in_force};
+pub use decide::{decide, limits_in_force, windows_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};
 pub use details::{
     CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,

@@ -396,6 +396,10 @@ pub fn parse_span(text: &str) -> Option<Duration> {
 pub(super) struct Span(Duration);
 
 impl Span {
+    pub(super) const fn new(span: Duration) -> Self {
+        Self(span)
+    }
+
     /// So many seconds; none below zero.
     pub(super) fn of_seconds(seconds: i64) -> Self {
         Self(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))

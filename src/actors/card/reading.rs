@@ -12,7 +12,7 @@ use crate::{
         undo::Undo,
     },
     clock::{self, timeout},
-    domain::{Answer, Decided, Event, Fact, Recalled, decide, limits_in_force},
+    domain::{Answer, Decided, Event, Fact, Recalled, decide, windows_in_force},
     journal::{Entry, EntryId, Reach, Unavailable},
     metrics::{Done, JournalFailure},
 };
@@ -135,8 +135,7 @@ impl Desk {
         let policy = source.for_card(request.card.as_ref(), request.group.as_deref());
         let (myself, shared, account) = (self.myself.clone(), Arc::clone(&self.shared), self.account.clone());
         tokio::spawn(async move {
-            let windows =
-                || limits_in_force(&policy, request.stripe_controls.as_deref()).map(|limit| &limit.window);
+            let windows = || windows_in_force(&policy, request.stripe_controls.as_deref());
             let loaded = shared
                 .load(&account, Reach::Genesis)
                 .await

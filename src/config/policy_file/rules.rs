@@ -307,12 +307,8 @@ fn one(entry: &RuleEntry, time_zone: &Zone, lists: &mut ListsInUse, findings: &m
             }
         }
     }
-    Some(Rule {
-        name: name.as_ref()?.value.as_str().into(),
-        when: condition?,
-        then: then.value.clone(),
-        message: message.as_ref().map(|message| message.value.as_str().into()),
-    })
+    let message = message.as_ref().map(|message| message.value.as_str().into());
+    Some(Rule::new(name.as_ref()?.value.as_str().into(), condition?, then.value.clone(), message))
 }
 
 /// Where the characters `start..end` of a condition are in the file: quotes, escapes and line breaks of YAML are between

@@ -7,7 +7,7 @@ use super::{
     input::{ClockPart, Flag, NumberInput, Reads, WordInput},
     list::List,
 };
-use crate::domain::policy::Zone;
+use crate::domain::policy::{Window, Zone};
 
 /// Something that holds or does not.
 #[derive(Clone, PartialEq, Debug)]
@@ -92,6 +92,8 @@ pub enum Number {
     Input(NumberInput),
     /// Of the time.
     Clock(ClockPart, Zone),
+    /// What the card has used of a window before this request: approvals, or held and captured amounts.
+    Used(Arc<Window>),
     /// `+`
     Sum(Box<(Self, Self)>),
     /// `-`
@@ -141,6 +143,28 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// The windows that a card has to keep sums of.
+    pub(super) fn windows<'a>(&'a self, found: &mut Vec<&'a Arc<Window>>) {
+        match self {
+            Self::Always(_)
+            | Self::Flag(_)
+            | Self::Has(_)
+            | Self::Is(..)
+            | Self::Same(..)
+            | Self::Contains(..)
+            | Self::StartsWith(..) => {}
+            Self::Not(inner) => inner.windows(found),
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.windows(found)),
+            Self::Compare(comparison) => {
+                comparison.left.windows(found);
+                comparison.right.windows(found);
+            }
+            Self::OneOf(of, _) => of.0.windows(found),
+        }
+    }
+}
+
 impl Comparison {
     fn holds(&self, facts: &Facts<'_>) -> bool {
         match (self.left.value(facts), self.right.value(facts)) {
@@ -174,10 +198,25 @@ impl Number {
             Self::Literal(number) => Some(*number),
             Self::Input(input) => facts.number(*input),
             Self::Clock(part, zone) => Some(facts.clock(*part, zone)),
+            Self::Used(window) => Some(facts.used(window)),
             Self::Sum(both) => Some(both.0.value(facts)?.saturating_add(both.1.value(facts)?)),
             Self::Difference(both) => Some(both.0.value(facts)?.saturating_sub(both.1.value(facts)?)),
             Self::Product(number, by) => Some(number.value(facts)?.saturating_mul(*by)),
             Self::Quotient(number, by) => number.value(facts)?.checked_div(*by),
+        }
+    }
+}
+
+impl Number {
+    fn windows<'a>(&'a self, found: &mut Vec<&'a Arc<Window>>) {
+        match self {
+            Self::Literal(_) | Self::Input(_) | Self::Clock(..) => {}
+            Self::Used(window) => found.push(window),
+            Self::Sum(both) | Self::Difference(both) => {
+                both.0.windows(found);
+                both.1.windows(found);
+            }
+            Self::Product(number, _) | Self::Quotient(number, _) => number.windows(found),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! What the conditions of one decision look at: every input with its value.
 
+use std::sync::Arc;
+
 use super::input::{ClockPart, Flag, NumberInput, Reads, WEEKDAYS, WordInput};
 use crate::domain::{
+    card::Card,
     details::{
         CardType, CardholderType, Details, Exemption, FraudWarning, Method, RiskLevel, ThreeDs, Wallet,
     },
     ids::{CardholderId, NetworkId},
     merchant::{CardPresence, Category, Country},
     money::Money,
-    policy::Zone,
+    policy::{Window, Zone},
     request::AuthorizationRequest,
     time::Timestamp,
 };
@@ -16,6 +19,8 @@ use crate::domain::{
 /// The facts of one decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
+    /// The card, before the request.
+    pub card: &'a Card,
     /// The request.
     pub request: &'a AuthorizationRequest,
     /// What it asks for.
@@ -57,6 +62,12 @@ impl<'a> Facts<'a> {
                 Some(self.at.as_seconds().saturating_sub(born).max(0))
             }
         }
+    }
+
+    /// What is used of a window before the request.
+    pub(super) fn used(&self, window: &Arc<Window>) -> i64 {
+        let sum = self.card.tallies.iter().find(|sum| sum.is_of(window));
+        sum.map_or(0, |sum| sum.used(self.at))
     }
 
     pub(super) fn word(&'a self, input: WordInput) -> Option<&'a str> {

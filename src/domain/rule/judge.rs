@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{condition::Condition, facts::Facts};
+use crate::domain::policy::Window;
 
 /// One rule of a policy.
 #[derive(Clone, PartialEq, Debug)]
@@ -15,6 +16,24 @@ pub struct Rule {
     pub then: Then,
     /// A sentence for the cardholder.
     pub message: Option<Arc<str>>,
+    /// The windows that its condition looks into: a card keeps a sum for each.
+    windows: Box<[Arc<Window>]>,
+}
+
+impl Rule {
+    /// A rule of this name.
+    #[must_use]
+    pub fn new(name: Arc<str>, when: Condition, then: Then, message: Option<Arc<str>>) -> Self {
+        let mut windows = Vec::new();
+        when.windows(&mut windows);
+        let windows = windows.into_iter().map(Arc::clone).collect();
+        Self { name, when, then, message, windows }
+    }
+
+    /// The windows that its condition looks into.
+    pub fn windows(&self) -> impl Iterator<Item = &Arc<Window>> {
+        self.windows.iter()
+    }
 }
 
 /// What follows where a rule matches.

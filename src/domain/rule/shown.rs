@@ -6,7 +6,7 @@ use super::{
     condition::{Comparison, Condition, Number, Order, Unit, Word, Words},
     input::{ClockPart, Reads},
 };
-use crate::domain::policy::{Span, Zone};
+use crate::domain::policy::{Interval, Measure, Span, Window, Zone};
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,6 +114,7 @@ impl fmt::Display for Number {
             Self::Literal(number) => write!(f, "{number}"),
             Self::Input(input) => f.write_str(Reads::Number(*input).name()),
             Self::Clock(part, zone) => clock(*part, zone, f),
+            Self::Used(window) => used(window, f),
             Self::Sum(both) => write!(f, "({} + {})", both.0, both.1),
             Self::Difference(both) => write!(f, "({} - {})", both.0, both.1),
             Self::Product(number, by) => write!(f, "({number} * {by})"),
@@ -133,6 +134,18 @@ impl fmt::Display for Word {
 
 fn clock(part: ClockPart, zone: &Zone, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{}({:?})", Reads::Clock(part).name(), zone.name())
+}
+
+/// `count(24h)`, `sum(daily)`.
+fn used(window: &Window, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let function = match window.measure {
+        Measure::Count => "count",
+        Measure::Amount(_) => "sum",
+    };
+    match window.interval {
+        Interval::Rolling(span) => write!(f, "{function}({})", Span::new(span)),
+        calendar => write!(f, "{function}({calendar})"),
+    }
 }
 
 /// A day as people write it: `2026-12-24`.

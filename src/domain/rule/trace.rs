@@ -91,7 +91,7 @@ impl Values<'_> {
     fn number(&mut self, number: &Number, unit: Unit) {
         match number {
             Number::Literal(_) => {}
-            Number::Input(_) | Number::Clock(..) => {
+            Number::Input(_) | Number::Clock(..) | Number::Used(_) => {
                 let value = number.value(self.facts).map(|value| shown(value, unit, self.facts));
                 self.show(&number.to_string(), value.as_deref().unwrap_or("unknown"));
             }

@@ -26,7 +26,7 @@ pub struct Function {
 }
 
 /// Every function and method, in the order of the reference.
-pub const FUNCTIONS: [Function; 8] = [
+pub const FUNCTIONS: [Function; 10] = [
     Function {
         name: "has",
         form: "has(input)",
@@ -56,6 +56,18 @@ pub const FUNCTIONS: [Function; 8] = [
         form: "other(\"word\")",
         meaning: "A word of Stripe's that this version does not know yet.",
         example: "has(wallet) && wallet == other(\"neuro_pay\")",
+    },
+    Function {
+        name: "count",
+        form: "count(24h)",
+        meaning: "The card's approved authorizations in a window before this request, increments not counted: a duration, or `daily`, `weekly`, `monthly`, `yearly` in the policy's `time_zone`, or `all_time`.",
+        example: "count(10m) >= 3 && amount > 5000",
+    },
+    Function {
+        name: "sum",
+        form: "sum(24h)",
+        meaning: "What the card has held and captured in such a window before this request, in minor units of its currency.",
+        example: "sum(daily) + amount > 20000 && !present",
     },
     Function {
         name: "hour",

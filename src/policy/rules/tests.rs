@@ -3,11 +3,15 @@
 mod decide;
 mod oracle;
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{Arc, LazyLock},
+};
 
 use super::*;
 use crate::domain::{
-    AuthorizationId, AuthorizationRequest, CardPresence, Category, Country, Details, EventId, Merchant,
+    AuthorizationId, AuthorizationRequest, Card, CardPresence, Category, Country, Details, EventId, Merchant,
     Money, NetworkId, Timestamp, Told, Zone,
     rule::{Condition, Facts, INPUTS, List, trace},
 };
@@ -61,7 +65,8 @@ fn purchase() -> AuthorizationRequest {
 }
 
 fn facts(request: &AuthorizationRequest) -> Facts<'_> {
-    Facts { request, asked: request.asked.unwrap(), at: request.received_at }
+    static CARD: LazyLock<Card> = LazyLock::new(Card::default);
+    Facts { card: &CARD, request, asked: request.asked.unwrap(), at: request.received_at }
 }
 
 #[test]
@@ -136,6 +141,7 @@ fn conditions_mean_what_they_say() {
     check("1 + 2 * 3 == amount / 6000", true);
     check("(1 + 2) * 3 == amount / 6000", false);
     check("amount in [1, 45000]", true);
+    check("count(24h) == 0 && sum(daily) + amount == 45000 && count(all_time) < 1", true);
     check("total == amount", true);
     check("merchant.country != \"US\" && merchant.country == 'GB'", true);
     check("merchant.country in [\"US\", \"GB\"]", true);

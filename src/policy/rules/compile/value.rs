@@ -1,10 +1,12 @@
 //! Values: inputs, literals and arithmetic.
 
+use std::sync::Arc;
+
 use super::{Compiler, Known, is_list, order};
 use crate::{
     domain::{
-        Zone,
-        rule::{ClockPart, Input, Kind, Number, Presence, Reads, Word},
+        Interval, Measure, Window, Zone,
+        rule::{ClockPart, Denomination, Input, Kind, Number, Presence, Reads, Word},
     },
     policy::rules::{
         error::Span,
@@ -24,6 +26,10 @@ pub(super) enum Value {
     /// A word that Stripe has added.
     Other(String),
 }
+
+/// Windows that have a name.
+const CALENDARS: [Interval; 5] =
+    [Interval::Daily, Interval::Weekly, Interval::Monthly, Interval::Yearly, Interval::AllTime];
 
 impl Compiler<'_> {
     pub(super) fn value(&mut self, expr: &Expr, known: &Known) -> Option<Value> {
@@ -91,6 +97,9 @@ impl Compiler<'_> {
         if call.receiver.is_none() && call.name == "other" {
             return self.other(call);
         }
+        if call.receiver.is_none() && matches!(call.name.as_str(), "count" | "sum") {
+            return self.used(call);
+        }
         let clock = Input::named(&call.name).filter(|_| call.receiver.is_none());
         let Some(Input { reads: Reads::Clock(part), kind, .. }) = clock else {
             self.errors.push(names::unknown_function(&call.name, call.name_span));
@@ -109,6 +118,33 @@ impl Compiler<'_> {
             ClockPart::Weekday => Value::Word(Word::Weekday(zone), *kind),
             ClockPart::Hour | ClockPart::Date => Value::Number(Number::Clock(*part, zone), *kind),
         })
+    }
+
+    /// `count(24h)`, `sum(daily)`
+    fn used(&mut self, call: &Call) -> Option<Value> {
+        let argument = self.argument(call, "24h")?;
+        let interval = match &argument.what {
+            Part::Duration(span) => Some(Interval::Rolling(*span)),
+            Part::Path(name) => CALENDARS.into_iter().find(|calendar| calendar.to_string() == *name),
+            _ => None,
+        };
+        let Some(interval) = interval else {
+            let advice = format!("write a span such as `{0}(24h)`, or `{0}(daily)`", call.name);
+            let found = "expected a window: a duration, daily, weekly, monthly, yearly or all_time";
+            return self.refuse(argument.span, found, advice);
+        };
+        let (measure, kind) = match call.name.as_str() {
+            "count" => (Measure::Count, Kind::Number),
+            _ => (Measure::Amount(None), Kind::Money(Denomination::Request)),
+        };
+        let time_zone = match interval {
+            Interval::Rolling(_) | Interval::PerAuthorization | Interval::AllTime => Zone::UTC,
+            Interval::Daily | Interval::Weekly | Interval::Monthly | Interval::Yearly => {
+                self.context.time_zone.clone()
+            }
+        };
+        let window = Window { measure, interval, time_zone, categories: None, merchants: None };
+        Some(Value::Number(Number::Used(Arc::new(window)), kind))
     }
 
     /// `other("…")`: a word of Stripe's that is not documented yet.

@@ -1,10 +1,14 @@
 //! Rules as stories: which of them decides, what a cap gives, what tags and flags say, and that limits hold all the same.
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
+
+use std::time::Duration;
 
 use super::*;
 use crate::domain::{
-    Card, CardPolicy, Decision, Interval, Limit, Measure, Outcome, PolicyVersion, Reason, Window, decide,
-    explain,
+    Card, CardPolicy, Decided, Decision, Event, Interval, Limit, Measure, Outcome, PolicyVersion, Reason,
+    Window, decide, explain,
     rule::{Cap, Rule, Then},
+    windows_in_force,
 };
 
 /// Rules such as `no-cash: cash > 0 => decline`, in order.
@@ -44,7 +48,7 @@ fn rule(text: &str) -> Rule {
         other => panic!("what is `{other}`?"),
     };
     let message = matches!(then, Then::Decline).then(|| format!("Not with {name}.").into());
-    Rule { name: name.into(), when: compiled(when).unwrap(), then, message }
+    Rule::new(name.into(), compiled(when).unwrap(), then, message)
 }
 
 /// What a purchase of 450.00 USD, changed by `ask`, gets: outcome, granted, reason, rule.
@@ -176,6 +180,49 @@ fn all_tags_and_flags_that_match_apply_wherever_they_are() {
     let approved = marks(&["t1: present => tag trip=britain", "f1: present => flag"]).unwrap();
     assert_eq!((approved.rule.as_deref(), approved.tags.len(), approved.flags.len()), (None, 1, 1));
     assert_eq!(marks(&["t3: cash > 0 => tag cash=yes"]), None);
+}
+
+#[test]
+fn counts_and_sums_are_of_the_windows_before_the_request() {
+    let rules = ["often: count(1h) >= 2 => decline", "much: sum(daily) + amount > 100000 => decline"];
+    let policy = policy(&rules, None);
+    let mut card = Card::default();
+    let mut number = 0;
+    let mut ask = |card: &mut Card, minutes: i64, amount: i64| {
+        number += 1;
+        let mut request = purchase();
+        request.authorization = AuthorizationId::new(&format!("iauth_{number}")).unwrap();
+        request.asked = Ok(Money::new(amount, "usd".parse().unwrap()));
+        request.received_at = Timestamp::parse("2026-11-22T04:30:00Z")
+            .unwrap()
+            .plus(Duration::from_mins(minutes.unsigned_abs()));
+        card.adopt(windows_in_force(&policy, None), false, request.received_at).unwrap();
+        let decision = decide(card, &policy, &request);
+        let rule =
+            decision.ruled.as_ref().and_then(|ruled| ruled.marks.rule.as_deref().map(ToOwned::to_owned));
+        let sentence = explain(&request, &decision);
+        card.apply(&Event::Decided(Box::new(Decided { request: Arc::new(request), decision })));
+        (rule, sentence)
+    };
+    assert_eq!(ask(&mut card, 0, 10_000).0, None);
+    assert_eq!(ask(&mut card, 10, 20_000).0, None);
+    let (rule, sentence) = ask(&mut card, 20, 100);
+    assert_eq!(rule.as_deref(), Some("often"));
+    assert_eq!(sentence, "declined: Not with often. (rule often: count(1h) = 2)");
+    // A decline counts nothing; the first purchase leaves the window after exactly an hour.
+    assert_eq!(ask(&mut card, 59, 100).0.as_deref(), Some("often"));
+    assert_eq!(ask(&mut card, 60, 70_000).0, None, "30,000 and 70,000 are 100,000");
+    let (rule, sentence) = ask(&mut card, 180, 1);
+    assert_eq!(rule.as_deref(), Some("much"));
+    assert_eq!(sentence, "declined: Not with much. (rule much: sum(daily) = 1000.00 USD, amount = 0.01 USD)");
+    // Tomorrow, in Berlin.
+    assert_eq!(ask(&mut card, 18 * 60 + 29, 1).0.as_deref(), Some("much"));
+    assert_eq!(ask(&mut card, 18 * 60 + 30, 1).0, None);
+    // A policy that has the rule only now counts what was before.
+    let mut late = Card::default();
+    late.clone_from(&card);
+    late.adopt(std::iter::empty(), false, late.time).unwrap();
+    assert_eq!(ask(&mut late, 18 * 60 + 31, 100_000).0.as_deref(), Some("much"), "one cent is spent today");
 }
 
 #[test]
