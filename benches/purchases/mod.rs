@@ -6,7 +6,7 @@ use tollgate::domain::{
     AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardId, CardPolicy,
     Category, Currency, Decided, Event, EventId, Fact, HistoryEntry, Interval, Limit, Measure, Merchant,
     Money, Observation, Overrides, Policy, PolicyVersion, Subject, Timestamp, Told, TransactionId,
-    TransactionKind, TransactionSeen, Window, Zone, decide,
+    TransactionKind, TransactionSeen, Window, Zone, decide, windows_in_force,
 };
 
 /// All that limits can be: a calendar in a zone, a sliding window that holds every purchase, a count, a filter.
@@ -68,8 +68,7 @@ pub(crate) fn question(number: u32) -> AuthorizationRequest {
 /// The books after so many purchases: each approved, captured later, and let go as a card actor does.
 pub(crate) fn card(policy: &CardPolicy, purchases: u32) -> Card {
     let mut card = Card::default();
-    let windows = policy.controls.spending_limits.iter().map(|limit| &limit.window);
-    card.adopt(windows, false, Timestamp::default()).unwrap();
+    card.adopt(windows_in_force(policy, None), false, Timestamp::default()).unwrap();
     for number in 0..purchases {
         let request = Arc::new(question(number));
         let decision = decide(&card, policy, &request);

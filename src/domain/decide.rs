@@ -13,7 +13,7 @@ use super::{
     money::{Currency, Money},
     policy::{CardPolicy, Interval, Limit, Measure, UnknownGroup, Window},
     request::AuthorizationRequest,
-    rule::{Facts, Judged, Rule, Ruled, Then, judge},
+    rule::{Facts, Judged, Rule, Ruled, Then, judge, largest_passing},
     settling::book_listed,
     time::Timestamp,
     window::{Spend, Tally, Uses},
@@ -50,17 +50,21 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
     }
     let facts = Facts { card, request, asked, at };
     let judged = judge(&policy.rules, &facts);
+    let left = largest_approvable(&limits);
     if let Some(rule) = judged.declined_by {
-        let ruled = Ruled::of(&judged, Some(rule), &facts);
+        let most = left.unwrap_or(i64::MAX).min(asked.amount.saturating_sub(1));
+        // What a pump asks for is not what it holds.
+        let largest = largest_passing(&policy.rules, &facts, most)
+            .filter(|most| *most >= request.cashback && !request.is_pump_check());
         return Decision {
             reason: Reason::Rule,
             limits,
+            largest_approvable: Some(largest.unwrap_or(0)),
             challenge: rule.then == Then::Challenge,
-            ruled,
+            ruled: Ruled::of(&judged, Some(rule), &facts),
             ..declined
         };
     }
-    let left = largest_approvable(&limits);
     let cap = binding_cap(&judged, left);
     let largest_approvable = cap.map_or(left, |(most, _)| Some(most));
     let verdict = weigh(policy, request, asked, &limits, largest_approvable, &judged);

@@ -88,7 +88,15 @@ fn declined(
         Reason::MerchantNotAllowed => {
             write!(text, "the merchant with network id {network_id} is not among the allowed ones")
         }
-        Reason::Rule => by_rule(text, decision),
+        Reason::Rule => {
+            by_rule(text, decision)?;
+            match decision.largest_approvable.filter(|largest| *largest > 0) {
+                Some(largest) => {
+                    write!(text, "; at most {} would have passed", in_currency(largest, currency))
+                }
+                None => Ok(()),
+            }
+        }
         Reason::CardPaused if request.is_paused => {
             write!(text, "the card or its cardholder is not active at Stripe")
         }

@@ -5,6 +5,7 @@ mod facts;
 mod input;
 mod inputs;
 mod judge;
+mod largest;
 mod list;
 mod ruled;
 mod shown;
@@ -17,6 +18,7 @@ pub use input::{
 };
 pub use inputs::INPUTS;
 pub use judge::{Cap, Judged, Rule, Tag, Then, judge};
+pub(super) use largest::largest_passing;
 pub use list::List;
 pub use ruled::{Marks, Ruled};
 pub use trace::{Traced, trace};

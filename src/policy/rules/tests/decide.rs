@@ -183,6 +183,51 @@ fn all_tags_and_flags_that_match_apply_wherever_they_are() {
 }
 
 #[test]
+fn a_decline_by_a_rule_says_what_would_have_passed() {
+    let check = |rules: &[&str], limit: Option<i64>, expected: i64| {
+        let (_, decision) = decided(rules, limit, plain);
+        assert_eq!((decision.outcome, decision.reason), (Declined, Reason::Rule), "{rules:?}");
+        assert_eq!(decision.largest_approvable, Some(expected), "{rules:?}");
+    };
+    check(&["a: amount > 30000 => decline"], None, 30_000);
+    check(&["a: amount >= 30000 => decline"], None, 29_999);
+    check(&["a: amount > 30000 => decline"], Some(20_000), 20_000);
+    check(&["a: present => decline"], None, 0);
+    check(&["a: amount == 45000 => decline"], None, 44_999);
+    check(&["a: amount in [44999, 45000] => decline"], None, 44_998);
+    check(&["a: amount > 30000 => decline", "b: amount * 2 > 50000 && present => decline"], None, 25_000);
+    check(&["a: amount > 30000 => decline", "b: present => cap 7000"], None, 7_000);
+    check(&["a: amount < 100 => allow", "b: present => decline"], None, 99);
+    check(&["a: total + cash > 100 => decline"], None, 100);
+}
+
+proptest::proptest! {
+    /// What is said to pass does, and one unit more does not.
+    #[test]
+    fn the_smallest_change_passes_and_one_unit_less_does_not(
+        conditions in proptest::collection::vec(super::oracle::condition(), 1..4),
+        outcomes in proptest::collection::vec(proptest::sample::select(&["decline", "challenge", "allow", "cap 40"][..]), 4),
+        limit in proptest::option::of(1_i64..300),
+        request in super::oracle::request(),
+    ) {
+        let rules = conditions.iter().zip(outcomes).map(|(pair, then)| format!("r: {} => {then}", pair.ours));
+        let rules: Vec<String> = rules.collect();
+        let Ok(_) = conditions.iter().map(|pair| compiled(&pair.ours)).collect::<Result<Vec<_>, _>>() else { return Ok(()) };
+        let policy = policy(&rules.iter().map(String::as_str).collect::<Vec<_>>(), limit);
+        let declined = decide(&Card::default(), &policy, &request);
+        let is_by_rule = declined.reason == Reason::Rule && declined.outcome == Declined;
+        if let Some(largest) = declined.largest_approvable.filter(|largest| is_by_rule && *largest > 0) {
+            let outcome = |amount: i64| {
+                let asked = Ok(Money::new(amount, "usd".parse().unwrap()));
+                decide(&Card::default(), &policy, &AuthorizationRequest { asked, ..request.clone() }).outcome
+            };
+            proptest::prop_assert_eq!(outcome(largest), Approved, "{} of {:?}", largest, rules);
+            proptest::prop_assert_ne!(outcome(largest + 1), Approved, "{} of {:?}", largest + 1, rules);
+        }
+    }
+}
+
+#[test]
 fn counts_and_sums_are_of_the_windows_before_the_request() {
     let rules = ["often: count(1h) >= 2 => decline", "much: sum(daily) + amount > 100000 => decline"];
     let policy = policy(&rules, None);
@@ -239,7 +284,7 @@ fn a_decision_by_a_rule_is_explained_by_its_sentence_and_values() {
     );
     assert_eq!(
         explained(&["ask: amount > 30000 => challenge"], plain),
-        "declined: the rule ask matches (amount = 450.00 USD); the cardholder is asked by text message whether it was them"
+        "declined: the rule ask matches (amount = 450.00 USD); at most 300.00 USD would have passed; the cardholder is asked by text message whether it was them"
     );
     assert_eq!(
         explained(&["night: hour < 6 => cap 5000"], controllable),

@@ -10,8 +10,8 @@ use super::*;
 
 /// A condition as we write it and as CEL does.
 #[derive(Clone, Debug)]
-struct Pair {
-    ours: String,
+pub(super) struct Pair {
+    pub(super) ours: String,
     cel: String,
 }
 
@@ -87,7 +87,7 @@ fn atom() -> impl Strategy<Value = Pair> {
     ]
 }
 
-fn condition() -> impl Strategy<Value = Pair> {
+pub(super) fn condition() -> impl Strategy<Value = Pair> {
     atom().prop_recursive(4, 24, 3, |inner| {
         prop_oneof![
             inner.clone().prop_map(|a| pair(format!("!({})", a.ours), format!("!({})", a.cel))),
@@ -107,7 +107,7 @@ fn condition() -> impl Strategy<Value = Pair> {
     })
 }
 
-fn request() -> impl Strategy<Value = AuthorizationRequest> {
+pub(super) fn request() -> impl Strategy<Value = AuthorizationRequest> {
     let country = prop::option::of(prop::sample::select(&COUNTRIES[..]));
     let category = prop::option::of(prop::sample::select(&CATEGORIES[..]));
     let id = prop::option::of(prop::sample::select(&["001", "003"][..]));
