@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::{
     AuthorizationRequest, Card, CardPolicy, Decision, Event, NeedsHistory, Policy, Timestamp, decide,
-    limits_in_force,
+    windows_in_force,
 };
 
 /// The state of one chain.
@@ -71,8 +71,7 @@ impl Chain {
 
     /// Puts the policy's windows in place, from the whole history where the card's state does not reach back far enough.
     fn adopt(&mut self, policy: &CardPolicy, request: &AuthorizationRequest) -> Result<(), NeedsHistory> {
-        let windows =
-            || limits_in_force(policy, request.stripe_controls.as_deref()).map(|limit| &limit.window);
+        let windows = || windows_in_force(policy, request.stripe_controls.as_deref());
         let adopted = self.card.adopt(windows(), policy.refunds_restore, request.received_at);
         if adopted.is_ok() || self.history.is_empty() {
             return adopted;
