@@ -1,10 +1,15 @@
 //! The composition root: the only file that knows every room. It starts them in the order in which they stand on each
 //! other, and ends them in the order that loses nothing.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::{Notify, watch},
     task::JoinHandle,
 };
@@ -94,9 +99,9 @@ impl Node {
             tracing::warn!("TOLLGATE_ADMIN_TOKEN is short, and soon guessed: use 16 characters or more");
         }
         let guard = Guard::new(settings.http.admin_listen.ip(), settings.http.admin_token.clone())?;
-        let webhook_listener = listen("TOLLGATE_LISTEN", settings.http.listen).await?;
+        let webhook_socket = reserve("TOLLGATE_LISTEN", settings.http.listen)?;
         let admin_listener = listen("TOLLGATE_ADMIN_LISTEN", settings.http.admin_listen).await?;
-        let (webhook, admin) = (webhook_listener.local_addr()?, admin_listener.local_addr()?);
+        let (webhook, admin) = (webhook_socket.local_addr()?, admin_listener.local_addr()?);
         let peer_listener = match &settings.cluster.peers {
             Some(peers) => Some(listen("TOLLGATE_PEER_LISTEN", peers.listen).await?),
             None => None,
@@ -107,6 +112,14 @@ impl Node {
         let mut background = Vec::new();
         tell_capacities(&settings, &metrics);
         let readiness = Readiness::starting(Arc::clone(&metrics));
+        let (drain, stop) = Drain::new();
+        let (books, slow) = (Arc::new(OnceLock::new()), Arc::new(Slow::default()));
+        let operators =
+            Admin::new(Arc::clone(&books), guard, readiness.clone(), Arc::clone(&metrics), Arc::clone(&slow));
+        let (admin_bounds, told) = (settings.http.admin_bounds(), Arc::clone(&metrics));
+        let serving = http::run(admin_listener, Listener::Admin, operators, admin_bounds, told, stop.clone());
+        let mut listeners = vec![tokio::spawn(serving)];
+        tracing::info!(admin = %format_args!("http://{admin}"), "starting: probes and metrics are answered");
         let Opened { journal, database } = journal::open(&settings.journal).await?;
         let policies = Policies::new(Arc::clone(&journal), &settings.cluster.node_id);
         let read = policy(settings.policy_source.clone(), &metrics, &mut background).await?;
@@ -136,9 +149,9 @@ impl Node {
         let (cluster, joined) =
             join(&settings, directory.clone(), peer_listener.as_ref(), database, Arc::clone(&metrics))
                 .await?;
-        let (drain, stop) = Drain::new();
+        // Nobody else sets them: there is one start.
+        let _ = books.set(cluster.clone());
         let verifier = settings.stripe.verifier();
-        let slow = Arc::new(Slow::default());
         let spans = settings.http.collector.clone().map(|collector| {
             let (spans, exporter) = Spans::to(collector, &settings.cluster.node_id, &metrics);
             background.push(tokio::spawn(exporter.run()));
@@ -153,9 +166,7 @@ impl Node {
             &settings.http,
             &settings.stripe,
         );
-        let (bounds, admin_bounds) = (settings.http.bounds, settings.http.admin_bounds());
-        let operators = Admin::new(cluster, guard, readiness.clone(), Arc::clone(&metrics), slow);
-        let mut listeners = Vec::new();
+        let bounds = settings.http.bounds;
         let mut membership = None;
         if let (Some(peer_listener), Some((joined, gate))) = (peer_listener, joined) {
             let (peers, told) = (service.for_peers(), Arc::clone(&metrics));
@@ -169,11 +180,11 @@ impl Node {
                 stop.clone(),
             )));
         }
-        let (told, told_status) = (Arc::clone(&metrics), Arc::clone(&metrics));
-        listeners.extend([
-            tokio::spawn(http::run(webhook_listener, Listener::Webhook, service, bounds, told, stop.clone())),
-            tokio::spawn(http::run(admin_listener, Listener::Admin, operators, admin_bounds, metrics, stop)),
-        ]);
+        let told_status = Arc::clone(&metrics);
+        // Last of all: until now connections were refused, so that a load balancer went elsewhere at once.
+        let webhook_listener = listen_on("TOLLGATE_LISTEN", webhook_socket, settings.http.listen)?;
+        let serving = http::run(webhook_listener, Listener::Webhook, service, bounds, metrics, stop);
+        listeners.push(tokio::spawn(serving));
         readiness.ready();
         let tell = |status| tokio::spawn(tell_status(status, readiness.clone(), told_status));
         background.extend(status.map(tell));
@@ -274,6 +285,24 @@ async fn join(
         Cluster::join(directory, &settings.cluster, address, Arc::clone(database), metrics).await?;
     Ok((cluster, Some((membership, gate))))
 }
+
+/// Takes an address without answering there: connections to it are refused until [`listen_on`].
+fn reserve(name: &'static str, address: SocketAddr) -> Result<TcpSocket, NotStarted> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let reserve = |socket: TcpSocket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(socket)
+    };
+    socket.and_then(reserve).map_err(|cause| NotStarted::Listen { name, address, cause })
+}
+
+fn listen_on(name: &'static str, socket: TcpSocket, address: SocketAddr) -> Result<TcpListener, NotStarted> {
+    socket.listen(BACKLOG).map_err(|cause| NotStarted::Listen { name, address, cause })
+}
+
+/// Connections that the system holds for us until they are accepted, as many as tokio's own listeners have.
+const BACKLOG: u32 = 1_024;
 
 async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, NotStarted> {
     TcpListener::bind(address).await.map_err(|cause| NotStarted::Listen { name, address, cause })

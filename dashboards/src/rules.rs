@@ -208,7 +208,18 @@ fn of_requests() -> Vec<Alert> {
             "ticket",
             "0m",
             "Events were acknowledged and not recorded",
-            "sum by (job, cause) (increase(tollgate_unbooked_events_total{cause!=\"not_ours\"}[15m])) > 0",
+            "sum by (job, cause) (increase(tollgate_unbooked_events_total{cause!=\"not_ours\"}[15m])) > 0 or \
+             sum by (job, event) (increase(tollgate_webhook_requests_total{\
+             event=\"v2.core.health.event_generation_failure.resolved\"}[15m])) > 0",
+        ),
+        cause(
+            "TollgateStripeMissesAnswers",
+            "page",
+            "0m",
+            "Stripe reports that answers do not reach it",
+            "sum by (job, event) (increase(tollgate_webhook_requests_total{\
+             event=~\"v2.core.health.issuing_authorization_request_timeout.firing|\
+             v2.core.health.issuing_authorization_request_errors.firing\"}[15m])) > 0",
         ),
         cause(
             "TollgateUnknownGroup",

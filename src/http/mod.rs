@@ -2,6 +2,7 @@
 //! the signature's check, the event's reader, and a desk to bring questions to.
 
 mod socket;
+mod seats;
 mod server;
 mod peers;
 mod reply;
@@ -11,6 +12,7 @@ mod slow;
 mod spans;
 mod webhook;
 mod admin;
+mod guard;
 mod books;
 mod ruled;
 mod members;
@@ -23,7 +25,8 @@ use std::{
 
 use hyper::header::HeaderValue;
 
-pub use admin::{Admin, Books, Guard, Readiness, Token, Unguarded, Unreadable};
+pub use admin::{Admin, Books, Readiness, Unreadable};
+pub use guard::{Guard, Token, Unguarded};
 pub use peers::run_peers;
 pub use reply::Rfc3339;
 pub use server::{Bounds, Drain, Reply, Respond, Stop, run};

@@ -18,8 +18,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::socket::{Patience, Progress, Socket};
-use crate::metrics::{Cut, Listener, Metrics, Shed};
+use super::{
+    seats::{Seat, Seats},
+    socket::{Patience, Progress, Socket},
+};
+use crate::{
+    clock,
+    log::Seldom,
+    metrics::{Cut, Listener, Metrics, Shed},
+};
 
 /// What goes back over a connection.
 pub type Reply = Response<Full<Bytes>>;
@@ -33,7 +40,8 @@ pub trait Respond: Send + Sync + 'static {
 /// What a listener holds its clients to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
-    /// How many connections may be open. One more is told 503, and closed.
+    /// How many connections may be open. For one more, the one that has been idle the longest is closed; if none is idle, it
+    /// gets a 503.
     pub connections_max: usize,
     /// How large the request line and the headers may be together, in bytes; at least 8192.
     pub header_bytes_max: usize,
@@ -73,6 +81,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a stopping listener still takes what was on its way: connections in the backlog, and requests on
 /// connections that look idle. Closing at once would answer those with a reset.
 const LAST_CALL: Duration = Duration::from_millis(100);
+
+/// How long a connection above the bound waits for the one that was evicted for it.
+const EVICTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How many connections above the bound are told so at the same time; any more are just closed.
 const REFUSALS_MAX: usize = 64;
@@ -154,7 +165,17 @@ pub async fn run<S: Respond>(
 ) {
     let places = Arc::new(Semaphore::new(bounds.connections_max));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
-    let server = Arc::new(Server { protocol: protocol(bounds), name, service, bounds, metrics, stop });
+    let server = Arc::new(Server {
+        protocol: protocol(bounds),
+        name,
+        service,
+        bounds,
+        metrics,
+        stop,
+        seats: Seats::new(),
+        crowded: Seldom::default(),
+        misread: Seldom::default(),
+    });
     let last_call = server.stop.last_call();
     tokio::pin!(last_call);
     loop {
@@ -166,7 +187,7 @@ pub async fn run<S: Respond>(
         match accepted {
             Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
                 Ok(place) => drop(tokio::spawn(Arc::clone(&server).connection(stream, place))),
-                Err(_) => Arc::clone(&server).refuse(stream, &refusals),
+                Err(_) => Arc::clone(&server).make_room(stream, &places, &refusals),
             },
             Err(error) => not_accepted(&server.metrics, name, &error).await,
         }
@@ -224,17 +245,38 @@ struct Server<S> {
     bounds: Bounds,
     metrics: Arc<Metrics>,
     stop: Stop,
+    seats: Seats,
+    /// The log's word on connections that were refused.
+    crowded: Seldom,
+    /// The log's word on connections that speak something else.
+    misread: Seldom,
 }
 
 impl<S: Respond> Server<S> {
     async fn connection(self: Arc<Self>, stream: TcpStream, place: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
-        counted(&self.metrics, self.name, self.serve(stream)).await;
+        let seat = self.seats.take();
+        counted(&self.metrics, self.name, self.serve(stream, &seat)).await;
+        drop(seat);
         drop(place);
     }
 
+    /// A connection above the bound: takes the place of the one that has been idle the longest, if one is idle.
+    fn make_room(self: Arc<Self>, stream: TcpStream, places: &Arc<Semaphore>, refusals: &Arc<Semaphore>) {
+        if !self.seats.evict_longest_idle() {
+            return self.refuse(stream, refusals);
+        }
+        let (places, refusals) = (Arc::clone(places), Arc::clone(refusals));
+        tokio::spawn(async move {
+            match timeout(EVICTED_WITHIN, places.acquire_owned()).await {
+                Ok(Ok(place)) => self.connection(stream, place).await,
+                Ok(Err(_)) | Err(_) => self.refuse(stream, &refusals),
+            }
+        });
+    }
+
     /// Waits for a first byte, and then exchanges requests and replies. Says why the connection was cut, if it was.
-    async fn serve(&self, stream: TcpStream) -> Option<Cut> {
+    async fn serve(&self, stream: TcpStream, seat: &Seat) -> Option<Cut> {
         let mut first_byte = [0];
         tokio::select! {
             biased;
@@ -244,25 +286,31 @@ impl<S: Respond> Server<S> {
                 Err(_) => return Some(Cut::Broken),
             },
             () = sleep(self.bounds.idle_within) => return Some(Cut::Idle),
+            () = seat.evicted() => return Some(Cut::Evicted),
             () = self.stop.last_call() => return None,
         }
         // A box, so that a connection which was opened ahead of its use holds no parser and no buffers.
-        Box::pin(self.exchange(stream)).await
+        Box::pin(self.exchange(stream, seat)).await
     }
 
-    async fn exchange(&self, stream: TcpStream) -> Option<Cut> {
-        let progress = Progress::default();
-        let socket = TokioIo::new(Socket::new(stream, &progress, self.patience()));
+    async fn exchange(&self, stream: TcpStream, seat: &Seat) -> Option<Cut> {
+        let progress = &seat.progress;
+        let socket = TokioIo::new(Socket::new(stream, progress, self.patience()));
         let service = service_fn(|request| {
             // Now, and not when the answer is first worked at: the body is waited for in between.
             progress.busy();
-            self.answer(request, &progress)
+            self.answer(request, progress)
         });
         let mut connection = self.protocol.serve_connection(socket, service);
+        let mut evicted = None;
         let ended = tokio::select! {
             biased;
             ended = &mut connection => Some(ended),
             () = self.stop.last_call() => None,
+            () = seat.evicted() => {
+                evicted = Some(Cut::Evicted);
+                None
+            }
         };
         let ended = if let Some(ended) = ended {
             Ok(ended)
@@ -272,13 +320,23 @@ impl<S: Respond> Server<S> {
         };
         let mut socket = connection.into_parts().io.into_inner();
         let cut = match ended {
-            Ok(Ok(())) => return socket.cut(),
+            Ok(Ok(())) => return socket.cut().or(evicted),
             Ok(Err(error)) if error.is_parse() => Cut::Protocol,
             Ok(Err(_)) => socket.cut().unwrap_or(Cut::Broken),
             Err(_) => Cut::Drain,
         };
         if cut == Cut::HeadLate {
             let _ = socket.write_all(HEAD_LATE).await;
+        }
+        if cut == Cut::Protocol
+            && let Some(held_back) = self.misread.turn(clock::now())
+        {
+            tracing::warn!(
+                listener = self.name.as_str(),
+                held_back,
+                "cut a connection: expected HTTP/1.1 with headers of at most {} bytes, found something else",
+                self.bounds.header_bytes_max
+            );
         }
         if matches!(cut, Cut::HeadLate | Cut::Protocol) {
             progress.linger();
@@ -302,9 +360,17 @@ impl<S: Respond> Server<S> {
     /// Tells a connection above the bound so, as long as not too many are being told.
     fn refuse(self: Arc<Self>, stream: TcpStream, refusals: &Arc<Semaphore>) {
         self.metrics.decisions.shed.get(Shed::Connections).increment(1);
+        if let Some(held_back) = self.crowded.turn(clock::now()) {
+            tracing::warn!(
+                listener = self.name.as_str(),
+                connections_max = self.bounds.connections_max,
+                held_back,
+                "refused a connection: all that may be open are in use by requests"
+            );
+        }
         let Ok(place) = Arc::clone(refusals).try_acquire_owned() else { return };
         tokio::spawn(async move {
-            let progress = Progress::default();
+            let progress = Progress::new(clock::instant());
             progress.linger();
             let mut socket = Socket::new(stream, &progress, self.patience());
             if socket.write_all(REFUSAL).await.is_ok() {

@@ -4,7 +4,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -41,10 +41,13 @@ const LINGER_WITHIN: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Where a connection stands in the exchange. Told by the service, read by its socket, both on one task.
-#[derive(Default)]
 pub(super) struct Progress {
     step: AtomicU32,
     lingers: AtomicBool,
+    /// What times are measured from.
+    base: Instant,
+    /// Since when nothing has been asked for, in microseconds after `base` and one; 0 during an exchange.
+    idle_since: AtomicU64,
 }
 
 /// The steps of one exchange; they count on from one exchange to the next, so that no two are the same.
@@ -53,6 +56,23 @@ const IDLE: u32 = 0;
 const HEAD: u32 = 1;
 
 impl Progress {
+    /// An idle connection. Of several with one `base` it can be told which has been idle the longest.
+    pub(super) fn new(base: Instant) -> Self {
+        let progress = Self {
+            step: AtomicU32::new(0),
+            lingers: AtomicBool::new(false),
+            base,
+            idle_since: AtomicU64::new(0),
+        };
+        progress.go_to(STEPS);
+        progress
+    }
+
+    /// Since when the connection has been idle, on a scale of its own; nothing during an exchange.
+    pub(super) fn idle_since(&self) -> Option<u64> {
+        Some(self.idle_since.load(Ordering::Relaxed)).filter(|since| *since > 0)
+    }
+
     /// The headers of a request are read: what is read from now on is its body.
     pub(super) fn busy(&self) {
         self.go_to(HEAD.saturating_add(1));
@@ -75,6 +95,13 @@ impl Progress {
     fn go_to(&self, step: u32) {
         let exchange = self.step().wrapping_sub(self.step() % STEPS);
         self.step.store(exchange.wrapping_add(step), Ordering::Relaxed);
+        let since = if step == STEPS {
+            let elapsed = clock::instant().saturating_duration_since(self.base).as_micros();
+            u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_add(1)
+        } else {
+            0
+        };
+        self.idle_since.store(since, Ordering::Relaxed);
     }
 }
 
@@ -262,7 +289,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_ends_as_if_the_client_had_closed_it() {
         let (stream, _client) = pair().await;
-        let progress = Progress::default();
+        let progress = Progress::new(clock::instant());
         let mut socket = Socket::new(stream, &progress, PATIENCE);
         let start = Instant::now();
         assert_eq!(socket.read(&mut [0; 8]).await.unwrap(), 0);
@@ -273,7 +300,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn headers_are_waited_for_from_their_first_byte_on_however_often_more_comes() {
         let (stream, mut client) = pair().await;
-        let progress = Progress::default();
+        let progress = Progress::new(clock::instant());
         let mut socket = Socket::new(stream, &progress, PATIENCE);
         client.write_all(b"P").await.unwrap();
         assert_eq!(socket.read(&mut [0; 8]).await.unwrap(), 1);
@@ -300,7 +327,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_body_has_its_own_time_and_so_has_the_wait_behind_each_reply() {
         let (stream, mut client) = pair().await;
-        let progress = Progress::default();
+        let progress = Progress::new(clock::instant());
         let mut socket = Socket::new(stream, &progress, PATIENCE);
         for _ in 0..2 {
             progress.busy();
@@ -322,7 +349,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_cut() {
         let (stream, _client) = pair().await;
-        let progress = Progress::default();
+        let progress = Progress::new(clock::instant());
         let mut socket = Socket::new(stream, &progress, PATIENCE);
         let block = vec![0; 1 << 20];
         let error = loop {
@@ -336,7 +363,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn closing_waits_for_the_client_only_when_told_to_and_not_for_ever() {
-        let progress = Progress::default();
+        let progress = Progress::new(clock::instant());
         for (lingers, seconds) in [(false, 0), (true, 1)] {
             let (stream, _client) = pair().await;
             let mut socket = Socket::new(stream, &progress, PATIENCE);

@@ -309,6 +309,7 @@ impl<D: Desk> Webhook<D> {
 
     fn acknowledge(&self, id: Option<&EventId>, kind: Kind, cause: Unbooked, now: Timestamp) -> Ending {
         self.metrics.webhook.unbooked.get([cause.as_str()]).increment(1);
+        witnessed(kind, id);
         if cause.is_loss()
             && let Some(held_back) = self.lost.turn(now)
         {
@@ -322,6 +323,37 @@ impl<D: Desk> Webhook<D> {
         }
         let reply = json(StatusCode::OK, RECEIVED_BODY);
         Ending { event: kind.as_str(), result: WebhookResult::Acknowledged, reply }
+    }
+}
+
+/// Says what Stripe has seen of our answers: an outside witness, also of answers that never arrived.
+fn witnessed(kind: Kind, id: Option<&EventId>) {
+    let event = id.map(tracing::field::display);
+    match kind {
+        Kind::HealthTimeoutFiring | Kind::HealthErrorsFiring => {
+            tracing::warn!(event, kind = kind.as_str(), "Stripe reports that it decides without our answers");
+        }
+        Kind::HealthTimeoutResolved | Kind::HealthErrorsResolved => {
+            tracing::info!(event, kind = kind.as_str(), "Stripe reports that it gets our answers again");
+        }
+        Kind::EventGenerationFailure => tracing::warn!(
+            event,
+            kind = kind.as_str(),
+            "Stripe reports an event that will never come: `tollgate reconcile` reads what it would have said"
+        ),
+        Kind::AuthorizationRequest
+        | Kind::AuthorizationCreated
+        | Kind::AuthorizationUpdated
+        | Kind::TransactionCreated
+        | Kind::TransactionUpdated
+        | Kind::TransactionReceiptUpdated
+        | Kind::CardCreated
+        | Kind::CardUpdated
+        | Kind::Token
+        | Kind::Cardholder
+        | Kind::Dispute
+        | Kind::Thin
+        | Kind::Other => {}
     }
 }
 

@@ -107,6 +107,22 @@ label! {
 }
 
 label! {
+    /// Why a request to the admin port was refused.
+    AdminRefusal {
+        /// Without the token, or with another.
+        Unauthorized = "unauthorized",
+        /// To a name that is not this machine's own, on a port without a token.
+        WrongHost = "wrong_host",
+        /// Nothing is there.
+        UnknownPath = "unknown_path",
+        /// Another method than the path has.
+        WrongMethod = "wrong_method",
+        /// A filter of the log that is none.
+        BadFilter = "bad_filter",
+    }
+}
+
+label! {
     /// A part of the walk of a request.
     Stage {
         /// Checking the signature.
@@ -257,6 +273,8 @@ label! {
         BodyLate = "body_late",
         /// Nothing was asked for long.
         Idle = "idle",
+        /// Idle for the longest, while there was one connection too many.
+        Evicted = "evicted",
         /// The client does not read its replies.
         ReplyStalled = "reply_stalled",
         /// Not HTTP, or headers over their limit.
@@ -439,6 +457,7 @@ pub const STRIPE_REASONS: &[&str] = &[
     "cardholder_blocked",
     "cardholder_verification_required",
     "account_disabled",
+    "rule_blocked",
     OTHER,
 ];
 

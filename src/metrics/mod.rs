@@ -22,9 +22,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 pub use catalogue::{FAMILIES, Family, Kind, Unit, Values};
 pub use histogram::Histogram;
 pub use label::{
-    Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, JournalPhase, Label, Labels, LimitMeasure,
-    LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload, Route, STRIPE_REASONS, SecretSlot,
-    Shed, Stage, Vocabulary, Way, WebhookResult,
+    AdminRefusal, Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, JournalPhase, Label, Labels,
+    LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload, Route, STRIPE_REASONS,
+    SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 pub use page::{markdown, overview};
 pub use series::{Series, Worded};
@@ -89,6 +89,8 @@ pub struct Sockets {
     pub accepted: Series<Listener, Counter>,
     /// `tollgate_connections_cut_total`
     pub cut: Series<(Listener, Cut), Counter>,
+    /// `tollgate_admin_requests_refused_total`
+    pub admin_refused: Series<AdminRefusal, Counter>,
     /// `tollgate_accept_errors_total`
     pub accept_errors: Series<Listener, Counter>,
 }

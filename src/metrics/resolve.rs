@@ -24,6 +24,7 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             open: resolver.series(&family::CONNECTIONS),
             accepted: resolver.series(&family::CONNECTIONS_ACCEPTED),
             cut: resolver.series(&family::CONNECTIONS_CUT),
+            admin_refused: resolver.series(&family::ADMIN_REFUSED),
             accept_errors: resolver.series(&family::ACCEPT_ERRORS),
         },
         decisions: resolver.decisions(),

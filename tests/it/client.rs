@@ -151,7 +151,7 @@ impl Client {
 
 /// A request without a body.
 pub(crate) fn request(method: &str, path: &str, headers: &str) -> Vec<u8> {
-    format!("{method} {path} HTTP/1.1\r\nhost: tollgate\r\n{headers}\r\n").into_bytes()
+    format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n").into_bytes()
 }
 
 /// A POST with a body; `headers` are whole lines.

@@ -11,7 +11,7 @@ use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -190,6 +190,7 @@ struct Room {
     here: Member,
     other: Arc<Local>,
     desk: Stub,
+    books: Arc<OnceLock<OneCard>>,
     metrics: Arc<Metrics>,
     readiness: Readiness,
     drain: Drain,
@@ -207,10 +208,12 @@ impl Room {
         settings.bounds.head_within = Duration::from_mins(1);
         settings.bounds.body_within = Duration::from_mins(1);
         change(&mut settings);
-        Self::guarded(settings, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
+        let room = Self::guarded(settings, IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
+        room.start();
+        room
     }
 
-    /// With an admin API that believes to be on `admin_address`.
+    /// With an admin API that believes to be on `admin_address`, and that does not know the ledger yet.
     async fn guarded(settings: Settings, admin_address: IpAddr) -> Self {
         let metrics = Arc::new(Metrics::new(&vocabulary()));
         let desk = Stub::new();
@@ -228,7 +231,8 @@ impl Room {
         );
         let guard = Guard::new(admin_address, settings.admin_token.clone()).unwrap();
         let readiness = Readiness::starting(Arc::clone(&metrics));
-        let admin = Admin::new(OneCard, guard, readiness.clone(), told(), slow);
+        let books = Arc::new(OnceLock::new());
+        let admin = Admin::new(Arc::clone(&books), guard, readiness.clone(), told(), slow);
         let (drain, stop) = Drain::new();
         let [webhook_socket, admin_socket, peer_socket] = listeners().await;
         let [webhook_address, admin_address, peers] =
@@ -262,11 +266,17 @@ impl Room {
             here,
             other,
             desk,
+            books,
             metrics,
             readiness,
             drain,
             serving,
         }
+    }
+
+    /// From now on the admin port knows the ledger.
+    fn start(&self) {
+        assert!(self.books.set(OneCard).is_ok(), "started twice");
     }
 
     /// Waits until every connection has ended.

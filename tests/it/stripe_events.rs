@@ -243,6 +243,45 @@ fn an_observation_that_cannot_be_booked_is_acknowledged_with_its_cause() {
 }
 
 #[test]
+fn thin_events_are_known_by_their_type_alone() {
+    let check = |event_type: &str, expected: &str| {
+        let body = format!(
+            r#"{{"id":"evt_thin","object":"v2.core.event","type":"{event_type}","created":"2026-11-22T10:00:00.000Z",
+                "livemode":false,"related_object":null}}"#
+        );
+        let read = read_plainly(body.as_bytes()).unwrap();
+        let Incoming::Acknowledged { event, kind, cause: Unbooked::NotOurs } = read else {
+            panic!("{read:?}")
+        };
+        assert_eq!((event.unwrap().as_str(), kind.as_str()), ("evt_thin", expected));
+    };
+    for signal in ["timeout", "errors"] {
+        for state in ["firing", "resolved"] {
+            let event_type = format!("v2.core.health.issuing_authorization_request_{signal}.{state}");
+            check(&event_type, &event_type);
+        }
+    }
+    let failure = "v2.core.health.event_generation_failure.resolved";
+    check(failure, failure);
+    check("v2.core.health.payment_method_error.firing", "v2");
+    check("v1.billing.meter.no_meter_found", "other");
+    assert_eq!(read_plainly(br#"{"id":"evt_1","object":"v2.core.event"}"#), Err(Malformed::NoType));
+    assert_eq!(
+        read_plainly(br#"{"id":"evt_1","object":"v2.core.other","type":"v2.x"}"#),
+        Err(Malformed::NotAnEvent)
+    );
+}
+
+#[test]
+fn a_question_about_3d_secure_is_refused_in_so_many_words() {
+    let mut event: serde_json::Value = serde_json::from_slice(&fixture("request-01-purchase.json")).unwrap();
+    event["type"] = "issuing_authentication.decision".into();
+    let refused = read_plainly(event.to_string().as_bytes()).unwrap_err();
+    assert_eq!(refused, Malformed::AuthenticationDecision);
+    assert!(refused.to_string().contains("remove this endpoint from the 3-D Secure settings"));
+}
+
+#[test]
 fn an_authorization_without_a_currency_takes_it_from_where_it_must_be_the_same() {
     let check = |changes: &[(&str, &str)], expected: Option<&str>| {
         let mut event: serde_json::Value =

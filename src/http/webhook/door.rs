@@ -227,7 +227,7 @@ impl Door {
     fn malformed(&self, cause: stripe::Malformed, now: Timestamp) -> Ending {
         self.metrics.webhook.malformed.get([cause.as_str()]).increment(1);
         let known = Known { is_verified: true, ..Known::default() };
-        let what = format!("the body is no event: {cause}; look at what the endpoint is subscribed to");
+        let what = format!("{cause}; look at what the endpoint is subscribed to");
         self.refusals.signed(Refusal::Malformed, &known, now, &what);
         let reply = error(StatusCode::BAD_REQUEST, "malformed", &cause.to_string());
         Ending { event: UNREAD, result: WebhookResult::Malformed, reply }

@@ -93,7 +93,7 @@ pub enum Malformed {
     /// A field occurs twice in one object, read or not.
     #[error("expected each field once, found one twice")]
     DuplicateKey,
-    /// JSON, but not an Event of Stripe's v1 API. Thin events are another product.
+    /// JSON, but neither an event of Stripe's v1 API nor a thin event.
     #[error("expected an event (`\"object\": \"event\"`), found something else")]
     NotAnEvent,
     /// No `type`.
@@ -108,11 +108,17 @@ pub enum Malformed {
     /// A request whose authorization has no usable `id`.
     #[error("expected `data.object.id`, found none")]
     NoAuthorizationId,
+    /// A question about 3-D Secure. An acknowledgement would let Stripe's default decide, unseen.
+    #[error(
+        "`issuing_authentication.decision` is not decided here: remove this endpoint from the 3-D Secure settings in \
+         Stripe's dashboard"
+    )]
+    AuthenticationDecision,
 }
 
 impl Malformed {
     /// Every cause, for metrics.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NotJson,
         Self::NotUtf8,
         Self::TooDeep,
@@ -122,6 +128,7 @@ impl Malformed {
         Self::NoObject,
         Self::NoEventId,
         Self::NoAuthorizationId,
+        Self::AuthenticationDecision,
     ];
 
     /// A word for labels.
@@ -137,6 +144,7 @@ impl Malformed {
             Self::NoObject => "no_object",
             Self::NoEventId => "no_event_id",
             Self::NoAuthorizationId => "no_authorization_id",
+            Self::AuthenticationDecision => "authentication_decision",
         }
     }
 }

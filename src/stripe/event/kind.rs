@@ -25,13 +25,25 @@ pub enum Kind {
     Cardholder,
     /// `issuing_dispute.*`.
     Dispute,
+    /// Stripe counts timeouts of our answers: `v2.core.health.issuing_authorization_request_timeout.firing`.
+    HealthTimeoutFiring,
+    /// They are over.
+    HealthTimeoutResolved,
+    /// Stripe counts errors of our answers: `v2.core.health.issuing_authorization_request_errors.firing`.
+    HealthErrorsFiring,
+    /// They are over.
+    HealthErrorsResolved,
+    /// An event that will never come: `v2.core.health.event_generation_failure.resolved`.
+    EventGenerationFailure,
+    /// Any other thin event, `v2.*`.
+    Thin,
     /// Everything else.
     Other,
 }
 
 impl Kind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 18] = [
         Self::AuthorizationRequest,
         Self::AuthorizationCreated,
         Self::AuthorizationUpdated,
@@ -43,6 +55,12 @@ impl Kind {
         Self::Token,
         Self::Cardholder,
         Self::Dispute,
+        Self::HealthTimeoutFiring,
+        Self::HealthTimeoutResolved,
+        Self::HealthErrorsFiring,
+        Self::HealthErrorsResolved,
+        Self::EventGenerationFailure,
+        Self::Thin,
         Self::Other,
     ];
 
@@ -56,6 +74,7 @@ impl Kind {
             Some(("issuing_token", _)) => Self::Token,
             Some(("issuing_cardholder", _)) => Self::Cardholder,
             Some(("issuing_dispute", _)) => Self::Dispute,
+            Some(("v2", _)) => Self::Thin,
             _ => Self::Other,
         }
     }
@@ -75,6 +94,12 @@ impl Kind {
             Self::Token => "issuing_token",
             Self::Cardholder => "issuing_cardholder",
             Self::Dispute => "issuing_dispute",
+            Self::HealthTimeoutFiring => "v2.core.health.issuing_authorization_request_timeout.firing",
+            Self::HealthTimeoutResolved => "v2.core.health.issuing_authorization_request_timeout.resolved",
+            Self::HealthErrorsFiring => "v2.core.health.issuing_authorization_request_errors.firing",
+            Self::HealthErrorsResolved => "v2.core.health.issuing_authorization_request_errors.resolved",
+            Self::EventGenerationFailure => "v2.core.health.event_generation_failure.resolved",
+            Self::Thin => "v2",
             Self::Other => "other",
         }
     }

@@ -16,6 +16,7 @@ mod merchant;
 mod request;
 mod authorization;
 mod transaction;
+mod thin;
 
 use std::cell::RefCell;
 
@@ -114,7 +115,14 @@ pub fn read(body: &[u8], received_at: Timestamp, reading: Reading) -> Result<Inc
 }
 
 fn incoming(root: Value<'_>, received_at: Timestamp, reading: Reading) -> Result<Incoming, Malformed> {
-    let envelope = Envelope::read(root, received_at)?;
+    let envelope = match Envelope::read(root, received_at) {
+        Ok(envelope) => envelope,
+        Err(Malformed::NotAnEvent) => return thin::read(root),
+        Err(malformed) => return Err(malformed),
+    };
+    if envelope.kind == Kind::Other && envelope.event_type == "issuing_authentication.decision" {
+        return Err(Malformed::AuthenticationDecision);
+    }
     if envelope.kind == Kind::AuthorizationRequest {
         return request::read(envelope, reading).map(|request| Incoming::Request(Box::new(request)));
     }
@@ -142,7 +150,13 @@ fn observation(envelope: Envelope<'_>) -> Result<Observation, Unbooked> {
         Kind::CardCreated | Kind::CardUpdated => card::seen(&envelope)?,
         Kind::Cardholder if envelope.is_of_change() => card::cardholder_seen(&envelope)?,
         Kind::Token | Kind::Cardholder | Kind::Dispute | Kind::Other => other(&envelope)?,
-        Kind::AuthorizationRequest => return Err(Unbooked::NotOurs),
+        Kind::AuthorizationRequest
+        | Kind::HealthTimeoutFiring
+        | Kind::HealthTimeoutResolved
+        | Kind::HealthErrorsFiring
+        | Kind::HealthErrorsResolved
+        | Kind::EventGenerationFailure
+        | Kind::Thin => return Err(Unbooked::NotOurs),
     };
     Ok(Observation {
         event: envelope.event.ok_or(Unbooked::NoEventId)?,

@@ -48,6 +48,65 @@ async fn the_routes_and_who_may_take_them() {
 }
 
 #[tokio::test]
+async fn probes_and_metrics_are_answered_while_the_node_starts() {
+    let settings = Settings { admin_token: None, ..Settings::default() };
+    let room = Room::guarded(settings, IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)).await;
+    let mut client = Client::connect(room.admin).await;
+    let mut check = async |path: &str, status: u16, body: &str| {
+        let response = client.exchange(request("GET", path, "")).await;
+        assert_eq!(response.status, status, "{path}");
+        assert!(response.body.contains(body), "{path}: {}", response.body);
+        assert_eq!(response.header("retry-after"), (body == "starting" && path != "/readyz").then_some("1"));
+    };
+    check("/livez", 200, "live").await;
+    check("/readyz", 503, "starting").await;
+    check("/metrics", 200, "tollgate_ready 0").await;
+    check("/v1/slow", 200, "slow").await;
+    for path in ["/v1/cards/ic_known", "/v1/authorizations/iauth_known", "/v1/node", "/v1/unconfirmed"] {
+        check(path, 503, "starting").await;
+    }
+    room.start();
+    check("/v1/cards/ic_known", 200, "ic_known").await;
+}
+
+#[tokio::test]
+async fn what_is_refused_is_counted_by_its_cause() {
+    let room = Room::open().await;
+    let refused =
+        |cause: &str| room.metric(&format!(r#"tollgate_admin_requests_refused_total{{cause="{cause}"}}"#));
+    let mut client = Client::connect(room.admin).await;
+    for (bytes, status, cause) in [
+        (request("GET", "/v1/cards/ic_known", ""), 401, "unauthorized"),
+        (request("GET", "/nowhere", ""), 404, "unknown_path"),
+        (request("DELETE", "/livez", ""), 405, "wrong_method"),
+    ] {
+        assert_eq!(refused(cause), "0");
+        assert_eq!(client.exchange(bytes).await.status, status);
+        assert_eq!(refused(cause), "1", "{cause}");
+    }
+    // A card that was never seen is an answer.
+    let bearer = format!("authorization: Bearer {TOKEN}\r\n");
+    assert_eq!(client.exchange(request("GET", "/v1/cards/ic_unknown", &bearer)).await.status, 404);
+    assert_eq!(refused("unknown_path"), "1");
+}
+
+/// A web page that is open on the operator's machine, under a name that its owner lets point to 127.0.0.1.
+#[tokio::test]
+async fn a_page_that_rebinds_its_name_to_this_machine_reads_nothing() {
+    let room = Room::with(|settings| settings.admin_token = None).await;
+    let rebound = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: evil.example:9464\r\n\r\n");
+    let mut client = Client::connect(room.admin).await;
+    for path in ["/v1/cards/ic_known", "/v1/node", "/v1/log", "/metrics"] {
+        let response = client.exchange(rebound(path)).await;
+        assert_eq!((response.status, response.code().as_str()), (421, "wrong_host"), "{path}");
+    }
+    assert_eq!(client.exchange(rebound("/livez")).await.status, 200, "a probe tells nothing");
+    let put = "PUT /v1/log HTTP/1.1\r\nhost: evil.example\r\ncontent-length: 3\r\n\r\noff";
+    assert_eq!(client.exchange(put).await.status, 421);
+    assert_eq!(room.metric(r#"tollgate_admin_requests_refused_total{cause="wrong_host"}"#), "5");
+}
+
+#[tokio::test]
 async fn only_reading_is_possible() {
     let room = Room::open().await;
     let mut client = Client::connect(room.admin).await;

@@ -170,18 +170,58 @@ async fn one_connection_too_many_is_told_so_and_the_others_do_not_notice() {
     let room = Room::with(|settings| settings.bounds.connections_max = 2).await;
     let mut first = Client::connect(room.webhook).await;
     let mut second = Client::connect(room.webhook).await;
+    room.desk.close();
     for client in [&mut first, &mut second] {
-        assert_eq!(client.exchange(delivery(PURCHASE)).await.status, 200);
+        client.send(delivery(PURCHASE)).await;
     }
+    within("both ask", room.desk.came(2)).await;
     let mut third = Client::connect(room.webhook).await;
     let response = third.exchange(delivery(PURCHASE)).await;
     assert_eq!((response.status, response.code().as_str()), (503, "too_many_connections"));
     third.finish().await;
     assert_eq!(third.end().await.unwrap(), 0);
     assert_eq!(room.metric(r#"tollgate_requests_shed_total{cause="connections"}"#), "1");
-    assert_eq!(first.exchange(delivery(PURCHASE)).await.status, 200);
+    room.desk.open();
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.response().await.status, 200);
+    }
 
     drop(second);
     eventually("a place is free", || room.metric(r#"tollgate_connections{listener="webhook"}"#) == "1").await;
     assert_eq!(Client::connect(room.webhook).await.exchange(delivery(PURCHASE)).await.status, 200);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_takes_the_place_of_the_longest_idle_on_either_port() {
+    let room = Room::with(|settings| settings.bounds.connections_max = 3).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::connect(room.webhook).await;
+        assert_eq!(client.exchange(delivery(PURCHASE)).await.status, 200);
+        clients.push(client);
+    }
+    // The first one asks again: the second has been idle the longest.
+    assert_eq!(clients[0].exchange(delivery(PURCHASE)).await.status, 200);
+    let mut fourth = Client::connect(room.webhook).await;
+    assert_eq!(fourth.exchange(delivery(PURCHASE)).await.status, 200);
+    assert_eq!(clients[1].end().await.unwrap(), 0);
+    for client in [0, 2] {
+        assert_eq!(clients[client].exchange(delivery(PURCHASE)).await.status, 200);
+    }
+    let evicted = |listener: &str| {
+        room.metric(&format!(r#"tollgate_connections_cut_total{{listener="{listener}",cause="evicted"}}"#))
+    };
+    eventually("it is counted", || evicted("webhook") == "1").await;
+    assert_eq!(room.metric(r#"tollgate_requests_shed_total{cause="connections"}"#), "0");
+
+    // Operators get in, whoever else holds connections without asking anything.
+    let mut idle = Vec::new();
+    for _ in 0..256 {
+        idle.push(Client::connect(room.admin).await);
+    }
+    eventually("all are open", || room.metric(r#"tollgate_connections{listener="admin"}"#) == "256").await;
+    let mut operator = Client::connect(room.admin).await;
+    assert_eq!(operator.exchange(request("GET", "/livez", "")).await.status, 200);
+    assert_eq!(idle[0].end().await.unwrap(), 0);
+    eventually("it is counted", || evicted("admin") == "1").await;
 }

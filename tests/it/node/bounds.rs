@@ -34,6 +34,7 @@ async fn bounded(name: &str) -> (Site, Node) {
         ("TOLLGATE_CARD_LIMIT_ALL_TIME", "1000000"),
         ("TOLLGATE_ANSWER_WITHIN", "1900ms"),
         ("TOLLGATE_UNCONFIRMED_AFTER", "1ms"),
+        ("TOLLGATE_BODY_READ_TIMEOUT", "1m"),
     ];
     let site = Site::new(&settings);
     let node = site.start().await;
@@ -116,13 +117,23 @@ async fn connections_have_a_number() {
     let mut clients = Vec::new();
     for n in 0..3 {
         let mut client = node.connect().await;
+        // In the middle of its request: nobody takes its place.
         let question = signed(&purchase("ic_n", &format!("iauth_n_{n}"), 100));
-        assert!(Verdict::of(&client.exchange(question).await).approved);
-        clients.push(client);
+        client.send(&question[..question.len() - 1]).await;
+        clients.push((client, question));
     }
+    node.until_metric("tollgate_in_flight_requests", |requests| requests > 2.5).await;
     let refused = node.connect().await.response().await;
     assert_eq!((refused.status, refused.code().as_str()), (503, "too_many_connections"));
     assert!((shed(&node, "connections").await - 1.0).abs() < 0.5);
+    let mut clients: Vec<Client> = {
+        let mut done = Vec::new();
+        for (mut client, question) in clients {
+            assert!(Verdict::of(&client.exchange(&question[question.len() - 1..]).await).approved);
+            done.push(client);
+        }
+        done
+    };
     // A place that is left is taken again.
     let mut gone = clients.pop().unwrap();
     gone.finish().await;

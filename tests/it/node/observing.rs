@@ -40,6 +40,17 @@ async fn put_filter(node: &Node, filter: &str) {
 }
 
 #[tokio::test]
+async fn a_filter_that_silences_the_log_is_in_the_log() {
+    let site = Site::new(&[]);
+    let node = site.start().await;
+    put_filter(&node, "off").await;
+    let log = node.stop().await;
+    let line = log.lines().find(|line| line.contains("the filter of the log is about to change"));
+    assert!(line.is_some_and(|line| line.contains(r#""before":"info","after":"off""#)), "{log}");
+    assert!(!log.contains("the log has another filter"), "{log}");
+}
+
+#[tokio::test]
 async fn the_slowest_decisions_tell_where_their_time_went() {
     let site = Site::new(&[("TOLLGATE_CARD_LIMIT_ALL_TIME", "1000")]);
     let node = site.start().await;

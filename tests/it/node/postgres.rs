@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::{task::JoinSet, time::Instant};
+use tollgate::journal::postgres::Address;
 
 use crate::{
     deliveries::{Verdict, purchase},
@@ -23,6 +24,31 @@ fn site(url: &str) -> Site {
 
 async fn ask(node: &Node, card: &str, authorization: &str, amount: i64) -> Verdict {
     Verdict::of(&node.deliver(&purchase(card, authorization, amount)).await)
+}
+
+#[tokio::test]
+async fn a_node_that_starts_answers_probes_and_takes_no_request_that_it_would_swallow() {
+    let Some(server) = Server::start().await else { return };
+    // Somebody else makes the tables, and takes his time.
+    let holder = Address::new(&server.url()).unwrap().connect().await.unwrap();
+    holder.client().batch_execute("SELECT pg_advisory_lock(hashtext('tollgate schema'))").await.unwrap();
+    let mut site = site(&server.url());
+    let webhook = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    site.set("TOLLGATE_LISTEN", &webhook.to_string());
+    let mut process = site.launch();
+    let starting = process.logged("starting: probes and metrics are answered").await;
+    let admin = starting["admin"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+    let mut client = crate::client::Client::connect(admin).await;
+    let mut status = async |path: &str| client.exchange(crate::client::request("GET", path, "")).await.status;
+    assert_eq!((status("/livez").await, status("/readyz").await), (200, 503));
+    assert_eq!((status("/metrics").await, status("/v1/node").await), (200, 503));
+    let refused = tokio::net::TcpStream::connect(webhook).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+
+    holder.client().batch_execute("SELECT pg_advisory_unlock_all()").await.unwrap();
+    process.logged("ready").await;
+    assert_eq!(status("/readyz").await, 200);
+    assert!(tokio::net::TcpStream::connect(webhook).await.is_ok());
 }
 
 #[tokio::test]

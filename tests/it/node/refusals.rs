@@ -85,6 +85,43 @@ fn stories() -> Vec<Story> {
 }
 
 #[tokio::test]
+async fn what_stripe_reports_of_our_answers_is_taken_and_told() {
+    let site = Site::new(&[]);
+    let node = site.start().await;
+    let reports = [
+        ("issuing_authorization_request_timeout.firing", "WARN", "it decides without our answers"),
+        ("issuing_authorization_request_errors.resolved", "INFO", "it gets our answers again"),
+        ("event_generation_failure.resolved", "WARN", "an event that will never come"),
+    ];
+    for (report, ..) in reports {
+        let event_type = format!("v2.core.health.{report}");
+        let body = json!({"id": format!("evt_{report}"), "object": "v2.core.event", "type": event_type, "livemode": false});
+        let body = body.to_string();
+        assert_eq!(node.deliver(body.as_bytes()).await.status, 200, "{report}");
+        let series =
+            format!("tollgate_webhook_requests_total{{event=\"{event_type}\",result=\"acknowledged\"}}");
+        assert_eq!(node.metric(&series).await.to_string(), "1", "{report}");
+        let unsigned = node.connect().await.exchange(post("/webhook", "", body.as_bytes())).await;
+        assert_eq!(unsigned.status, 400, "whoever can reach the port could raise an alert");
+        assert_eq!(node.metric(&series).await.to_string(), "1", "{report}");
+    }
+    let mut decision: serde_json::Value =
+        serde_json::from_slice(&purchase("ic_3ds", "iauth_3ds", 1)).unwrap();
+    decision["type"] = json!("issuing_authentication.decision");
+    let refused = node.deliver(decision.to_string().as_bytes()).await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "malformed"));
+    assert!(refused.body.contains("3-D Secure"), "{}", refused.body);
+    let counted = "tollgate_malformed_events_total{cause=\"authentication_decision\"}";
+    assert_eq!(node.metric(counted).await.to_string(), "1");
+    let log = node.stop().await;
+    for (report, level, words) in reports {
+        let line = log.lines().find(|line| line.contains(&format!("evt_{report}"))).unwrap();
+        assert!(line.contains(level) && line.contains(words), "{line}");
+    }
+    assert!(log.contains("`issuing_authentication.decision` is not decided here"), "{log}");
+}
+
+#[tokio::test]
 async fn what_is_signed_and_refused_is_logged_and_counted_also_among_strangers() {
     let site = Site::new(&[("TOLLGATE_LIVEMODE", "false"), ("TOLLGATE_BODY_BYTES_MAX", "16KiB")]);
     let node = site.start().await;

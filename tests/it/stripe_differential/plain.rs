@@ -26,6 +26,21 @@ pub(super) fn read(body: &[u8], received_at: Timestamp, mirror: bool) -> Option<
     serde_json::from_slice::<NoFieldTwice>(body).ok()?;
     let shape = event.get("object").unwrap_or(&Value::Null);
     let event_type = text(&event, "/type").filter(|text| !text.is_empty())?;
+    if event.is_object() && shape == "v2.core.event" {
+        let is_thin = event_type.starts_with("v1.") || event_type.starts_with("v2.");
+        if !is_thin {
+            return None;
+        }
+        let id = text(&event, "/id").and_then(EventId::new);
+        return Some(Incoming::Acknowledged {
+            event: id,
+            kind: Kind::of(event_type),
+            cause: Unbooked::NotOurs,
+        });
+    }
+    if event_type == "issuing_authentication.decision" {
+        return None;
+    }
     if !event.is_object()
         || !(shape.is_null() || shape == "event")
         || !event.pointer("/data/object")?.is_object()
