@@ -93,7 +93,8 @@ struct Head {
 impl Message {
     /// As bytes: the kind; a hello as JSON; for requests and replies the id, then a request's head as JSON with its length before it, and
     /// the body; or how long a reply took, and the reply as JSON.
-    pub(super) fn encode(&self) -> Bytes {
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::new();
         match self {
             Self::Hello(hello) => {
@@ -136,7 +137,7 @@ impl Message {
     ///
     /// # Errors
     /// No node has written this.
-    pub(super) fn decode(bytes: Bytes) -> io::Result<Option<Self>> {
+    pub fn decode(bytes: Bytes) -> io::Result<Option<Self>> {
         match bytes.first() {
             Some(&(kind::HELLO | kind::REQUEST | kind::REPLY | kind::PING | kind::LEAVING)) => {
                 let message = Self::read(bytes);

@@ -225,7 +225,7 @@ families! {
         CONNECTIONS_ACCEPTED = Counter Count "tollgate_connections_accepted_total" ["listener": here::<Listener>()]
             "connections accepted", "grows slowly: clients keep connections alive";
         CONNECTIONS_CUT = Counter Count "tollgate_connections_cut_total" ["listener": here::<Listener>(), "cause": here::<Cut>()]
-            "connections that the node closed before the client did", "only `idle`; `evicted`: the connection limit is too low, or somebody opens many";
+            "connections that the node closed before the client did", "only `idle`; `evicted`: the connection limit is too low, or a client opens many";
         ADMIN_REFUSED = Counter Count "tollgate_admin_requests_refused_total" ["cause": here::<AdminRefusal>()]
             "requests to the admin port that were refused", "0; `unauthorized`: a scraper with an old token, or another caller; `wrong_host`: a web page that tries to read the ledger, or a proxy that sends its own name";
         ACCEPT_ERRORS = Counter Count "tollgate_accept_errors_total" ["listener": here::<Listener>()]

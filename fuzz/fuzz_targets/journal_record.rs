@@ -1,0 +1,9 @@
+//! Any body of a journal's entry. What must hold is said where the tests have it too.
+#![no_main]
+
+#[path = "../../tests/it/fuzz/journal_record.rs"]
+mod check;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| check::check(input));
