@@ -173,6 +173,7 @@ for n in 1 2 3; do
         TOLLGATE_PEER_ADDRESS="127.0.0.1:$peer" \
         TOLLGATE_ADMIN_LISTEN="127.0.0.1:$admin" \
         TOLLGATE_JOURNAL="postgres://tollgate@127.0.0.1:$database/postgres" \
+        TOLLGATE_STATE_DIR="$home/state" \
         TOLLGATE_ANSWER_WITHIN="${TOLLGATE_ANSWER_WITHIN:-700ms}" \
         TOLLGATE_DRAIN_DELAY="${TOLLGATE_DRAIN_DELAY:-2s}" \
         "$binary" serve

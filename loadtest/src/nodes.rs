@@ -111,7 +111,7 @@ impl Nodes {
             ("TOLLGATE_JOURNAL", &*journal),
             ("TOLLGATE_LOG_FORMAT", "json"),
             // A line for each declined purchase would be part of what is measured.
-            ("TOLLGATE_LOG", "warn,tollgate::cli::serve=info"),
+            ("TOLLGATE_LOG", "warn,tollgate::cli::startup=info"),
             ("TOLLGATE_DRAIN_DELAY", "500ms"),
             ("STRIPE_WEBHOOK_SECRET", secrets),
         ]

@@ -339,6 +339,10 @@ fn policy_source(reader: &mut Reader) -> Option<PolicySource> {
 
 /// The policy that the environment's limits stand for, by way of the file that would say the same.
 fn environment_policy(reader: &mut Reader, limits: &[String]) -> Option<PolicySource> {
+    if limits.is_empty() {
+        // None of those that were given can be read; that is noted already.
+        return None;
+    }
     let mut text =
         "# The limits that environment variables give.\nversion: 1\ndefault:\n  spending_limits:\n"
             .to_owned();

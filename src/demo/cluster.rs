@@ -83,7 +83,7 @@ pub(super) async fn demo(
         return fleet.stop().await;
     }
     fleet.stop().await?;
-    page.line("Next: `--keep` leaves the nodes running; docs/operating.md describes what happens")?;
+    page.line("Next: `--keep` leaves the nodes running; docs/operating.md says what happens")?;
     page.line("when a node hangs, is partitioned, or loses the database.")
 }
 

@@ -284,7 +284,7 @@ fn a_decision_by_a_rule_is_explained_by_its_sentence_and_values() {
     );
     assert_eq!(
         explained(&["ask: amount > 30000 => challenge"], plain),
-        "declined: the rule ask matches (amount = 450.00 USD); at most 300.00 USD would have passed; the cardholder is asked by text message whether it was them"
+        "declined: the rule ask matches (amount = 450.00 USD); at most 300.00 USD would have passed; a text message asks the cardholder to confirm the purchase"
     );
     assert_eq!(
         explained(&["night: hour < 6 => cap 5000"], controllable),
