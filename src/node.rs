@@ -124,24 +124,7 @@ impl Node {
         let policies = Policies::new(Arc::clone(&journal), &settings.cluster.node_id);
         let read = policy(settings.policy_source.clone(), &metrics, &mut background).await?;
         let policy = put_in_force(read, policies, &settings.policy_source, &metrics, &mut background).await?;
-        let committer_settings = CommitterSettings {
-            batch_max: settings.journal.batch_max,
-            batches_in_flight_max: settings.journal.location.batches_in_flight_max(),
-            another_batch_from: settings.journal.location.another_batch_from(),
-            queue_max: settings.actors.cards_resident_max,
-        };
-        let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(&metrics)));
-        let parts = Parts {
-            committer: Committer::new(Arc::clone(&journal), committer_settings, told),
-            journal: Arc::clone(&journal),
-            policy,
-            metrics: Arc::clone(&metrics),
-        };
-        let directory = Directory::new(settings.actors.clone(), parts);
-        background.push(tokio::spawn(directory.clone().sweep()));
-        background.push(tokio::spawn(directory.clone().look_back()));
-        background.push(tokio::spawn(tell_delays(Arc::clone(&metrics))));
-
+        let directory = directory(&settings, &journal, policy, &metrics, &mut background);
         if settings.http.livemode.is_none() {
             settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;
         }
@@ -263,6 +246,34 @@ impl Node {
         self.journal.close().await;
         tracing::info!("stopped: everything that was answered is in the journal");
     }
+}
+
+/// The card actors on an open journal, and the tasks that look after them.
+fn directory(
+    settings: &Settings,
+    journal: &Arc<dyn Journal>,
+    policy: watch::Receiver<Arc<Policy>>,
+    metrics: &Arc<Metrics>,
+    background: &mut Vec<JoinHandle<()>>,
+) -> Directory {
+    let committer_settings = CommitterSettings {
+        batch_max: settings.journal.batch_max,
+        batches_in_flight_max: settings.journal.location.batches_in_flight_max(),
+        another_batch_from: settings.journal.location.another_batch_from(),
+        queue_max: settings.actors.cards_resident_max,
+    };
+    let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(metrics)));
+    let parts = Parts {
+        committer: Committer::new(Arc::clone(journal), committer_settings, told),
+        journal: Arc::clone(journal),
+        policy,
+        metrics: Arc::clone(metrics),
+    };
+    let directory = Directory::new(settings.actors.clone(), parts);
+    background.push(tokio::spawn(directory.clone().sweep()));
+    background.push(tokio::spawn(directory.clone().look_back()));
+    background.push(tokio::spawn(tell_delays(Arc::clone(metrics))));
+    directory
 }
 
 /// Joins the nodes that share the journal, if this is to be one of several.
@@ -387,6 +398,7 @@ fn tell_capacities(settings: &Settings, metrics: &Metrics) {
         (Bound::CardsResident, actors.cards_resident_max),
         (Bound::Loads, actors.loads_max),
         (Bound::JournalBatch, settings.journal.batch_max),
+        (Bound::JournalRestoreBytes, settings.journal.restore_bytes_max),
     ] {
         metrics.node.capacity.get(bound).set(f64::from(u32::try_from(capacity).unwrap_or(u32::MAX)));
     }

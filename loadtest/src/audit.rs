@@ -223,7 +223,14 @@ impl Auditor {
 
     /// Stripe makes an event about an authorization. It has not left yet.
     pub fn told(&mut self, event: u64, is_update: bool, authorization: &Authorization) {
+        let sum = |refunds: bool| {
+            let listed =
+                authorization.transactions.iter().filter(|one| one.is_linked && one.is_refund == refunds);
+            listed.fold(0_i64, |sum, one| sum.saturating_add(one.amount))
+        };
         let what = What::Snapshot(Snapshot {
+            captured: sum(false).saturating_neg(),
+            refunded: sum(true),
             is_terminal: authorization.status != Status::Pending,
             history: authorization.history.len(),
             transactions: authorization.transactions.len(),
@@ -235,7 +242,9 @@ impl Auditor {
 
     /// Stripe makes an event about a capture or refund. It has not left yet.
     pub fn told_transaction(&mut self, event: u64, authorization: &Authorization, transaction: &Transaction) {
+        let numbers = authorization.transactions.iter().map(|listed| listed.number);
         let what = What::Transaction {
+            index: numbers.clone().position(|number| number == transaction.number).unwrap_or(usize::MAX),
             captured: if transaction.is_refund { 0 } else { transaction.amount.saturating_neg() },
             refunded: if transaction.is_refund { transaction.amount } else { 0 },
         };

@@ -127,7 +127,10 @@ impl Scheme {
         let is_chosen = authorization.bytes().last().is_some_and(|digit| digit.is_multiple_of(3));
         if is_chosen {
             let hides = match self.lie {
-                Lie::HidesTransactions => kind == "issuing_transaction.created",
+                Lie::HidesTransactions => {
+                    kind == "issuing_transaction.created"
+                        || (!is_question && !object["transactions"].as_array().is_none_or(Vec::is_empty))
+                }
                 Lie::HidesTimeouts => !is_question && lock(&self.hidden).contains(&authorization),
                 _ => false,
             };

@@ -401,6 +401,8 @@ label! {
         Loads = "loads",
         /// Appends in a commit.
         JournalBatch = "journal_batch",
+        /// Bytes of entries that are kept to be given back to a database that has lost them.
+        JournalRestoreBytes = "journal_restore_bytes",
     }
 }
 

@@ -110,7 +110,7 @@ fn every_fixture_is_read_as_what_it_is() {
         "updated ipi_receipt on ic_receipt: capture -4000 usd, iauth_receipt @1790086400",
     );
     check("transaction-created-without-card", "issuing_transaction.created not booked: no_card");
-    check("card-created-replacement", "created card ic_new of staff in eur, inactive, replaces ic_old");
+    check("card-created-replacement", "created card ic_new in eur, inactive, replaces ic_old");
     check("card-updated-canceled", "updated card ic_gone, inactive");
     check("token-created", "issuing_token.created names ic_watch");
     check("cardholder-updated", "updated cardholder ich_margaret, active");

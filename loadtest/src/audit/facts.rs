@@ -53,8 +53,8 @@ pub(super) enum What {
     Decision { index: usize, granted: i64 },
     /// The authorization as it was.
     Snapshot(Snapshot),
-    /// Money moved.
-    Transaction { captured: i64, refunded: i64 },
+    /// Money moved, by the authorization's transaction at this place.
+    Transaction { index: usize, captured: i64, refunded: i64 },
 }
 
 /// An authorization at a moment.
@@ -66,6 +66,10 @@ pub(super) struct Snapshot {
     pub(super) is_update: bool,
     /// Approved in total.
     pub(super) amount: i64,
+    /// Captured by the transactions that it lists: they are money, whether or not their own events have come.
+    pub(super) captured: i64,
+    /// Refunded by them.
+    pub(super) refunded: i64,
 }
 
 impl Snapshot {
@@ -157,10 +161,14 @@ impl Facts {
 
 fn position<'a>(facts: impl Iterator<Item = &'a Fact> + Clone) -> Position {
     let mut latest: Option<(Snapshot, Option<u64>)> = None;
-    let (mut captured, mut refunded) = (0_i64, 0_i64);
+    let (mut listed, mut captured, mut refunded) = (0, 0_i64, 0_i64);
     for fact in facts.clone() {
         match fact.what {
             What::Snapshot(snapshot) => {
+                if snapshot.transactions > listed {
+                    (listed, captured, refunded) =
+                        (snapshot.transactions, snapshot.captured, snapshot.refunded);
+                }
                 let is_later = latest.is_none_or(|(known, event)| {
                     (known.progress(), event) < (snapshot.progress(), fact.event)
                 });
@@ -168,11 +176,16 @@ fn position<'a>(facts: impl Iterator<Item = &'a Fact> + Clone) -> Position {
                     latest = Some((snapshot, fact.event));
                 }
             }
-            What::Transaction { captured: taken, refunded: back } => {
+            What::Decision { .. } | What::Transaction { .. } => {}
+        }
+    }
+    for fact in facts.clone() {
+        match fact.what {
+            What::Transaction { index, captured: taken, refunded: back } if index >= listed => {
                 captured = captured.saturating_add(taken);
                 refunded = refunded.saturating_add(back);
             }
-            What::Decision { .. } => {}
+            What::Transaction { .. } | What::Snapshot(_) | What::Decision { .. } => {}
         }
     }
     let (told, through) = latest.map_or((0, 0), |(latest, _)| (latest.amount, latest.history));
@@ -190,7 +203,7 @@ fn most<'a>(facts: impl Iterator<Item = &'a Fact>) -> i64 {
     facts.fold(0, |sum: i64, fact| {
         sum.saturating_add(match fact.what {
             What::Decision { granted, .. } => granted,
-            What::Snapshot(snapshot) => snapshot.amount,
+            What::Snapshot(snapshot) => snapshot.amount.saturating_add(snapshot.captured),
             What::Transaction { captured, .. } => captured,
         })
     })

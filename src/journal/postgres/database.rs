@@ -375,7 +375,9 @@ impl Database {
             match misfit {
                 // The control has said so, or is about to.
                 Misfit::Away(_) | Misfit::Moved => debug!("the journal's database {cause}"),
-                _ => warn!(database = %self.address, "the journal's database lets nobody in: it {cause}"),
+                _ => {
+                    warn!(database = %self.address, "the journal's database accepts no connections: it {cause}");
+                }
             }
             PAUSE_FIRST
         };

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Every bound: the setting, a small value, and the series that shows it. Each has a test below.
-const BOUNDS: [(&str, &str, &str); 9] = [
+const BOUNDS: [(&str, &str, &str); 10] = [
     ("TOLLGATE_CONNECTIONS_MAX", "3", "{bound=\"connections\"} 3"),
     ("TOLLGATE_HEADER_BYTES_MAX", "8KiB", "{bound=\"header_bytes\"} 8192"),
     ("TOLLGATE_BODY_BYTES_MAX", "16KiB", "{bound=\"body_bytes\"} 16384"),
@@ -24,6 +24,8 @@ const BOUNDS: [(&str, &str, &str); 9] = [
     // Nothing is turned away by it.
     ("TOLLGATE_UNCONFIRMED_MAX", "2", ""),
     ("TOLLGATE_JOURNAL_BATCH_MAX", "2", "{bound=\"journal_batch\"} 2"),
+    // What it keeps is tested with a database that loses entries.
+    ("TOLLGATE_JOURNAL_RESTORE_BYTES_MAX", "64KiB", "{bound=\"journal_restore_bytes\"} 65536"),
 ];
 
 /// A node with this bound alone set.

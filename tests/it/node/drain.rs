@@ -73,7 +73,7 @@ async fn nobody_is_turned_away_before_the_door_is_shut_and_nothing_is_lost() {
     half_sent.finish().await;
     let ending = node.process.ended().await;
     assert_eq!(ending.code, Some(0), "{}", ending.log);
-    assert!(ending.log.contains("everything answered is in the journal"), "{}", ending.log);
+    assert!(ending.log.contains("everything that was answered is in the journal"), "{}", ending.log);
 
     acknowledged.insert("iauth_half".to_owned(), verdict);
     acknowledged.insert("iauth_late".to_owned(), Verdict::of(&late));

@@ -168,7 +168,9 @@ async fn a_password_is_shown_nowhere() {
     site.set("TOLLGATE_LOG", "debug");
     let shown = site.run(&["config"], &[]).await;
     let text = String::from_utf8_lossy(&shown.stdout).into_owned() + &String::from_utf8_lossy(&shown.stderr);
-    assert!(text.contains("postgres://(not shown)@127.0.0.1"), "{text}");
+    // Words are wrapped.
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("postgres://(not shown)@127.0.0.1"), "{text}");
     let node = site.start().await;
     assert!(ask(&node, "ic_1", "iauth_1", 100).await.approved);
     let log = node.stop().await;

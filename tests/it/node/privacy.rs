@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The last words of the paths whose values are kept, or checked against a closed list. Everything else is marked.
-const NEEDED: [&str; 45] = [
+const NEEDED: [&str; 46] = [
     "state",
     "wallet",
     "level",
@@ -27,6 +27,7 @@ const NEEDED: [&str; 45] = [
     "address_postal_code_check",
     "merchant_currency",
     "merchant_amount",
+    "hold_amount",
     "network_risk_score",
     "atm_fee",
     "score",
