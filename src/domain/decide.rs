@@ -70,6 +70,14 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
     let verdict = weigh(policy, request, asked, &limits, largest_approvable, &judged);
     let challenge = verdict.outcome == Outcome::Declined && policy.challenge_on.contains(&verdict.reason);
     let decisive = cap.filter(|_| verdict.reason == Reason::Rule).map(|(_, rule)| rule);
+    let largest_approvable = match (verdict.outcome, largest_approvable) {
+        // What limits and caps leave may be what another rule declines.
+        (Outcome::Declined, Some(most)) if !policy.rules.is_empty() && !request.is_pump_check() => {
+            let passing = largest_passing(&policy.rules, &facts, most);
+            Some(passing.filter(|most| *most >= request.cashback).unwrap_or(0))
+        }
+        (Outcome::Declined | Outcome::Partial | Outcome::Approved, largest) => largest,
+    };
     Decision {
         ruled: Ruled::of(&judged, decisive, &facts),
         outcome: verdict.outcome,

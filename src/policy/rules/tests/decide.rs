@@ -199,6 +199,9 @@ fn a_decline_by_a_rule_says_what_would_have_passed() {
     check(&["a: amount > 30000 => decline", "b: present => cap 7000"], None, 7_000);
     check(&["a: amount < 100 => allow", "b: present => decline"], None, 99);
     check(&["a: total + cash > 100 => decline"], None, 100);
+    // What a cap leaves may be what another rule declines.
+    check(&["a: present => cap 40", "b: amount < 41 => decline"], None, 0);
+    check(&["a: present => cap 40", "b: amount > 20 && amount < 41 => decline"], None, 20);
 }
 
 proptest::proptest! {
@@ -215,8 +218,8 @@ proptest::proptest! {
         let Ok(_) = conditions.iter().map(|pair| compiled(&pair.ours)).collect::<Result<Vec<_>, _>>() else { return Ok(()) };
         let policy = policy(&rules.iter().map(String::as_str).collect::<Vec<_>>(), limit);
         let declined = decide(&Card::default(), &policy, &request);
-        let is_by_rule = declined.reason == Reason::Rule && declined.outcome == Declined;
-        if let Some(largest) = declined.largest_approvable.filter(|largest| is_by_rule && *largest > 0) {
+        let is_declined = declined.outcome == Declined;
+        if let Some(largest) = declined.largest_approvable.filter(|largest| is_declined && *largest > 0) {
             let outcome = |amount: i64| {
                 let asked = Ok(Money::new(amount, "usd".parse().unwrap()));
                 decide(&Card::default(), &policy, &AuthorizationRequest { asked, ..request.clone() }).outcome
