@@ -51,15 +51,19 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
     let facts = Facts { card, request, asked, at };
     let judged = judge(&policy.rules, &facts);
     let left = largest_approvable(&limits);
-    if let Some(rule) = judged.declined_by {
+    // What would have passed, of less money.
+    let passing = || {
         let most = left.unwrap_or(i64::MAX).min(asked.amount.saturating_sub(1));
         // What a pump asks for is not what it holds.
         let largest = largest_passing(&policy.rules, &facts, most)
             .filter(|most| *most >= request.cashback && !request.is_pump_check());
+        Some(largest.unwrap_or(0))
+    };
+    if let Some(rule) = judged.declined_by {
         return Decision {
             reason: Reason::Rule,
             limits,
-            largest_approvable: Some(largest.unwrap_or(0)),
+            largest_approvable: passing(),
             challenge: rule.then == Then::Challenge,
             ruled: Ruled::of(&judged, Some(rule), &facts),
             ..declined
@@ -71,11 +75,8 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
     let challenge = verdict.outcome == Outcome::Declined && policy.challenge_on.contains(&verdict.reason);
     let decisive = cap.filter(|_| verdict.reason == Reason::Rule).map(|(_, rule)| rule);
     let largest_approvable = match (verdict.outcome, largest_approvable) {
-        // What limits and caps leave may be what another rule declines.
-        (Outcome::Declined, Some(most)) if !policy.rules.is_empty() && !request.is_pump_check() => {
-            let passing = largest_passing(&policy.rules, &facts, most);
-            Some(passing.filter(|most| *most >= request.cashback).unwrap_or(0))
-        }
+        // What limits and caps leave may be what another rule declines, and a cap may not hold for less.
+        (Outcome::Declined, Some(_)) if !policy.rules.is_empty() && !request.is_pump_check() => passing(),
         (Outcome::Declined | Outcome::Partial | Outcome::Approved, largest) => largest,
     };
     Decision {
