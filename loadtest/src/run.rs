@@ -426,7 +426,7 @@ mod tests {
         drop(gone);
         assert!(look_for_one(&[away.clone(), here]).is_ok());
         let cause = look_for_one(std::slice::from_ref(&away)).unwrap_err().to_string();
-        assert!(cause.starts_with(&format!("expected a node at {}, found nobody: ", away.host)), "{cause}");
+        assert!(cause.starts_with(&format!("expected a node at {}, found none: ", away.host)), "{cause}");
     }
 
     #[test]
