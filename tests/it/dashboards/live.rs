@@ -112,7 +112,7 @@ async fn every_panel_shows_something_of_busy_nodes_one_of_which_is_killed() {
     let members = of("Members", "{{instance}}").await;
     assert!(members.len() == 3 && members.iter().all(|node| node.has(3.0)), "{members:?}");
     assert!(members.iter().any(|node| node.has(2.0)), "nobody was missed: {members:?}");
-    let conflicts = of("Trouble with the journal", "conflict").await;
+    let conflicts = of("Journal errors", "conflict").await;
     assert!(conflicts.iter().any(Series::is_above_0), "{conflicts:?}");
     let restarts = of("Restarts", "restarts").await;
     assert!(restarts.iter().any(|one| one.has(2.0)), "{restarts:?}");
