@@ -40,7 +40,7 @@ impl Uses<'_> {
 ///
 /// Money that comes in gives back what was spent before it, and never more: the sum is what a walk through the moments
 /// comes to that adds what is spent and takes away what comes in, and never goes below zero. So a window in which refunds
-/// give back remembers its moments, up to [`MOMENTS_MAX`] of them, and the older ones as one sum.
+/// give back remembers its moments, up to 1,024 of them, and the older ones as one sum.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Tally {
     /// What is summed.
