@@ -79,24 +79,23 @@ impl Process {
         Self::start(command, directory)
     }
 
-    /// Starts it, and reads its addresses from the first line that has any.
+    /// Starts it, and reads its addresses from the line that says it is ready: a node names its admin port before that.
     fn start(mut command: Command, directory: Option<TempDir>) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let addresses = loop {
+        let (webhook, admin) = loop {
             let line = log.next().expect("the server ended before it was ready").unwrap();
-            let addresses: Vec<SocketAddr> = line
-                .split("http://")
-                .skip(1)
-                .filter_map(|rest| rest.split(['/', '"', ' ']).next()?.parse().ok())
-                .collect();
-            if !addresses.is_empty() {
-                break addresses;
+            let address = |name: &str| {
+                let (_, rest) = line.split_once(name)?.1.split_once("http://")?;
+                rest.split(['/', '"', ' ']).next()?.parse().ok()
+            };
+            if let Some(webhook) = address("\"webhook\"").or_else(|| address("listening on")) {
+                break (webhook, address("\"admin\""));
             }
         };
         // What it says from now on is seldom and matters.
         thread::spawn(move || log.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
-        Self { child, webhook: addresses[0], admin: addresses.get(1).copied(), _directory: directory }
+        Self { child, webhook, admin, _directory: directory }
     }
 
     /// User and system time so far.
@@ -147,13 +146,14 @@ impl Process {
         value.map_or(0.0, |value| value.trim().parse().unwrap())
     }
 
-    /// What the admin port says; nothing of a server that has none.
+    /// What the admin port says, with a status of 200; nothing of a server that has none.
     pub(crate) fn get(&self, path: &str) -> String {
         let Some(admin) = self.admin else { return String::new() };
         let mut stream = TcpStream::connect(admin).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200"), "{path}: {text}");
         text
     }
 
