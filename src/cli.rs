@@ -20,6 +20,7 @@ pub mod interrupt;
 pub mod pages;
 pub mod serve;
 pub mod sign;
+pub mod test;
 mod startup;
 
 /// Decides Stripe Issuing authorizations: exact limits, durable answers, every decision explained.
@@ -54,6 +55,8 @@ pub enum Command {
     Demo(DemoOptions),
     /// Check a policy file, and show what each card gets
     Check(CheckOptions),
+    /// Run the tests of a policy file, or write a first set from a journal
+    Test(TestOptions),
     /// Send a signed authorization request to a running node, and show its decision
     Purchase(PurchaseOptions),
     /// Sign an event as Stripe does, to send it by hand
@@ -110,6 +113,25 @@ pub struct CheckOptions {
     /// Print the JSON schema of policy files, for editors
     #[arg(long, conflicts_with_all = ["policy", "card", "group", "json"])]
     pub schema: bool,
+}
+
+/// Options of `test`.
+#[derive(Debug, Args)]
+pub struct TestOptions {
+    /// The policy file, which may hold its tests under `tests`
+    pub policy: PathBuf,
+    /// A file of tests [default: `policy.tests.yaml` beside `policy.yaml`, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub tests: Option<PathBuf>,
+    /// Write the results to this file, as XML in the form of `JUnit`
+    #[arg(long, value_name = "FILE", conflicts_with = "init")]
+    pub junit: Option<PathBuf>,
+    /// Write a first file of tests, from the decisions of the last day of a journal
+    #[arg(long)]
+    pub init: bool,
+    /// The journal for `--init`, as `TOLLGATE_JOURNAL` names it; without it, that one. Nodes may be running
+    #[arg(long, value_name = "JOURNAL", value_parser = journal, requires = "init")]
+    pub journal: Option<Location>,
 }
 
 /// Options of `purchase`.

@@ -62,7 +62,7 @@ pub fn run(
 const STANDARD_INPUT: &str = "-";
 
 /// As much of the content as is needed to say that it is too large.
-fn bounded(content: impl io::Read) -> io::Result<Vec<u8>> {
+pub(super) fn bounded(content: impl io::Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let bytes_max = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     content.take(bytes_max).read_to_end(&mut bytes)?;
@@ -148,15 +148,15 @@ impl Checked {
 }
 
 /// The file as a reader sees it.
-struct Page<'a> {
-    name: String,
-    lines: Vec<&'a str>,
-    colours: Colours,
+pub(super) struct Page<'a> {
+    pub(super) name: String,
+    pub(super) lines: Vec<&'a str>,
+    pub(super) colours: Colours,
 }
 
 impl Page<'_> {
     /// The way compilers tell it: what, where, the line with the place underlined, what to do.
-    fn show(&self, mistake: &Mistake, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn show(&self, mistake: &Mistake, out: &mut dyn Write) -> io::Result<()> {
         let colour = match mistake.severity {
             Severity::Error | Severity::Ineffective => AnsiColor::BrightRed,
             Severity::Warning => AnsiColor::BrightYellow,

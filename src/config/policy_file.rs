@@ -2,6 +2,7 @@
 
 mod shape;
 mod rules;
+mod tests_key;
 mod lists;
 mod scalars;
 mod check;
@@ -15,7 +16,10 @@ mod mistake;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::{Policy, PolicyVersion};
+use crate::{
+    domain::{Currency, Policy, PolicyVersion},
+    policy::testing::PolicyTest,
+};
 use fields::At;
 use mistake::Findings;
 
@@ -34,6 +38,10 @@ pub struct Parsed {
     pub policy: Policy,
     /// Limits that never do anything, and warnings; no errors.
     pub mistakes: Vec<Mistake>,
+    /// The currency of amounts that name none.
+    pub currency: Option<Currency>,
+    /// Its tests.
+    pub tests: Vec<PolicyTest>,
 }
 
 /// Reads a policy file.
@@ -49,15 +57,33 @@ pub fn read(text: &str) -> Result<Parsed, Vec<Mistake>> {
         return Err(findings.into_mistakes());
     }
     let root = node::parse(text).map_err(|mistake| vec![*mistake])?;
-    let file = shape::policy_file(At { node: &root, path: "" }, &mut findings);
-    let policy = file.map(|file| check::policy(file, version_of(text), &mut findings).with_text(text));
+    let parsed = shape::policy_file(At { node: &root, path: "" }, &mut findings).map(|mut file| {
+        let currency = file.currency.as_ref().map(|currency| currency.value);
+        let written = file.tests.take().unwrap_or_default();
+        let tests = findings.ineffective(|findings| tests_key::compiled(written, currency, findings));
+        let policy = check::policy(file, version_of(text), &mut findings).with_text(text);
+        Parsed { policy, mistakes: Vec::new(), currency, tests }
+    });
     let mistakes = findings.into_mistakes();
-    match policy {
-        Some(policy) if mistakes.iter().all(|mistake| mistake.severity != Severity::Error) => {
-            Ok(Parsed { policy, mistakes })
+    match parsed {
+        Some(parsed) if mistakes.iter().all(|mistake| mistake.severity != Severity::Error) => {
+            Ok(Parsed { mistakes, ..parsed })
         }
         Some(_) | None => Err(mistakes),
     }
+}
+
+/// Reads a file of tests that stands beside a policy whose amounts are in `currency`.
+///
+/// # Errors
+/// All mistakes, in the order of the file.
+pub fn read_tests(text: &str, currency: Option<Currency>) -> Result<Vec<PolicyTest>, Vec<Mistake>> {
+    let mut findings = Findings::default();
+    let root = node::parse(text).map_err(|mistake| vec![*mistake])?;
+    let written = shape::tests_file(At { node: &root, path: "" }, &mut findings).unwrap_or_default();
+    let tests = tests_key::compiled(written, currency, &mut findings);
+    let mistakes = findings.into_mistakes();
+    if mistakes.is_empty() { Ok(tests) } else { Err(mistakes) }
 }
 
 /// Reads the bytes of a policy file, which may be no text at all.

@@ -95,7 +95,7 @@ impl PolicyWatch {
     ) -> Result<(Self, watch::Receiver<Arc<Policy>>), LoadError> {
         let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
         let bytes = content(path).await.map_err(unreadable)?;
-        let Parsed { policy, mistakes } = policy_file::read_bytes(&bytes)
+        let Parsed { policy, mistakes, .. } = policy_file::read_bytes(&bytes)
             .map_err(|mistakes| LoadError::Mistaken { path: path.to_owned(), mistakes })?;
         warn_of(path, &mistakes);
         observe(&Reload::Published(policy.version().clone()));
@@ -162,7 +162,7 @@ impl PolicyWatch {
             return;
         };
         match parsed {
-            Ok(Parsed { policy, mistakes }) => {
+            Ok(Parsed { policy, mistakes, .. }) => {
                 warn_of(&self.path, &mistakes);
                 let version = policy.version().clone();
                 info!(%path, version = version.as_str(), "a new policy was read");

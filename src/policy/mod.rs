@@ -3,3 +3,4 @@
 pub(crate) mod codes;
 pub(crate) mod nearest;
 pub mod rules;
+pub mod testing;

@@ -9,7 +9,7 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use serde::de::DeserializeOwned;
-use tollgate::{config, http::vocabulary, metrics};
+use tollgate::{config, http::vocabulary, metrics, policy::testing::run};
 use tollgate_loadtest::{
     compare::{Comparison, Server, Turn},
     record::{Record, Stage},
@@ -140,17 +140,25 @@ fn the_reference_of_the_policy_file_is_fresh() {
 }
 
 #[test]
-fn the_policies_in_the_documentation_have_no_mistake() {
+fn the_policies_in_the_documentation_have_no_mistake_and_pass_their_tests() {
+    let mut tests = 0;
     for page in ["docs/policy.md", "README.md"] {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
         let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
         let policies: Vec<&str> = blocks.filter(|block| block.contains("version: 1")).collect();
         assert!(!policies.is_empty(), "{page}");
         for policy in policies {
-            let read = config::policy_file::read(policy);
-            assert_eq!(read.map(|parsed| parsed.mistakes), Ok(Vec::new()), "{page}");
+            let parsed =
+                config::policy_file::read(policy).unwrap_or_else(|mistakes| panic!("{page}: {mistakes:#?}"));
+            assert_eq!(parsed.mistakes, [], "{page}");
+            for test in &parsed.tests {
+                let ran = run(&parsed.policy, test);
+                assert!(ran.is_passed(), "{page}: {}: {ran:#?}", test.name);
+            }
+            tests += parsed.tests.len();
         }
     }
+    assert!(tests >= 3);
 }
 
 #[test]

@@ -43,16 +43,19 @@ mod needs;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod policy_tests;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
 mod questions;
-mod replay;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]
 mod reconcile;
+#[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod stripe_api;
 #[cfg(test)]

@@ -113,6 +113,16 @@ impl Findings {
         }
     }
 
+    /// What `read` notes as an error makes a part of the file ineffective, and the rest of it can be used.
+    pub(super) fn ineffective<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let errors = std::mem::take(&mut self.errors);
+        let value = read(self);
+        for mistake in std::mem::replace(&mut self.errors, errors) {
+            self.note(Severity::Ineffective, mistake.place, &mistake.path, mistake.found, mistake.advice);
+        }
+        value
+    }
+
     /// Notes something about a located value.
     pub(super) fn at<T>(
         &mut self,

@@ -9,11 +9,13 @@ use super::schema::json_schema;
 use crate::policy::rules;
 
 /// The parts of a file, as headings, with their place in the schema.
-const PARTS: [(&str, &str); 4] = [
+const PARTS: [(&str, &str); 6] = [
     ("Keys of the file", ""),
     ("Keys of `default`, of a group and of a card", "/definitions/Layer"),
     ("Keys of a limit", "/definitions/SpendingLimit"),
     ("Keys of a rule", "/definitions/Rule"),
+    ("Keys of a test", "/definitions/Test"),
+    ("Keys of `expect`", "/definitions/Expectation"),
 ];
 
 /// The reference in Markdown.

@@ -12,6 +12,7 @@ use super::{
     node::Value,
     rules::{self, RuleEntry},
     scalars::{self, Amount, Count, OtherCurrencies, UnknownGroup, Version},
+    tests_key::{self, TestEntry},
 };
 use crate::domain::{CardId, CardPresence, Category, Country, Currency, Interval, NetworkId, Reason, Zone};
 
@@ -42,6 +43,8 @@ pub(super) struct PolicyFile {
     /// For single cards, by their id (`ic_…`).
     #[schemars(with = "Option<super::schema::Cards>")]
     pub(super) cards: Vec<(Located<CardId>, Located<Layer>)>,
+    /// Examples of what the policy decides, for `tollgate test`. Nodes do not look at them.
+    pub(super) tests: Option<Vec<Located<TestEntry>>>,
 }
 
 /// Settings of one layer. What is left out is left to the layer below.
@@ -125,9 +128,27 @@ pub(super) fn policy_file(at: At<'_>, findings: &mut Findings) -> Option<PolicyF
         groups: fields.read_mapping("groups", findings, groups).unwrap_or_default(),
         unknown_group: fields.read("unknown_group", findings, scalars::unknown_group),
         cards: fields.read_mapping("cards", findings, cards).unwrap_or_default(),
+        tests: fields.read("tests", findings, |at, findings| {
+            findings.ineffective(|findings| tests_key::tests(at, findings))
+        }),
     };
     fields.finish(findings);
     Some(file)
+}
+
+/// Reads a file that has nothing but tests.
+pub(super) fn tests_file(at: At<'_>, findings: &mut Findings) -> Option<Vec<Located<TestEntry>>> {
+    let mut fields = Fields::open(at, findings)?;
+    let tests = fields.read("tests", findings, tests_key::tests);
+    let has_tests = fields.has("tests");
+    if fields.finish(findings) && !has_tests {
+        at.refuse(
+            findings,
+            "a file of tests without `tests`",
+            "write `tests: [{name: …, request: …, expect: …}]`",
+        );
+    }
+    tests
 }
 
 fn groups(at: At<'_>, findings: &mut Findings) -> Option<Vec<(Located<String>, Located<Layer>)>> {

@@ -30,7 +30,9 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn flag(&self, flag: Flag) -> bool {
+    /// The value of a flag.
+    #[must_use]
+    pub fn flag(&self, flag: Flag) -> bool {
         let request = self.request;
         match flag {
             Flag::Present => request.card_presence == Some(CardPresence::Present),
@@ -43,7 +45,9 @@ impl<'a> Facts<'a> {
         }
     }
 
-    pub(super) fn number(&self, input: NumberInput) -> Option<i64> {
+    /// The value of a number; none where it is missing.
+    #[must_use]
+    pub fn number(&self, input: NumberInput) -> Option<i64> {
         let details = &self.request.details;
         match input {
             NumberInput::Amount => Some(self.asked.amount),
@@ -70,7 +74,9 @@ impl<'a> Facts<'a> {
         sum.map_or(0, |sum| sum.used(self.at))
     }
 
-    pub(super) fn word(&'a self, input: WordInput) -> Option<&'a str> {
+    /// The value of a word; none where it is unknown.
+    #[must_use]
+    pub fn word(&'a self, input: WordInput) -> Option<&'a str> {
         let merchant = &self.request.merchant;
         match input {
             WordInput::Currency => Some(self.asked.currency.as_str()),
@@ -117,7 +123,8 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether an input has a value.
-    pub(super) fn has(&self, input: Reads) -> bool {
+    #[must_use]
+    pub fn has(&self, input: Reads) -> bool {
         match input {
             Reads::Flag(Flag::Present) => self.request.card_presence.is_some(),
             Reads::Flag(
