@@ -98,7 +98,7 @@ async fn mistakes_are_shown_with_their_place_and_what_to_do() {
         ),
         ("request: {amount: 1, hour: 3}, expect: {outcome: approved}", "11:43", "it follows from `at`"),
         ("request: {currency: usd}, expect: {outcome: approved}", "11:25", "add it, in minor units"),
-        ("request: {amount: 20.00}, expect: {outcome: approved}", "11:25", "20.00 USD is `2000`"),
+        ("request: {amount: 20.00}, expect: {outcome: approved}", "11:34", "20.00 USD is `2000`"),
         ("request: {amount: 1}, expect: {outcome: aproved}", "11:56", "did you mean `approved`?"),
         (
             "request: {amount: 1}, expect: {reason: daily_limit}",
@@ -114,7 +114,7 @@ async fn mistakes_are_shown_with_their_place_and_what_to_do() {
         ),
         (
             "history: [{amount: 1, ago: soon}], request: {amount: 1}, expect: {rule: none}",
-            "11:26",
+            "11:43",
             "write one such as `90s`",
         ),
     ] {
