@@ -377,7 +377,7 @@ impl Journal for Blank {
         Box::pin(std::future::ready(Ok(entries.collect())))
     }
 
-    fn find<'a>(&'a self, _: &'a AuthorizationId) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
+    fn find<'a>(&'a self, _: &'a Mention) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

@@ -42,7 +42,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use tokio::{runtime::Runtime, sync::Notify};
 use tollgate::{
     clock,
-    domain::{Account, AuthorizationId},
+    domain::{Account, Mention},
     journal::{
         Append, Committer, CommitterSettings, EntryId, Head, Journal, Memory, Outcome, Postgres, Reach,
         Sqlite, Urgency,
@@ -88,8 +88,8 @@ impl Cards {
             head: *head,
             id: EntryId::new(fastrand::u64(1..)),
             is_snapshot: self.turn.is_multiple_of(64),
-            authorizations: vec![
-                AuthorizationId::new(&format!("iauth_1NvPyY2eZvKYlo{:02}{:08x}", self.node, self.turn))
+            mentions: vec![
+                Mention::new(&format!("iauth_1NvPyY2eZvKYlo{:02}{:08x}", self.node, self.turn))
                     .unwrap(),
             ],
             body: self.body.clone(),
@@ -180,13 +180,13 @@ fn load(criterion: &mut Criterion) {
                 assert_eq!(black_box(chain).len(), 64);
             });
         });
-        let authorizations: Vec<AuthorizationId> = (0..1000)
+        let mentions: Vec<Mention> = (0..1000)
             .map(|_| fastrand::usize(1..accounts * 64))
-            .map(|turn| AuthorizationId::new(&format!("iauth_1NvPyY2eZvKYlo00{turn:08x}")).unwrap())
+            .map(|turn| Mention::new(&format!("iauth_1NvPyY2eZvKYlo00{turn:08x}")).unwrap())
             .collect();
         criterion.bench_function(&format!("journal/find/{kind}"), |bencher| {
             bencher.iter(|| {
-                let one = &authorizations[fastrand::usize(..authorizations.len())];
+                let one = &mentions[fastrand::usize(..mentions.len())];
                 assert_eq!(runtime.block_on(journal.find(one)).unwrap().len(), 1);
             });
         });
@@ -369,7 +369,7 @@ fn report_postgres(scale: usize) {
         "find",
         Box::new(|_| {
             let id = format!("iauth_1NvPyY2eZvKYlo00{:08x}", fastrand::usize(1..=cards));
-            let id = AuthorizationId::new(&id).unwrap();
+            let id = Mention::new(&id).unwrap();
             assert_eq!(runtime.block_on(journal.find(&id)).unwrap().len(), 1);
         }),
     );

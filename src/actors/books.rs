@@ -1,14 +1,17 @@
 //! Folding: a card's books from the entries of its journal.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map},
+    sync::Arc,
+};
 
 use super::holds::Holds;
 use crate::{
     domain::{
-        Account, Authorization, AuthorizationId, Card, Event, Fact, NeedsHistory, Recalled, Timestamp, Window,
+        Account, AuthorizationId, Card, Event, Fact, Mention, NeedsHistory, Recalled, Timestamp, Window,
     },
     journal::{
-        Entry, Head, Unavailable,
+        Entry, Head, Journal, Unavailable,
         record::{self, Unreadable},
     },
 };
@@ -79,23 +82,38 @@ pub(super) fn fold_history<'a>(
     Ok(folded)
 }
 
-/// The record of one authorization in the ledger of `account`, from the entries that speak of it. A refund of another card
-/// may name it too, and is booked there.
-pub(super) fn recall(
-    id: &AuthorizationId,
+/// What the ledger of `account` has of these things, and of everything that belongs to them: the captures and refunds of
+/// an authorization, the authorizations that a capture or refund has belonged to. It follows from the entries that speak of
+/// them, and from no others. A refund of another card may name the same authorization, and is booked there.
+pub(super) async fn recall(
+    journal: &dyn Journal,
     account: &Account,
-    entries: &[Entry],
-) -> Result<Option<Recalled>, NotFolded> {
+    mut mentions: Vec<Mention>,
+) -> Result<Recalled, NotFolded> {
+    let mut spoken_of = BTreeSet::new();
+    let mut entries: BTreeMap<u64, Vec<Event>> = BTreeMap::new();
+    while let Some(mention) = mentions.pop() {
+        if spoken_of.contains(&mention) {
+            continue;
+        }
+        for entry in journal.find(&mention).await?.iter().filter(|entry| entry.account == *account) {
+            let events = match entries.entry(entry.seq) {
+                btree_map::Entry::Occupied(known) => known.into_mut(),
+                btree_map::Entry::Vacant(new) => new.insert(read(entry)?),
+            };
+            let together = events.iter().map(record::mentions_of).filter(|all| all.contains(&mention));
+            mentions.extend(together.flatten());
+        }
+        spoken_of.insert(mention);
+    }
     let mut card = Card::default();
-    for entry in entries.iter().filter(|entry| entry.account == *account) {
-        for event in read(entry)? {
-            if record::authorization_of(&event) == Some(id) {
-                card.apply(&event);
-            }
+    for event in entries.values().flatten() {
+        if record::mentions_of(event).iter().any(|mention| spoken_of.contains(mention)) {
+            card.apply(event);
         }
     }
-    let authorization: Option<Authorization> = card.authorizations.remove(id);
-    Ok(authorization.map(|authorization| Recalled { id: id.clone(), authorization }))
+    let authorizations = card.authorizations.iter().map(|(id, one)| (id.clone(), one.clone())).collect();
+    Ok(Recalled { authorizations, unlinked: card.unlinked.into_iter().collect() })
 }
 
 /// Whose ledger an authorization is in, by the entries that speak of it: the last that has more than a transaction, since

@@ -28,7 +28,7 @@ use crate::{
     clock::{self, Instant},
     domain::{
         Account, Answer, AuthorizationRequest, Card, CardId, CardPolicy, Controls, Decided, Event,
-        NeedsHistory, Observation, Policy, Recalled, Source, Stages, windows_in_force,
+        Mention, NeedsHistory, Observation, Policy, Recalled, Source, Stages, windows_in_force,
     },
     journal::{self, EntryId, Head, Ticket, Urgency},
     metrics::{Passivation, Shed, Stage},
@@ -49,7 +49,7 @@ pub(super) enum Message {
     /// The journal was read.
     Loaded(Result<Box<Folded>, NotFolded>),
     /// The journal was asked for an authorization that the books had let go.
-    Found(Box<Work>, Result<Option<Box<Recalled>>, NotFolded>),
+    Found(Box<Work>, Result<(u64, Box<Recalled>), NotFolded>),
     /// The append of this id has come to an end.
     Committed(EntryId, journal::Outcome),
     /// The journal was read again, after the append of this id lost its place.
@@ -109,6 +109,18 @@ pub(super) enum Work {
     Ask(Box<Ask>),
     Book(Box<Book>),
     StoodIn(Box<StoodIn>),
+    Carry(Box<Carry>),
+}
+
+impl From<Work> for Message {
+    fn from(work: Work) -> Self {
+        match work {
+            Work::Ask(ask) => Self::Ask(ask),
+            Work::Book(book) => Self::Book(book),
+            Work::StoodIn(stood_in) => Self::StoodIn(stood_in),
+            Work::Carry(carry) => Self::Carry(carry),
+        }
+    }
 }
 
 /// What an actor is made of.
@@ -147,6 +159,7 @@ impl Actor for CardActor {
             next: Batch::default(),
             owed: Batch::default(),
             lookups: 0,
+            changes: 0,
             joining: None,
             needs_history: false,
             conflicts: 0,
@@ -235,6 +248,8 @@ pub(super) struct Desk {
     owed: Batch,
     /// Work that waits for a look into the journal.
     lookups: usize,
+    /// Counts when records come back, are evicted, or are read anew: what the journal said before is out of date then.
+    changes: u64,
     /// Work that waits until the books that this card joins may have it.
     joining: Option<Vec<Message>>,
     /// A window of the policy reaches back further than the books: fold the whole history before going on.
@@ -297,7 +312,7 @@ impl Desk {
             Some(Message::Ask(ask)) => self.ask(ask, Looked::Not),
             Some(Message::Book(book)) => self.book(book, Looked::Not),
             Some(Message::StoodIn(stood_in)) => self.stood_in(stood_in, Looked::Not),
-            Some(Message::Carry(carry)) => self.carry(*carry),
+            Some(Message::Carry(carry)) => self.carry(*carry, Looked::Not),
             _ => {}
         }
     }
@@ -314,16 +329,18 @@ impl Desk {
         }
         if let Some(answered) = self.card.answer_to(&ask.request) {
             if looked == Looked::Not && self.may_be_voided_elsewhere(&ask.request) {
-                return self.look_up(Work::Ask(ask));
+                let id = Mention::from(&ask.request.authorization);
+                return self.look_up(Work::Ask(ask), vec![id]);
             }
             self.shared.metrics.decisions.repeats.increment(1);
             let answer = answered.answer.clone();
             return self.repeat(answer, *ask);
         }
-        if looked == Looked::Not
-            && self.card.may_have_forgotten(&ask.request.authorization, Some(ask.request.created))
-        {
-            return self.look_up(Work::Ask(ask));
+        if looked == Looked::Not {
+            let evicted = self.card.evicted_of_request(&ask.request);
+            if !evicted.is_empty() {
+                return self.look_up(Work::Ask(ask), evicted);
+            }
         }
         if !self.has_room() {
             return ask.reply.give_up(Cause::Overload);
@@ -415,10 +432,11 @@ impl Desk {
             self.lease.join_queue();
             return self.hand_on(Message::StoodIn(stood_in), &elsewhere);
         }
-        if looked == Looked::Not
-            && self.card.may_have_forgotten(&request.authorization, Some(request.created))
-        {
-            return self.look_up(Work::StoodIn(stood_in));
+        if looked == Looked::Not {
+            let evicted = self.card.evicted_of_request(request);
+            if !evicted.is_empty() {
+                return self.look_up(Work::StoodIn(stood_in), evicted);
+            }
         }
         let is_ours_to_tell =
             self.unreleased(request).is_some_and(|(batch, place)| !is_for_a_peer(&batch.waiting, place));
@@ -448,7 +466,7 @@ impl Desk {
     }
 }
 
-/// Whether the journal has been asked for the authorization.
+/// Whether the journal has been asked for what may have been evicted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Looked {
     Not,

@@ -92,9 +92,10 @@ fn change(event: &Event) -> Change<'_> {
         Event::Decided(decided) | Event::StoodIn(decided) if decided.request.told.transactions.is_empty() => {
             Change::Record(Some(&decided.request.authorization))
         }
-        Event::Recalled(recalled) if recalled.authorization.transactions.is_empty() => {
-            Change::Record(Some(&recalled.id))
-        }
+        Event::Recalled(recalled) if recalled.unlinked.is_empty() => match recalled.authorizations.as_slice() {
+            [(id, record)] if record.transactions.is_empty() => Change::Record(Some(id)),
+            _ => Change::More,
+        },
         Event::Observed(observation) => match &observation.fact {
             Fact::Authorization(seen) if seen.listed.is_empty() => Change::Record(Some(&seen.id)),
             Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => Change::Record(None),

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     domain::{
         Account, Authorization, AuthorizationId, CardId, Category, Currency, Decided, Event, Interval,
-        Measure, NetworkId, PolicyVersion, Source, Timestamp, Totals, Transaction, TransactionId,
+        Measure, Mention, NetworkId, PolicyVersion, Source, Timestamp, Totals, Transaction, TransactionId,
         limits_in_force,
     },
     journal::{Entry, Reach, record},
@@ -238,14 +238,18 @@ impl Directory {
     }
 
     async fn authorization_view(&self, id: &AuthorizationId) -> Result<Option<AuthorizationView>, NotFolded> {
-        let mut entries = self.shared().journal.find(id).await?;
+        let journal = &*self.shared().journal;
+        let mention = Mention::from(id);
+        let mut entries = journal.find(&mention).await?;
         let Some(account) = books::account_of(id, &entries)? else { return Ok(None) };
-        let Some(recalled) = books::recall(id, &account, &entries)? else { return Ok(None) };
+        let recalled = books::recall(journal, &account, vec![mention]).await?;
+        let record = recalled.authorizations.into_iter().find(|(known, _)| known == id);
+        let Some((_, record)) = record else { return Ok(None) };
         entries.retain(|entry| entry.account == account);
         Ok(Some(AuthorizationView {
             authorization: id.clone(),
             card: card_of(&entries, id)?,
-            record: recalled.authorization,
+            record,
             decisions: decisions(&entries, Some(id))?,
             history: history(&entries, id)?,
         }))

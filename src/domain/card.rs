@@ -1,17 +1,14 @@
 //! The books of one card: its authorizations, what they use of its windows, and nothing that has settled and left
 //! every window. Events go in; they cannot be refused.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     authorization::{Answered, Authorization},
     authorizations::Authorizations,
     controls::Controls,
-    event::{Decided, Event, Joined, Recalled},
+    event::{Decided, Event, Joined},
+    evicted::Forgotten,
     ids::{AuthorizationId, CardId, ConnectedAccountId, TransactionId},
     merchant::Merchant,
     money::Currency,
@@ -21,7 +18,7 @@ use super::{
     settling::book_listed,
     standing::{Standing, State},
     time::Timestamp,
-    transaction::{ToldBy, Transaction},
+    transaction::Transaction,
     window::{Tally, Uses},
 };
 
@@ -73,7 +70,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn plus(self, other: Self) -> Self {
+    pub(super) fn plus(self, other: Self) -> Self {
         Self {
             captured: self.captured.saturating_add(other.captured),
             refunded: self.refunded.saturating_add(other.refunded),
@@ -81,7 +78,7 @@ impl Totals {
         }
     }
 
-    fn minus(self, other: Self) -> Self {
+    pub(super) fn minus(self, other: Self) -> Self {
         Self {
             captured: self.captured.saturating_sub(other.captured),
             refunded: self.refunded.saturating_sub(other.refunded),
@@ -101,46 +98,16 @@ pub struct Unlinked {
     pub merchant: Merchant,
 }
 
-/// How far back the books no longer reach. Nothing is lost: the journal has it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Forgotten {
-    /// Authorizations that Stripe created up to here may be missing.
-    pub created_through: Timestamp,
-    /// Purchases up to here may be missing, though their windows still count them.
-    pub spent_through: Timestamp,
-}
-
-impl Default for Forgotten {
-    fn default() -> Self {
-        Self { created_through: Timestamp::MIN, spent_through: Timestamp::MIN }
-    }
-}
-
 /// A window reaches further back than the books do: fold the journal from its first entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a window of the policy reaches further back than the card's snapshot")]
 pub struct NeedsHistory;
-
-/// How long a settled authorization can be asked about without a look into the journal.
-const SETTLED_KEPT: Duration = Duration::from_hours(24);
-/// How many of them, at most, and of captures and refunds without an authorization.
-pub const SETTLED_KEPT_MAX: usize = 1_024;
 
 impl Card {
     /// The answer that was given to the same question before.
     #[must_use]
     pub fn answer_to(&self, request: &AuthorizationRequest) -> Option<&Answered> {
         self.authorizations.get(&request.authorization)?.answer_to(request)
-    }
-
-    /// Whether an authorization that these books do not have may have been in them once. Where nobody says when it
-    /// was created, it may.
-    #[must_use]
-    pub fn may_have_forgotten(&self, authorization: &AuthorizationId, created: Option<Timestamp>) -> bool {
-        let through = self.forgotten.created_through;
-        through > Timestamp::MIN
-            && created.is_none_or(|created| created <= through)
-            && !self.authorizations.contains_key(authorization)
     }
 
     /// Books an event. What happened, happened: this cannot fail.
@@ -187,49 +154,6 @@ impl Card {
         Ok(())
     }
 
-    /// Evicts what has settled and is no longer asked about. The sums keep counting it.
-    pub fn forget(&mut self, now: Timestamp) {
-        self.forget_except(now, &BTreeSet::new());
-    }
-
-    /// Evicts what has settled, but for records of which the journal does not have everything yet: looked up there,
-    /// they would come back as they were before.
-    pub fn forget_except(&mut self, now: Timestamp, kept: &BTreeSet<AuthorizationId>) {
-        let floor = now.minus(SETTLED_KEPT);
-        let mut settled: Vec<(Timestamp, AuthorizationId)> = self
-            .authorizations
-            .iter()
-            .filter(|(id, authorization)| authorization.is_settled() && !kept.contains(*id))
-            .map(|(id, authorization)| (authorization.last_at(), id.clone()))
-            .collect();
-        settled.sort_unstable();
-        let surplus = settled.len().saturating_sub(SETTLED_KEPT_MAX);
-        for (place, (at, id)) in settled.into_iter().enumerate() {
-            if place >= surplus && at > floor {
-                break;
-            }
-            if let Some(gone) = self.authorizations.remove(&id) {
-                let is_dated = gone.created != Timestamp::default();
-                let created = if is_dated { gone.created } else { gone.last_at() };
-                self.forgotten.created_through = self.forgotten.created_through.max(created);
-                self.let_go = self.let_go.plus(gone.totals());
-                self.spent_through(gone.spends(false).iter().map(|spend| spend.at));
-            }
-        }
-        let authorizations = &self.authorizations;
-        self.places.retain(|_, place| authorizations.contains_key(place));
-        let mut loose: Vec<(Timestamp, TransactionId)> =
-            self.unlinked.iter().map(|(id, unlinked)| (unlinked.transaction.at, id.clone())).collect();
-        loose.sort_unstable();
-        let surplus = loose.len().saturating_sub(SETTLED_KEPT_MAX);
-        for (_, id) in loose.into_iter().take(surplus) {
-            if let Some(gone) = self.unlinked.remove(&id) {
-                self.let_go = self.let_go.plus(gone.totals());
-                self.spent_through([gone.transaction.at]);
-            }
-        }
-    }
-
     /// What the card came to in its life: what the books have, and what they have let go.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -244,12 +168,6 @@ impl Card {
         self.authorizations.values().fold(0, |sum: i64, one| sum.saturating_add(one.hold()))
     }
 
-    fn spent_through(&mut self, moments: impl IntoIterator<Item = Timestamp>) {
-        for at in moments {
-            self.forgotten.spent_through = self.forgotten.spent_through.max(at);
-        }
-    }
-
     fn answered(&mut self, decided: &Decided) {
         let Decided { request, decision } = decided;
         self.learn_account(request.connected_account.as_ref());
@@ -258,6 +176,9 @@ impl Card {
         self.move_on(decision.at);
         let listed = self.not_elsewhere(&request.authorization, &request.told.transactions);
         let created = request.told.at.min(request.received_at);
+        if !listed.is_empty() && created < request.told.at {
+            self.created_through(request.told.at);
+        }
         self.change(&request.authorization, |authorization| {
             book_listed(authorization, &listed, created, &request.event);
             authorization.answered(decided);
@@ -265,40 +186,32 @@ impl Card {
         self.remember_places(&request.authorization, &listed);
     }
 
-    /// Takes a record back. The sums count it still. Transactions that a correction has moved elsewhere stay there.
-    fn recalled(&mut self, recalled: &Recalled) {
-        let mut authorization = recalled.authorization.clone();
-        authorization.transactions.retain(|id| {
-            !self.unlinked.contains_key(id) && self.place_of(id).is_none_or(|place| place == recalled.id)
-        });
-        if !authorization.is_bare() {
-            self.let_go = self.let_go.minus(recalled.authorization.totals());
-            for (id, transaction) in authorization.transactions.iter() {
-                if transaction.version.told_by != ToldBy::Created {
-                    self.places.insert(id.clone(), recalled.id.clone());
-                }
-            }
-            self.authorizations.insert(recalled.id.clone(), authorization);
-        }
-    }
-
     fn observed(&mut self, observation: &Observation) {
         let Observation { event, created, received_at, connected_account, fact, .. } = observation;
         self.learn_account(connected_account.as_ref());
-        // Stripe's clock may be ahead of ours; nothing counts later than it is.
+        // Stripe's clock may be ahead of ours; nothing counts later than it is. When it was created is not kept then.
+        let ahead = Some(*created).filter(|created| created > received_at);
         let created = (*created).min(*received_at);
         self.move_on(*received_at);
         match fact {
             Fact::Authorization(seen) => {
                 self.learn_currency(None, Some(seen.amount.currency));
                 let listed = self.not_elsewhere(&seen.id, &seen.listed);
+                if let Some(ahead) = ahead.filter(|_| !listed.is_empty()) {
+                    self.created_through(ahead);
+                }
                 self.change(&seen.id, |authorization| {
                     authorization.observed(seen, created, event);
                     book_listed(authorization, &listed, created, event);
                 });
                 self.remember_places(&seen.id, &listed);
             }
-            Fact::Transaction(seen) => self.settled(seen, created, event),
+            Fact::Transaction(seen) => {
+                if let Some(ahead) = ahead {
+                    self.created_through(ahead);
+                }
+                self.settled(seen, created, event);
+            }
             Fact::Card(seen) => {
                 self.learn_currency(seen.currency, None);
                 // Cards are born inactive; one that asks was made active since.
@@ -396,7 +309,7 @@ impl Card {
 
 impl Unlinked {
     /// A transaction without an authorization was never granted.
-    fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> Totals {
         let captured = self.transaction.captured();
         Totals { captured, refunded: self.transaction.refunded(), overrun: captured }
     }

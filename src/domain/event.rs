@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{
     authorization::Authorization,
-    card::Card,
+    card::{Card, Unlinked},
     controls::Controls,
     decision::Decision,
-    ids::{AuthorizationId, CardId},
+    ids::{AuthorizationId, CardId, TransactionId},
     observed::Observation,
     policy::PolicyVersion,
     request::AuthorizationRequest,
@@ -24,7 +24,7 @@ pub enum Event {
     StoodIn(Box<Decided>),
     /// What Stripe says happened.
     Observed(Box<Observation>),
-    /// The record of an authorization that the books had let go, and that is spoken of again.
+    /// What the books had evicted, and that is spoken of again.
     Recalled(Box<Recalled>),
     /// The card replaces another: its purchases go on in that one's books.
     Joined(Joined),
@@ -63,13 +63,13 @@ pub struct Decided {
     pub decision: Decision,
 }
 
-/// A record that came back from the journal.
-#[derive(Clone, PartialEq, Debug)]
+/// What came back from the journal: everything that belongs together, as its entries tell it.
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Recalled {
-    /// Which authorization.
-    pub id: AuthorizationId,
-    /// All that is known of it.
-    pub authorization: Authorization,
+    /// Records of authorizations.
+    pub authorizations: Vec<(AuthorizationId, Authorization)>,
+    /// Captures and refunds that name no authorization.
+    pub unlinked: Vec<(TransactionId, Unlinked)>,
 }
 
 /// The step of a card into the books of the card that it replaces, so that both count against the same limits. Cards

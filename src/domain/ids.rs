@@ -78,6 +78,10 @@ id! {
     ConnectedAccountId
 }
 id! {
+    /// An authorization, or a capture or refund, as entries of the journal are found by it.
+    Mention
+}
+id! {
     /// What one stream of journal entries belongs to: a card, a cardholder, or, where a request cannot be booked with
     /// its card, the authorization.
     Account
@@ -152,6 +156,18 @@ impl From<&CardholderId> for Account {
 impl From<&AuthorizationId> for Account {
     fn from(authorization: &AuthorizationId) -> Self {
         Self(Arc::clone(&authorization.text))
+    }
+}
+
+impl From<&AuthorizationId> for Mention {
+    fn from(authorization: &AuthorizationId) -> Self {
+        Self(Arc::clone(&authorization.text))
+    }
+}
+
+impl From<&TransactionId> for Mention {
+    fn from(transaction: &TransactionId) -> Self {
+        Self(Arc::clone(&transaction.0))
     }
 }
 

@@ -22,6 +22,7 @@ mod worth;
 mod authorizations;
 mod card;
 mod settling;
+mod evicted;
 mod standing;
 mod decide;
 mod explain;
@@ -29,7 +30,7 @@ mod explain;
 pub use answering::{AnswerBy, Answering};
 pub use authorization::{Answered, Authorization, Embedded, Progress, Seen, StripeOutcome};
 pub use authorizations::Authorizations;
-pub use card::{Card, Forgotten, NeedsHistory, SETTLED_KEPT_MAX, Totals, Unlinked};
+pub use card::{Card, NeedsHistory, Totals, Unlinked};
 pub use controls::{Controls, Listed, Lists};
 pub use decide::{decide, limits_in_force, windows_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};
@@ -38,10 +39,11 @@ pub use details::{
     Method, Risk, RiskLevel, ThreeDs, Wallet,
 };
 pub use event::{Carried, Decided, Event, Joined, PolicyRecord, Recalled};
+pub use evicted::{Forgotten, SETTLED_KEPT_MAX};
 pub use explain::explain;
 pub use ids::{
     Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, DecisionId, EventId, ID_BYTES_MAX,
-    NetworkId, TransactionId,
+    Mention, NetworkId, TransactionId,
 };
 pub use merchant::{CardPresence, Category, Country, Merchant};
 pub use money::{AMOUNT_MAX, Currency, Money, NotACurrency};

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::{
-    card::{Card, Forgotten, Totals},
+    card::{Card, Totals},
     event::{Carried, Joined},
+    evicted::Forgotten,
     ids::{CardId, ConnectedAccountId, EventId},
     time::Timestamp,
 };

@@ -11,7 +11,7 @@ use std::{
 use tokio::{sync::watch, time};
 
 use super::{Append, Entry, EntryId, Fatal, Journal, Outcome, Pending, Reach, Scan, Unavailable};
-use crate::domain::{Account, AuthorizationId};
+use crate::domain::{Account, Mention};
 
 /// A journal whose appends and loads fail as a [`Script`] says. For tests.
 ///
@@ -54,13 +54,13 @@ pub struct Foreign {
     /// A JSON array; see `record`.
     pub body: String,
     /// What the body speaks of.
-    pub authorizations: Vec<AuthorizationId>,
+    pub mentions: Vec<Mention>,
 }
 
 impl Default for Foreign {
     /// An entry in which nothing happened.
     fn default() -> Self {
-        Self { body: "[]".into(), authorizations: Vec::new() }
+        Self { body: "[]".into(), mentions: Vec::new() }
     }
 }
 
@@ -266,7 +266,7 @@ impl Foreign {
             head: append.head,
             id: EntryId::new(append.id.get().wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
             is_snapshot: false,
-            authorizations: self.authorizations.clone(),
+            mentions: self.mentions.clone(),
             body: self.body.clone(),
         }
     }
@@ -304,9 +304,9 @@ impl Journal for Faulty {
 
     fn find<'a>(
         &'a self,
-        authorization: &'a AuthorizationId,
+        mention: &'a Mention,
     ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
-        Box::pin(self.read(self.inner.find(authorization)))
+        Box::pin(self.read(self.inner.find(mention)))
     }
 
     fn fatal(&self) -> Pending<'_, Fatal> {

@@ -9,7 +9,7 @@ use std::{
 use super::{Append, Entry, Fatal, Head, Journal, Outcome, Pending, Reach, Scan, Unavailable};
 use crate::{
     clock,
-    domain::{Account, AuthorizationId, Timestamp},
+    domain::{Account, Mention, Timestamp},
 };
 
 /// How much a journal in memory keeps at most, in bytes of bodies, unless told otherwise.
@@ -27,12 +27,12 @@ struct Log {
     /// The entry with log sequence number `n` is at `n - 1`.
     entries: Vec<Written>,
     tips: HashMap<Account, Tip>,
-    authorizations: HashMap<AuthorizationId, Mentions>,
+    mentions: HashMap<Mention, Mentions>,
     bodies_bytes: usize,
     is_closed: bool,
 }
 
-/// The indexes of the entries that speak of an authorization, in order. It begins with one, for which a vector would take
+/// The indexes of the entries that speak of one thing, in order. It begins with one, for which a vector would take
 /// room of its own.
 enum Mentions {
     One(usize),
@@ -131,10 +131,10 @@ impl Journal for Memory {
 
     fn find<'a>(
         &'a self,
-        authorization: &'a AuthorizationId,
+        mention: &'a Mention,
     ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         Box::pin(future::ready(self.read(|log| {
-            let indexes = log.authorizations.get(authorization).map_or(&[][..], Mentions::as_slice);
+            let indexes = log.mentions.get(mention).map_or(&[][..], Mentions::as_slice);
             indexes.iter().filter_map(|index| log.entry(*index)).collect()
         })))
     }
@@ -177,8 +177,8 @@ impl Log {
             return Outcome::Rejected;
         }
         let index = self.entries.len();
-        for authorization in &append.authorizations {
-            let mentions = self.authorizations.entry(authorization.clone());
+        for mention in &append.mentions {
+            let mentions = self.mentions.entry(mention.clone());
             mentions.and_modify(|known| known.add(index)).or_insert(Mentions::One(index));
         }
         self.tips.insert(append.account.clone(), Tip { index, head: append.next_head() });

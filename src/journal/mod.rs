@@ -13,7 +13,7 @@ mod faulty;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use crate::domain::{Account, AuthorizationId, Timestamp};
+use crate::domain::{Account, Mention, Timestamp};
 
 pub use committer::{Backlog, Committer, CommitterSettings, Done, Observer, Ticket, Urgency};
 pub use faulty::{Fault, Faulty, Foreign, Gate, Odds, Pace, Script};
@@ -58,9 +58,9 @@ pub trait Journal: Scan {
     fn load<'a>(&'a self, account: &'a Account, reach: Reach)
     -> Pending<'a, Result<Vec<Entry>, Unavailable>>;
 
-    /// The entries that speak of an authorization, in the order they were appended. Never scans the journal.
-    fn find<'a>(&'a self, authorization: &'a AuthorizationId)
-    -> Pending<'a, Result<Vec<Entry>, Unavailable>>;
+    /// The entries that speak of an authorization, or of a capture or refund, in the order they were appended. Never
+    /// scans the journal.
+    fn find<'a>(&'a self, mention: &'a Mention) -> Pending<'a, Result<Vec<Entry>, Unavailable>>;
 
     /// Resolves when the journal has died of an error after which nobody knows what is on the disk. From then on every
     /// append is `Unknown`; the process must end without another answer, and look again at its next start.
@@ -116,8 +116,8 @@ pub struct Append {
     pub id: EntryId,
     /// Whether the body ends with a snapshot of the account, so that loading may start here.
     pub is_snapshot: bool,
-    /// The authorizations that the body speaks of, for [`Journal::find`].
-    pub authorizations: Vec<AuthorizationId>,
+    /// The authorizations, captures and refunds that the body speaks of, for [`Journal::find`].
+    pub mentions: Vec<Mention>,
     /// A JSON array; see `record`.
     pub body: String,
 }

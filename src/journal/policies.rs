@@ -93,7 +93,7 @@ impl Policies {
             head,
             id: EntryId::new(fastrand::u64(1..)),
             is_snapshot: false,
-            authorizations: Vec::new(),
+            mentions: Vec::new(),
             body: record::encode([&Event::Policy(Box::new(record))]),
         }]);
         loop {

@@ -12,11 +12,11 @@ mod policy;
 mod ruled;
 mod tally;
 
-use std::{borrow::Cow, cell::RefCell, slice, sync::Arc};
+use std::{borrow::Cow, cell::RefCell, sync::Arc};
 
 use serde::Deserialize;
 
-use crate::domain::{AuthorizationId, Event, Fact};
+use crate::domain::{AuthorizationId, Event, Fact, ListedTransaction, Mention};
 
 /// The version of the form that this build writes. It reads this one and all before it.
 const VERSION: u32 = 1;
@@ -84,13 +84,34 @@ pub fn decode(body: &str) -> Result<Vec<Event>, Unreadable> {
     elements.map(|raw| serde_json::from_str::<EventRecord<'_>>(raw.get())?.into_event()).collect()
 }
 
-/// The authorizations that an event speaks of.
-pub fn authorizations_of(event: &Event) -> impl Iterator<Item = &AuthorizationId> {
-    let events = match event {
-        Event::Carried(carried) => carried.events.as_slice(),
-        other => slice::from_ref(other),
-    };
-    events.iter().filter_map(authorization_of)
+/// What an event speaks of: an authorization, captures and refunds. What was recalled is not: it follows from other
+/// entries.
+#[must_use]
+pub fn mentions_of(event: &Event) -> Vec<Mention> {
+    match event {
+        Event::Carried(carried) => carried.events.iter().flat_map(mentions_of).collect(),
+        Event::Decided(decided) | Event::StoodIn(decided) => {
+            with_listed(&decided.request.authorization, &decided.request.told.transactions)
+        }
+        Event::Observed(observation) => match &observation.fact {
+            Fact::Authorization(seen) => with_listed(&seen.id, &seen.listed),
+            Fact::Transaction(seen) => {
+                let authorization = seen.authorization.as_ref().map(Mention::from);
+                authorization.into_iter().chain([Mention::from(&seen.id)]).collect()
+            }
+            Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => Vec::new(),
+        },
+        Event::Recalled(_)
+        | Event::Joined(_)
+        | Event::Controls(_)
+        | Event::Policy(_)
+        | Event::Snapshot(_) => Vec::new(),
+    }
+}
+
+fn with_listed(authorization: &AuthorizationId, listed: &[ListedTransaction]) -> Vec<Mention> {
+    let listed = listed.iter().map(|one| Mention::from(&one.id));
+    [Mention::from(authorization)].into_iter().chain(listed).collect()
 }
 
 /// The one authorization that an event speaks of.
@@ -103,10 +124,12 @@ pub fn authorization_of(event: &Event) -> Option<&AuthorizationId> {
             Fact::Transaction(seen) => seen.authorization.as_ref(),
             Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
         },
-        Event::Recalled(recalled) => Some(&recalled.id),
-        Event::Joined(_) | Event::Carried(_) | Event::Controls(_) | Event::Policy(_) | Event::Snapshot(_) => {
-            None
-        }
+        Event::Recalled(_)
+        | Event::Joined(_)
+        | Event::Carried(_)
+        | Event::Controls(_)
+        | Event::Policy(_)
+        | Event::Snapshot(_) => None,
     }
 }
 

@@ -54,7 +54,7 @@ impl Chain {
     pub(super) fn apply(&mut self, event: &Event, keeps_history: bool) {
         match event {
             // The state is here already. What the snapshot no longer has is evicted here as well.
-            Event::Snapshot(_) => self.card.forget(self.card.time),
+            Event::Snapshot(card) => self.card.forget_like(card),
             Event::Decided(_)
             | Event::StoodIn(_)
             | Event::Observed(_)

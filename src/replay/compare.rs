@@ -15,7 +15,7 @@ use crate::{
     cli::Cards,
     domain::{
         Account, AuthorizationId, AuthorizationStatus, Decided, Decision, Event, Fact, NeedsHistory,
-        Observation, Outcome, Policy, Recalled, Source, Timestamp, TransactionKind,
+        Observation, Outcome, Policy, Source, Timestamp, TransactionKind,
     },
     journal::Entry,
 };
@@ -191,10 +191,7 @@ impl Worlds {
                 Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => true,
             },
             Event::StoodIn(decided) | Event::Decided(decided) => !is_departed(&decided.request.authorization),
-            Event::Recalled(recalled) => {
-                let Recalled { id, .. } = &**recalled;
-                !is_departed(id)
-            }
+            Event::Recalled(recalled) => !recalled.authorizations.iter().any(|(id, _)| is_departed(id)),
             Event::Joined(_)
             | Event::Carried(_)
             | Event::Controls(_)

@@ -81,9 +81,9 @@ impl Desk {
             }
             (body, has_snapshot) = (record::encode(&batch.events), false);
         }
-        let mut authorizations = Vec::with_capacity(batch.events.len());
+        let mut mentions = Vec::with_capacity(batch.events.len());
         for event in &batch.events {
-            authorizations.extend(record::authorizations_of(event).cloned());
+            mentions.extend(record::mentions_of(event));
         }
         let id = EntryId::new(fastrand::u64(1..));
         let append = Append {
@@ -91,7 +91,7 @@ impl Desk {
             head: self.head,
             id,
             is_snapshot: has_snapshot,
-            authorizations,
+            mentions,
             body,
         };
         self.shared.metrics.journal.appended_bytes.increment(u64::try_from(append.body.len()).unwrap_or(0));
@@ -197,7 +197,8 @@ impl Desk {
     /// The card as it is, without what is evicted now. What the events `on_their_way` speak of is not: the journal does
     /// not have them yet.
     pub(super) fn snapshot(&mut self, on_their_way: &[Event]) -> Event {
-        let kept = on_their_way.iter().flat_map(record::authorizations_of).cloned().collect();
+        let kept = on_their_way.iter().flat_map(record::mentions_of).collect();
+        self.changes = self.changes.wrapping_add(1);
         self.card.forget_except(self.card.time, &kept);
         Event::Snapshot(Box::new(self.card.clone()))
     }

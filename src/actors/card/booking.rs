@@ -15,20 +15,20 @@ impl Desk {
             let _ = book.reply.send(Err(NotBooked::WrongAccount));
             return;
         }
-        let spoken_of = match &book.observation.fact {
-            Fact::Authorization(seen) => Some((&seen.id, Some(seen.created))),
-            Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| (id, None)),
-            Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
-        };
-        if looked == Looked::Not
-            && spoken_of.is_some_and(|(id, created)| self.card.may_have_forgotten(id, created))
-        {
-            return self.look_up(Work::Book(book));
+        if looked == Looked::Not {
+            let evicted = self.card.evicted_of_fact(&book.observation.fact);
+            if !evicted.is_empty() {
+                return self.look_up(Work::Book(book), evicted);
+            }
         }
         if !self.has_room() {
             return Reply::Booked(book.reply).give_up(Cause::Overload);
         }
-        let spoken_of = spoken_of.map(|(id, _)| id.clone());
+        let spoken_of = match &book.observation.fact {
+            Fact::Authorization(seen) => Some(seen.id.clone()),
+            Fact::Transaction(seen) => seen.authorization.clone(),
+            Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
+        };
         let overrun = spoken_of.as_ref().map(|id| self.overrun_of(id));
         let Book { observation, reply, .. } = *book;
         let told = match &observation.fact {

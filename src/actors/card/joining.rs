@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::{Carry, Cause, Desk, Hops, Message, StoodIn};
+use super::{Carry, Cause, Desk, Hops, Looked, Message, StoodIn, Work};
 use crate::{
     actors::{
         NotBooked,
@@ -17,7 +17,7 @@ use crate::{
         directory::{Bound, Shared},
     },
     clock,
-    domain::{Account, CardId, Carried, Event, Fact, Joined},
+    domain::{Account, CardId, Carried, Event, Fact, Joined, Mention},
     journal::{Entry, Reach, Unavailable},
 };
 
@@ -52,13 +52,20 @@ impl Desk {
     }
 
     /// Books what was booked on another card.
-    pub(super) fn carry(&mut self, carry: Carry) {
+    pub(super) fn carry(&mut self, carry: Carry, looked: Looked) {
         self.lease.leave_queue();
         self.leaving = None;
+        // What was carried before, and the word of it was lost, is not carried again.
+        let known = self.card.carried_through(&carry.from);
+        if looked == Looked::Not {
+            let new = carry.entries.iter().filter(|(seq, _)| *seq > known).flat_map(|(_, events)| events);
+            let evicted: Vec<Mention> = new.flat_map(|event| self.card.evicted_of_event(event)).collect();
+            if !evicted.is_empty() {
+                return self.look_up(Work::Carry(Box::new(carry)), evicted);
+            }
+        }
         let Carry { from, entries, reply, .. } = carry;
         let through = entries.last().map_or(0, |(seq, _)| *seq);
-        // What was carried before, and the word of it was lost, is not carried again.
-        let known = self.card.carried_through(&from);
         let new = entries.into_iter().filter(|(seq, _)| *seq > known);
         let carried = Carried { from, through, events: new.flat_map(|(_, events)| events).collect() };
         self.record(Event::Carried(Box::new(carried)), Some(Reply::Booked(reply)));

@@ -1,5 +1,5 @@
-//! Reading the journal: the books of a card when it wakes, the whole history where a new limit needs it, one
-//! authorization that was let go, and the chain again when an append has lost its place.
+//! Reading the journal: the books of a card when it wakes, the whole history where a new limit needs it, what
+//! was evicted, and the chain again when an append has lost its place.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
         undo::Undo,
     },
     clock::{self, timeout},
-    domain::{Answer, Decided, Event, Fact, Recalled, decide, windows_in_force},
+    domain::{Answer, Decided, Event, Mention, Recalled, decide, windows_in_force},
     journal::{Entry, EntryId, Reach, Unavailable},
     metrics::{Done, JournalFailure},
 };
@@ -97,6 +97,7 @@ impl Desk {
         if !self.next.is_empty() {
             self.next.undo = Undo::Impossible;
         }
+        self.changes = self.changes.wrapping_add(1);
         let Folded { card, head, entries_since_snapshot, events_since_snapshot, snapshot_size, .. } = folded;
         (self.card, self.head) = (card, head);
         self.entries_since_snapshot = entries_since_snapshot;
@@ -144,90 +145,73 @@ impl Desk {
         });
     }
 
-    /// Asks the journal for an authorization that the books may have let go.
-    pub(super) fn look_up(&mut self, work: Work) {
-        let id = match &work {
-            Work::Ask(ask) => Some(ask.request.authorization.clone()),
-            Work::Book(book) => match &book.observation.fact {
-                Fact::Authorization(seen) => Some(seen.id.clone()),
-                Fact::Transaction(seen) => seen.authorization.clone(),
-                Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
-            },
-            Work::StoodIn(stood_in) => Some(stood_in.decided.request.authorization.clone()),
-        };
-        let Some(id) = id else { return };
+    /// Asks the journal for what these books may have evicted, before the work is done that speaks of it.
+    pub(super) fn look_up(&mut self, work: Work, mentions: Vec<Mention>) {
         self.lease.join_queue();
         self.lookups = self.lookups.saturating_add(1);
         let (myself, shared, account) = (self.myself.clone(), Arc::clone(&self.shared), self.account.clone());
         let is_known = self.known_answer(&work).is_some();
+        let changes = self.changes;
         tokio::spawn(async move {
-            let finding = shared.journal.find(&id);
+            let finding = books::recall(&*shared.journal, &account, mentions);
             let found = if is_known {
-                let late = |_| Err(Unavailable("no answer in good time".to_owned()));
+                let late = |_| Err(Unavailable("no answer in good time".to_owned()).into());
                 timeout(REPEAT_LOOKED_UP_WITHIN, finding).await.unwrap_or_else(late)
             } else {
                 finding.await
             };
-            let found = match found {
-                Ok(entries) => books::recall(&id, &account, &entries),
-                Err(unavailable) => Err(unavailable.into()),
-            };
-            drop(myself.cast(Message::Found(Box::new(work), found.map(|found| found.map(Box::new)))));
+            drop(myself.cast(Message::Found(Box::new(work), found.map(|found| (changes, Box::new(found))))));
         });
     }
 
-    pub(super) fn found(&mut self, work: Work, result: Result<Option<Box<Recalled>>, NotFolded>) {
+    pub(super) fn found(&mut self, work: Work, result: Result<(u64, Box<Recalled>), NotFolded>) {
         self.lookups = self.lookups.saturating_sub(1);
-        match result {
-            Ok(recalled) => {
-                let given = match (&work, &recalled) {
-                    (Work::Ask(ask), Some(recalled))
-                        if self.card.authorizations.contains_key(&recalled.id) =>
-                    {
-                        recalled.authorization.answer_to(&ask.request)
-                    }
-                    (Work::Ask(_) | Work::Book(_) | Work::StoodIn(_), _) => None,
-                };
-                if let Some(answer) = given.map(|answered| answered.answer.clone()) {
-                    return self.repeat_found(answer, work);
-                }
-                if let Some(recalled) = recalled
-                    && matches!(self.phase, Phase::Ready)
-                    && !self.card.authorizations.contains_key(&recalled.id)
-                {
-                    self.record(Event::Recalled(recalled), None);
-                }
-                // Books that are being read anew may know it then, and others where the card has joined them.
-                let is_here = matches!(self.phase, Phase::Ready) && self.card.joined.is_none();
-                match work {
-                    Work::Ask(ask) if is_here => self.ask(ask, Looked::Up),
-                    Work::Book(book) if is_here => self.book(book, Looked::Up),
-                    Work::StoodIn(stood_in) if is_here => self.stood_in(stood_in, Looked::Up),
-                    Work::Ask(ask) => self.handle(Message::Ask(ask)),
-                    Work::Book(book) => self.handle(Message::Book(book)),
-                    Work::StoodIn(stood_in) => self.handle(Message::StoodIn(stood_in)),
-                }
-            }
-            Err(cause) => {
-                if let Some(answer) = self.known_answer(&work) {
-                    tracing::debug!(account = %self.account, %cause, "an answer is repeated from memory");
-                    return self.repeat_found(answer, work);
-                }
-                tracing::error!(account = %self.account, %cause, "the journal cannot look up an authorization");
-                self.turn_away(vec![match work {
-                    Work::Ask(ask) => Message::Ask(ask),
-                    Work::Book(book) => Message::Book(book),
-                    Work::StoodIn(stood_in) => Message::StoodIn(stood_in),
-                }]);
-            }
+        let (changes, recalled) = match result {
+            Ok(found) => found,
+            Err(cause) => return self.not_found(work, &cause),
+        };
+        if let Work::Ask(ask) = &work
+            && let Some((id, record)) =
+                recalled.authorizations.iter().find(|(id, _)| *id == ask.request.authorization)
+            && self.card.authorizations.contains_key(id)
+            && let Some(answered) = record.answer_to(&ask.request)
+        {
+            let answer = answered.answer.clone();
+            return self.repeat_found(answer, work);
         }
+        // Books that are being read anew may know it then, and others where the card has joined them. What came back or
+        // was evicted while the journal was read may have changed since.
+        let is_here = matches!(self.phase, Phase::Ready) && self.card.joined.is_none();
+        if is_here && changes == self.changes {
+            if let Some(lacking) = self.card.lacking(*recalled) {
+                self.changes = self.changes.wrapping_add(1);
+                self.record(Event::Recalled(Box::new(lacking)), None);
+            }
+            match work {
+                Work::Ask(ask) => self.ask(ask, Looked::Up),
+                Work::Book(book) => self.book(book, Looked::Up),
+                Work::StoodIn(stood_in) => self.stood_in(stood_in, Looked::Up),
+                Work::Carry(carry) => self.carry(*carry, Looked::Up),
+            }
+        } else {
+            self.handle(work.into());
+        }
+    }
+
+    fn not_found(&mut self, work: Work, cause: &NotFolded) {
+        if let Some(answer) = self.known_answer(&work) {
+            tracing::debug!(account = %self.account, %cause, "an answer is repeated from memory");
+            return self.repeat_found(answer, work);
+        }
+        tracing::error!(account = %self.account, %cause, "the journal cannot look up what was evicted from memory");
+        self.turn_away(vec![work.into()]);
     }
 
     /// The answer that these books have to a question, where it is one.
     fn known_answer(&self, work: &Work) -> Option<Answer> {
         match work {
             Work::Ask(ask) => self.card.answer_to(&ask.request).map(|answered| answered.answer.clone()),
-            Work::Book(_) | Work::StoodIn(_) => None,
+            Work::Book(_) | Work::StoodIn(_) | Work::Carry(_) => None,
         }
     }
 
@@ -288,7 +272,8 @@ impl Desk {
                     self.conflicts = 0;
                     self.give_up(unanswered, Cause::Journal);
                 } else {
-                    self.decide_again(unanswered);
+                    let known = self.without_evicted(unanswered);
+                    self.decide_again(known);
                 }
             }
             Err(cause) => {
@@ -298,6 +283,25 @@ impl Desk {
                 self.reload();
             }
         }
+    }
+
+    /// What of a batch can be done on ledgers that were read anew. Another writer may have changed and evicted what came back
+    /// here: what speaks of that is turned away, and comes again.
+    fn without_evicted(&mut self, batch: Batch) -> Batch {
+        let mut known = Batch::default();
+        for (event, replies) in batch.into_events() {
+            if matches!(event, Event::Recalled(_)) {
+                continue;
+            }
+            if self.card.evicted_of_event(&event).is_empty() {
+                let place = known.events.len();
+                known.push(event, None);
+                replies.into_iter().for_each(|reply| known.join(place, reply));
+            } else {
+                self.gone_elsewhere(event, replies);
+            }
+        }
+        known
     }
 
     /// Decides unanswered questions on the new state, in the order they arrived; facts stay what they are. Questions

@@ -19,7 +19,7 @@ use super::{
     timestamp,
 };
 use crate::{
-    domain::{AuthorizationId, Timestamp},
+    domain::{Mention, Timestamp},
     journal::{Append, Outcome, vitals::Vitals},
 };
 
@@ -189,7 +189,7 @@ fn outcome_of(append: &Append, written: &Written) -> Option<Outcome> {
 async fn insert(connection: &Connection, rows: &[&Append], intent: Intent) -> Result<Written, Error> {
     let Places { accounts, seqs, ids, prevs } = Places::of(rows);
     let snapshots: Vec<bool> = rows.iter().map(|append| append.is_snapshot).collect();
-    let authorizations: Vec<String> = rows.iter().map(|append| joined(&append.authorizations)).collect();
+    let mentions: Vec<String> = rows.iter().map(|append| joined(&append.mentions)).collect();
     let bodies: Vec<&str> = rows.iter().map(|append| append.body.as_str()).collect();
     let is_given_back = intent == Intent::GiveBack;
     // What was said on this connection before is none of this statement's.
@@ -199,7 +199,7 @@ async fn insert(connection: &Connection, rows: &[&Append], intent: Intent) -> Re
         .client()
         .query(
             &connection.statements.append,
-            &[&accounts, &seqs, &ids, &prevs, &snapshots, &authorizations, &bodies, &is_given_back],
+            &[&accounts, &seqs, &ids, &prevs, &snapshots, &mentions, &bodies, &is_given_back],
         )
         .await?;
     written.iter().map(place_and_time).collect()
@@ -259,8 +259,8 @@ fn place_and_time(row: &Row) -> Result<(String, Timestamp), Error> {
 }
 
 /// Ids with a space between them; no id has one in it.
-fn joined(authorizations: &[AuthorizationId]) -> String {
-    authorizations.iter().map(AuthorizationId::as_str).collect::<Vec<_>>().join(" ")
+fn joined(mentions: &[Mention]) -> String {
+    mentions.iter().map(Mention::as_str).collect::<Vec<_>>().join(" ")
 }
 
 /// What an error says of the statement. It was one transaction: where the server says that it failed, nothing of it is

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! append ──────────▶ append ──▶ pool ─┬▶ tollgate.entry     one statement a batch, one batch a connection
-//!                                     └▶ tollgate.mention   which entries speak of an authorization
+//!                                     └▶ tollgate.mention   which entries speak of what
 //! load, find, scan ──▶ read ──▶ pool ──▶ both               connections of their own
 //! control ──▶ race ──▶ database                             which server is in force; whom all others ask
 //! ```
@@ -42,7 +42,7 @@ use super::{
 };
 use crate::{
     clock,
-    domain::{Account, AuthorizationId, Timestamp},
+    domain::{Account, Mention, Timestamp},
 };
 pub use {
     address::Address,
@@ -210,9 +210,9 @@ impl Journal for Postgres {
 
     fn find<'a>(
         &'a self,
-        authorization: &'a AuthorizationId,
+        mention: &'a Mention,
     ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
-        self.read(Reading::Find(authorization.clone()))
+        self.read(Reading::Find(mention.clone()))
     }
 
     fn fatal(&self) -> Pending<'_, Fatal> {

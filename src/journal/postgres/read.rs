@@ -1,4 +1,4 @@
-//! Reading from PostgreSQL: an account's entries, an authorization's, everybody's.
+//! Reading from PostgreSQL: an account's entries, those that speak of one thing, everybody's.
 
 use std::{
     sync::Arc,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock,
-    domain::{Account, AuthorizationId},
+    domain::{Account, Mention},
     journal::{Entry, EntryId, Reach, Unavailable},
 };
 
@@ -29,7 +29,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// What is to be read.
 pub(super) enum Reading {
     Load(Account, Reach),
-    Find(AuthorizationId),
+    Find(Mention),
     Scan { after: u64, entries_max: usize },
 }
 
@@ -75,8 +75,8 @@ async fn answer(connection: &Connection, reading: &Reading) -> Result<Vec<Row>, 
             let entries = limit((*entries).max(1));
             settled(connection, &statements.load_last, &[&account.as_str(), &entries]).await
         }
-        Reading::Find(authorization) => {
-            settled(connection, &statements.find, &[&authorization.as_str()]).await
+        Reading::Find(mention) => {
+            settled(connection, &statements.find, &[&mention.as_str()]).await
         }
         Reading::Scan { after, entries_max } => {
             let last = last_lsn_in_order(connection).await?;

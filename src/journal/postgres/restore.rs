@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    domain::AuthorizationId,
+    domain::Mention,
     journal::{Append, Lineage, Outcome},
 };
 
@@ -293,10 +293,10 @@ fn statements(pending: &[Append]) -> Vec<Vec<&Append>> {
     layers.iter().flat_map(|rows| rows.chunks(ENTRIES_MAX)).map(<[&Append]>::to_vec).collect()
 }
 
-/// The authorizations that these entries speak of, as far as a log line has room.
+/// The mentions that these entries speak of, as far as a log line has room.
 fn named(appends: &[Append]) -> String {
     let all: Vec<&str> =
-        appends.iter().flat_map(|append| &append.authorizations).map(AuthorizationId::as_str).collect();
+        appends.iter().flat_map(|append| &append.mentions).map(Mention::as_str).collect();
     let more = all.len().saturating_sub(NAMED_MAX);
     let named = all.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(" ");
     if more == 0 { named } else { format!("{named} and {more} more") }

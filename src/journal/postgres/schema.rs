@@ -28,7 +28,7 @@ const VERSION_1: &str = "
         prev bigint NOT NULL,
         at timestamptz NOT NULL DEFAULT clock_timestamp(),
         is_snapshot boolean NOT NULL,
-        authorizations text NOT NULL,
+        mentions text NOT NULL,
         body text NOT NULL,
         UNIQUE (account, seq)
     );

@@ -4,7 +4,7 @@ use tokio_postgres::{Error, Statement};
 
 use super::Session;
 
-/// The 64 bits under which an authorization `$a` is mentioned.
+/// The 64 bits under which an id `$a` is mentioned.
 macro_rules! hash_of {
     ($a:literal) => {
         concat!("('x' || encode(substr(sha256(convert_to(", $a, ", 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint")
@@ -56,10 +56,10 @@ fn append_on(session: &Session, copies: u32) -> String {
 
 const APPEND: &str = concat!(
     "written AS (
-        INSERT INTO tollgate.entry (account, seq, id, prev, is_snapshot, authorizations, body)
-        SELECT b.account, b.seq + 1, b.id, b.prev, b.is_snapshot, b.authorizations, b.body
+        INSERT INTO tollgate.entry (account, seq, id, prev, is_snapshot, mentions, body)
+        SELECT b.account, b.seq + 1, b.id, b.prev, b.is_snapshot, b.mentions, b.body
         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[], $7::text[])
-            AS b (account, seq, id, prev, is_snapshot, authorizations, body)
+            AS b (account, seq, id, prev, is_snapshot, mentions, body)
         WHERE (SELECT holds FROM guard)
             AND (SELECT pg_advisory_xact_lock_shared(",
     appending!(),
@@ -69,13 +69,13 @@ const APPEND: &str = concat!(
                 WHERE known.account = b.account AND known.seq = b.seq AND known.id = b.prev))
         ORDER BY b.account COLLATE \"C\"
         ON CONFLICT (account, seq) DO NOTHING
-        RETURNING lsn, account, at, authorizations
+        RETURNING lsn, account, at, mentions
     ), mentioned AS (
         INSERT INTO tollgate.mention (part, hash, lsn)
         SELECT (lsn >> 20)::integer, ",
     hash_of!("a"),
     ", lsn
-        FROM written, unnest(string_to_array(authorizations, ' ')) AS a
+        FROM written, unnest(string_to_array(mentions, ' ')) AS a
         ON CONFLICT DO NOTHING
     )
     SELECT account, at FROM written
@@ -124,7 +124,7 @@ const FIND: &str = concat!(
         SELECT ",
     columns!(),
     " FROM tollgate.entry
-        WHERE entry.lsn = mention.lsn AND $1::text = ANY (string_to_array(authorizations, ' '))
+        WHERE entry.lsn = mention.lsn AND $1::text = ANY (string_to_array(mentions, ' '))
     ) AS entry
     ORDER BY entry.lsn"
 );

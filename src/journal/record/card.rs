@@ -75,12 +75,13 @@ pub(super) struct CarriedRecord<'a> {
     through: u64,
 }
 
-/// The record of an authorization, by its id.
+/// What came back, by ids.
 #[derive(Serialize, Deserialize)]
 pub(super) struct RecalledRecord<'a> {
-    id: Text<'a>,
-    #[serde(borrow, flatten)]
-    authorization: AuthorizationRecord<'a>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    authorizations: Vec<(Text<'a>, AuthorizationRecord<'a>)>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    unlinked: Vec<(Text<'a>, UnlinkedRecord<'a>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -220,16 +221,24 @@ impl CarriedRecord<'_> {
 
 impl<'a> From<&'a Recalled> for RecalledRecord<'a> {
     fn from(recalled: &'a Recalled) -> Self {
-        Self { id: recalled.id.as_str().into(), authorization: (&recalled.authorization).into() }
+        let authorizations = recalled.authorizations.iter().map(|(id, one)| (id.as_str().into(), one.into()));
+        let unlinked = recalled.unlinked.iter().map(|(id, one)| (id.as_str().into(), one.into()));
+        Self { authorizations: authorizations.collect(), unlinked: unlinked.collect() }
     }
 }
 
 impl RecalledRecord<'_> {
     pub(super) fn into_recalled(self) -> Result<Recalled, Unreadable> {
-        Ok(Recalled {
-            id: field("id", &self.id, AuthorizationId::new)?,
-            authorization: self.authorization.into_authorization()?,
-        })
+        let mut recalled = Recalled::default();
+        for (id, record) in self.authorizations {
+            let id = field("id", &id, AuthorizationId::new)?;
+            recalled.authorizations.push((id, record.into_authorization()?));
+        }
+        for (id, record) in self.unlinked {
+            let id = field("id", &id, TransactionId::new)?;
+            recalled.unlinked.push((id, record.into_unlinked()?));
+        }
+        Ok(recalled)
     }
 }
 

@@ -71,6 +71,7 @@ fn events_of_every_kind_are_read_back_as_they_were_written() {
         assert_eq!(back, events, "seed {seed}");
         for (before, after) in events.iter().zip(&back) {
             assert_eq!(authorization_of(before), authorization_of(after));
+            assert_eq!(mentions_of(before), mentions_of(after));
         }
     }
 }
@@ -95,8 +96,8 @@ fn what_is_carried_over_stands_before_the_word_of_it_as_it_was() {
     let whole = carried(events.clone());
     let back = decode(&encode([&whole])).unwrap();
     assert_eq!(back, events.iter().cloned().chain([carried(Vec::new())]).collect::<Vec<_>>());
-    let spoken_of: Vec<_> = events.iter().filter_map(authorization_of).collect();
-    assert!(authorizations_of(&whole).eq(spoken_of));
+    let spoken_of: Vec<_> = events.iter().flat_map(mentions_of).collect();
+    assert_eq!(mentions_of(&whole), spoken_of);
 }
 
 #[test]
@@ -264,12 +265,12 @@ fn event(random: &mut Rng, card: &Card, policy: &CardPolicy) -> Event {
             if random.bool() { step } else { carried }
         }
         8 => {
-            let mut records = card.authorizations.iter();
-            let found = records.nth(random.usize(0..=card.authorizations.len()));
-            found.map_or(Event::Snapshot(Box::new(card.clone())), |(id, authorization)| {
-                let (id, authorization) = (id.clone(), authorization.clone());
-                Event::Recalled(Box::new(Recalled { id, authorization }))
-            })
+            let records = card.authorizations.iter().map(|(id, one)| (id.clone(), one.clone()));
+            let loose = card.unlinked.iter().map(|(id, one)| (id.clone(), one.clone()));
+            Event::Recalled(Box::new(Recalled {
+                authorizations: records.filter(|_| random.bool()).take(2).collect(),
+                unlinked: loose.take(1).collect(),
+            }))
         }
         9 => Event::Snapshot(Box::new(card.clone())),
         10 => Event::Controls(Arc::new(controls(random))),

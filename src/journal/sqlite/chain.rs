@@ -18,7 +18,7 @@ impl Chain {
     pub(super) fn after(&self, row: &Row<'_>) -> Self {
         let mut fixed = [0; FIXED_BYTES];
         let at = row.at.as_micros().cast_unsigned();
-        let lengths = [length(row.account), length(&row.authorizations)];
+        let lengths = [length(row.account), length(&row.mentions)];
         let numbers =
             [row.lsn, row.seq, row.id.get(), row.prev.get(), row.prev_lsn, at, u64::from(row.is_snapshot)];
         let words = numbers.into_iter().chain(lengths);
@@ -30,7 +30,7 @@ impl Chain {
         let mut hasher = Sha256::new();
         hasher.update(fixed);
         hasher.update(row.account);
-        hasher.update(row.authorizations.as_ref());
+        hasher.update(row.mentions.as_ref());
         hasher.update(row.body);
         Self(hasher.finalize().into())
     }

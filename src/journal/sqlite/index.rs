@@ -1,4 +1,4 @@
-//! The index file: where each account's chain ends, and which entries speak of an authorization. All of it is derived
+//! The index file: where each account's chain ends, and which entries speak of what. All of it is derived
 //! from the journal: it may be deleted at any time, and is made again at the next start.
 
 use std::{fs, io, path::Path};
@@ -16,9 +16,9 @@ use crate::{
     journal::{EntryId, Head},
 };
 
-/// Changes when the tables or the hash of an authorization change: an index of another format is made again.
-const FORMAT: i64 = 2;
-/// So many entries (as a power of two) share one part of the table of authorizations. A part is small enough that a
+/// Changes when the tables or the hash of an id change: an index of another format is made again.
+const FORMAT: i64 = 3;
+/// So many entries (as a power of two) share one part of the table of mentions. A part is small enough that a
 /// batch of insertions meets each of its pages several times, whatever the age of the journal.
 const PART_BITS: u32 = 18;
 
@@ -26,7 +26,7 @@ const TABLES: &str = "
     CREATE TABLE about (journal TEXT NOT NULL, format INTEGER NOT NULL) STRICT;
     CREATE TABLE head (account TEXT PRIMARY KEY, lsn INTEGER NOT NULL, seq INTEGER NOT NULL, id INTEGER NOT NULL)
         STRICT, WITHOUT ROWID;
-    CREATE TABLE authorization (part INTEGER, hash INTEGER, lsn INTEGER, PRIMARY KEY (part, hash, lsn))
+    CREATE TABLE mention (part INTEGER, hash INTEGER, lsn INTEGER, PRIMARY KEY (part, hash, lsn))
         STRICT, WITHOUT ROWID;
     CREATE TABLE mark (only INTEGER PRIMARY KEY CHECK (only = 1), lsn INTEGER NOT NULL, chain_before BLOB NOT NULL)
         STRICT;
@@ -85,12 +85,12 @@ impl Index {
         let mut heads: Vec<(&str, &Place)> =
             generation.heads.iter().map(|(account, place)| (account.as_str(), place)).collect();
         heads.sort_unstable_by_key(|(account, _)| *account);
-        let mut authorizations: Vec<(i64, i64, i64)> = generation
-            .authorizations
+        let mut mentions: Vec<(i64, i64, i64)> = generation
+            .mentions
             .iter()
             .map(|(hash, lsn)| (part(*lsn), *hash, lsn.cast_signed()))
             .collect();
-        authorizations.sort_unstable();
+        mentions.sort_unstable();
 
         let transaction = self.connection.transaction()?;
         {
@@ -101,8 +101,8 @@ impl Index {
                 put.execute(params![account, lsn.cast_signed(), seq.cast_signed(), id.get().cast_signed()])?;
             }
             let mut put =
-                transaction.prepare_cached("INSERT OR IGNORE INTO authorization VALUES (?1, ?2, ?3)")?;
-            for (part, hash, lsn) in authorizations {
+                transaction.prepare_cached("INSERT OR IGNORE INTO mention VALUES (?1, ?2, ?3)")?;
+            for (part, hash, lsn) in mentions {
                 put.execute([part, hash, lsn])?;
             }
             if let Some(Point { lsn, chain }) = generation.last {
@@ -117,7 +117,7 @@ impl Index {
     /// Forgets everything.
     pub(super) fn clear(&self) -> rusqlite::Result<()> {
         self.connection
-            .execute_batch("BEGIN; DELETE FROM head; DELETE FROM authorization; DELETE FROM mark; COMMIT;")
+            .execute_batch("BEGIN; DELETE FROM head; DELETE FROM mention; DELETE FROM mark; COMMIT;")
     }
 
     /// Folds its log away, and closes it.
@@ -165,16 +165,16 @@ impl Lookup {
         place.optional()
     }
 
-    /// The indexed entries that may speak of the authorization with this hash, oldest first. One small search for
+    /// The indexed entries that may speak of the id with this hash, oldest first. One small search for
     /// each part: four hundred of them for a hundred million entries.
     pub(super) fn lsns(&self, hash: i64) -> rusqlite::Result<Vec<u64>> {
         let last: Option<i64> = self
             .connection
-            .prepare_cached("SELECT max(part) FROM authorization")?
+            .prepare_cached("SELECT max(part) FROM mention")?
             .query_row([], |row| row.get(0))?;
         let mut query = self
             .connection
-            .prepare_cached("SELECT lsn FROM authorization WHERE part = ?1 AND hash = ?2 ORDER BY lsn")?;
+            .prepare_cached("SELECT lsn FROM mention WHERE part = ?1 AND hash = ?2 ORDER BY lsn")?;
         let mut lsns = Vec::new();
         for part in 0..=last.unwrap_or(-1) {
             for lsn in query.query_map([part, hash], |row| row.get::<_, i64>(0))? {

@@ -4,7 +4,7 @@
 //! append ──▶ writer ──▶ tollgate.db        entries in lsn order, one commit a batch, synced
 //!              │   └──▶ tollgate.db-mark   how far it went
 //!              ▼
-//!           recent ──▶ upkeep ──▶ tollgate.db-index   heads and authorizations, lazily, may be deleted
+//!           recent ──▶ upkeep ──▶ tollgate.db-index   heads and mentions, lazily, may be deleted
 //!              │                     │
 //! load, find ◀─┴─────────────────────┘
 //! ```
@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Append, Entry, Fatal, Journal, OpenError, Outcome, Pending, Reach, Scan, Unavailable, vitals::Vitals,
 };
-use crate::domain::{Account, AuthorizationId};
+use crate::domain::{Account, Mention};
 use {
     mark::Mark,
     reader::Readers,
@@ -119,9 +119,9 @@ impl Journal for Sqlite {
 
     fn find<'a>(
         &'a self,
-        authorization: &'a AuthorizationId,
+        mention: &'a Mention,
     ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
-        Box::pin(self.readers.find(authorization))
+        Box::pin(self.readers.find(mention))
     }
 
     fn fatal(&self) -> Pending<'_, Fatal> {

@@ -221,8 +221,8 @@ impl Opening<'_> {
             let Some(account) = Account::new(row.account) else { continue };
             let place = Place { lsn: row.lsn, head: Head { seq: row.seq, id: row.id } };
             generation.add(account, place);
-            let ids = row.authorizations.split_terminator(' ');
-            generation.authorizations.extend(ids.map(|id| (recent::hash(id), row.lsn)));
+            let ids = row.mentions.split_terminator(' ');
+            generation.mentions.extend(ids.map(|id| (recent::hash(id), row.lsn)));
             if generation.entries >= GENERATION_ENTRIES {
                 self.index.record(&generation).map_err(not_indexed)?;
                 generation = Generation::default();

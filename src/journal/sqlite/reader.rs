@@ -16,7 +16,7 @@ use super::{
     schema::{self, Identity, Row},
 };
 use crate::{
-    domain::{Account, AuthorizationId},
+    domain::{Account, Mention},
     journal::{Entry, OpenError, Pending, Reach, Scan, Unavailable},
 };
 
@@ -60,10 +60,10 @@ impl Readers {
     /// See [`crate::journal::Journal::find`].
     pub(super) async fn find(
         self: &Arc<Self>,
-        authorization: &AuthorizationId,
+        mention: &Mention,
     ) -> Result<Vec<Entry>, Unavailable> {
-        let authorization = authorization.clone();
-        self.read(move |reader, recent| reader.find(recent, authorization.as_str())).await
+        let mention = mention.clone();
+        self.read(move |reader, recent| reader.find(recent, mention.as_str())).await
     }
 
     /// See [`crate::journal::Journal::scan`].
@@ -162,8 +162,8 @@ impl Reader {
         Ok(chain)
     }
 
-    fn find(&mut self, recent: &Recent, authorization: &str) -> Result<Vec<Entry>, Failure> {
-        let hash = recent::hash(authorization);
+    fn find(&mut self, recent: &Recent, mention: &str) -> Result<Vec<Entry>, Failure> {
+        let hash = recent::hash(mention);
         let mut lsns = recent.lsns(hash);
         lsns.extend(self.index.lsns(hash)?);
         lsns.sort_unstable();
@@ -175,7 +175,7 @@ impl Reader {
             let mut rows = query.query([lsn.cast_signed()])?;
             let row = Row::read(rows.next()?.ok_or(Failure::BrokenChain(lsn))?)?;
             // Two ids may share a hash.
-            if row.authorizations.split_terminator(' ').any(|id| id == authorization) {
+            if row.mentions.split_terminator(' ').any(|id| id == mention) {
                 found.push(row.to_entry().ok_or(Failure::BrokenChain(lsn))?);
             }
         }

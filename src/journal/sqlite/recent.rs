@@ -1,4 +1,4 @@
-//! The part of the index that is still in memory: heads and authorizations of entries that are durable, but not yet in
+//! The part of the index that is still in memory: heads and mentions of entries that are durable, but not yet in
 //! the index file. The writer adds, readers look up, upkeep takes away. No I/O happens under its lock.
 
 use std::{
@@ -30,9 +30,9 @@ pub(super) struct Place {
 #[derive(Default)]
 pub(super) struct Generation {
     pub(super) heads: HashMap<Account, Place>,
-    /// Hash of an authorization, and an entry that speaks of it, in the order of entries. Sorting is upkeep's, looking
+    /// Hash of an id, and an entry that speaks of it, in the order of entries. Sorting is upkeep's, looking
     /// through is for the few who ask: the writer only appends.
-    pub(super) authorizations: Vec<(i64, u64)>,
+    pub(super) mentions: Vec<(i64, u64)>,
     pub(super) entries: usize,
     /// The last entry, and the chained hash *before* it, so that the entry itself is checked once more at the next
     /// start.
@@ -40,16 +40,16 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// Takes in the newest entry of an account. What it speaks of goes to `authorizations`.
+    /// Takes in the newest entry of an account. What it speaks of goes to `mentions`.
     pub(super) fn add(&mut self, account: Account, place: Place) {
         self.heads.insert(account, place);
         self.entries = self.entries.saturating_add(1);
     }
 }
 
-/// The hash under which an authorization stands in the index: the same in every version, and evenly spread.
-pub(super) fn hash(authorization: &str) -> i64 {
-    let digest: [u8; 32] = Sha256::digest(authorization).into();
+/// The hash under which an id stands in the index: the same in every version, and evenly spread.
+pub(super) fn hash(mention: &str) -> i64 {
+    let digest: [u8; 32] = Sha256::digest(mention).into();
     digest.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
@@ -76,13 +76,13 @@ impl Recent {
         generations.filling.heads.get(account).or_else(in_draining).copied()
     }
 
-    /// The recent entries that may speak of the authorization with this hash.
+    /// The recent entries that may speak of the id with this hash.
     pub(super) fn lsns(&self, hash: i64) -> Vec<u64> {
         let generations = self.lock();
         let all = [Some(&generations.filling), generations.draining.as_deref()];
         all.into_iter()
             .flatten()
-            .flat_map(|generation| &generation.authorizations)
+            .flat_map(|generation| &generation.mentions)
             .filter_map(|(known, lsn)| (*known == hash).then_some(*lsn))
             .collect()
     }

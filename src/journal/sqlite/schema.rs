@@ -6,7 +6,7 @@ use std::{borrow::Cow, path::Path, time::Duration};
 use rusqlite::{Connection, OpenFlags, config::DbConfig, params};
 
 use crate::{
-    domain::{Account, AuthorizationId, Timestamp},
+    domain::{Account, Mention, Timestamp},
     journal::{Append, Entry, EntryId},
 };
 
@@ -30,7 +30,7 @@ const TABLES: &str = "
         prev_lsn INTEGER NOT NULL,
         at INTEGER NOT NULL,
         is_snapshot INTEGER NOT NULL,
-        authorizations TEXT NOT NULL,
+        mentions TEXT NOT NULL,
         body TEXT NOT NULL
     ) STRICT;
 ";
@@ -68,7 +68,7 @@ const VIEWS: [(&str, &str); 2] = [
     ),
 ];
 
-const COLUMNS: &str = "lsn, account, seq, id, prev, prev_lsn, at, is_snapshot, authorizations, body";
+const COLUMNS: &str = "lsn, account, seq, id, prev, prev_lsn, at, is_snapshot, mentions, body";
 
 /// A row of the table `entry`, borrowed from wherever it is.
 pub(super) struct Row<'a> {
@@ -82,17 +82,17 @@ pub(super) struct Row<'a> {
     pub(super) at: Timestamp,
     pub(super) is_snapshot: bool,
     /// Ids with a space between them; no id has one in it.
-    pub(super) authorizations: Cow<'a, str>,
+    pub(super) mentions: Cow<'a, str>,
     pub(super) body: &'a str,
 }
 
 impl<'a> Row<'a> {
     /// The row that `append` becomes.
     pub(super) fn of(append: &'a Append, lsn: u64, prev_lsn: u64, at: Timestamp) -> Self {
-        let authorizations = match append.authorizations.as_slice() {
+        let mentions = match append.mentions.as_slice() {
             [] => Cow::Borrowed(""),
             [only] => Cow::Borrowed(only.as_str()),
-            several => Cow::Owned(several.iter().map(AuthorizationId::as_str).collect::<Vec<_>>().join(" ")),
+            several => Cow::Owned(several.iter().map(Mention::as_str).collect::<Vec<_>>().join(" ")),
         };
         Self {
             lsn,
@@ -103,7 +103,7 @@ impl<'a> Row<'a> {
             prev_lsn,
             at,
             is_snapshot: append.is_snapshot,
-            authorizations,
+            mentions,
             body: &append.body,
         }
     }
@@ -120,7 +120,7 @@ impl<'a> Row<'a> {
             prev_lsn: number(5)?,
             at: Timestamp::from_micros(row.get(6)?),
             is_snapshot: row.get(7)?,
-            authorizations: Cow::Borrowed(row.get_ref(8)?.as_str()?),
+            mentions: Cow::Borrowed(row.get_ref(8)?.as_str()?),
             body: row.get_ref(9)?.as_str()?,
         })
     }
@@ -136,7 +136,7 @@ impl<'a> Row<'a> {
             self.prev_lsn.cast_signed(),
             self.at.as_micros(),
             self.is_snapshot,
-            self.authorizations,
+            self.mentions,
             self.body,
         ])?;
         Ok(())
@@ -144,7 +144,7 @@ impl<'a> Row<'a> {
 
     /// What it takes in the file, about.
     pub(super) fn bytes(&self) -> u64 {
-        let text = [self.account, &self.authorizations, self.body].into_iter().map(str::len).sum::<usize>();
+        let text = [self.account, &self.mentions, self.body].into_iter().map(str::len).sum::<usize>();
         u64::try_from(text).unwrap_or(u64::MAX).saturating_add(48)
     }
 

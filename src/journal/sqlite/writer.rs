@@ -284,13 +284,13 @@ impl Writer {
     fn publish(&mut self, draft: &Draft<'_>, bell: &Bell) -> Result<(), String> {
         let mut point = self.tip.point;
         let mut chain_before = point.chain;
-        let mut authorizations = Vec::with_capacity(draft.rows.len());
+        let mut mentions = Vec::with_capacity(draft.rows.len());
         let mut bytes = COMMIT_BYTES;
         for (append, row) in &draft.rows {
             chain_before = point.chain;
             point = Point { lsn: row.lsn, chain: point.chain.after(row) };
-            authorizations
-                .extend(append.authorizations.iter().map(|id| (recent::hash(id.as_str()), row.lsn)));
+            mentions
+                .extend(append.mentions.iter().map(|id| (recent::hash(id.as_str()), row.lsn)));
             bytes = bytes.saturating_add(row.bytes());
         }
         self.shared.mark.write(point).map_err(|error| format!("cannot write its mark: {error}"))?;
@@ -300,7 +300,7 @@ impl Writer {
             for (append, row) in &draft.rows {
                 generation.add(append.account.clone(), Place { lsn: row.lsn, head: append.next_head() });
             }
-            generation.authorizations.extend(authorizations);
+            generation.mentions.extend(mentions);
             generation.last = Some(Point { lsn: point.lsn, chain: chain_before });
         });
         if waiting >= GENERATION_ENTRIES {

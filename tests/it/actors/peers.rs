@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tollgate::{
     actors::{Cause, Settings},
-    domain::{Account, Answer, Decided, Decision, Event, Outcome, Reason, Source, Timestamp},
+    domain::{Account, Answer, Decided, Decision, Event, Mention, Outcome, Reason, Source, Timestamp},
     journal::{
         Append, EntryId, Fault, Foreign, Gate, Head, Journal, Outcome as Written, Reach, Scan as _, Script,
         record,
@@ -122,14 +122,14 @@ async fn void_elsewhere(house: &House) {
         ..decided.decision.clone()
     };
     let request = Arc::clone(&decided.request);
-    let authorizations = vec![request.authorization.clone()];
+    let mentions = vec![Mention::from(&request.authorization)];
     let voids = Event::StoodIn(Box::new(Decided { request, decision }));
     let append = Append {
         account: account(),
         head: Head { seq: entry.seq, id: entry.id },
         id: EntryId::new(7),
         is_snapshot: false,
-        authorizations,
+        mentions,
         body: record::encode(&[voids]),
     };
     let written = house.journal.append(Arc::from([append])).await;

@@ -144,7 +144,7 @@ async fn a_rejection_after_an_unknown_outcome_is_not_believed() {
 
 #[tokio::test(start_paused = true)]
 async fn an_append_that_another_node_overtook_is_a_conflict() {
-    let foreign = Foreign { body: "[\"foreign\"]".into(), authorizations: Vec::new() };
+    let foreign = Foreign { body: "[\"foreign\"]".into(), mentions: Vec::new() };
     let mut desk = Desk::new([Fault::Overtaken(foreign)]);
     let mut writer = Writer::new("overtaken");
     desk.submit(writer.next("[\"own\"]"));

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
-use tollgate::journal::{Append, BODY_BYTES_MAX, EntryId, Head, Journal, Outcome, Reach};
+use tollgate::{
+    domain::{Mention, TransactionId},
+    journal::{Append, BODY_BYTES_MAX, EntryId, Head, Journal, Outcome, Reach},
+};
 
-use super::{Writer, append, append_one, authorization, bodies, is_durable};
+use super::{Writer, append, append_one, bodies, is_durable, mention};
 
 /// Holds `journal` to the contract.
 pub(crate) async fn check(journal: Arc<dyn Journal>) {
@@ -18,7 +21,7 @@ pub(crate) async fn check(journal: Arc<dyn Journal>) {
     a_batch_takes_one_append_of_an_account(journal).await;
     outcomes_come_in_the_order_of_the_batch(journal).await;
     loading_starts_at_the_last_snapshot(journal).await;
-    an_authorization_is_found_wherever_it_was_spoken_of(journal).await;
+    what_entries_speak_of_is_found_wherever_it_was_spoken_of(journal).await;
     a_scan_gives_everything_once_and_in_order(journal).await;
     what_no_journal_can_hold_is_rejected_alone(journal).await;
     any_text_comes_back_as_it_was(journal).await;
@@ -155,11 +158,12 @@ async fn loading_starts_at_the_last_snapshot(journal: &dyn Journal) {
     assert_eq!(bodies(journal, &writer.account, Reach::Genesis).await.len(), 10);
 }
 
-async fn an_authorization_is_found_wherever_it_was_spoken_of(journal: &dyn Journal) {
+async fn what_entries_speak_of_is_found_wherever_it_was_spoken_of(journal: &dyn Journal) {
     let (mut card, mut other) = (Writer::new("finds"), Writer::new("finds_too"));
-    let (first, second) = (authorization("first"), authorization("second"));
-    let speaking = |mut one: Append, of: &[&tollgate::domain::AuthorizationId]| {
-        one.authorizations = of.iter().map(|id| (*id).clone()).collect();
+    // An authorization, and a transaction.
+    let (first, second) = (mention("first"), transaction("second"));
+    let speaking = |mut one: Append, of: &[&Mention]| {
+        one.mentions = of.iter().map(|id| (*id).clone()).collect();
         one
     };
     assert!(journal.find(&first).await.unwrap().is_empty());
@@ -174,7 +178,11 @@ async fn an_authorization_is_found_wherever_it_was_spoken_of(journal: &dyn Journ
     assert_eq!(found.iter().map(|entry| entry.body.as_str()).collect::<Vec<_>>(), ["[1]", "[2]", "[4]"]);
     let found = journal.find(&second).await.unwrap();
     assert_eq!(found.iter().map(|entry| entry.body.as_str()).collect::<Vec<_>>(), ["[2]", "[5]"]);
-    assert!(journal.find(&authorization("third")).await.unwrap().is_empty());
+    assert!(journal.find(&mention("third")).await.unwrap().is_empty());
+}
+
+fn transaction(name: &str) -> Mention {
+    (&TransactionId::new(&format!("ipi_{name}_{:016x}", fastrand::u64(..))).unwrap()).into()
 }
 
 async fn a_scan_gives_everything_once_and_in_order(journal: &dyn Journal) {

@@ -29,7 +29,7 @@ use std::{path::Path, sync::Arc};
 
 use tempfile::TempDir;
 use tollgate::{
-    domain::{Account, AuthorizationId},
+    domain::{Account, Mention},
     journal::{
         Append, Entry, EntryId, Faulty, Head, Journal, Memory, OpenError, Outcome, Postgres, Reach, Script,
         Sqlite,
@@ -59,7 +59,7 @@ impl Writer {
             head: self.head,
             id: EntryId::new(fastrand::u64(1..)),
             is_snapshot: false,
-            authorizations: Vec::new(),
+            mentions: Vec::new(),
             body: body.into(),
         };
         self.head = Head { seq: append.head.seq.saturating_add(1), id: append.id };
@@ -67,9 +67,9 @@ impl Writer {
     }
 }
 
-/// An authorization of its own.
-pub(crate) fn authorization(name: &str) -> AuthorizationId {
-    AuthorizationId::new(&format!("iauth_{name}_{:016x}", fastrand::u64(..))).unwrap()
+/// Something of its own that entries speak of.
+pub(crate) fn mention(name: &str) -> Mention {
+    Mention::new(&format!("iauth_{name}_{:016x}", fastrand::u64(..))).unwrap()
 }
 
 pub(crate) async fn append(journal: &dyn Journal, batch: impl IntoIterator<Item = Append>) -> Vec<Outcome> {

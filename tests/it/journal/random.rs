@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use fastrand::Rng;
 use tollgate::{
-    domain::{Account, AuthorizationId},
+    domain::{Account, Mention},
     journal::{
         Append, Entry, EntryId, Faulty, Head, Journal, Memory, Odds, Outcome, Postgres, Reach, Script,
     },
@@ -15,7 +15,7 @@ use super::{all, open};
 use crate::postgres::Server;
 
 const ACCOUNTS: usize = 24;
-const AUTHORIZATIONS: usize = 60;
+const MENTIONS: usize = 60;
 
 /// What should be in the journal.
 #[derive(Default)]
@@ -47,8 +47,8 @@ impl Client {
         Account::new(&format!("ic_{}_{:x}", self.rng.usize(..ACCOUNTS), self.run)).unwrap()
     }
 
-    fn authorization(&mut self) -> AuthorizationId {
-        AuthorizationId::new(&format!("iauth_{}_{:x}", self.rng.usize(..AUTHORIZATIONS), self.run)).unwrap()
+    fn mention(&mut self) -> Mention {
+        Mention::new(&format!("iauth_{}_{:x}", self.rng.usize(..MENTIONS), self.run)).unwrap()
     }
 
     fn head(&self, account: &Account) -> Head {
@@ -63,13 +63,13 @@ impl Client {
         } else {
             known
         };
-        let authorizations = (0..self.rng.usize(..3)).map(|_| self.authorization()).collect();
+        let mentions = (0..self.rng.usize(..3)).map(|_| self.mention()).collect();
         let append = Append {
             account,
             head,
             id: EntryId::new(self.rng.u64(1..)),
             is_snapshot: self.rng.u8(..12) == 0,
-            authorizations,
+            mentions,
             body: format!("[{counter}]"),
         };
         (append, is_stale)
@@ -127,7 +127,7 @@ impl Client {
             id: entry.id,
             is_snapshot: entry.is_snapshot,
             // Only foreign entries come to light like this, and they speak of nothing.
-            authorizations: Vec::new(),
+            mentions: Vec::new(),
             body: entry.body.clone(),
         }));
     }
@@ -147,14 +147,14 @@ impl Client {
         same(&self.load(&account, Reach::Genesis).await, &chain);
         same(&self.load(&account, Reach::Snapshot).await, &chain[start..]);
 
-        let authorization = self.authorization();
+        let mention = self.mention();
         let found = loop {
-            if let Ok(found) = self.journal.find(&authorization).await {
+            if let Ok(found) = self.journal.find(&mention).await {
                 break found;
             }
         };
         let mut found: Vec<EntryId> = found.iter().map(|entry| entry.id).collect();
-        let speaking = |append: &&Append| append.authorizations.contains(&authorization);
+        let speaking = |append: &&Append| append.mentions.contains(&mention);
         let mut wanted: Vec<EntryId> =
             self.model.chains.values().flatten().filter(speaking).map(|append| append.id).collect();
         found.sort_unstable();

@@ -154,14 +154,14 @@ async fn the_log_is_folded_while_it_serves_and_the_index_keeps_up() {
     let observer = Arc::new(|_: usize, _: Duration| {});
     let committer = Arc::new(Committer::new(journal.clone(), CommitterSettings::default(), observer));
     let mut writers: Vec<Writer> = (0..400).map(|n| Writer::new(&format!("folded{n}"))).collect();
-    let spoken_of = super::authorization("folded");
+    let spoken_of = super::mention("folded");
     let body = format!("[{:?}]", "x".repeat(900));
     // 40,000 entries, 36 MB: more than one generation of the index, and several times what starts a checkpoint.
     for round in 0..100 {
         for writer in &mut writers {
             let mut append = writer.next(&body);
             if round == 3 {
-                append.authorizations = vec![spoken_of.clone()];
+                append.mentions = vec![spoken_of.clone()];
             }
             committer.submit(append, Urgency::Now, Box::new(|outcome| assert!(is_durable(outcome))));
         }

@@ -9,7 +9,7 @@ use std::{
 use rusqlite::Connection;
 use tollgate::journal::{Finding, Journal, OpenError, Outcome, Reach, Sqlite};
 
-use super::{Writer, all, append_one, authorization, bodies, fill, is_durable, open};
+use super::{Writer, all, append_one, bodies, fill, is_durable, mention, open};
 
 const FILES: [&str; 4] = ["", "-wal", "-mark", "-index"];
 
@@ -86,9 +86,9 @@ async fn a_crash_loses_nothing() {
     let (path, crashed) = (place.path("a.db"), place.path("b.db"));
     let journal = open(&path).unwrap();
     let mut writer = Writer::new("crash");
-    let spoken_of = authorization("crash");
+    let spoken_of = mention("crash");
     let mut one = writer.next("[0]");
-    one.authorizations = vec![spoken_of.clone()];
+    one.mentions = vec![spoken_of.clone()];
     append_one(&journal, one.clone()).await;
     let mut written = vec!["[0]".to_owned()];
     written.extend(fill(&journal, &mut writer, 50).await);
@@ -111,9 +111,9 @@ async fn the_index_is_made_again_when_it_is_lost_spoilt_or_anothers() {
     journal.close().await;
 
     let journal = open(&path).unwrap();
-    let (mut writer, spoken_of) = (Writer::new("index"), authorization("index"));
+    let (mut writer, spoken_of) = (Writer::new("index"), mention("index"));
     let mut one = writer.next("[0]");
-    one.authorizations = vec![authorization("before"), spoken_of.clone()];
+    one.mentions = vec![mention("before"), spoken_of.clone()];
     append_one(&journal, one).await;
     fill(&journal, &mut writer, 20).await;
     journal.close().await;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tollgate::domain::{
-    Authorization, Card, CardSeen, Currency, Event, Fact, Interval, Measure, Merchant, Money, Recalled,
+    Authorization, Card, CardSeen, Currency, Event, Fact, Interval, Measure, Mention, Merchant, Money, Recalled,
     Source, Timestamp, TransactionKind, Window, Zone,
 };
 
@@ -156,10 +156,9 @@ fn a_transaction_that_was_moved_is_not_booked_again_when_its_first_record_comes_
     let place = facts::merchant("bakeries", None);
     let first = capture(1, "t", Some("a"), false, &place);
     card.apply(&first);
-    let recalled = Recalled {
-        id: facts::authorization("a"),
-        authorization: card.authorizations[&facts::authorization("a")].clone(),
-    };
+    let id = facts::authorization("a");
+    let authorizations = vec![(id.clone(), card.authorizations[&id].clone())];
+    let recalled = Recalled { authorizations, ..Recalled::default() };
     card.apply(&capture(2, "t", Some("b"), true, &place));
     assert_eq!(card.authorizations.len(), 1, "nothing is left of the first");
     card.apply(&Event::Recalled(Box::new(recalled)));
@@ -173,7 +172,8 @@ fn what_was_let_go_is_known_to_have_been_there_though_nobody_said_when_it_was_cr
     let mut card = card(&[]);
     let id = facts::authorization("a");
     card.apply(&capture(1, "t", Some("a"), false, &facts::merchant("bakeries", None)));
-    assert!(!card.may_have_forgotten(&id, Some(noon())), "it is there");
+    let late = facts::snapshot(&id, false, noon(), &told(700, noon()), &facts::merchant("bakeries", None));
+    assert!(card.evicted_of_fact(&late).is_empty(), "it is there");
     card.forget(noon().plus(Duration::from_hours(48)));
-    assert!(card.may_have_forgotten(&id, Some(noon())), "its snapshot, late, asks the journal");
+    assert_eq!(card.evicted_of_fact(&late), [Mention::from(&id)], "its snapshot, late, asks the journal");
 }

@@ -307,12 +307,11 @@ impl Run {
     fn recall(&mut self) {
         let mut whole = Card::default();
         self.world.log.iter().for_each(|event| whole.apply(event));
-        for (id, authorization) in whole.authorizations.iter() {
-            if !self.card.authorizations.contains_key(id) {
-                let (id, authorization) = (id.clone(), authorization.clone());
-                let recalled = tollgate::domain::Recalled { id, authorization };
-                self.card.apply(&Event::Recalled(Box::new(recalled)));
-            }
+        let authorizations = whole.authorizations.iter().map(|(id, one)| (id.clone(), one.clone())).collect();
+        let unlinked = whole.unlinked.into_iter().collect();
+        let all = tollgate::domain::Recalled { authorizations, unlinked };
+        if let Some(lacking) = self.card.lacking(all) {
+            self.card.apply(&Event::Recalled(Box::new(lacking)));
         }
     }
 }

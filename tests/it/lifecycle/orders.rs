@@ -490,7 +490,8 @@ fn a_record_that_was_evicted_comes_back_as_it_was() {
     let listed = Tells { listed: vec![("1", Capture, -500)], ..tells(600, Closed, &[600]) };
     scene.seen("a", &listed);
     let id = facts::authorization("a");
-    let recalled = Recalled { id: id.clone(), authorization: scene.card.authorizations[&id].clone() };
+    let authorizations = vec![(id.clone(), scene.card.authorizations[&id].clone())];
+    let recalled = Recalled { authorizations, ..Recalled::default() };
     scene.card.forget(scene.now.plus(Duration::from_hours(48)));
     assert!(scene.card.authorizations.is_empty());
     assert_eq!(scene.used(), [500, 500]);

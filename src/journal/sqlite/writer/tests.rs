@@ -57,7 +57,7 @@ fn append(account: &str, head: Head, id: u64) -> Append {
         head,
         id: EntryId::new(id),
         is_snapshot: false,
-        authorizations: Vec::new(),
+        mentions: Vec::new(),
         body: format!("[{:?}]", "x".repeat(5000)),
     }
 }

@@ -77,7 +77,7 @@ async fn random_operations_agree_with_the_model_while_the_server_dies() {
             let append = writer.next(&format!("[{}]", written.len()));
             let control = session(&server).await;
             let squat = format!(
-                "BEGIN; INSERT INTO tollgate.entry (account, seq, id, prev, is_snapshot, authorizations, body)
+                "BEGIN; INSERT INTO tollgate.entry (account, seq, id, prev, is_snapshot, mentions, body)
                     VALUES ('{}', {}, 1, 1, false, '', '[]')",
                 append.account,
                 append.head.seq + 1

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The sequence number alone, as one might write it.
-const NAIVE: &str = "INSERT INTO tollgate.entry (account, seq, id, prev, is_snapshot, authorizations, body)
+const NAIVE: &str = "INSERT INTO tollgate.entry (account, seq, id, prev, is_snapshot, mentions, body)
     VALUES ($1, $2::bigint + 1, $3, $4, false, '', $5) ON CONFLICT DO NOTHING";
 
 #[tokio::test]

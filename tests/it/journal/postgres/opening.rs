@@ -140,9 +140,9 @@ async fn people_can_query_decisions() {
 async fn nothing_is_found_by_looking_at_everything() {
     let Some(server) = Server::start().await else { return };
     let journal = Postgres::open(&server.url()).await.unwrap();
-    let (mut writer, spoken_of) = (Writer::new("plans"), super::super::authorization("plans"));
+    let (mut writer, spoken_of) = (Writer::new("plans"), super::super::mention("plans"));
     let mut append = writer.next("[]");
-    append.authorizations = vec![spoken_of.clone()];
+    append.mentions = vec![spoken_of.clone()];
     append_one(&journal, append).await;
     journal.close().await;
 
