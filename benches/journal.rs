@@ -89,8 +89,7 @@ impl Cards {
             id: EntryId::new(fastrand::u64(1..)),
             is_snapshot: self.turn.is_multiple_of(64),
             mentions: vec![
-                Mention::new(&format!("iauth_1NvPyY2eZvKYlo{:02}{:08x}", self.node, self.turn))
-                    .unwrap(),
+                Mention::new(&format!("iauth_1NvPyY2eZvKYlo{:02}{:08x}", self.node, self.turn)).unwrap(),
             ],
             body: self.body.clone(),
         };

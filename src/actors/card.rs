@@ -27,8 +27,8 @@ use super::{
 use crate::{
     clock::{self, Instant},
     domain::{
-        Account, Answer, AuthorizationRequest, Card, CardId, CardPolicy, Controls, Decided, Event,
-        Mention, NeedsHistory, Observation, Policy, Recalled, Source, Stages, windows_in_force,
+        Account, Answer, AuthorizationRequest, Card, CardId, CardPolicy, Controls, Decided, Event, Mention,
+        NeedsHistory, Observation, Policy, Recalled, Source, Stages, windows_in_force,
     },
     journal::{self, EntryId, Head, Ticket, Urgency},
     metrics::{Passivation, Shed, Stage},

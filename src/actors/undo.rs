@@ -92,7 +92,8 @@ fn change(event: &Event) -> Change<'_> {
         Event::Decided(decided) | Event::StoodIn(decided) if decided.request.told.transactions.is_empty() => {
             Change::Record(Some(&decided.request.authorization))
         }
-        Event::Recalled(recalled) if recalled.unlinked.is_empty() => match recalled.authorizations.as_slice() {
+        Event::Recalled(recalled) if recalled.unlinked.is_empty() => match recalled.authorizations.as_slice()
+        {
             [(id, record)] if record.transactions.is_empty() => Change::Record(Some(id)),
             _ => Change::More,
         },

@@ -302,10 +302,7 @@ impl Journal for Faulty {
         Box::pin(self.read(self.inner.load(account, reach)))
     }
 
-    fn find<'a>(
-        &'a self,
-        mention: &'a Mention,
-    ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
+    fn find<'a>(&'a self, mention: &'a Mention) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         Box::pin(self.read(self.inner.find(mention)))
     }
 

@@ -129,10 +129,7 @@ impl Journal for Memory {
         Box::pin(future::ready(self.read(|log| log.chain(account, reach))))
     }
 
-    fn find<'a>(
-        &'a self,
-        mention: &'a Mention,
-    ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
+    fn find<'a>(&'a self, mention: &'a Mention) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         Box::pin(future::ready(self.read(|log| {
             let indexes = log.mentions.get(mention).map_or(&[][..], Mentions::as_slice);
             indexes.iter().filter_map(|index| log.entry(*index)).collect()

@@ -208,10 +208,7 @@ impl Journal for Postgres {
         self.read(Reading::Load(account.clone(), reach))
     }
 
-    fn find<'a>(
-        &'a self,
-        mention: &'a Mention,
-    ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
+    fn find<'a>(&'a self, mention: &'a Mention) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         self.read(Reading::Find(mention.clone()))
     }
 

@@ -75,9 +75,7 @@ async fn answer(connection: &Connection, reading: &Reading) -> Result<Vec<Row>, 
             let entries = limit((*entries).max(1));
             settled(connection, &statements.load_last, &[&account.as_str(), &entries]).await
         }
-        Reading::Find(mention) => {
-            settled(connection, &statements.find, &[&mention.as_str()]).await
-        }
+        Reading::Find(mention) => settled(connection, &statements.find, &[&mention.as_str()]).await,
         Reading::Scan { after, entries_max } => {
             let last = last_lsn_in_order(connection).await?;
             let after = i64::try_from(*after).unwrap_or(i64::MAX);

@@ -295,8 +295,7 @@ fn statements(pending: &[Append]) -> Vec<Vec<&Append>> {
 
 /// The mentions that these entries speak of, as far as a log line has room.
 fn named(appends: &[Append]) -> String {
-    let all: Vec<&str> =
-        appends.iter().flat_map(|append| &append.mentions).map(Mention::as_str).collect();
+    let all: Vec<&str> = appends.iter().flat_map(|append| &append.mentions).map(Mention::as_str).collect();
     let more = all.len().saturating_sub(NAMED_MAX);
     let named = all.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(" ");
     if more == 0 { named } else { format!("{named} and {more} more") }

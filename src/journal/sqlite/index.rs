@@ -85,11 +85,8 @@ impl Index {
         let mut heads: Vec<(&str, &Place)> =
             generation.heads.iter().map(|(account, place)| (account.as_str(), place)).collect();
         heads.sort_unstable_by_key(|(account, _)| *account);
-        let mut mentions: Vec<(i64, i64, i64)> = generation
-            .mentions
-            .iter()
-            .map(|(hash, lsn)| (part(*lsn), *hash, lsn.cast_signed()))
-            .collect();
+        let mut mentions: Vec<(i64, i64, i64)> =
+            generation.mentions.iter().map(|(hash, lsn)| (part(*lsn), *hash, lsn.cast_signed())).collect();
         mentions.sort_unstable();
 
         let transaction = self.connection.transaction()?;
@@ -100,8 +97,7 @@ impl Index {
                 let Head { seq, id } = head;
                 put.execute(params![account, lsn.cast_signed(), seq.cast_signed(), id.get().cast_signed()])?;
             }
-            let mut put =
-                transaction.prepare_cached("INSERT OR IGNORE INTO mention VALUES (?1, ?2, ?3)")?;
+            let mut put = transaction.prepare_cached("INSERT OR IGNORE INTO mention VALUES (?1, ?2, ?3)")?;
             for (part, hash, lsn) in mentions {
                 put.execute([part, hash, lsn])?;
             }

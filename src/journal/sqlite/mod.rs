@@ -117,10 +117,7 @@ impl Journal for Sqlite {
         Box::pin(self.readers.load(account, reach))
     }
 
-    fn find<'a>(
-        &'a self,
-        mention: &'a Mention,
-    ) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
+    fn find<'a>(&'a self, mention: &'a Mention) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         Box::pin(self.readers.find(mention))
     }
 

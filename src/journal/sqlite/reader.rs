@@ -58,10 +58,7 @@ impl Readers {
     }
 
     /// See [`crate::journal::Journal::find`].
-    pub(super) async fn find(
-        self: &Arc<Self>,
-        mention: &Mention,
-    ) -> Result<Vec<Entry>, Unavailable> {
+    pub(super) async fn find(self: &Arc<Self>, mention: &Mention) -> Result<Vec<Entry>, Unavailable> {
         let mention = mention.clone();
         self.read(move |reader, recent| reader.find(recent, mention.as_str())).await
     }

@@ -289,8 +289,7 @@ impl Writer {
         for (append, row) in &draft.rows {
             chain_before = point.chain;
             point = Point { lsn: row.lsn, chain: point.chain.after(row) };
-            mentions
-                .extend(append.mentions.iter().map(|id| (recent::hash(id.as_str()), row.lsn)));
+            mentions.extend(append.mentions.iter().map(|id| (recent::hash(id.as_str()), row.lsn)));
             bytes = bytes.saturating_add(row.bytes());
         }
         self.shared.mark.write(point).map_err(|error| format!("cannot write its mark: {error}"))?;

@@ -176,13 +176,7 @@ async fn loose_captures(pair: &mut Pair) {
 #[tokio::test]
 async fn an_evicted_capture_without_an_authorization_is_counted_once() {
     let mut pair = Pair::new();
-    let first = Settled {
-        id: "first",
-        is_update: false,
-        kind: Capture,
-        amount: -500,
-        place: None,
-    };
+    let first = Settled { id: "first", is_update: false, kind: Capture, amount: -500, place: None };
     let delivered = pair.settles(&first).await;
     loose_captures(&mut pair).await;
     pair.agree("many captures").await;

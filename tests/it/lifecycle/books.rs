@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use tollgate::domain::{
-    Authorization, Card, CardSeen, Currency, Event, Fact, Interval, Measure, Mention, Merchant, Money, Recalled,
-    Source, Timestamp, TransactionKind, Window, Zone,
+    Authorization, Card, CardSeen, Currency, Event, Fact, Interval, Measure, Mention, Merchant, Money,
+    Recalled, Source, Timestamp, TransactionKind, Window, Zone,
 };
 
 use super::facts::{self, Snapshot};
