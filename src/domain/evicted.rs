@@ -115,10 +115,14 @@ impl Card {
             .filter(|(id, one)| is_gone(id, one))
             .map(|(id, _)| id.clone())
             .collect();
-        gone.iter().for_each(|id| self.evict(id));
+        for id in &gone {
+            self.evict(id);
+        }
         let loose: Vec<TransactionId> =
             self.unlinked.keys().filter(|id| !other.unlinked.contains_key(*id)).cloned().collect();
-        loose.iter().for_each(|id| self.evict_unlinked(id));
+        for id in &loose {
+            self.evict_unlinked(id);
+        }
     }
 
     fn evicted_of(

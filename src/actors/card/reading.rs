@@ -296,7 +296,9 @@ impl Desk {
             if self.card.evicted_of_event(&event).is_empty() {
                 let place = known.events.len();
                 known.push(event, None);
-                replies.into_iter().for_each(|reply| known.join(place, reply));
+                for reply in replies {
+                    known.join(place, reply);
+                }
             } else {
                 self.gone_elsewhere(event, replies);
             }
