@@ -24,9 +24,9 @@ use tollgate::{
     clock,
     domain::{
         Account, AuthorizationId, AuthorizationRequest, CardId, Category, Currency, Event, EventId, Fact,
-        Interval, Limit, Measure, Merchant, Money, Observation, Outcome as Answered, Overrides, Policy,
-        PolicyVersion, Subject, Timestamp, Told, TransactionId, TransactionKind, TransactionSeen, Window,
-        Zone,
+        Interval, Limit, Measure, Mention, Merchant, Money, Observation, Outcome as Answered, Overrides,
+        Policy, PolicyVersion, Subject, Timestamp, Told, TransactionId, TransactionKind, TransactionSeen,
+        Window, Zone,
     },
     journal::{
         Append, Committer, CommitterSettings, Entry, Fatal, Journal, Memory, Outcome, Pending, Reach, Scan,
