@@ -14,6 +14,7 @@ pub mod stripe;
 pub mod cluster;
 pub mod actors;
 pub mod journal;
+pub mod ledger;
 pub mod policy;
 pub mod domain;
 pub mod metrics;

@@ -12,11 +12,12 @@ use std::{
 use dashmap::DashMap;
 use tokio::time::timeout_at;
 
-use super::{Cause, books, directory::Shared};
+use super::{Cause, directory::Shared};
 use crate::{
     clock::{self, Instant},
     domain::{Account, AuthorizationRequest, CardholderId, Standing},
     journal::Reach,
+    ledger,
 };
 
 /// How long a look into the journal is believed. An event that this node has booked counts at once; one that another
@@ -109,7 +110,7 @@ impl Shared {
         let at = clock::instant();
         let account = Account::from(&cardholder);
         let read = match timeout_at(deadline, self.load(&account, Reach::Snapshot)).await {
-            Ok(entries) => entries.and_then(|entries| books::fold(&entries)).map_err(|cause| {
+            Ok(entries) => entries.and_then(|entries| ledger::fold(&entries)).map_err(|cause| {
                 tracing::error!(%cardholder, %cause, "the cardholder cannot be loaded from the journal");
                 Cause::Journal
             }),

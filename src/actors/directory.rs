@@ -1,49 +1,46 @@
-//! The directory: which actor has which card. It lets a request in, finds or wakes the card's actor, waits for the
-//! answer no longer than the deadline, and answers by stand-in where there is none. It also sends idle cards away.
+//! The directory: which actor has which account. It lets a request in, hands it to the actor, waits for the answer no
+//! longer than the deadline, and gives a stand-in decision where there is none.
 
 use std::{
+    num::NonZero,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    thread::available_parallelism,
     time::Duration,
 };
 
-use dashmap::{DashMap, Entry as SlotEntry};
+use dashmap::DashMap;
 use ractor::{ActorRef, ActorRuntime};
 use tokio::{
     sync::{Notify, Semaphore, oneshot, watch},
     time::timeout,
 };
+use twox_hash::XxHash3_64;
 
 use super::{
     Arrival, Cause, NotBooked, Settings, TimedAnswer,
-    asker::Asker,
-    batch::{Caller, Released, Reply},
-    books::{Folded, NotFolded},
-    card::{Arguments, Ask, Book, CardActor, Hops, Message},
     cardholders::Cardholders,
-    holds::Holds,
-    lease::{Lease, Occupant, Place, Slot},
     micros,
     places::{Permit, Unrecorded},
-    room::{Room, Unreached},
+    reply::{Awaited, Released, Reply},
+    shard::{self, ShardActor},
     standing_in::Approvals,
     unconfirmed::Unconfirmed,
 };
 use crate::{
-    clock::{self, Instant},
-    domain::{Account, AuthorizationRequest, Decision, Observation, Policy, Subject},
+    clock::{self, Instant, MissedTickBehavior},
+    domain::{Account, AuthorizationRequest, Observation, Policy, Stages, Subject},
     journal::{Committer, Entry, Journal, Reach, Unavailable, Urgency},
+    ledger::{self, Hops, NotFolded, Observed, Request, Waiting, Work},
     log::Seldom,
     metrics::{Metrics, Shed},
 };
 
 /// A card that could not be used so often within [`FAILURES_WITHIN`] is answered by stand-in for the rest of it.
 const FAILURES_MAX: u32 = 3;
-pub(super) const FAILURES_WITHIN: Duration = Duration::from_mins(1);
-/// Parts of the table of cards that are locked, and grow, by themselves: with a million cards each has a thousand.
-const SHARDS: usize = 1_024;
+const FAILURES_WITHIN: Duration = Duration::from_mins(1);
 /// How long a node that goes down waits for a journal that does not take the stand-in's answers.
 const STAND_INS_BOOKED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -62,7 +59,7 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
 }
 
-/// Finds the actor of every card. Cheap to clone.
+/// Finds the actor of every account. Cheap to clone.
 #[derive(Clone)]
 pub struct Directory {
     shared: Arc<Shared>,
@@ -77,13 +74,17 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) unconfirmed: Unconfirmed,
     pub(super) cardholders: Cardholders,
-    pub(super) slots: DashMap<Account, Slot>,
-    pub(super) failures: DashMap<Account, Failures>,
+    /// The bounds of each ledger.
+    pub(super) ledger: ledger::Settings,
+    shards: OnceLock<Vec<ActorRef<shard::Message>>>,
+    failures: DashMap<Account, Failures>,
     pub(super) conflicts: AtomicU64,
     pub(super) unknown_groups: Seldom,
-    incarnations: AtomicU64,
     resident: AtomicUsize,
-    pub(super) room: Room,
+    /// Work for accounts that wait for room in memory.
+    pub(super) waiting_for_room: AtomicUsize,
+    /// The longest queue at one account since the last sweep.
+    pub(super) queue_longest: AtomicUsize,
     pub(super) in_flight: AtomicUsize,
     /// Stand-in answers that are not recorded yet.
     pub(super) unrecorded: Unrecorded,
@@ -92,11 +93,10 @@ pub(super) struct Shared {
     /// There are none any more.
     pub(super) all_booked: Notify,
     loads: Semaphore,
-    started: Instant,
 }
 
-pub(super) struct Failures {
-    pub(super) since: Instant,
+struct Failures {
+    since: Instant,
     count: u32,
 }
 
@@ -110,29 +110,40 @@ impl Directory {
             unconfirmed: Unconfirmed::new(settings.unconfirmed_max),
             cardholders: Cardholders::new(settings.cards_resident_max),
             approvals: Approvals::new(settings.cards_resident_max),
+            ledger: ledger::Settings {
+                is_journal_shared: settings.is_journal_shared,
+                queue_max: settings.card_queue_max,
+                snapshot_bytes_max: settings.snapshot_bytes_max,
+                answering: settings.answering,
+            },
             settings,
             journal,
             committer,
             policy,
             metrics,
-            slots: DashMap::with_shard_amount(SHARDS),
+            shards: OnceLock::new(),
             failures: DashMap::new(),
             conflicts: AtomicU64::new(0),
             unknown_groups: Seldom::default(),
-            incarnations: AtomicU64::new(0),
             resident: AtomicUsize::new(0),
-            room: Room::default(),
+            waiting_for_room: AtomicUsize::new(0),
+            queue_longest: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             unrecorded: Unrecorded::default(),
             all_booked: Notify::new(),
-            started: clock::instant(),
         };
-        Self { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        // Accounts wait for nothing in their actor: as many actors as can run at once keep all processors busy.
+        let count = available_parallelism().map_or(1, NonZero::get);
+        let start = |_| ActorRuntime::<ShardActor>::spawn_instant(None, ShardActor, Arc::clone(&shared));
+        let shards = (0..count).map(start).filter_map(Result::ok).map(|(actor, _)| actor);
+        let _ = shared.shards.set(shards.collect());
+        Self { shared }
     }
 
     /// Decides a request, or answers it by stand-in. The answer is there by the deadline of `arrival`.
     pub async fn ask(&self, request: impl Into<Arc<AuthorizationRequest>>, arrival: Arrival) -> TimedAnswer {
-        match self.decide(request.into(), arrival, Reply::Answer).await {
+        match self.decide(request.into(), arrival, false).await {
             Ok(answer) => answer,
             Err(undecided) => {
                 let Undecided { request, cause, is_declined } = undecided;
@@ -151,7 +162,7 @@ impl Directory {
         request: impl Into<Arc<AuthorizationRequest>>,
         arrival: Arrival,
     ) -> Result<TimedAnswer, Cause> {
-        self.decide(request.into(), arrival, Reply::Peer).await.map_err(|undecided| undecided.cause)
+        self.decide(request.into(), arrival, true).await.map_err(|undecided| undecided.cause)
     }
 
     /// Answers without the books what the owner of the card cannot decide.
@@ -164,7 +175,7 @@ impl Directory {
         &self,
         mut request: Arc<AuthorizationRequest>,
         arrival: Arrival,
-        waits: impl FnOnce(Caller) -> Reply,
+        is_for_a_peer: bool,
     ) -> Result<TimedAnswer, Undecided> {
         let shared = &self.shared;
         let routed_from = clock::instant();
@@ -180,22 +191,20 @@ impl Directory {
         }
         let (reply, answer) = oneshot::channel();
         let is_declined = shared.settings.stand_in.approves().then(Arc::default);
-        let caller = Caller { reply, deadline: arrival.deadline, is_declined: is_declined.clone() };
-        let message = |queued_at: Instant| {
-            let route_us = micros(queued_at.duration_since(routed_from));
-            let (request, reply) = (Arc::clone(&request), waits(caller));
-            Message::Ask(Box::new(Ask {
-                request,
-                arrival,
-                route_us,
-                queued_at,
-                hops: Hops::default(),
-                reply,
-            }))
-        };
-        let sent = shared.send_in_time(&request.account(), arrival.deadline, message).await;
+        let caller = Reply::Answer { reply, is_declined: is_declined.clone() };
+        let waiting = Waiting::Answer { caller, deadline: arrival.deadline, is_for_a_peer };
+        let sent = shared.send(request.account(), |queued_at| {
+            let stages = Stages {
+                verify_us: arrival.verify_us,
+                parse_us: arrival.parse_us,
+                route_us: micros(queued_at.duration_since(routed_from)),
+                ..Stages::default()
+            };
+            let asked = Arc::clone(&request);
+            Work::Request(Box::new(Request { asked, stages, queued_at, hops: Hops::default(), waiting }))
+        });
         let replied = match sent {
-            Ok(()) => Asker::new(permit, answer).wait(arrival.deadline).await,
+            Ok(()) => Awaited::new(permit, answer).wait(arrival.deadline).await,
             Err(cause) => Err(cause),
         };
         let cause = match replied {
@@ -225,9 +234,11 @@ impl Directory {
         }
         let (reply, booked) = oneshot::channel();
         let subject = observation.subject.clone();
-        let message = |_| Message::Book(Box::new(Book { observation, hops: Hops::default(), reply }));
-        shared.send_in_time(&subject.account(), arrival.deadline, message).await?;
-        Asker::new(permit, booked).wait(arrival.deadline).await?;
+        let caller = Reply::Receipt(reply);
+        shared.send(subject.account(), |_| {
+            Work::Observation(Box::new(Observed { observation, hops: Hops::default(), caller }))
+        })?;
+        Awaited::new(permit, booked).wait(arrival.deadline).await?;
         if let Subject::Cardholder(cardholder) = &subject {
             shared.cardholders.changed(cardholder);
         }
@@ -275,6 +286,18 @@ impl Directory {
             );
         }
     }
+
+    /// Has cards sent away that nobody asks for, and looks after what is kept for a while; runs until it is dropped.
+    pub async fn sweep(self) {
+        let shared = self.shared;
+        let every = shared.settings.card_idle_after.div_f64(4.0);
+        let mut ticks = clock::interval(every.clamp(Duration::from_millis(5), Duration::from_secs(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            shared.sweep(clock::instant());
+        }
+    }
 }
 
 /// A request without a decision that may be told.
@@ -285,131 +308,86 @@ struct Undecided {
     is_declined: bool,
 }
 
-/// What bounds a message.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bound {
-    /// The places at one card.
-    CardQueue,
-    /// None of its own: the sender has one.
-    Sender,
-}
-
 impl Shared {
-    /// Hands a message to the card's actor, waking it if need be.
+    fn sweep(&self, now: Instant) {
+        for shard in self.shards.get().into_iter().flatten() {
+            drop(shard.cast(shard::Message::Sweep));
+        }
+        let longest = self.queue_longest.swap(0, Ordering::Relaxed);
+        self.metrics.cards.queue_longest.set(f64::from(u32::try_from(longest).unwrap_or(u32::MAX)));
+        let overdue =
+            self.unconfirmed.count_since_before(clock::now().minus(self.settings.unconfirmed_after));
+        self.metrics.decisions.unconfirmed.set(f64::from(u32::try_from(overdue).unwrap_or(u32::MAX)));
+        let backlog = self.committer.backlog();
+        self.metrics.journal.oldest_append.set(backlog.oldest.as_secs_f64());
+        self.metrics.journal.expected_wait.set(backlog.expected_wait.as_secs_f64());
+        self.cardholders.sweep(now);
+        self.approvals.sweep(clock::now());
+        self.failures.retain(|_, failures| now.duration_since(failures.since) < FAILURES_WITHIN);
+    }
+
+    /// Hands work to the shard of an account, unless the account has failed too often.
     pub(super) fn send(
-        self: &Arc<Self>,
-        account: &Account,
-        bound: Bound,
-        message: impl FnOnce(Instant) -> Message,
+        &self,
+        account: Account,
+        work: impl FnOnce(Instant) -> Work<Reply>,
     ) -> Result<(), Cause> {
         let now = clock::instant();
-        let actor = self.reach(account, bound, now)?;
-        // An actor that ended between the look-up and here drops the message: the asker sees its reply dropped.
-        drop(actor.cast(message(now)));
-        Ok(())
-    }
-
-    /// Finds the card's actor, waking it if need be, and takes a place at it for one message.
-    pub(super) fn reach(
-        self: &Arc<Self>,
-        account: &Account,
-        bound: Bound,
-        now: Instant,
-    ) -> Result<ActorRef<Message>, Cause> {
-        self.noted(self.try_reach(account, bound, now))
-    }
-
-    pub(super) fn try_reach(
-        self: &Arc<Self>,
-        account: &Account,
-        bound: Bound,
-        now: Instant,
-    ) -> Result<ActorRef<Message>, Unreached> {
-        let working = match self.slots.get(account.as_str()) {
-            Some(slot) => slot.actor().map(|actor| Ok(self.enter(actor, &slot, bound, now)?)),
-            None => None,
-        };
-        working.unwrap_or_else(|| self.activate(account, bound, now))
-    }
-
-    /// Takes a place at a card. Called while the slot cannot go away.
-    fn enter(
-        &self,
-        actor: &ActorRef<Message>,
-        slot: &Slot,
-        bound: Bound,
-        now: Instant,
-    ) -> Result<ActorRef<Message>, Cause> {
-        let place = &slot.place;
-        let waiting = place.queued.fetch_add(1, Ordering::AcqRel);
-        if bound == Bound::CardQueue && waiting >= self.settings.card_queue_max {
-            place.queued.fetch_sub(1, Ordering::AcqRel);
-            self.metrics.decisions.shed.get(Shed::CardQueue).increment(1);
-            return Err(Cause::Overload);
-        }
-        slot.used_at_ms.store(self.milliseconds(now), Ordering::Relaxed);
-        Ok(actor.clone())
-    }
-
-    /// Starts an actor for a card that has none: for one at rest with its books, for another without.
-    fn activate(
-        self: &Arc<Self>,
-        account: &Account,
-        bound: Bound,
-        now: Instant,
-    ) -> Result<ActorRef<Message>, Unreached> {
-        let vacant = match self.slots.entry(account.clone()) {
-            SlotEntry::Occupied(mut slot) => {
-                let slot = slot.get_mut();
-                self.wake(account, slot)?;
-                let actor = slot.actor().ok_or(Cause::Overload)?;
-                return Ok(self.enter(actor, slot, bound, now)?);
-            }
-            SlotEntry::Vacant(vacant) => vacant,
-        };
-        if self.is_failing(account, now) {
+        if self.is_failing(&account, now) {
             self.metrics.decisions.shed.get(Shed::CardFailing).increment(1);
-            return Err(Cause::Journal.into());
+            return Err(Cause::Journal);
         }
-        // Between two sweeps a tenth more is let in.
-        let most = self.settings.cards_resident_max;
-        if self.resident.load(Ordering::Relaxed) >= most.saturating_add(most.div_ceil(10)) {
-            return Err(Unreached::Full);
-        }
-        let place = Arc::new(Place::new(self.next_incarnation(), 1));
-        self.one_more_resident();
-        let actor = self.start_actor(account, &place, None)?;
-        let used_at_ms = AtomicU64::new(self.milliseconds(now));
-        vacant.insert(Slot { occupant: Occupant::Working(actor.clone()), place, used_at_ms });
-        Ok(actor)
-    }
-
-    /// Gives a card at rest an actor again.
-    pub(super) fn wake(self: &Arc<Self>, account: &Account, slot: &mut Slot) -> Result<(), Cause> {
-        if let Occupant::Resting(folded) = &mut slot.occupant {
-            let folded = Box::new(std::mem::take(&mut **folded));
-            slot.place = Arc::new(Place::new(self.next_incarnation(), 0));
-            slot.occupant = Occupant::Working(self.start_actor(account, &slot.place, Some(folded))?);
-        }
+        let Some(shard) = self.shard(&account) else { return Err(Cause::Overload) };
+        // A node that ends drops the message: the caller sees its reply dropped.
+        drop(shard.cast(shard::Message::Work(account, work(now))));
         Ok(())
     }
 
-    fn start_actor(
-        self: &Arc<Self>,
-        account: &Account,
-        place: &Arc<Place>,
-        mut folded: Option<Box<Folded>>,
-    ) -> Result<ActorRef<Message>, Cause> {
-        let counted = folded.as_mut().and_then(|folded| folded.holds.take());
-        let holds = counted.unwrap_or_else(|| Holds::new(self.metrics.cards.holds_open.clone()));
-        let lease = Lease::new(self, account, place, holds);
-        let arguments = Arguments { account: account.clone(), shared: Arc::clone(self), lease, folded };
-        let started = ActorRuntime::<CardActor>::spawn_instant(None, CardActor, arguments);
-        started.map(|(actor, _)| actor).map_err(|_| Cause::Overload)
+    /// Hands work from one account to another.
+    pub(super) fn send_on(&self, account: Account, work: Work<Reply>) {
+        let cause = if self.is_failing(&account, clock::instant()) {
+            Cause::Journal
+        } else if let Some(shard) = self.shard(&account) {
+            return drop(shard.cast(shard::Message::Work(account, work)));
+        } else {
+            Cause::Overload
+        };
+        shard::turn_away(work, cause);
     }
 
-    fn next_incarnation(&self) -> u64 {
-        self.incarnations.fetch_add(1, Ordering::Relaxed)
+    /// The actor of an account, the same one for as long as the node runs.
+    fn shard(&self, account: &Account) -> Option<&ActorRef<shard::Message>> {
+        let shards = self.shards.get()?;
+        let hash = XxHash3_64::oneshot(account.as_str().as_bytes());
+        let count = u64::try_from(shards.len()).ok()?;
+        shards.get(usize::try_from(hash.checked_rem(count)?).ok()?)
+    }
+
+    /// Whether one more account may come into memory. Between two sweeps a tenth more is let in.
+    pub(super) fn has_room(&self) -> bool {
+        let most = self.settings.cards_resident_max;
+        self.resident.load(Ordering::Relaxed) < most.saturating_add(most.div_ceil(10))
+    }
+
+    /// Whether there are more in memory than there should be.
+    pub(super) fn is_over(&self) -> bool {
+        self.resident.load(Ordering::Relaxed) > self.settings.cards_resident_max
+    }
+
+    /// There is room for an account of another shard, if one waits for it.
+    pub(super) fn admit_elsewhere(&self) {
+        if self.waiting_for_room.load(Ordering::Acquire) > 0 {
+            for shard in self.shards.get().into_iter().flatten() {
+                drop(shard.cast(shard::Message::Admit));
+            }
+        }
+    }
+
+    /// Has another shard send an account away.
+    pub(super) fn make_room_elsewhere(&self, me: &ActorRef<shard::Message>) {
+        for shard in self.shards.get().into_iter().flatten().filter(|shard| shard.get_id() != me.get_id()) {
+            drop(shard.cast(shard::Message::MakeRoom));
+        }
     }
 
     /// The journal's entries of an account, by one of the few readers.
@@ -428,12 +406,6 @@ impl Shared {
             all_booked.as_mut().await;
             all_booked.set(self.all_booked.notified());
         }
-    }
-
-    /// A decision that knows how its answer goes to Stripe.
-    pub(super) fn addressed(&self, decision: Decision, request: &AuthorizationRequest) -> Decision {
-        let answer_by = self.settings.answering.way(&request.authorization, decision.challenge);
-        Decision { answer_by, ..decision }
     }
 
     fn is_failing(&self, account: &Account, now: Instant) -> bool {
@@ -461,10 +433,5 @@ impl Shared {
     pub(super) fn one_less_resident(&self) {
         self.resident.fetch_sub(1, Ordering::Relaxed);
         self.metrics.cards.resident.decrement(1.0);
-        self.room.one_left();
-    }
-
-    pub(super) fn milliseconds(&self, now: Instant) -> u64 {
-        u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -1,23 +1,19 @@
-//! One actor for each card in use, and the directory that finds them. A card's requests are decided one after
-//! another on its in-memory state; no lock is held around a card, and no handler waits for I/O.
+//! The shell around the ledgers: actors that keep them in memory, and the directory that finds their actors. An account is
+//! decided by one actor, one request after another; no lock is held around it, and no handler waits for I/O.
 
-mod asker;
-mod batch;
-mod books;
-mod card;
 mod cardholders;
 mod directory;
-mod deciding;
+mod effects;
 mod holds;
-mod lease;
+mod notes;
 mod places;
-mod room;
-mod sweep;
-mod tally;
+mod recall;
+mod reply;
+mod shard;
 mod stand_in;
 mod standing_in;
+mod tally;
 mod unconfirmed;
-mod undo;
 mod views;
 
 use std::time::Duration;
@@ -25,11 +21,11 @@ use std::time::Duration;
 use crate::{
     clock::Instant,
     domain::{Answer, Answering, Stages},
-    journal::BODY_BYTES_MAX,
 };
 
+pub use crate::ledger::{Cause, SNAPSHOT_BYTES_MAX};
 pub use directory::{Directory, Parts};
-pub use stand_in::{Cause, StandIn, StandInRule};
+pub use stand_in::{StandIn, StandInRule};
 pub use unconfirmed::UnconfirmedView;
 pub use views::{AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView};
 
@@ -44,8 +40,6 @@ pub struct Settings {
     pub card_queue_max: usize,
     /// A card that was not asked for so long leaves memory.
     pub card_idle_after: Duration,
-    /// A card that was not asked for so long has no actor any more, and keeps its books in memory.
-    pub card_rests_after: Duration,
     /// Cards in memory.
     pub cards_resident_max: usize,
     /// The most bytes of an entry with a snapshot. A card that is larger is written without one, and folded from further
@@ -63,12 +57,6 @@ pub struct Settings {
     pub unconfirmed_max: usize,
 }
 
-/// An actor takes several kilobytes while it waits, and microseconds to start: after this long it is not worth keeping.
-pub const CARD_RESTS_AFTER: Duration = Duration::from_secs(10);
-
-/// Three quarters of what an entry may have: what is decided meanwhile has to fit beside it.
-pub const SNAPSHOT_BYTES_MAX: usize = BODY_BYTES_MAX / 4 * 3;
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -76,7 +64,6 @@ impl Default for Settings {
             is_journal_shared: false,
             card_queue_max: 64,
             card_idle_after: Duration::from_mins(5),
-            card_rests_after: CARD_RESTS_AFTER,
             cards_resident_max: 100_000,
             snapshot_bytes_max: SNAPSHOT_BYTES_MAX,
             loads_max: 64,

@@ -1,42 +1,11 @@
 //! The stand-in: what is answered when the books cannot be asked in time.
 
-use crate::domain::{
-    AnswerBy, AuthorizationRequest, Decision, DecisionId, Outcome, PolicyVersion, Reason, Source, Stages,
+use crate::{
+    domain::{
+        AnswerBy, AuthorizationRequest, Decision, DecisionId, Outcome, PolicyVersion, Reason, Source, Stages,
+    },
+    ledger::Cause,
 };
-
-/// Why there was no decision.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Cause {
-    /// More work than fits.
-    Overload,
-    /// A decision would have come too late.
-    Deadline,
-    /// The journal did not take it, or the card's books could not be used.
-    Journal,
-}
-
-impl Cause {
-    /// Every cause.
-    pub const ALL: [Self; 3] = [Self::Overload, Self::Deadline, Self::Journal];
-
-    /// The word in settings and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Overload => "overload",
-            Self::Deadline => "deadline",
-            Self::Journal => "journal",
-        }
-    }
-
-    pub(super) const fn reason(self) -> Reason {
-        match self {
-            Self::Overload => Reason::StandInOverload,
-            Self::Deadline => Reason::StandInDeadline,
-            Self::Journal => Reason::StandInJournal,
-        }
-    }
-}
 
 /// The rule for each cause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -89,7 +58,7 @@ pub(super) fn decision(request: &AuthorizationRequest, cause: Cause, granted: Op
         at: request.received_at,
         outcome: if granted.is_some() { Outcome::Approved } else { Outcome::Declined },
         granted: granted.unwrap_or(0),
-        reason: cause.reason(),
+        reason: reason(cause),
         violation: request.asked.err(),
         limits: Vec::new(),
         largest_approvable: None,
@@ -99,5 +68,14 @@ pub(super) fn decision(request: &AuthorizationRequest, cause: Cause, granted: Op
         source: Source::StandIn,
         answer_by: AnswerBy::Direct,
         stages: Stages::default(),
+    }
+}
+
+/// The reason of a stand-in decision for this cause.
+pub(super) const fn reason(cause: Cause) -> Reason {
+    match cause {
+        Cause::Overload => Reason::StandInOverload,
+        Cause::Deadline => Reason::StandInDeadline,
+        Cause::Journal => Reason::StandInJournal,
     }
 }

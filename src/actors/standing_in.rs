@@ -5,15 +5,10 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use super::{
-    Cause, StandInRule,
-    card::{Hops, Message, StoodIn},
-    directory::{Bound, Shared},
-    places::Backlog,
-    stand_in,
-};
+use super::{Cause, StandInRule, directory::Shared, places::Backlog, reply::Reply, stand_in};
 use crate::{
     domain::{Account, Answer, AuthorizationRequest, Card, Decided, Decision, Outcome, Timestamp, decide},
+    ledger::{Hops, StoodIn, Work},
     metrics::Shed,
 };
 
@@ -111,10 +106,10 @@ impl Shared {
 
     /// Sends a stand-in answer on its way into the ledger. False: there is no room, or the card cannot be reached.
     fn record_stand_in(self: &Arc<Self>, decided: &Decided, backlog: Option<Backlog>) -> bool {
-        let Some(backlog) = backlog else { return false };
-        let stood_in = StoodIn { decided: decided.clone(), hops: Hops::default(), backlog: Some(backlog) };
-        let message = |_| Message::StoodIn(Box::new(stood_in));
-        self.send(&decided.request.account(), Bound::Sender, message).is_ok()
+        let Some(place) = backlog else { return false };
+        let caller = Some(Reply::StandIn { _place: place });
+        let stood_in = StoodIn { decided: decided.clone(), hops: Hops::default(), caller };
+        self.send(decided.request.account(), |_| Work::StandIn(Box::new(stood_in))).is_ok()
     }
 
     /// What the stand-in has answered to this request; where it has not, what it answers now, since the decision came too
@@ -136,7 +131,7 @@ impl Shared {
 
     /// The stand-in's decision that this answer was made of.
     fn as_before(&self, request: &AuthorizationRequest, before: &Answer) -> Decision {
-        let cause = Cause::ALL.into_iter().find(|cause| cause.reason() == before.reason);
+        let cause = Cause::ALL.into_iter().find(|cause| stand_in::reason(*cause) == before.reason);
         let granted = (before.outcome != Outcome::Declined).then(|| held(request)).flatten();
         self.addressed(stand_in::decision(request, cause.unwrap_or(Cause::Deadline), granted), request)
     }
@@ -164,6 +159,12 @@ impl Shared {
         (outcome == Outcome::Approved
             && self.approvals.take(&request.account(), request.received_at, approvals_max))
         .then_some(held)
+    }
+
+    /// A decision that knows how its answer goes to Stripe.
+    fn addressed(&self, decision: Decision, request: &AuthorizationRequest) -> Decision {
+        let answer_by = self.settings.answering.way(&request.authorization, decision.challenge);
+        Decision { answer_by, ..decision }
     }
 
     fn give_back(&self, decision: &Decision, request: &AuthorizationRequest) {

@@ -12,10 +12,7 @@ use std::{
 
 use dashmap::{DashMap, Entry};
 
-use super::{
-    Directory,
-    books::{self, NotFolded},
-};
+use super::Directory;
 use crate::{
     clock,
     domain::{
@@ -23,6 +20,7 @@ use crate::{
         Source, Timestamp,
     },
     journal::Journal,
+    ledger::{self, NotFolded},
 };
 
 /// How far back a starting node looks for answers that are still unconfirmed.
@@ -195,7 +193,7 @@ async fn past(
         let Some(last) = entries.last() else { return Ok(waiting) };
         after = last.lsn;
         for entry in &entries {
-            for event in books::read(entry)? {
+            for event in ledger::read(entry)? {
                 match event {
                     Event::Decided(decided) | Event::StoodIn(decided) => {
                         let view = view(&decided);

@@ -3,11 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    Directory,
-    batch::decided_in,
-    books::{self, Folded, NotFolded},
-};
+use super::{Directory, recall::recall};
 use crate::{
     domain::{
         Account, Authorization, AuthorizationId, CardId, Category, Currency, Decided, Event, Interval,
@@ -15,6 +11,7 @@ use crate::{
         limits_in_force,
     },
     journal::{Entry, Reach, record},
+    ledger::{self, Folded, NotFolded, decided_in},
 };
 
 /// How many of a card's last entries are looked through for recent decisions.
@@ -152,7 +149,7 @@ impl Directory {
             let Some(last) = entries.last() else { return Ok(None) };
             after = last.lsn;
             for entry in &entries {
-                let events = books::read(entry).map_err(|cause| cause.to_string())?;
+                let events = ledger::read(entry).map_err(|cause| cause.to_string())?;
                 if let Some(livemode) = events.iter().find_map(livemode_of) {
                     return Ok(Some(livemode));
                 }
@@ -163,7 +160,7 @@ impl Directory {
     async fn card_view(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, NotFolded> {
         let shared = self.shared();
         let mut account = Account::from(id);
-        let mut folded = books::fold(&shared.load(&account, Reach::Snapshot).await?)?;
+        let mut folded = ledger::fold(&shared.load(&account, Reach::Snapshot).await?)?;
         if folded.head.seq == 0 {
             return Ok(None);
         }
@@ -175,13 +172,13 @@ impl Directory {
             if !passed.insert(account.clone()) {
                 break;
             }
-            folded = books::fold(&shared.load(&account, Reach::Snapshot).await?)?;
+            folded = ledger::fold(&shared.load(&account, Reach::Snapshot).await?)?;
         }
         let policy = shared.policy.borrow().for_card(Some(id), group.as_deref());
         let windows = || policy.controls.spending_limits.iter().map(|limit| &limit.window);
         if folded.card.adopt(windows(), policy.refunds_restore, now).is_err() {
             let history = shared.load(&account, Reach::Genesis).await?;
-            folded = books::fold_history(&history, windows(), policy.refunds_restore)?;
+            folded = ledger::fold_history(&history, windows(), policy.refunds_restore)?;
         }
         let Folded { card, head, .. } = folded;
         let limits = limits_in_force(&policy, None).map(|limit| {
@@ -241,8 +238,8 @@ impl Directory {
         let journal = &*self.shared().journal;
         let mention = Mention::from(id);
         let mut entries = journal.find(&mention).await?;
-        let Some(account) = books::account_of(id, &entries)? else { return Ok(None) };
-        let recalled = books::recall(journal, &account, vec![mention]).await?;
+        let Some(account) = ledger::account_of(id, &entries)? else { return Ok(None) };
+        let recalled = recall(journal, &account, vec![mention]).await?;
         let record = recalled.authorizations.into_iter().find(|(known, _)| known == id);
         let Some((_, record)) = record else { return Ok(None) };
         entries.retain(|entry| entry.account == account);
@@ -259,7 +256,7 @@ impl Directory {
 /// The card that the authorization is on, from the first word of it.
 fn card_of(entries: &[Entry], id: &AuthorizationId) -> Result<Option<CardId>, NotFolded> {
     for entry in entries {
-        let events = books::read(entry)?;
+        let events = ledger::read(entry)?;
         let mut spoken = events.iter().filter(|event| record::authorization_of(event) == Some(id));
         let card = spoken.find_map(|event| match event {
             Event::Observed(observation) => observation.card().cloned(),
@@ -276,7 +273,7 @@ fn card_of(entries: &[Entry], id: &AuthorizationId) -> Result<Option<CardId>, No
 fn decisions(entries: &[Entry], of: Option<&AuthorizationId>) -> Result<Vec<DecisionView>, NotFolded> {
     let mut decisions: Vec<DecisionView> = Vec::new();
     for entry in entries {
-        for event in books::read(entry)? {
+        for event in ledger::read(entry)? {
             let Some(decided) =
                 decided_in(&event).filter(|d| of.is_none_or(|id| *id == d.request.authorization))
             else {
@@ -300,7 +297,7 @@ fn decisions(entries: &[Entry], of: Option<&AuthorizationId>) -> Result<Vec<Deci
 fn history(entries: &[Entry], of: &AuthorizationId) -> Result<Vec<EntryView>, NotFolded> {
     let mut history = Vec::new();
     for entry in entries {
-        let events = books::read(entry)?.into_iter();
+        let events = ledger::read(entry)?.into_iter();
         let spoken = events.filter(|event| record::authorization_of(event) == Some(of));
         history.extend(spoken.map(|event| EntryView { seq: entry.seq, written_at: entry.at, event }));
     }

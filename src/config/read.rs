@@ -191,7 +191,6 @@ fn actors(reader: &mut Reader) -> Option<actors::Settings> {
         is_journal_shared: false,
         card_queue_max: card_queue_max?,
         card_idle_after: card_idle_after?,
-        card_rests_after: actors::CARD_RESTS_AFTER,
         cards_resident_max: cards_resident_max?,
         snapshot_bytes_max: actors::SNAPSHOT_BYTES_MAX,
         loads_max: loads_max?,

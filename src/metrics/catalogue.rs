@@ -234,10 +234,8 @@ families! {
     "Cards in memory" {
         CARDS_RESIDENT = Gauge Count "tollgate_cards_resident" []
             "cards in memory", "below the `cards_resident` capacity";
-        CARD_ACTORS = Gauge Count "tollgate_card_actors" []
-            "cards in memory with an active actor, sampled once a second; the others are idle", "cards with requests in the last seconds";
         QUEUE_LONGEST = Gauge Count "tollgate_card_queue_longest" []
-            "requests in the longest card queue, sampled once a second", "a few; at the `card_queue` capacity requests are refused";
+            "requests that wait for one card to be read from the journal, the most since the last sample, once a second", "a few; at the `card_queue` capacity requests are refused";
         HOLDS_OPEN = Gauge Count "tollgate_holds_open" []
             "authorizations with an open hold, on the cards in this node's memory; evicted cards are not counted, and a card that changed its owner may be counted by two nodes for a while", "follows the traffic; it grows if captures, reversals, and expiries do not arrive";
         ACTIVATIONS = Counter Count "tollgate_card_activations_total" ["result": here::<Done>()]

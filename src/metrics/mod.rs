@@ -139,8 +139,6 @@ pub struct Cluster {
 pub struct Cards {
     /// `tollgate_cards_resident`
     pub resident: Gauge,
-    /// `tollgate_card_actors`
-    pub actors: Gauge,
     /// `tollgate_card_queue_longest`
     pub queue_longest: Gauge,
     /// `tollgate_holds_open`

@@ -36,7 +36,6 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
         },
         cards: Cards {
             resident: resolver.single(&family::CARDS_RESIDENT),
-            actors: resolver.single(&family::CARD_ACTORS),
             queue_longest: resolver.single(&family::QUEUE_LONGEST),
             holds_open: resolver.single(&family::HOLDS_OPEN),
             activations: resolver.series(&family::ACTIVATIONS),

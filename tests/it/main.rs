@@ -31,6 +31,8 @@ mod journal;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod ledger;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod loadtest;

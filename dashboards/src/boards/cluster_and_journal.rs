@@ -143,14 +143,11 @@ fn resident() -> Panel {
         "Cards in memory",
         "none",
         [
-            "Cards in memory, and cards with an active actor.",
+            "Cards in memory.",
             "Below TOLLGATE_CARDS_RESIDENT_MAX.",
             "At that limit cards are evicted before they are idle, and loaded again: raise it.",
         ],
-        &[
-            ("sum(tollgate_cards_resident{@})", "in memory"),
-            ("sum(tollgate_card_actors{@})", "with an actor"),
-        ],
+        &[("sum(tollgate_cards_resident{@})", "in memory")],
     )
     .wide(8)
 }

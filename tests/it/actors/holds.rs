@@ -11,7 +11,7 @@ use tollgate::{
 use super::{
     House,
     replacement::{asked, captured, made},
-    roomy, until_all_rest,
+    roomy,
 };
 use crate::{process::within, questions::told};
 
@@ -82,23 +82,20 @@ async fn a_hold_is_open_from_its_approval_until_its_money_is_taken_or_given_back
 async fn the_holds_of_a_card_are_counted_while_it_is_in_memory() {
     let journal: Arc<dyn Journal> = Arc::new(Memory::new());
     let on = |settings| House::on(Arc::clone(&journal), settings, &LIMITS, Script::default());
-    let rests = || Settings { card_rests_after: Duration::from_millis(1), ..roomy() };
-    let leaves = || Settings { card_idle_after: Duration::from_millis(50), ..rests() };
+    let leaves = || Settings { card_idle_after: Duration::from_millis(50), ..roomy() };
 
-    let house = on(rests());
-    house.ask("first", 100).await;
-    house.ask("second", 100).await;
-    until_all_rest(&house).await;
-    assert_eq!(house.holds_open(), 2, "at rest");
-    house.ask("third", 100).await;
-    assert_eq!(house.holds_open(), 3, "woken");
+    let house = on(roomy());
+    for (name, open) in [("first", 1), ("second", 2), ("third", 3)] {
+        house.ask(name, 100).await;
+        assert_eq!(house.holds_open(), open);
+    }
 
     let house = on(leaves());
     house.ask("fourth", 100).await;
     house.until_all_have_left().await;
     assert_eq!(house.holds_open(), 0, "left behind a snapshot");
 
-    let house = on(rests());
+    let house = on(roomy());
     house.ask("first", 100).await;
     assert_eq!(house.holds_open(), 4, "come back");
 
@@ -106,7 +103,7 @@ async fn the_holds_of_a_card_are_counted_while_it_is_in_memory() {
     let written = journal.scan(0, 100).await.unwrap().len();
     house.ask("first", 100).await;
     house.until_all_have_left().await;
-    assert_eq!(house.holds_open(), 0, "left at rest, with nothing to write");
+    assert_eq!(house.holds_open(), 0, "left, with nothing to write");
     assert_eq!(journal.scan(0, 100).await.unwrap().len(), written);
 }
 

@@ -194,11 +194,7 @@ async fn two_cards_never_spend_more_than_one_budget_on_two_nodes_that_fail() {
         eprintln!("seed {seed}");
         let odds =
             Odds { rejected: 3, overtaken: 10, lost_before: 10, lost_after: 10, half_lost: 5, unreadable: 0 };
-        let settings = || Settings {
-            card_idle_after: Duration::from_millis(3),
-            card_rests_after: Duration::from_millis(seed % 2),
-            ..roomy()
-        };
+        let settings = || Settings { card_idle_after: Duration::from_millis(3), ..roomy() };
         let journal: Arc<dyn Journal> = Arc::new(Memory::new());
         let house = |node: u64| {
             let script = Script::seeded(seed * 2 + node, odds);

@@ -1,5 +1,5 @@
-//! What it takes to take back events that a card has applied and that were certainly not written: the card as it was
-//! before the first of them. Which events those are is the card's business.
+//! What it takes to take back events that an account has applied and that were certainly not written: the account as it was
+//! before the first of them.
 
 use crate::domain::{Authorization, AuthorizationId, Card, Event, Fact};
 

@@ -1,0 +1,299 @@
+//! What ledgers want done: appends, looks into the journal, replies, pauses. What comes of it goes back to the shard as a
+//! message.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use ractor::ActorRef;
+use tokio::sync::oneshot;
+
+use super::{
+    Cause, NotBooked, TimedAnswer,
+    directory::Shared,
+    notes,
+    recall::recall,
+    reply::Reply,
+    shard::{self, Resident},
+};
+use crate::{
+    clock::{self, timeout},
+    domain::{Account, CardId, Decided, Mention, Outcome, windows_in_force},
+    journal::{Append, EntryId, Head, Reach, Unavailable, Urgency},
+    ledger::{
+        self, Carry, Effect, Folded, History, Hops, Message, NotFolded, Note, Release, Reloaded, Timer,
+        Waiting, Work,
+    },
+    metrics::{Done, Stage},
+};
+
+/// How many entries are copied to another chain at once.
+const ENTRIES_AT_ONCE: usize = 256;
+
+/// Works for one ledger.
+pub(super) struct Hands<'a> {
+    pub(super) me: &'a ActorRef<shard::Message>,
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) account: &'a Account,
+    /// Whether the ledger is to be let go.
+    pub(super) is_left: bool,
+}
+
+impl Hands<'_> {
+    /// Does all of this in order. What is known at once is added to `messages`.
+    pub(super) fn run_all(
+        &mut self,
+        resident: &mut Resident,
+        effects: &mut Vec<Effect<Reply>>,
+        messages: &mut VecDeque<Message<Reply>>,
+    ) {
+        for effect in effects.drain(..) {
+            self.run(resident, effect, messages);
+        }
+    }
+
+    fn run(
+        &mut self,
+        resident: &mut Resident,
+        effect: Effect<Reply>,
+        messages: &mut VecDeque<Message<Reply>>,
+    ) {
+        let number = resident.number;
+        match effect {
+            Effect::Append(append, urgency) => self.append(resident, append, urgency),
+            Effect::Withdraw(id) => {
+                let ticket = resident.ticket.take_if(|(of, _)| *of == id);
+                if ticket.is_some_and(|(_, ticket)| self.shared.committer.withdraw(ticket)) {
+                    messages.push_back(Message::Withdrawn(id));
+                }
+            }
+            Effect::Load => self.load(number),
+            Effect::LoadHistory(history) => self.load_history(number, *history),
+            Effect::Reload { id, head } => self.reload(number, id, head),
+            Effect::Find { mentions, work, changes, within } => {
+                self.find(number, mentions, work, changes, within);
+            }
+            Effect::Release(release) => messages.extend(self.release(*release)),
+            Effect::Repeat(reply, answer) => drop(reply.tell(answer.into())),
+            Effect::Receipt(reply) => reply.receive(),
+            Effect::GiveUp(reply, cause) => reply.give_up(cause),
+            Effect::Refuse(reply) => reply.refuse(),
+            Effect::HandOn(account, work) => self.shared.send_on(account, work),
+            Effect::CarryOver(card) => self.carry_over(number, card),
+            Effect::Pause(pause, timer) => self.pause(number, pause, timer),
+            Effect::Confirmed(decision) => self.shared.unconfirmed.confirmed(decision),
+            Effect::Failed => self.shared.count_failure(self.account, clock::instant()),
+            Effect::Leave => self.is_left = true,
+            Effect::Note(note) => {
+                match &note {
+                    Note::Loaded => self.activated(resident, Done::Ok),
+                    Note::NotLoaded(_) => self.activated(resident, Done::Failed),
+                    _ => {}
+                }
+                notes::take(self.shared, self.account, note);
+            }
+        }
+    }
+
+    fn append(&self, resident: &mut Resident, append: Append, urgency: Urgency) {
+        let (id, number) = (append.id, resident.number);
+        self.shared.metrics.journal.appended_bytes.increment(u64::try_from(append.body.len()).unwrap_or(0));
+        let (me, account) = (self.me.clone(), self.account.clone());
+        let done = move |outcome| {
+            drop(me.cast(shard::Message::Back(account, number, Message::Committed(id, outcome))));
+        };
+        let ticket = self.shared.committer.submit(append, urgency, Box::new(done));
+        resident.ticket = ticket.map(|ticket| (id, ticket));
+    }
+
+    /// Gives an answer to all who wait for it. A message comes back where the stand-in has answered meanwhile: Stripe has
+    /// that decision, which takes the place of ours.
+    fn release(&self, release: Release<Reply>) -> Option<Message<Reply>> {
+        let Release { decided, answer, is_replaced, commit_us, waiting } = release;
+        let stages = &self.shared.metrics.decisions.stages;
+        let took = decided.decision.stages;
+        for (stage, us) in [
+            (Stage::Route, took.route_us),
+            (Stage::Queue, took.queue_us),
+            (Stage::Decide, took.decide_us),
+            (Stage::Commit, commit_us),
+        ] {
+            stages.get(stage).record(f64::from(us) / 1_000_000.0);
+        }
+        let answer = TimedAnswer { answer, stages: took, commit_us };
+        let is_for_a_peer =
+            waiting.iter().any(|waiting| matches!(waiting, Waiting::Answer { is_for_a_peer: true, .. }));
+        let is_late = !is_replaced
+            && !is_for_a_peer
+            && self.shared.unconfirmed.stand_in_answer_to(&decided.request).is_some();
+        let mut waiting = waiting.into_iter().filter_map(|waiting| match waiting {
+            Waiting::Answer { caller, is_for_a_peer, .. } => Some((caller, is_for_a_peer)),
+            Waiting::Receipt(_) | Waiting::StandIn(_) => None,
+        });
+        let (Some(first), second) = (waiting.next(), waiting.next()) else {
+            return self.released(decided, is_replaced, is_late).err();
+        };
+        if second.is_none() && !is_late {
+            let (caller, is_peer) = first;
+            // A peer may have stopped waiting, and then finds this in the journal: no reason to void it.
+            let is_told = caller.tell(answer) || is_peer;
+            return self.released(decided, is_replaced, !is_told).err();
+        }
+        // The same to all. Each is bound to wait a moment longer first, or is found gone; if one of this node's is, it has
+        // the stand-in's answer, and so have the others then.
+        let mut bound = Vec::new();
+        let mut is_one_gone = is_late;
+        for (caller, is_peer) in [first].into_iter().chain(second).chain(waiting) {
+            match caller.bind() {
+                Some(tell) => bound.push(tell),
+                None => is_one_gone |= !is_peer,
+            }
+        }
+        let (instead, message) = match self.released(decided, is_replaced, is_one_gone) {
+            Ok(()) => (answer, None),
+            Err(message) => {
+                let Message::Unheard(stood_in) = &message else { return Some(message) };
+                (stood_in.decision.answer(stood_in.request.is_amount_controllable).into(), Some(message))
+            }
+        };
+        for tell in bound {
+            // A peer's caller may have gone; nobody else can have.
+            let _ = tell.send(instead.clone());
+        }
+        message
+    }
+
+    /// Counts a decision that was told, and watches for Stripe's word of it. Where it came too late, the stand-in decision
+    /// in its place.
+    fn released(&self, decided: Decided, is_replaced: bool, is_late: bool) -> Result<(), Message<Reply>> {
+        if is_replaced {
+            // The stand-in took its place before it was durable, and was counted and remembered then.
+            return Ok(());
+        }
+        if !is_late {
+            self.shared.told(&decided.decision);
+            self.shared.unconfirmed.answered(&decided);
+            return Ok(());
+        }
+        let is_declined = decided.decision.outcome == Outcome::Declined;
+        let decision = self.shared.stand_in_told(&decided.request, is_declined);
+        Err(Message::Unheard(Box::new(Decided { request: decided.request, decision })))
+    }
+
+    fn activated(&self, resident: &mut Resident, result: Done) {
+        if let Some(woken) = resident.woken.take() {
+            let cards = &self.shared.metrics.cards;
+            cards.activations.get(result).increment(1);
+            cards.activation_duration.record(clock::instant().duration_since(woken));
+        }
+    }
+
+    fn load(&self, number: u64) {
+        let (shared, account) = self.own();
+        self.later(number, async move {
+            let entries = shared.load(&account, Reach::Snapshot).await;
+            Message::Loaded(entries.and_then(|entries| ledger::fold(&entries)).map(Box::new))
+        });
+    }
+
+    fn load_history(&self, number: u64, history: History) {
+        let (shared, account) = self.own();
+        self.later(number, async move {
+            let History { policy, controls } = &history;
+            let windows = windows_in_force(policy, controls.as_deref());
+            let entries = shared.load(&account, Reach::Genesis).await;
+            let folded =
+                entries.and_then(|entries| ledger::fold_history(&entries, windows, policy.refunds_restore));
+            Message::Loaded(folded.map(Box::new))
+        });
+    }
+
+    fn reload(&self, number: u64, id: EntryId, head: Head) {
+        let (shared, account) = self.own();
+        self.later(number, async move {
+            Message::Reloaded(id, reloaded(&shared, &account, id, head).await.map(Box::new))
+        });
+    }
+
+    fn find(
+        &self,
+        number: u64,
+        mentions: Vec<Mention>,
+        work: Work<Reply>,
+        changes: u64,
+        within: Option<Duration>,
+    ) {
+        let (shared, account) = self.own();
+        self.later(number, async move {
+            let finding = recall(&*shared.journal, &account, mentions);
+            let found = match within {
+                Some(within) => {
+                    let late = |_| Err(Unavailable("no answer in good time".to_owned()).into());
+                    timeout(within, finding).await.unwrap_or_else(late)
+                }
+                None => finding.await,
+            };
+            Message::Found { work, changes, result: found.map(Box::new) }
+        });
+    }
+
+    fn carry_over(&self, number: u64, replaced: CardId) {
+        let (shared, account) = self.own();
+        self.later(
+            number,
+            async move { Message::CarriedOver(carry_over(&shared, &account, &replaced).await) },
+        );
+    }
+
+    fn pause(&self, number: u64, pause: Duration, timer: Timer) {
+        self.later(number, async move {
+            clock::sleep(pause).await;
+            Message::Due(timer)
+        });
+    }
+
+    fn own(&self) -> (Arc<Shared>, Account) {
+        (Arc::clone(self.shared), self.account.clone())
+    }
+
+    /// Does something that takes a while, and sends what comes of it.
+    fn later(&self, number: u64, work: impl Future<Output = Message<Reply>> + Send + 'static) {
+        let (me, account) = (self.me.clone(), self.account.clone());
+        tokio::spawn(async move {
+            drop(me.cast(shard::Message::Back(account, number, work.await)));
+        });
+    }
+}
+
+async fn reloaded(
+    shared: &Shared,
+    account: &Account,
+    id: EntryId,
+    head: Head,
+) -> Result<Reloaded, NotFolded> {
+    let entries = shared.load(account, Reach::Snapshot).await?;
+    let folded: Folded = ledger::fold(&entries)?;
+    let has = |entries: &[crate::journal::Entry]| entries.iter().any(|entry| entry.id == id);
+    // A snapshot of another writer may hide our entry: then only the whole chain tells.
+    let is_whole = entries.first().is_none_or(|first| first.seq <= head.seq.saturating_add(1));
+    let is_written = has(&entries) || (!is_whole && has(&shared.load(account, Reach::Genesis).await?));
+    Ok(Reloaded { folded, is_written })
+}
+
+/// Copies everything that was recorded on a card to the chain of the card that it replaces.
+async fn carry_over(shared: &Arc<Shared>, account: &Account, replaced: &CardId) -> Result<(), NotFolded> {
+    let Some(from) = CardId::new(account.as_str()) else { return Ok(()) };
+    let entries = shared.load(account, Reach::Genesis).await?;
+    for entries in entries.chunks(ENTRIES_AT_ONCE) {
+        let (reply, recorded) = oneshot::channel();
+        let entries = entries.iter().map(|entry| Ok((entry.seq, ledger::purchases(entry)?)));
+        let entries = entries.collect::<Result<_, NotFolded>>()?;
+        let (from, caller) = (from.clone(), Reply::Receipt(reply));
+        let carry = Work::Carry(Box::new(Carry { from, entries, hops: Hops::default(), caller }));
+        shared.send_on(Account::from(replaced), carry);
+        recorded.await.unwrap_or(Err(Cause::Journal.into())).map_err(not_now)?;
+    }
+    Ok(())
+}
+
+fn not_now(cause: NotBooked) -> NotFolded {
+    Unavailable(cause.to_string()).into()
+}

@@ -1,0 +1,157 @@
+//! Requests: deciding them, repeating an answer, and recording what was answered in place of a decision.
+
+use std::sync::Arc;
+
+use super::{
+    Cause, Effect, Given, Ledger, Note, Phase, Request, StoodIn, Work,
+    batch::{Batch, Waiting},
+    message::Caller,
+    prepare::{Looked, Prepared},
+};
+use crate::{
+    clock::Instant,
+    domain::{
+        Account, Answer, AuthorizationRequest, Card, CardPolicy, Decided, Decision, Event, Source, Stages,
+        Violation, decide,
+    },
+};
+
+/// For each place in its queue an account may have so many events that are decided and not durable yet.
+const PENDING_PER_PLACE: usize = 16;
+/// It may have so many at least: what goes in one append must not depend on how few requests may wait.
+const PENDING_LEAST: usize = 1_024;
+
+impl<C: Caller> Ledger<C> {
+    pub(super) fn request(&mut self, given: &Given<'_>, request: Box<Request<C>>, looked: Looked) {
+        if !request.waiting.is_waited_for(given.now) {
+            return self.give_up(request.waiting, Cause::Deadline);
+        }
+        match self.prepare(given, &request.asked, looked) {
+            Prepared::OtherAccount => self.request_elsewhere(request),
+            Prepared::LookUp(evicted) => self.look_up(Work::Request(request), evicted),
+            Prepared::Answered(answer) => {
+                self.note(Note::Repeated);
+                self.repeat(answer, *request);
+            }
+            Prepared::NoRoom => self.give_up(request.waiting, Cause::Overload),
+            Prepared::InDoubt => self.give_up(request.waiting, Cause::Journal),
+            Prepared::History => {
+                self.needs_history = true;
+                self.phase = Phase::Loading(vec![Work::Request(request)]);
+            }
+            Prepared::Ready(policy) => self.decide(given, &policy, *request),
+        }
+    }
+
+    fn decide(&mut self, given: &Given<'_>, policy: &CardPolicy, request: Request<C>) {
+        let Request { asked: request, stages, queued_at, waiting, .. } = request;
+        if policy.unknown_group.is_some() {
+            self.note(Note::UnknownGroup(Arc::clone(&request)));
+        }
+        let mut decision = decided(given, &self.card, policy, &request);
+        decision.stages = Stages { queue_us: micros(queued_at, given.now), ..stages };
+        self.record(Event::Decided(Box::new(Decided { request, decision })), Some(waiting));
+    }
+
+    /// A request of another connected account is declined, and recorded apart from the card.
+    fn request_elsewhere(&mut self, mut request: Box<Request<C>>) {
+        Arc::make_mut(&mut request.asked).asked = Err(Violation::WrongAccount);
+        let account = request.asked.account();
+        self.effects.push(Effect::HandOn(account, Work::Request(request)));
+    }
+
+    /// Where the answer to the same request is, if it is on its way to being durable.
+    pub(super) fn unreleased(&self, request: &AuthorizationRequest) -> Option<(&Batch<C>, usize)> {
+        let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
+        let mut batches = in_flight.into_iter().chain([&self.next]);
+        batches.find_map(|batch| Some((batch, batch.place_of(request)?)))
+    }
+
+    /// Answers a request that was answered before: at once if that answer is durable, else together with it.
+    fn repeat(&mut self, answer: Answer, request: Request<C>) {
+        let Request { asked: request, waiting, .. } = request;
+        // A stand-in decision left without being durable the first time.
+        if answer.source != Source::StandIn {
+            let in_flight = self.in_flight.as_mut().map(|in_flight| &mut in_flight.batch);
+            for batch in in_flight.into_iter().chain([&mut self.next]) {
+                if let Some(place) = batch.place_of(&request) {
+                    waiting.decided(answer.outcome);
+                    return batch.join(place, waiting);
+                }
+            }
+        }
+        self.tell(waiting, answer);
+    }
+
+    /// Records a stand-in decision, unless the answer that is in the ledger has been given.
+    pub(super) fn stood_in(&mut self, given: &Given<'_>, stood_in: Box<StoodIn<C>>, looked: Looked) {
+        let request = &stood_in.decided.request;
+        if !self.card.is_of(request.connected_account.as_ref()) {
+            let elsewhere = Account::from(&request.authorization);
+            return self.hand_on(Work::StandIn(stood_in), elsewhere);
+        }
+        if looked == Looked::Not {
+            let evicted = self.card.evicted_of_request(request);
+            if !evicted.is_empty() {
+                return self.look_up(Work::StandIn(stood_in), evicted);
+            }
+        }
+        let is_ours_to_tell =
+            self.unreleased(request).is_some_and(|(batch, place)| !batch.is_for_a_peer(place));
+        // Made for this very request by another node, whose answer never got here. One that was made for another
+        // delivery of the request is told by whoever was asked that.
+        let is_free = self.card.answer_to(request).is_none_or(|answered| {
+            let is_lost = given.settings.is_journal_shared && answered.received_at == request.received_at;
+            answered.answer.source != Source::StandIn && (is_ours_to_tell || is_lost)
+        });
+        if is_free {
+            let StoodIn { decided, caller, .. } = *stood_in;
+            self.record(Event::StoodIn(Box::new(decided)), caller.map(Waiting::StandIn));
+        }
+    }
+
+    /// Whether one more may be decided before what was decided is durable.
+    pub(super) fn has_room(&mut self, given: &Given<'_>) -> bool {
+        let pending_max = given.settings.queue_max.saturating_mul(PENDING_PER_PLACE).max(PENDING_LEAST);
+        let has_room = self.next.events.len() < pending_max;
+        if !has_room {
+            self.note(Note::PendingFull);
+        }
+        has_room
+    }
+
+    /// Gives an answer that may leave already.
+    pub(super) fn tell(&mut self, waiting: Waiting<C>, answer: Answer) {
+        match waiting {
+            Waiting::Answer { caller, .. } => self.effects.push(Effect::Repeat(caller, answer)),
+            Waiting::Receipt(caller) => self.effects.push(Effect::Receipt(caller)),
+            Waiting::StandIn(caller) => drop(caller),
+        }
+    }
+
+    pub(super) fn give_up(&mut self, waiting: Waiting<C>, cause: Cause) {
+        match waiting {
+            Waiting::Answer { caller, .. } | Waiting::Receipt(caller) => {
+                self.effects.push(Effect::GiveUp(caller, cause));
+            }
+            Waiting::StandIn(caller) => drop(caller),
+        }
+    }
+}
+
+/// A decision that knows how its answer goes to Stripe.
+pub(super) fn decided(
+    given: &Given<'_>,
+    card: &Card,
+    policy: &CardPolicy,
+    request: &AuthorizationRequest,
+) -> Decision {
+    let decision = decide(card, policy, request);
+    let answer_by = given.settings.answering.way(&request.authorization, decision.challenge);
+    Decision { answer_by, ..decision }
+}
+
+/// Whole microseconds between two moments, as far as they fit.
+pub(super) fn micros(since: Instant, now: Instant) -> u32 {
+    u32::try_from(now.saturating_duration_since(since).as_micros()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,279 @@
+//! The state machine of an account as stories: a message goes in, effects come out. Each line is one turn, with all that the
+//! ledger wants done; whatever it asks the journal, the story answers.
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
+
+mod stories;
+
+use std::{sync::Arc, time::Duration};
+
+use tollgate::{
+    clock,
+    domain::{
+        Account, AuthorizationRequest, Decided, Decision, Event, Observation, Outcome as Answered, Policy,
+        Source, Stages,
+    },
+    journal::{self, Append, Entry, EntryId, Urgency, record},
+    ledger::{
+        Caller, Effect, Folded, Given, Hops, Ledger, Message, NotFolded, Note, Observed, Release, Reloaded,
+        Request, Settings, StoodIn, Waiting, Work, fold,
+    },
+};
+
+use crate::questions::{policy, question};
+
+/// How long a caller waits.
+const WITHIN: Duration = Duration::from_secs(1);
+
+/// Who waits, by name.
+struct Name(&'static str);
+
+impl Caller for Name {
+    fn decided(&self, _: Answered) {}
+}
+
+/// One ledger, the chain that it writes to, and what the time is.
+struct Story {
+    ledger: Ledger<Name>,
+    now: clock::Instant,
+    policy: Arc<Policy>,
+    settings: Settings,
+    is_journal_in_trouble: bool,
+    /// What is durable.
+    chain: Vec<Entry>,
+    /// Appends that were not answered, newest last.
+    appends: Vec<Append>,
+    /// Work that waits for a look into the journal.
+    sought: Vec<Work<Name>>,
+    handed_on: Vec<Work<Name>>,
+    ids: u64,
+}
+
+impl Story {
+    /// An account that was loaded and is empty, with a limit of 1,000 for all time.
+    fn new() -> Self {
+        let mut story = Self::unread();
+        assert_eq!(story.loaded(), "note Loaded");
+        story
+    }
+
+    /// An account that is being loaded.
+    fn unread() -> Self {
+        let mut effects = Vec::new();
+        let ledger = Ledger::new(Account::from(&crate::questions::card("one")), &mut effects);
+        let mut story = Self {
+            ledger,
+            now: clock::instant(),
+            policy: policy("test", &[("all_time", 1_000)]),
+            settings: Settings::default(),
+            is_journal_in_trouble: false,
+            chain: Vec::new(),
+            appends: Vec::new(),
+            sought: Vec::new(),
+            handed_on: Vec::new(),
+            ids: 0,
+        };
+        assert_eq!(story.shown(effects), "load");
+        story
+    }
+
+    /// One turn: a message, and then what was decided is handed on.
+    fn turn(&mut self, message: Message<Name>) -> String {
+        let mut effects = Vec::new();
+        let given = Given {
+            now: self.now,
+            policy: &self.policy,
+            settings: &self.settings,
+            is_journal_in_trouble: self.is_journal_in_trouble,
+        };
+        self.ledger.step(&given, message, &mut effects);
+        self.ids += 1;
+        self.ledger.dispatch(&given, EntryId::new(self.ids), &mut effects);
+        self.shown(effects)
+    }
+
+    fn asks(&mut self, name: &'static str, amount: i64) -> String {
+        self.asks_for(name, question("one", name, amount))
+    }
+
+    fn asks_for(&mut self, name: &'static str, request: AuthorizationRequest) -> String {
+        let deadline = self.now + WITHIN;
+        let waiting = Waiting::Answer { caller: Name(name), deadline, is_for_a_peer: false };
+        self.turn(Message::Work(Work::Request(Box::new(Request {
+            asked: Arc::new(request),
+            stages: Stages::default(),
+            queued_at: self.now,
+            hops: Hops::default(),
+            waiting,
+        }))))
+    }
+
+    fn tells(&mut self, name: &'static str, observation: Observation) -> String {
+        let caller = Name(name);
+        let observed = Observed { observation, hops: Hops::default(), caller };
+        self.turn(Message::Work(Work::Observation(Box::new(observed))))
+    }
+
+    fn stands_in(&mut self, name: &'static str, amount: i64) -> String {
+        let decided = stand_in(name, amount);
+        let caller = Some(Name(name));
+        self.turn(Message::Work(Work::StandIn(Box::new(StoodIn { decided, hops: Hops::default(), caller }))))
+    }
+
+    /// The oldest append ends so. What is durable is in the chain then.
+    fn ends(&mut self, outcome: journal::Outcome) -> String {
+        let append = self.appends.remove(0);
+        let id = append.id;
+        if matches!(outcome, journal::Outcome::Durable { .. }) {
+            self.write(append);
+        }
+        self.turn(Message::Committed(id, outcome))
+    }
+
+    fn is_durable(&mut self) -> String {
+        self.ends(journal::Outcome::Durable { at: clock::now() })
+    }
+
+    fn write(&mut self, append: Append) {
+        self.chain.push(Entry {
+            lsn: 0,
+            account: append.account,
+            seq: append.head.seq + 1,
+            id: append.id,
+            prev: append.head.id,
+            at: clock::now(),
+            is_snapshot: append.is_snapshot,
+            body: append.body,
+        });
+    }
+
+    /// Another node extends the chain by these events.
+    fn another_writes(&mut self, events: &[Event]) {
+        let (seq, prev) = self.chain.last().map_or((0, EntryId::NONE), |last| (last.seq, last.id));
+        self.chain.push(Entry {
+            lsn: 0,
+            account: Account::from(&crate::questions::card("one")),
+            seq: seq + 1,
+            id: EntryId::new(1_000_000 + seq),
+            prev,
+            at: clock::now(),
+            is_snapshot: false,
+            body: record::encode(events),
+        });
+    }
+
+    fn folded(&self) -> Folded {
+        fold(&self.chain).unwrap()
+    }
+
+    fn loaded(&mut self) -> String {
+        let folded = self.folded();
+        self.turn(Message::Loaded(Ok(Box::new(folded))))
+    }
+
+    fn cannot_be_loaded(&mut self) -> String {
+        self.turn(Message::Loaded(Err(away())))
+    }
+
+    /// The chain was read again after the append of this id lost its place.
+    fn reloaded(&mut self, id: EntryId) -> String {
+        let is_written = self.chain.iter().any(|entry| entry.id == id);
+        let folded = self.folded();
+        self.turn(Message::Reloaded(id, Ok(Box::new(Reloaded { folded, is_written }))))
+    }
+
+    /// So much is held, by the tentative state.
+    fn held(&self) -> i64 {
+        self.ledger.card().held()
+    }
+
+    /// Effects as words, and what they carry as the story's own.
+    fn shown(&mut self, effects: Vec<Effect<Name>>) -> String {
+        let words: Vec<String> = effects.into_iter().map(|effect| self.show(effect)).collect();
+        words.join("; ")
+    }
+
+    fn show(&mut self, effect: Effect<Name>) -> String {
+        match effect {
+            Effect::Append(append, urgency) => {
+                let events = record::decode(&append.body).unwrap();
+                let events: Vec<String> = events.iter().map(word).collect();
+                self.appends.push(append);
+                let urgency = match urgency {
+                    Urgency::By(_) => "in time",
+                    Urgency::Now => "now",
+                    Urgency::Later => "later",
+                };
+                format!("append {urgency}: {}", events.join(", "))
+            }
+            Effect::Withdraw(_) => "withdraw".to_owned(),
+            Effect::Load => "load".to_owned(),
+            Effect::LoadHistory(_) => "load history".to_owned(),
+            Effect::Reload { .. } => "reload".to_owned(),
+            Effect::Find { work, within, .. } => {
+                self.sought.push(work);
+                if within.is_some() { "find soon".to_owned() } else { "find".to_owned() }
+            }
+            Effect::Release(release) => {
+                let Release { answer, waiting, is_replaced, .. } = *release;
+                let names: Vec<&str> = waiting.iter().map(name).collect();
+                let replaced = if is_replaced { " by the stand-in" } else { "" };
+                format!("release {}: {}{replaced}", names.join(" "), answer.outcome.as_str())
+            }
+            Effect::Repeat(Name(name), answer) => format!("repeat {name}: {}", answer.outcome.as_str()),
+            Effect::Receipt(Name(name)) => format!("receipt {name}"),
+            Effect::GiveUp(Name(name), cause) => format!("give up {name}: {}", cause.as_str()),
+            Effect::Refuse(Name(name)) => format!("refuse {name}"),
+            Effect::HandOn(account, work) => {
+                self.handed_on.push(work);
+                format!("hand on to {account}")
+            }
+            Effect::CarryOver(card) => format!("carry over to {card}"),
+            Effect::Pause(_, timer) => format!("pause {timer:?}"),
+            Effect::Confirmed(_) => "confirmed".to_owned(),
+            Effect::Failed => "failed".to_owned(),
+            Effect::Leave => "leave".to_owned(),
+            Effect::Note(Note::NotLoaded(_)) => "note NotLoaded".to_owned(),
+            Effect::Note(Note::NotFound(_)) => "note NotFound".to_owned(),
+            Effect::Note(Note::Stripe(word)) => format!("note Stripe agrees {:?}", word.agrees),
+            Effect::Note(note) => format!("note {note:?}"),
+        }
+    }
+}
+
+fn name(waiting: &Waiting<Name>) -> &'static str {
+    match waiting {
+        Waiting::Answer { caller, .. } | Waiting::Receipt(caller) | Waiting::StandIn(caller) => caller.0,
+    }
+}
+
+fn word(event: &Event) -> String {
+    let decided = |what: &str, decided: &Decided| {
+        let id = decided.request.authorization.as_str().trim_start_matches("iauth_");
+        format!("{what} {id} {}", decided.decision.outcome.as_str())
+    };
+    match event {
+        Event::Decided(one) => decided("decided", one),
+        Event::StoodIn(one) => decided("stood in", one),
+        Event::Observed(_) => "observed".to_owned(),
+        Event::Recalled(_) => "recalled".to_owned(),
+        Event::Joined(joined) if joined.is_carried => "joined for good".to_owned(),
+        Event::Joined(_) => "joined".to_owned(),
+        Event::Carried(_) => "carried".to_owned(),
+        Event::Controls(_) => "controls".to_owned(),
+        Event::Policy(_) => "policy".to_owned(),
+        Event::Snapshot(_) => "snapshot".to_owned(),
+    }
+}
+
+fn away() -> NotFolded {
+    journal::Unavailable("away".to_owned()).into()
+}
+
+/// The stand-in's decline of a question.
+fn stand_in(name: &str, amount: i64) -> Decided {
+    let request = Arc::new(question("one", name, amount));
+    let card = tollgate::domain::Card::default();
+    let policy = policy("test", &[("all_time", 0)]).for_card(None, None);
+    let declined = tollgate::domain::decide(&card, &policy, &request);
+    Decided { request, decision: Decision { source: Source::StandIn, ..declined } }
+}
