@@ -57,7 +57,7 @@ pub fn json(effective: &[Effective]) -> String {
             "name": one.setting.name,
             "value": value,
             "is_set": one.value != EffectiveValue::Unset,
-            "is_secret": one.setting.is_secret,
+            "is_secret": one.setting.is_secret(),
             "source": one.source.as_str(),
             "meaning": one.setting.meaning,
         })
@@ -120,7 +120,7 @@ suggests the nearest name. An empty value counts as not set. `tollgate config` s
 
 - Times have a unit: `1200ms`, `5s`, `5m`, `1h 30m`. Sizes: `262144`, `256KiB`, `1MiB`. Counts may have `_`: `100_000`.
 - Amounts are minor units of a currency: cents of a dollar, whole yen, thousandths of a dinar.
-- To read a secret from a file, append `_FILE` to the name and set the path.
+- To read a secret, or a URL with a password in it, from a file, append `_FILE` to the name and set the path.
 ";
 
 const TABLE_HEAD: &str = "| name | default | expected | meaning | example |\n|---|---|---|---|---|\n";
@@ -140,7 +140,7 @@ const EXIT_CODES: &str = "
 ";
 
 fn name(setting: &Setting) -> String {
-    if setting.is_secret {
+    if setting.is_read_from_file() {
         format!("`{}` (or `…_FILE`)", setting.name)
     } else {
         format!("`{}`", setting.name)

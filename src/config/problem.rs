@@ -69,10 +69,20 @@ pub enum Problem {
 impl Problem {
     /// `value` is not what `setting` expects.
     pub(super) fn invalid(setting: &Setting, value: &str) -> Self {
-        let value = if setting.is_secret { Shown::Redacted } else { Shown::Plain(without_password(value)) };
+        let value = if setting.is_secret() { Shown::Redacted } else { Shown::Plain(without_password(value)) };
         Self::Invalid {
             name: setting.name,
             value,
+            expected: setting.kind.expected(),
+            example: setting.example,
+        }
+    }
+
+    /// What is in a file is not what `setting` expects. It is not shown: it may be another secret.
+    pub(super) fn invalid_in_file(setting: &Setting) -> Self {
+        Self::Invalid {
+            name: setting.name,
+            value: Shown::Redacted,
             expected: setting.kind.expected(),
             example: setting.example,
         }

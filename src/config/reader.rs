@@ -166,9 +166,12 @@ impl<'a> Reader<'a> {
         }
         let value = in_range(setting, &text).then(|| parse(&text)).flatten();
         if value.is_none() {
-            self.problems.push(Problem::invalid(setting, &text));
+            self.problems.push(match source {
+                Source::File => Problem::invalid_in_file(setting),
+                Source::Default | Source::Environment => Problem::invalid(setting, &text),
+            });
         }
-        let shown = if setting.is_secret {
+        let shown = if setting.is_secret() {
             EffectiveValue::Redacted
         } else {
             EffectiveValue::Text(without_password(&text))
@@ -181,7 +184,7 @@ impl<'a> Reader<'a> {
     fn given(&mut self, setting: &Setting) -> Option<(String, Source)> {
         let direct = self.pairs.get(setting.name).map(|text| text.trim().to_owned());
         let file_name = file_variant(setting.name);
-        let Some(path) = self.pairs.get(&file_name).filter(|_| setting.is_secret) else {
+        let Some(path) = self.pairs.get(&file_name).filter(|_| setting.is_read_from_file()) else {
             return direct.map(|text| (text, Source::Environment));
         };
         if direct.is_some() {
@@ -230,8 +233,9 @@ impl<'a> Reader<'a> {
 
 /// Whether a setting has this name.
 fn is_known(name: &str) -> bool {
-    let has =
-        |setting: &Setting| setting.name == name || (setting.is_secret && file_variant(setting.name) == name);
+    let has = |setting: &Setting| {
+        setting.name == name || (setting.is_read_from_file() && file_variant(setting.name) == name)
+    };
     SETTINGS.iter().any(has)
 }
 
@@ -255,7 +259,8 @@ fn near_miss(name: &str) -> Option<&'static str> {
         known.len().abs_diff(wanted.len()) <= errors_max && strsim::osa_distance(known, &wanted) <= errors_max
     };
     let is_meant = |setting: &&Setting| {
-        let names = [Some(setting.name.to_owned()), setting.is_secret.then(|| file_variant(setting.name))];
+        let names =
+            [Some(setting.name.to_owned()), setting.is_read_from_file().then(|| file_variant(setting.name))];
         names.iter().flatten().any(|known| is_near(known) || words(known) == wanted_words)
     };
     let has = |any_of: &[&str]| any_of.iter().any(|word| wanted_words.contains(*word));
@@ -276,7 +281,7 @@ const NAME_LETTERS_MIN: usize = 10;
 fn is_quoted(setting: &Setting, text: &str) -> bool {
     const QUOTES: [char; 3] = ['"', '\'', '`'];
     let is_quoted = |part: &str| part.starts_with(QUOTES) || part.ends_with(QUOTES);
-    if setting.is_secret { text.split([',', '\n']).map(str::trim).any(is_quoted) } else { is_quoted(text) }
+    if setting.is_secret() { text.split([',', '\n']).map(str::trim).any(is_quoted) } else { is_quoted(text) }
 }
 
 fn file_variant(name: &str) -> String {

@@ -19,8 +19,39 @@ pub struct Setting {
     pub meaning: &'static str,
     /// A value that could be set.
     pub example: &'static str,
-    /// Whether the value is secret: never shown, and readable from a file.
-    pub is_secret: bool,
+    /// Whether the value may be shown, and whether it may come from a file.
+    pub secrecy: Secrecy,
+}
+
+/// What of a setting's value is secret.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Secrecy {
+    /// Nothing.
+    Public,
+    /// A password may be part of it. That part is not shown, and a file may hold the value.
+    Password,
+    /// All of it: it is not shown, and a file may hold it.
+    Secret,
+}
+
+impl Setting {
+    /// Whether the value is never shown.
+    #[must_use]
+    pub const fn is_secret(&self) -> bool {
+        matches!(self.secrecy, Secrecy::Secret)
+    }
+
+    /// Whether the name with `_FILE` names a file with the value.
+    #[must_use]
+    pub const fn is_read_from_file(&self) -> bool {
+        !matches!(self.secrecy, Secrecy::Public)
+    }
+
+    /// The same setting, with a value that may have a password in it.
+    pub(super) const fn with_password(mut self) -> Self {
+        self.secrecy = Secrecy::Password;
+        self
+    }
 }
 
 /// What holds where a setting is not set.
@@ -148,7 +179,15 @@ pub(super) const fn setting(
     example: &'static str,
     meaning: &'static str,
 ) -> Setting {
-    Setting { name, section, kind, default: Default::Value(default), meaning, example, is_secret: false }
+    Setting {
+        name,
+        section,
+        kind,
+        default: Default::Value(default),
+        meaning,
+        example,
+        secrecy: Secrecy::Public,
+    }
 }
 
 /// A setting that may be left out; `without` says what that means.
@@ -160,7 +199,15 @@ pub(super) const fn optional(
     example: &'static str,
     meaning: &'static str,
 ) -> Setting {
-    Setting { name, section, kind, default: Default::Unset(without), meaning, example, is_secret: false }
+    Setting {
+        name,
+        section,
+        kind,
+        default: Default::Unset(without),
+        meaning,
+        example,
+        secrecy: Secrecy::Public,
+    }
 }
 
 /// An optional setting that is never shown.
@@ -172,7 +219,15 @@ pub(super) const fn secret(
     example: &'static str,
     meaning: &'static str,
 ) -> Setting {
-    Setting { name, section, kind, default: Default::Unset(without), meaning, example, is_secret: true }
+    Setting {
+        name,
+        section,
+        kind,
+        default: Default::Unset(without),
+        meaning,
+        example,
+        secrecy: Secrecy::Secret,
+    }
 }
 
 /// A size in the largest unit that is exact.

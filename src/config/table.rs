@@ -327,8 +327,9 @@ pub static SETTINGS: [Setting; 56] = [
         Kind::Text("`sqlite:` and a file path, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `memory:`"),
         "sqlite:./data/tollgate.db",
         "sqlite:/var/lib/tollgate/tollgate.db",
-        "The journal. `memory:` loses everything at exit. For TLS to a database add `?sslmode=require`, and `sslrootcert=` with a PEM file if its certificate authority is not a public one.",
-    ),
+        "The journal. `memory:` loses everything at exit. For TLS to a database add `?sslmode=verify-full`, and `sslrootcert=` with a PEM file if its certificate authority is not a public one.",
+    )
+    .with_password(),
     setting(
         Section::Journal,
         "TOLLGATE_JOURNAL_BATCH_MAX",

@@ -45,13 +45,14 @@ impl Deployed {
     /// What holds on it, as the program itself says, which must find no mistake.
     fn effective(&self) -> impl Fn(&str) -> String + use<> {
         let here = tempfile::tempdir().unwrap();
-        let secret = here.path().join("secret");
-        fs::write(&secret, "whsec_of_a_file_with_enough_letters").unwrap();
-        let policy = here.path().join("policy.yaml");
-        fs::write(&policy, "version: 1\n").unwrap();
+        let file = |name: &str, text: &str| {
+            let path = here.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
         let settings = self.settings.iter().map(|(name, value)| match &**name {
-            name if name.ends_with("_FILE") => (name, secret.display().to_string()),
-            "TOLLGATE_POLICY" => ("TOLLGATE_POLICY", policy.display().to_string()),
+            name if name.ends_with("_FILE") => (name, file(name, &secret(value))),
+            "TOLLGATE_POLICY" => ("TOLLGATE_POLICY", file("policy.yaml", "version: 1\n")),
             name => (name, value.clone()),
         });
         let mut config = Command::new(env!("CARGO_BIN_EXE_tollgate"));
@@ -67,6 +68,21 @@ impl Deployed {
     fn has(&self, name: &str) -> bool {
         self.settings.iter().any(|(set, _)| set.trim_end_matches("_FILE") == name)
     }
+}
+
+/// What is in a file with a secret: of the manifest's own, what it says.
+fn secret(path: &str) -> String {
+    let kubernetes = yaml("kubernetes.yaml");
+    let own = path.strip_prefix("/etc/tollgate/secrets/").map(|name| {
+        let pod = |object: &Value| object["spec"]["template"]["spec"]["volumes"].as_array().cloned();
+        let volumes: Vec<Value> = kubernetes.iter().filter_map(pod).flatten().collect();
+        let items = volumes.iter().find_map(|volume| volume["secret"]["items"].as_array()).unwrap();
+        let key =
+            &items.iter().find(|item| item["path"] == name).unwrap_or_else(|| panic!("no {path}"))["key"];
+        let secrets = &kubernetes.iter().find(|object| object["kind"] == "Secret").unwrap()["stringData"];
+        secrets[key.as_str().unwrap()].as_str().unwrap().to_owned()
+    });
+    own.unwrap_or_else(|| "whsec_of_a_file_with_enough_letters".to_owned())
 }
 
 fn pairs(map: &Value) -> Vec<(String, String)> {
@@ -113,13 +129,9 @@ fn all() -> Vec<Deployed> {
     let of_kind = |kind: &str| kubernetes.iter().find(|object| object["kind"] == kind).unwrap();
     let pod = &of_kind("StatefulSet")["spec"]["template"]["spec"];
     let variables = pod["containers"][0]["env"].as_array().unwrap().iter().map(|variable| {
-        let secret = &variable["valueFrom"]["secretKeyRef"]["key"];
-        let value = match secret.as_str() {
-            Some(key) => &of_kind("Secret")["stringData"][key],
-            None => &variable["value"],
-        };
         // Of what only the pod knows, the name.
-        let value = value.as_str().unwrap_or("tollgate-0").replace("$(TOLLGATE_NODE_ID)", "tollgate-0");
+        let value =
+            variable["value"].as_str().unwrap_or("tollgate-0").replace("$(TOLLGATE_NODE_ID)", "tollgate-0");
         (variable["name"].as_str().unwrap().to_owned(), value)
     });
     let settings = image.into_iter().chain(variables).collect();

@@ -136,8 +136,10 @@ impl Site {
             url.trim_end_matches("/webhook").parse().unwrap()
         };
         let peers = ready["peers"].as_str().map(|address| address.parse().unwrap());
-        let journal = (!self.settings.contains_key("TOLLGATE_JOURNAL") && self.wrapper.is_empty())
-            .then(|| self.journal());
+        let is_elsewhere = ["TOLLGATE_JOURNAL", "TOLLGATE_JOURNAL_FILE"]
+            .iter()
+            .any(|name| self.settings.contains_key(*name));
+        let journal = (!is_elsewhere && self.wrapper.is_empty()).then(|| self.journal());
         Node { webhook: address("webhook"), admin: address("admin"), peers, token: None, journal, process }
     }
 

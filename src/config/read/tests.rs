@@ -16,6 +16,7 @@ fn load(pairs: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
         "/etc/ssl/proxy-ca.pem" => Ok(include_str!("../../../tests/fixtures/authority.pem").to_owned()),
         "p.yaml" | "/etc/tollgate/policy.yaml" => Ok("version: 1\n".to_owned()),
         "/run/secrets/quoted" => Ok("\"whsec_a\"\n".to_owned()),
+        "/run/secrets/journal" => Ok("postgres://me:hunter2@db/tollgate\n".to_owned()),
         "/run/secrets/empty" => Ok("\n".to_owned()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
@@ -167,6 +168,23 @@ fn secrets_are_never_shown_and_may_come_from_files() {
 
     let by_file = load(&[("STRIPE_WEBHOOK_SECRET_FILE", "/run/secrets/stripe")]).unwrap();
     assert_eq!(by_file.settings.stripe.secrets.len(), 2);
+}
+
+#[test]
+fn the_journal_may_come_from_a_file_and_its_password_is_not_shown() {
+    let loaded = load(&[("TOLLGATE_JOURNAL_FILE", "/run/secrets/journal")]).unwrap();
+    let Location::Postgres(url) = &loaded.settings.journal.location else { panic!("another journal") };
+    assert_eq!(url, "postgres://me:hunter2@db/tollgate");
+    let journal = loaded.effective.iter().find(|one| one.setting.name == "TOLLGATE_JOURNAL").unwrap();
+    assert_eq!(journal.source, Source::File);
+    let shown = format!("{loaded:?}{}", crate::config::overview(&loaded.effective));
+    assert!(shown.contains("postgres://(not shown)@db/tollgate") && !shown.contains("hunter2"), "{shown}");
+    check(
+        &[("TOLLGATE_JOURNAL", "memory:"), ("TOLLGATE_JOURNAL_FILE", "/run/secrets/journal")],
+        &["TOLLGATE_JOURNAL_FILE: TOLLGATE_JOURNAL is set as well"],
+    );
+    check(&[("TOLLGATE_JOURNAL_FILE", "/nowhere")], &["TOLLGATE_JOURNAL_FILE=/nowhere: the file cannot"]);
+    check(&[("TOLLGATE_JOURNAL_FILE", "/run/secrets/token")], &["TOLLGATE_JOURNAL=(not shown): expected"]);
 }
 
 #[test]

@@ -3,10 +3,6 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject as _},
-};
 use tokio::net::lookup_host;
 use tokio_postgres::{
     Config,
@@ -14,7 +10,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::Misfit;
+use super::{Misfit, tls::Parameters};
 
 /// How long one server may take to be reached, to let us in, and to answer our checks, unless the URL has a
 /// `connect_timeout`.
@@ -61,32 +57,22 @@ pub(super) struct Target {
 struct Parsed {
     config: Config,
     hosts: Vec<NamedHost>,
-    /// The file with the certificates of those who may vouch for the server.
-    root_certificates: Option<String>,
+    tls: Parameters,
 }
 
 impl Address {
     /// Reads a `postgres://` URL, and the certificates that it names.
     ///
-    /// `sslmode` is `disable`, which is the default, or `require`; `verify-full` means the same, since a server is never
-    /// trusted without its certificate. `sslrootcert` names a PEM file; without it, the public authorities count.
+    /// `sslmode` is `disable`, which is the default, `verify-ca` or `verify-full`; `require` means `verify-full`, since a
+    /// server is never trusted without its certificate. `sslrootcert` names a PEM file with the authorities; without it
+    /// the public ones count. `sslcert` and `sslkey` name the PEM files of a client certificate and its key.
     ///
     /// # Errors
-    /// [`Misfit`] where the URL cannot be read, or its certificates cannot.
+    /// [`Misfit`] if the URL or a file that it names cannot be used.
     pub fn new(url: &str) -> Result<Self, Misfit> {
-        let Parsed { config, hosts, root_certificates } = parse(url).ok_or(Misfit::Url)?;
-        let roots = match root_certificates {
-            Some(path) => from_file(&path)?,
-            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|cause| Misfit::Certificates(cause.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let Parsed { config, hosts, tls } = parse(url).ok_or(Misfit::Url)?;
         let connect_within = config.get_connect_timeout().copied().unwrap_or(CONNECT_WITHIN);
-        Ok(Self { config, hosts: hosts.into(), connect_within, tls: MakeRustlsConnect::new(tls) })
+        Ok(Self { config, hosts: hosts.into(), connect_within, tls: tls.connector()? })
     }
 
     /// Whether `url` can be read.
@@ -141,6 +127,16 @@ impl Address {
         self.connect_within
     }
 
+    /// A server on another machine to which the connection is not encrypted, by name.
+    pub(super) async fn plain_text_to(&self) -> Option<String> {
+        if self.config.get_ssl_mode() != SslMode::Disable {
+            return None;
+        }
+        // Names that cannot be looked up are a misfit of the connection that comes next.
+        let targets = self.targets().await.ok()?;
+        targets.into_iter().find(|target| !target.is_on_this_machine()).map(|target| target.name)
+    }
+
     /// Whether more than one host is named.
     pub(super) fn is_of_several(&self) -> bool {
         self.hosts.len() > 1
@@ -152,8 +148,17 @@ impl Address {
 }
 
 impl Target {
-    pub(super) const fn config(&self) -> &Config {
-        &self.config
+    /// What a connection is made with that asks the server to keep `value` under `name` for its session.
+    pub(super) fn config_with(&self, name: &str, value: &str) -> Config {
+        let mut config = self.config.clone();
+        let given = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
+        config.options(format!("{given}-c {name}={value}"));
+        config
+    }
+
+    /// Whether packets to it stay on this machine: a socket of its file system, or the loopback interface.
+    fn is_on_this_machine(&self) -> bool {
+        self.config.get_hostaddrs().iter().all(IpAddr::is_loopback)
     }
 
     /// Whether it is the same server, as far as its address tells.
@@ -192,32 +197,25 @@ impl fmt::Debug for Address {
     }
 }
 
-/// `sslmode` and `sslrootcert` are read here; the rest is the library's.
+/// What is about TLS is read here; the rest is the library's.
 fn parse(url: &str) -> Option<Parsed> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let mut rest = Vec::new();
-    let (mut ssl_mode, mut root_certificates) = (SslMode::Disable, None);
+    let mut tls = Parameters::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
         match key.as_ref() {
-            "sslmode" => {
-                ssl_mode = match value.as_ref() {
-                    "disable" => SslMode::Disable,
-                    "require" | "verify-full" => SslMode::Require,
-                    _ => return None,
-                }
-            }
-            "sslrootcert" => root_certificates = Some(value.into_owned()),
             // The journal is on the primary, whatever else is allowed; a wish for a standby cannot be met.
             "target_session_attrs" if matches!(value.as_ref(), "any" | "read-write" | "primary") => {}
             "target_session_attrs" => return None,
+            name if tls.take(name, &value).ok()? => {}
             _ => rest.push(pair),
         }
     }
     let named: Config = format!("{base}?{}", rest.join("&")).parse().ok()?;
     let hosts = hosts_of(&named)?;
     let mut config = without_hosts(&named);
-    config.ssl_mode(ssl_mode);
+    config.ssl_mode(tls.mode());
     config.keepalives_idle(config.get_keepalives_idle().min(KEEPALIVE_IDLE));
     config.keepalives_interval(config.get_keepalives_interval().unwrap_or(KEEPALIVE_INTERVAL));
     config.keepalives_retries(config.get_keepalives_retries().unwrap_or(KEEPALIVE_RETRIES));
@@ -225,7 +223,7 @@ fn parse(url: &str) -> Option<Parsed> {
     if config.get_application_name().is_none() {
         config.application_name(APPLICATION_NAME);
     }
-    Some(Parsed { config, hosts, root_certificates })
+    Some(Parsed { config, hosts, tls })
 }
 
 /// The hosts, each with its number and its port; nothing where there is none, or where the lists do not match.
@@ -282,19 +280,6 @@ fn without_hosts(named: &Config) -> Config {
     config
 }
 
-fn from_file(path: &str) -> Result<RootCertStore, Misfit> {
-    let unusable = |cause: String| Misfit::Certificates(format!("{path}: {cause}"));
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|cause| unusable(cause.to_string()))? {
-        let certificate = certificate.map_err(|cause| unusable(cause.to_string()))?;
-        roots.add(certificate).map_err(|cause| unusable(cause.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(unusable("there is no certificate in it".into()));
-    }
-    Ok(roots)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,9 +323,19 @@ mod tests {
         assert_eq!(mode("postgres://db/t?sslmode=verify-full"), SslMode::Require);
     }
 
-    #[test]
-    fn certificates_that_are_not_there_are_named() {
-        let refusal = Address::new("postgres://db/t?sslmode=require&sslrootcert=/nowhere.pem").unwrap_err();
-        assert!(refusal.to_string().contains("/nowhere.pem"), "{refusal}");
+    #[tokio::test]
+    async fn plain_text_to_another_machine_is_noticed() {
+        let check = async |url: &str, expected: Option<&str>| {
+            assert_eq!(Address::new(url).unwrap().plain_text_to().await.as_deref(), expected, "{url}");
+        };
+        check("postgres://127.0.0.1/t", None).await;
+        check("postgres://[::1]/t", None).await;
+        check("postgres://localhost/t", None).await;
+        check("postgres://me@%2Fvar%2Frun%2Fpostgresql/t", None).await;
+        check("postgres://192.0.2.1/t?sslmode=require", None).await;
+        check("postgres://192.0.2.1/t", Some("192.0.2.1:5432 (192.0.2.1)")).await;
+        check("postgres://127.0.0.1,192.0.2.1:6000/t?sslmode=disable", Some("192.0.2.1:6000 (192.0.2.1)"))
+            .await;
+        check("postgres://db/t?hostaddr=192.0.2.1", Some("db:5432 (192.0.2.1)")).await;
     }
 }

@@ -10,9 +10,9 @@ pub enum Misfit {
     /// The URL cannot be read. It is not repeated: there may be a password in it.
     #[error("has an address that cannot be read: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
     Url,
-    /// The certificates that the URL names are no use.
-    #[error("is to be verified by certificates that cannot be used: {0}. Set sslrootcert to a PEM file")]
-    Certificates(String),
+    /// What the URL says of TLS cannot be used.
+    #[error("cannot be reached over TLS with the parameters of its URL: {0}")]
+    Tls(String),
     /// Nobody answers there, or not us.
     #[error(
         "cannot be reached: {0}. Check host, port, user, password and sslmode, and that the server runs and lets us in"
@@ -47,6 +47,12 @@ pub enum Misfit {
         /// What it must be.
         expected: &'static str,
     },
+    /// Something in between shares sessions, so that nobody knows what holds in them.
+    #[error(
+        "is reached by way of a connection pooler, which gives statements of a connection to sessions that others use too: \
+         name the server itself, or a proxy that passes TCP connections on as they are"
+    )]
+    Pooler,
     /// It is too old.
     #[error("is version {0}: expected PostgreSQL 13 or later")]
     Version(i32),
@@ -102,12 +108,13 @@ impl Misfit {
     /// How much it tells of several servers' misfits: the greater, the closer one was to be of use.
     pub(super) const fn weight(&self) -> u8 {
         match self {
-            Self::Url | Self::Certificates(_) => 0,
+            Self::Url | Self::Tls(_) => 0,
             Self::Silent(_) => 1,
             Self::Unreachable(_) | Self::Away(_) | Self::Moved => 2,
             Self::Refused(_) => 3,
             Self::Standby => 4,
             Self::Copies { .. }
+            | Self::Pooler
             | Self::Version(_)
             | Self::NotAJournal(_)
             | Self::Later { .. }

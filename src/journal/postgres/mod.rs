@@ -11,6 +11,7 @@
 //! What shares the database for something else connects to it by [`Database`] too.
 
 mod address;
+mod tls;
 mod misfit;
 mod session;
 mod race;
@@ -34,7 +35,7 @@ use std::{
 };
 
 use tokio::task::AbortHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{
     Append, Entry, Fatal, Journal, Lineage, Loss, OpenError, Outcome, Pending, Reach, Scan, Unavailable,
@@ -125,6 +126,9 @@ impl Postgres {
         let address = Address::new(url)
             .map_err(|misfit| OpenError::Database { address: "postgres://…".into(), misfit })?;
         let unfit = |misfit| OpenError::Database { address: address.to_string(), misfit };
+        if let Some(server) = address.plain_text_to().await {
+            warn!(%server, "the connection to the journal's database is not encrypted, and the database is on another machine: whoever is on the way reads and changes what passes; add sslmode=verify-full to the URL");
+        }
         let memory = match options.memory.clone() {
             Some(path) => tokio::task::spawn_blocking(move || Memory::read(&path)).await.ok().flatten(),
             None => None,

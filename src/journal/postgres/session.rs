@@ -33,8 +33,14 @@ const CHECK: &str = "
            -- The first eight digits of a segment's name. What pg_control says of it lags behind a promotion.
            CASE WHEN NOT pg_is_in_recovery()
                THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END AS timeline,
+           current_setting('tollgate.session', true) AS mark,
            pg_backend_pid() AS pid,
            (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) AS started";
+
+/// The name under which the server keeps a mark for the length of our session. A pooler that does not keep sessions does
+/// not pass it on, or refuses it by this message.
+const MARK: &str = "tollgate.session";
+const MARK_REFUSED: &str = "unsupported startup parameter";
 
 /// A commit is told when it is on the disk, of the standbys too where there are synchronous ones: whatever the role or
 /// the database have as their default. `remote_apply` waits for more than that, and stays.
@@ -66,10 +72,11 @@ pub(super) struct Backend {
 impl Target {
     /// Connects to this server, and checks that it is a primary that syncs.
     pub(super) async fn connect(&self, address: &Address) -> Result<Session, Misfit> {
+        let mark = format!("{:016x}", fastrand::u64(..));
         let connect = async {
-            let connected = self.config().connect(address.tls()).await;
-            let (client, connection) = connected.map_err(|cause| Misfit::Unreachable(told(&cause)))?;
-            Session::start(client, connection, self.clone()).await
+            let connected = self.config_with(MARK, &mark).connect(address.tls()).await;
+            let (client, connection) = connected.map_err(|cause| not_connected(&cause))?;
+            Session::start(client, connection, self.clone(), &mark).await
         };
         let within = address.connect_within();
         clock::timeout(within, connect).await.unwrap_or(Err(Misfit::Silent(within)))
@@ -77,7 +84,12 @@ impl Target {
 }
 
 impl Session {
-    async fn start<S, T>(client: Client, connection: Connection<S, T>, target: Target) -> Result<Self, Misfit>
+    async fn start<S, T>(
+        client: Client,
+        connection: Connection<S, T>,
+        target: Target,
+        mark: &str,
+    ) -> Result<Self, Misfit>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -85,7 +97,7 @@ impl Session {
         let warned = Arc::new(AtomicBool::new(false));
         let driving = tokio::spawn(drive(connection, Arc::clone(&warned))).abort_handle();
         let unchecked = Unchecked(Some(driving.clone()));
-        let (lineage, backend) = check(&client).await?;
+        let (lineage, backend) = check(&client, mark).await?;
         unchecked.keep();
         Ok(Self { client, target, lineage, backend, warned, driving })
     }
@@ -145,10 +157,22 @@ impl Drop for Unchecked {
     }
 }
 
-/// Whether the server keeps what it says it keeps; its lineage, and who serves this connection.
-async fn check(client: &Client) -> Result<(Lineage, Backend), Misfit> {
+/// Why there is no connection.
+fn not_connected(cause: &Error) -> Misfit {
+    if cause.as_db_error().is_some_and(|answer| answer.message().contains(MARK_REFUSED)) {
+        Misfit::Pooler
+    } else {
+        Misfit::Unreachable(told(cause))
+    }
+}
+
+/// Whether the server keeps what it says it keeps, for a session of our own; its lineage, and who serves this connection.
+async fn check(client: &Client, mark: &str) -> Result<(Lineage, Backend), Misfit> {
     let failed = |cause: Error| Misfit::of(&cause);
     let row = client.query_one(CHECK, &[]).await.map_err(failed)?;
+    if row.try_get::<_, Option<&str>>("mark").map_err(failed)? != Some(mark) {
+        return Err(Misfit::Pooler);
+    }
     let version: i32 = row.try_get("version").map_err(failed)?;
     if version < VERSION_MIN {
         return Err(Misfit::Version(version.wrapping_div(10_000)));

@@ -186,6 +186,26 @@ async fn a_password_is_shown_nowhere() {
 }
 
 #[tokio::test]
+async fn a_database_on_another_machine_without_tls_is_warned_of_and_its_url_may_come_from_a_file() {
+    let Some(server) = Server::start().await else { return };
+    let mut site = site("");
+    site.unset("TOLLGATE_JOURNAL");
+    site.set("TOLLGATE_JOURNAL_FILE", "journal");
+    let is_warned = async |hosts: &str| {
+        std::fs::write(site.path("journal"), format!("postgres://postgres:hunter2@{hosts}/postgres\n"))
+            .unwrap();
+        let node = site.start().await;
+        assert!(ask(&node, "ic_1", "iauth_1", 100).await.approved);
+        let log = node.stop().await;
+        assert!(!log.contains("hunter2"), "{log}");
+        log.contains("is not encrypted, and the database is on another machine")
+    };
+    assert!(!is_warned(&format!("127.0.0.1:{}", server.port())).await);
+    // Of two servers the first is used; the second is not on this machine, and there is none.
+    assert!(is_warned(&format!("127.0.0.1:{},192.0.2.1:5432", server.port())).await);
+}
+
+#[tokio::test]
 async fn the_main_job_is_done_on_postgres_too() {
     let Some(server) = Server::start().await else { return };
     let mut site = Site::new(&super::main_job::LIMITS);

@@ -2,6 +2,7 @@
 
 mod opening;
 mod encryption;
+mod pooler;
 mod fencing;
 mod faults;
 mod proxy;
