@@ -1,4 +1,4 @@
-//! A real PgBouncer in front of the database, whose role does not wait for its commits by default: it is refused by name,
+//! A real `PgBouncer` in front of the database, whose role does not wait for its commits by default: it is refused by name,
 //! in every mode, and a plain TCP proxy is not.
 
 use std::{
@@ -19,7 +19,7 @@ use crate::{
     process::within,
 };
 
-/// A running PgBouncer; ended when it is dropped.
+/// A running `PgBouncer`; ended when it is dropped.
 struct PgBouncer {
     child: Child,
     port: u16,
