@@ -49,7 +49,7 @@ pub enum Misfit {
     },
     /// Something in between shares sessions, so that nobody knows what holds in them.
     #[error(
-        "is reached by way of a connection pooler, which gives statements of a connection to sessions that others use too: \
+        "is reached by way of a connection pooler, which shares server sessions between clients: \
          name the server itself, or a proxy that passes TCP connections on as they are"
     )]
     Pooler,

@@ -127,7 +127,7 @@ impl Postgres {
             .map_err(|misfit| OpenError::Database { address: "postgres://…".into(), misfit })?;
         let unfit = |misfit| OpenError::Database { address: address.to_string(), misfit };
         if let Some(server) = address.plain_text_to().await {
-            warn!(%server, "the connection to the journal's database is not encrypted, and the database is on another machine: whoever is on the way reads and changes what passes; add sslmode=verify-full to the URL");
+            warn!(%server, "the connection to the journal's database is not encrypted, and the database is on another machine: anyone in between can read and change the data; add sslmode=verify-full to the URL");
         }
         let memory = match options.memory.clone() {
             Some(path) => tokio::task::spawn_blocking(move || Memory::read(&path)).await.ok().flatten(),
