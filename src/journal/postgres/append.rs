@@ -1,7 +1,7 @@
 //! Appending to PostgreSQL: what of a batch goes into one statement, and what each row is told.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     domain::{Mention, Timestamp},
-    journal::{Append, Outcome, vitals::Vitals},
+    journal::{Append, EntryId, Outcome, vitals::Vitals},
 };
 
 /// How long an append waits for a database that is away, before it is rejected: a connection that was cut is made again
@@ -208,7 +208,8 @@ async fn insert(connection: &Connection, rows: &[&Append], intent: Intent) -> Re
 /// Which of the appends are there already, and where the settings want them to be. Nothing where that is not known.
 async fn find_own(connection: &Connection, rows: &[&Append]) -> Option<Written> {
     let look = async {
-        let own = own(connection, rows).await?;
+        let own: Written =
+            own(connection, rows).await?.iter().map(place_and_time).collect::<Result<_, _>>()?;
         if !own.is_empty() {
             connection.session.client().query(&connection.statements.settle, &[]).await?;
         }
@@ -224,15 +225,17 @@ async fn find_own(connection: &Connection, rows: &[&Append]) -> Option<Written> 
     }
 }
 
-/// Which of the appends, of which each has another account, are there already.
-pub(super) async fn own(
-    connection: &Connection,
-    rows: &[&Append],
-) -> Result<HashMap<String, Timestamp>, Error> {
+/// Which of the appends are there already: a row each, with account, time and id.
+async fn own(connection: &Connection, rows: &[&Append]) -> Result<Vec<Row>, Error> {
     let Places { accounts, seqs, ids, prevs } = Places::of(rows);
     let client = connection.session.client();
-    let own = client.query(&connection.statements.own, &[&accounts, &seqs, &ids, &prevs]).await?;
-    own.iter().map(place_and_time).collect()
+    client.query(&connection.statements.own, &[&accounts, &seqs, &ids, &prevs]).await
+}
+
+/// The ids of those of the appends that are there.
+pub(super) async fn there(connection: &Connection, rows: &[&Append]) -> Result<HashSet<EntryId>, Error> {
+    let own = own(connection, rows).await?;
+    own.iter().map(|row| row.try_get::<_, i64>(2).map(|id| EntryId::new(id.cast_unsigned()))).collect()
 }
 
 /// Where each append wants to go: a column each.

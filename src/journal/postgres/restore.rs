@@ -15,12 +15,13 @@ use super::{
     append::{self, Intent},
     database::{Connection, Database, State},
     epoch::{self, Look},
+    ring::Batch,
     statements::Statements,
 };
 use crate::{
     clock::{self, Instant},
     domain::Mention,
-    journal::{Append, Lineage, Outcome},
+    journal::{Append, EntryId, Lineage, Outcome},
 };
 
 /// How long each statement on the way may take.
@@ -29,6 +30,8 @@ const STEP_WITHIN: Duration = Duration::from_secs(1);
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
 /// How often a lineage that is closed is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often it is tried whether an entry that another node has to give back has come.
+const TRY_EVERY: Duration = Duration::from_millis(5);
 /// How long the entries of others may be waited for, without one more of ours going in.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// How long statements that were under way on the server of before may take to notice.
@@ -39,6 +42,8 @@ const WHOLE_BATCHES: usize = 16;
 const NAMED_MAX: usize = 50;
 /// Entries in one statement.
 const ENTRIES_MAX: usize = 512;
+/// Batches that are looked for together.
+const BATCHES_AT_ONCE: usize = 64;
 
 /// What is missing, and what became of it.
 #[derive(Default)]
@@ -110,12 +115,9 @@ impl Database {
             return Ok(());
         }
         let connection = Box::pin(self.connection_to(session)).await?;
-        let mut is_whole = true;
-        for batch in &newest {
-            let entries: Vec<&Append> = batch.entries().collect();
-            is_whole &= absent(&connection, &entries).await?.is_empty();
-        }
-        if is_whole {
+        let entries: Vec<&Append> = newest.iter().flat_map(Batch::entries).collect();
+        let there = there(&connection, &entries).await?;
+        if entries.iter().all(|append| there.contains(&append.id)) {
             let missing = Missing { pending: self.ring.doubtful(), acknowledged: 0 };
             return if is_next {
                 self.give_back(session, restored, &connection, missing).await
@@ -155,23 +157,28 @@ impl Database {
         }
     }
 
-    /// Everything kept that is not there.
+    /// Everything kept that is not there. It is looked for from the newest on, many batches at once.
     async fn missing(&self, connection: &Connection) -> Result<Missing, Misfit> {
-        let mut missing = Missing::default();
-        let mut whole = 0;
-        for batch in self.ring.all() {
-            let entries: Vec<&Append> = batch.entries().collect();
-            let absent = absent(connection, &entries).await?;
-            whole = if absent.is_empty() { usize::saturating_add(whole, 1) } else { 0 };
-            missing.pending.extend(absent.into_iter().rev());
+        let mut pending = Vec::new();
+        let mut whole = 0_usize;
+        let batches = self.ring.all();
+        for batches in batches.chunks(BATCHES_AT_ONCE) {
+            let entries: Vec<&Append> = batches.iter().flat_map(Batch::entries).collect();
+            let there = there(connection, &entries).await?;
+            for batch in batches {
+                let before = pending.len();
+                let absent = batch.entries().rev().filter(|append| !there.contains(&append.id));
+                pending.extend(absent.cloned());
+                whole = if pending.len() == before { whole.saturating_add(1) } else { 0 };
+            }
             if whole >= WHOLE_BATCHES {
                 break;
             }
         }
-        missing.pending.reverse();
-        missing.acknowledged = missing.pending.len();
-        missing.pending.extend(self.ring.doubtful());
-        Ok(missing)
+        pending.reverse();
+        let acknowledged = pending.len();
+        pending.extend(self.ring.doubtful());
+        Ok(Missing { pending, acknowledged })
     }
 
     /// Appends what is missing, again and again: an entry may stand behind one that another node has to give back first.
@@ -189,37 +196,25 @@ impl Database {
         let mut was_alone = false;
         loop {
             let before = pending.len();
-            let mut left = Vec::new();
-            for rows in statements(&pending) {
-                let outcomes = put(connection, &rows).await?;
-                step(epoch::beat(session, &self.writer, restored)).await?;
-                for (append, outcome) in rows.into_iter().zip(outcomes) {
-                    match outcome {
-                        Outcome::Durable { .. } => {}
-                        Outcome::Conflict | Outcome::Rejected | Outcome::Expired => left.push(append.clone()),
-                        Outcome::Unknown => {
-                            return Err(Misfit::Refused(
-                                "does not say whether it took entries back".to_owned(),
-                            ));
-                        }
-                    }
-                }
-            }
-            pending = left;
-            if pending.len() < before {
-                moved_at = clock::instant();
-            }
+            pending = Box::pin(give_back_once(connection, &pending)).await?;
+            step(epoch::beat(session, &self.writer, restored)).await?;
             if !pending.iter().any(|append| ours.contains(&append.id)) {
                 break;
+            }
+            if pending.len() < before {
+                // What stands behind it may go in now, here or at another node.
+                moved_at = clock::instant();
+                was_alone = false;
+                continue;
             }
             let look = step(Look::at(session)).await?;
             let is_alone =
                 look.writers.iter().all(|writer| *writer == self.writer || look.has_restored(writer));
-            if moved_at.elapsed() >= STALLED_AFTER || (was_alone && pending.len() == before) {
+            if moved_at.elapsed() >= STALLED_AFTER || was_alone {
                 break;
             }
             was_alone = is_alone;
-            clock::sleep(LOOK_EVERY).await;
+            clock::sleep(TRY_EVERY).await;
         }
         pending.retain(|append| ours.contains(&append.id));
         self.count_restored(acknowledged.saturating_sub(pending.len()));
@@ -265,21 +260,57 @@ async fn put(connection: &Connection, rows: &[&Append]) -> Result<Vec<Outcome>, 
     }
 }
 
-/// Which of these entries are not there, in their order.
-async fn absent(connection: &Connection, entries: &[&Append]) -> Result<Vec<Append>, Misfit> {
-    let mut absent = Vec::new();
+/// The ids of those of these entries that are there.
+async fn there(connection: &Connection, entries: &[&Append]) -> Result<HashSet<EntryId>, Misfit> {
+    let mut there = HashSet::with_capacity(entries.len());
     for entries in entries.chunks(ENTRIES_MAX) {
-        let there = step(append::own(connection, entries)).await?;
-        absent.extend(
-            entries.iter().filter(|append| !there.contains_key(append.account.as_str())).copied().cloned(),
-        );
+        there.extend(step(append::there(connection, entries)).await?);
     }
-    Ok(absent)
+    Ok(there)
 }
 
-/// The appends in statements that keep their order within each account, each account once in each: first the first of
-/// each account, then the second of each, and so on.
-fn statements(pending: &[Append]) -> Vec<Vec<&Append>> {
+/// Appends what can go in now, in one transaction: each entry has to be there before the one behind it goes in, and the
+/// disks are waited for once. What is left, in its order: entries that stand behind others which are not there.
+async fn give_back_once(connection: &Connection, pending: &[Append]) -> Result<Vec<Append>, Misfit> {
+    let client = connection.session.client();
+    step(client.batch_execute("BEGIN")).await?;
+    let left = Box::pin(put_all(connection, pending)).await?;
+    let commit = clock::timeout(GIVE_BACK_WITHIN, client.batch_execute("COMMIT"));
+    commit.await.map_err(|_| Misfit::Silent(GIVE_BACK_WITHIN))?.map_err(|cause| Misfit::of(&cause))?;
+    if connection.session.take_warning() { Err(in_doubt()) } else { Ok(left) }
+}
+
+/// A commit may have been reported before the standbys had it. Whoever tries again waits for them.
+fn in_doubt() -> Misfit {
+    Misfit::Refused("does not say whether it took entries back".to_owned())
+}
+
+async fn put_all(connection: &Connection, pending: &[Append]) -> Result<Vec<Append>, Misfit> {
+    let mut left = Vec::new();
+    let mut blocked: HashSet<&str> = HashSet::new();
+    for rows in layers(pending) {
+        let (behind, next): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|append| blocked.contains(append.account.as_str()));
+        left.extend(behind.into_iter().cloned());
+        for rows in next.chunks(ENTRIES_MAX) {
+            for (append, outcome) in rows.iter().zip(put(connection, rows).await?) {
+                match outcome {
+                    Outcome::Durable { .. } => {}
+                    Outcome::Conflict | Outcome::Rejected | Outcome::Expired => {
+                        blocked.insert(append.account.as_str());
+                        left.push((*append).clone());
+                    }
+                    Outcome::Unknown => return Err(in_doubt()),
+                }
+            }
+        }
+    }
+    Ok(left)
+}
+
+/// The appends in layers that keep their order within each account, each account once in each: first the first of each
+/// account, then the second of each, and so on.
+fn layers(pending: &[Append]) -> Vec<Vec<&Append>> {
     let mut layers: Vec<Vec<&Append>> = Vec::new();
     let mut seen: HashMap<&str, usize> = HashMap::new();
     for append in pending {
@@ -290,7 +321,7 @@ fn statements(pending: &[Append]) -> Vec<Vec<&Append>> {
         }
         *layer = layer.saturating_add(1);
     }
-    layers.iter().flat_map(|rows| rows.chunks(ENTRIES_MAX)).map(<[&Append]>::to_vec).collect()
+    layers
 }
 
 /// The mentions that these entries speak of, as far as a log line has room.

@@ -84,7 +84,7 @@ const APPEND: &str = concat!(
 
 /// Which of these very entries are there: an append that was repeated.
 const OWN: &str = "
-    SELECT entry.account, entry.at
+    SELECT entry.account, entry.at, entry.id
     FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS b (account, seq, id, prev)
     CROSS JOIN LATERAL (
         SELECT * FROM tollgate.entry

@@ -89,7 +89,7 @@ impl Parameters {
             (Some(path), _) => roots(path)?,
             (None, Mode::VerifyCa) => {
                 return refused(
-                    "sslmode=verify-ca needs sslrootcert: anybody can have a certificate of a public authority",
+                    "sslmode=verify-ca needs sslrootcert: without a name, a certificate of a public authority proves nothing",
                 );
             }
             (None, Mode::VerifyFull | Mode::Disable) => {

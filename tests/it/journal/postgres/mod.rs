@@ -9,6 +9,7 @@ mod proxy;
 mod replication;
 mod failover;
 mod loss;
+mod failovers;
 
 use tollgate::journal::postgres::{Address, Session};
 
