@@ -221,14 +221,31 @@ impl Nodes {
     /// # Errors
     /// It does not come up.
     pub fn launch(&mut self, number: usize) -> Result<(), NotStarted> {
+        self.launch_with(number, &[])
+    }
+
+    /// Starts a node that knows only the first primary of the database. Gives whether it came up there.
+    ///
+    /// # Errors
+    /// It cannot be started at all.
+    pub fn launch_astray(&mut self, number: usize) -> Result<bool, NotStarted> {
+        let first = self.database.as_ref().map(|database| ("TOLLGATE_JOURNAL", database.url_of_first()));
+        match self.launch_with(number, first.as_slice()) {
+            Ok(()) => Ok(true),
+            Err(NotStarted::NotReady(..)) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn launch_with(&mut self, number: usize, settings: &[(&str, String)]) -> Result<(), NotStarted> {
         let log = self.directory.join(format!("node-{number}.log"));
         let Some(node) = self.each.get(number) else { return Ok(()) };
-        let (process, at) = Process::start(&mut self.command(number, node), &log, addresses).map_err(
-            |cause| match cause {
-                NotUp::Program(cause) => NotStarted::Program(self.binary.clone(), cause),
-                NotUp::NotReady => NotStarted::NotReady(number, log),
-            },
-        )?;
+        let mut command = self.command(number, node);
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        let (process, at) = Process::start(&mut command, &log, addresses).map_err(|cause| match cause {
+            NotUp::Program(cause) => NotStarted::Program(self.binary.clone(), cause),
+            NotUp::NotReady => NotStarted::NotReady(number, log),
+        })?;
         if let Some(node) = self.each.get_mut(number) {
             node.programs.extend(process.program());
             (node.process, node.at) = (Some(process), at);

@@ -139,6 +139,11 @@ impl Database {
         }
     }
 
+    /// The address of the first primary alone.
+    pub(crate) fn url_of_first(&self) -> String {
+        format!("postgres://{USER}@127.0.0.1:{}/postgres", self.primary.port)
+    }
+
     /// Does this to the servers.
     pub(crate) fn befall(&mut self, act: DatabaseAct) -> Result<(), NoServer> {
         match act {
@@ -155,6 +160,12 @@ impl Database {
                     standby.signal(Signal::CONT);
                     let mut promote = self.programs.command("pg_ctl");
                     standby.run(promote.arg("promote").arg("-D").arg(&standby.data))?;
+                }
+            }
+            DatabaseAct::Rejoin => {
+                if let Some(standby) = &mut self.standby {
+                    std::mem::swap(&mut self.primary, standby);
+                    standby.follow(&self.primary, &self.programs)?;
                 }
             }
         }
@@ -184,18 +195,38 @@ impl Server {
     /// A standby of this primary, which has all that the primary has when this returns.
     fn following(primary: &Self, directory: &Path, programs: &Programs) -> Result<Self, NoServer> {
         let mut standby = Self::prepare(directory, "standby")?;
-        let source = format!("host=127.0.0.1 port={} user={USER}", primary.port);
-        let mut copy = programs.command("pg_basebackup");
-        copy.arg("-D").arg(&standby.data).args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
-        standby.run(copy.args(["--wal-method=stream", "--dbname", &source]))?;
+        standby.copy_of(primary, programs)?;
         standby.launch(programs, &[])?;
         Ok(standby)
     }
 
-    /// Starts it at a port that is free.
+    /// Ends it, if it has not ended, and makes it a standby of this primary, at its own port.
+    fn follow(&mut self, primary: &Self, programs: &Programs) -> Result<(), NoServer> {
+        if let Some(process) = self.process.take() {
+            process.end(Signal::KILL);
+        }
+        let emptied = fs::remove_dir_all(&self.data).and_then(|()| fs::create_dir(&self.data));
+        let made = emptied.and_then(|()| fs::set_permissions(&self.data, Permissions::from_mode(0o700)));
+        made.and_then(|()| give(&self.data)).map_err(|cause| self.failed(cause.to_string()))?;
+        self.copy_of(primary, programs)?;
+        self.launch(programs, &[])
+    }
+
+    /// Fills its place with a copy of this primary, to follow it.
+    fn copy_of(&self, primary: &Self, programs: &Programs) -> Result<(), NoServer> {
+        let source = format!("host=127.0.0.1 port={} user={USER}", primary.port);
+        let mut copy = programs.command("pg_basebackup");
+        copy.arg("-D").arg(&self.data).args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+        self.run(copy.args(["--wal-method=stream", "--dbname", &source]))
+    }
+
+    /// Starts it at the port that it had, or at one that is free.
     fn launch(&mut self, programs: &Programs, arguments: &[&str]) -> Result<(), NoServer> {
+        let is_new = self.port == 0;
         for _ in 0..PORTS_TRIED {
-            self.port = free_port().map_err(|cause| self.failed(cause.to_string()))?;
+            if is_new {
+                self.port = free_port().map_err(|cause| self.failed(cause.to_string()))?;
+            }
             let mut command = programs.command("postgres");
             command.arg("-D").arg(&self.data).args(["-p", &self.port.to_string()]);
             command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);

@@ -269,7 +269,7 @@ fn settings(scenario: &Scenario, api: Option<&Api>) -> Vec<(&'static str, String
 
 /// Something that is done, to a node or to the database.
 enum Planned {
-    End { node: usize, act: Act, away: Duration },
+    End { node: usize, act: Act, away: Duration, astray: Duration },
     Database(DatabaseAct),
 }
 
@@ -277,11 +277,17 @@ enum Planned {
 fn planned(scenario: &Scenario) -> Vec<(f64, Planned)> {
     let ends = scenario.disturbances.iter().map(|disturbance| {
         let away = Duration::from_millis(disturbance.away_ms);
-        (disturbance.at, Planned::End { node: disturbance.node, act: disturbance.act, away })
+        let astray = Duration::from_millis(disturbance.astray_ms);
+        (disturbance.at, Planned::End { node: disturbance.node, act: disturbance.act, away, astray })
     });
-    let faults = scenario.database.iter().flat_map(|database| &database.faults);
-    let mut planned: Vec<(f64, Planned)> =
-        ends.chain(faults.map(|fault| (fault.at, Planned::Database(fault.act)))).collect();
+    let faults = scenario.database.iter().flat_map(|database| {
+        let repeat = database.repeat.max(1);
+        (0..repeat).flat_map(move |time| {
+            let at = move |share: f64| (f64::from(time) + share) / f64::from(repeat);
+            database.faults.iter().map(move |fault| (at(fault.at), Planned::Database(fault.act)))
+        })
+    });
+    let mut planned: Vec<(f64, Planned)> = ends.chain(faults).collect();
     planned.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     planned
 }
@@ -307,11 +313,19 @@ fn disturb(
             break;
         }
         match planned {
-            Planned::End { node, act, away } => {
+            Planned::End { node, act, away, astray } => {
                 let node = node.checked_rem(nodes.count()).unwrap_or_default();
                 mark(act.as_str(), Some(node));
                 nodes.end(node, act);
                 let _ = stop.recv_timeout(away);
+                if !astray.is_zero() {
+                    if nodes.launch_astray(node)? {
+                        mark("astray", Some(node));
+                        continue;
+                    }
+                    mark("refused", Some(node));
+                    let _ = stop.recv_timeout(astray);
+                }
                 mark("start", Some(node));
                 nodes.launch(node)?;
                 mark("ready", Some(node));

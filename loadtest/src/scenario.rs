@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use database::{Database, DatabaseAct, Fault, Standby};
 
 /// The scenarios that come with the load test, by name.
-const BUNDLED: [(&str, &str); 19] = [
+const BUNDLED: [(&str, &str); 20] = [
     ("smoke", include_str!("../scenarios/smoke.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("spike", include_str!("../scenarios/spike.toml")),
@@ -28,6 +28,7 @@ const BUNDLED: [(&str, &str); 19] = [
     ("database-silent", include_str!("../scenarios/database-silent.toml")),
     ("database-behind", include_str!("../scenarios/database-behind.toml")),
     ("database-split", include_str!("../scenarios/database-split.toml")),
+    ("database-failovers", include_str!("../scenarios/database-failovers.toml")),
     ("slow-disk", include_str!("../scenarios/slow-disk.toml")),
     ("soak", include_str!("../scenarios/soak.toml")),
 ];
@@ -275,6 +276,10 @@ pub struct Disturbance {
     pub node: usize,
     /// How long it is away.
     pub away_ms: u64,
+    /// How long it then knows only the first primary of its database: it is started with that one's address, and again with
+    /// those of all servers. A node that comes up there stays there.
+    #[serde(default)]
+    pub astray_ms: u64,
 }
 
 /// How a node is made to end. Then it is started again.
@@ -406,6 +411,9 @@ impl Scenario {
         let weights = self.lives.weights().map(|(_, weight)| weight);
         let is_usable = weights.iter().all(|weight| *weight >= 0.0) && weights.iter().sum::<f64>() > 0.0;
         expect(is_usable, "lives with weights from 0, and one above it", &self.lives)?;
+        if let Some(database) = &self.database {
+            expect((1..=10_000).contains(&database.repeat), "faults 1 to 10000 times", &database.repeat)?;
+        }
         let limits = [self.limits.per_authorization, self.limits.daily, self.limits.all_time];
         let is_usable = limits.iter().flatten().all(|limit| *limit > 0);
         expect(is_usable && limits.iter().any(Option::is_some), "limits above 0, at least one", &self.limits)

@@ -101,8 +101,8 @@ fn nothing_that_was_acknowledged_is_missing_after_a_kill() {
     let mut scenario = scenario("node-kill", 60.0, 3.0);
     scenario.cards = 20;
     scenario.disturbances = vec![
-        Disturbance { at: 0.3, act: Act::Kill, node: 0, away_ms: 10 },
-        Disturbance { at: 0.7, act: Act::Terminate, node: 0, away_ms: 10 },
+        Disturbance { at: 0.3, act: Act::Kill, node: 0, away_ms: 10, astray_ms: 0 },
+        Disturbance { at: 0.7, act: Act::Terminate, node: 0, away_ms: 10, astray_ms: 0 },
     ];
     let record = against_a_node(scenario);
     honest(&record);
@@ -145,8 +145,8 @@ fn another_node_takes_over_from_one_that_is_killed_or_restarted() {
     // On a busy machine nothing is given up but what nobody answers.
     scenario.stripe.deadline_ms = 30_000;
     scenario.disturbances = vec![
-        Disturbance { at: 0.3, act: Act::Kill, node: 0, away_ms: 300 },
-        Disturbance { at: 0.6, act: Act::Terminate, node: 1, away_ms: 300 },
+        Disturbance { at: 0.3, act: Act::Kill, node: 0, away_ms: 300, astray_ms: 0 },
+        Disturbance { at: 0.6, act: Act::Terminate, node: 1, away_ms: 300, astray_ms: 0 },
     ];
     let directory = open_directory();
     let binary = env!("CARGO_BIN_EXE_tollgate").into();
@@ -357,7 +357,7 @@ fn what_was_acknowledged_and_is_missing_after_a_kill_is_found() {
     fs::set_permissions(&forgetful, fs::Permissions::from_mode(0o755)).unwrap();
     let mut scenario = scenario("node-kill", 60.0, 3.0);
     scenario.cards = 20;
-    scenario.disturbances = vec![Disturbance { at: 0.6, act: Act::Kill, node: 0, away_ms: 10 }];
+    scenario.disturbances = vec![Disturbance { at: 0.6, act: Act::Kill, node: 0, away_ms: 10, astray_ms: 0 }];
     let record =
         play(scenario, Against::Local { count: 1, binary: forgetful, upgrade_from: None }, directory.path());
     let audit = &record.runs[0].audit;

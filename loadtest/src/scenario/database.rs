@@ -10,6 +10,13 @@ pub struct Database {
     pub standby: Standby,
     /// What befalls them.
     pub faults: Vec<Fault>,
+    /// How often, one time after the other: each has its part of the duration.
+    #[serde(default = "once")]
+    pub repeat: u32,
+}
+
+const fn once() -> u32 {
+    1
 }
 
 /// How a standby follows its primary.
@@ -26,7 +33,7 @@ pub enum Standby {
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// When, as a share of the whole duration.
+    /// When, as a share of the whole duration, or of each repetition.
     pub at: f64,
     /// What.
     #[serde(rename = "do")]
@@ -47,6 +54,9 @@ pub enum DatabaseAct {
     Lag,
     /// The standby becomes a primary, with what it has received.
     Promote,
+    /// What is left of the primary that ended is made anew as the standby of the one that took over. From now on that one is
+    /// the first primary.
+    Rejoin,
 }
 
 impl DatabaseAct {
@@ -59,6 +69,7 @@ impl DatabaseAct {
             Self::Return => "database-return",
             Self::Lag => "database-lag",
             Self::Promote => "database-promote",
+            Self::Rejoin => "database-rejoin",
         }
     }
 }
