@@ -45,8 +45,8 @@ struct Arguments {
 #[derive(Args)]
 struct RunArguments {
     /// smoke, steady, spike, ramp, saturation, hot-card, cold-cards, duplicates, bad-signatures, lifecycle,
-    /// over-the-api, node-kill, rolling-restart, database-failover, database-silent, database-behind, database-split, slow-disk, soak, or
-    /// the path of a .toml file
+    /// over-the-api, node-kill, rolling-restart, database-failover, database-silent, database-behind, database-split,
+    /// database-failovers, slow-disk, soak, or the path of a .toml file
     #[arg(default_value = "smoke")]
     scenario: String,
     /// Webhook URLs of the nodes; the path is /webhook if none is given
