@@ -2,12 +2,9 @@
 //! acknowledged is lost, and each chain is the one that was acknowledged, entry for entry. Real nodes with real requests
 //! meet a few of the same in `cluster::failover`, and many of them in the load test's scenario `database-failovers`.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio::task::JoinSet;
@@ -33,14 +30,22 @@ const NODES: usize = 3;
 /// Chains that are written to at the same time. Each has an owner, and one entry in ten comes from another node, as when
 /// owners change.
 const CHAINS: usize = 12;
-/// How long all goes on while the standby gets nothing.
-const BEHIND: Duration = Duration::from_millis(100);
+/// How many entries are acknowledged while the standby gets nothing.
+const BEHIND: usize = 200;
+
+/// What the writers share.
+#[derive(Default)]
+struct Shared {
+    is_over: AtomicBool,
+    /// Entries, of all writers.
+    acknowledged: AtomicUsize,
+}
 
 /// Writes one chain until it is over, as an actor does: nothing goes in before the entry in front of it is acknowledged.
 /// How many were.
-async fn write(nodes: Arc<[Postgres]>, owner: usize, is_over: Arc<AtomicBool>) -> (Writer, usize) {
+async fn write(nodes: Arc<[Postgres]>, owner: usize, shared: Arc<Shared>) -> (Writer, usize) {
     let (mut writer, mut acknowledged) = (Writer::new("failovers"), 0);
-    while !is_over.load(Ordering::SeqCst) {
+    while !shared.is_over.load(Ordering::SeqCst) {
         let append = writer.next(&format!("[{acknowledged}]"));
         let node = &nodes[if fastrand::u8(..10) == 0 { fastrand::usize(..NODES) } else { owner }];
         loop {
@@ -53,6 +58,7 @@ async fn write(nodes: Arc<[Postgres]>, owner: usize, is_over: Arc<AtomicBool>) -
             }
         }
         acknowledged += 1;
+        shared.acknowledged.fetch_add(1, Ordering::SeqCst);
     }
     (writer, acknowledged)
 }
@@ -68,10 +74,10 @@ async fn dozens_of_failovers_lose_nothing_that_was_acknowledged() {
         nodes.push(Postgres::open_with(&Server::url_at(front.address.port()), options).await.unwrap());
     }
     let nodes: Arc<[Postgres]> = nodes.into();
-    let is_over = Arc::new(AtomicBool::new(false));
+    let shared = Arc::new(Shared::default());
     let mut writers = JoinSet::new();
     for chain in 0..CHAINS {
-        writers.spawn(write(Arc::clone(&nodes), chain % NODES, Arc::clone(&is_over)));
+        writers.spawn(write(Arc::clone(&nodes), chain % NODES, Arc::clone(&shared)));
     }
     let mut took = Vec::new();
     for timeline in 2..FAILOVERS + 2 {
@@ -81,7 +87,13 @@ async fn dozens_of_failovers_lose_nothing_that_was_acknowledged() {
         let standby = primary.standby_by(stream.address.port(), "behind").await;
         let made = started.elapsed();
         stream.cut();
-        clock::sleep(BEHIND).await;
+        let enough = shared.acknowledged.load(Ordering::SeqCst) + BEHIND;
+        within("more entries are acknowledged", async {
+            while shared.acknowledged.load(Ordering::SeqCst) < enough {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         primary.stop(Stop::Kill).await;
         standby.promote().await;
         front.lead_to(([127, 0, 0, 1], standby.port()).into());
@@ -100,7 +112,7 @@ async fn dozens_of_failovers_lose_nothing_that_was_acknowledged() {
         took.push(promoted.elapsed());
         primary = standby;
     }
-    is_over.store(true, Ordering::SeqCst);
+    shared.is_over.store(true, Ordering::SeqCst);
     let mut acknowledged = 0;
     while let Some(written) = within("the writers end", writers.join_next()).await {
         let (writer, entries) = written.unwrap();
