@@ -11,6 +11,7 @@ mod wire;
 mod tls;
 mod connection;
 mod gate;
+mod link;
 mod peer;
 
 use std::{sync::Arc, time::Duration};

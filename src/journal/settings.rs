@@ -140,7 +140,7 @@ pub async fn open_to_scan(location: &Location) -> Result<Arc<dyn Scan>, OpenErro
             Ok(Arc::new(opened.map_err(io::Error::other).map_err(OpenError::io(path, "open"))??))
         }
         Location::Memory => Ok(Arc::new(Memory::new())),
-        Location::Postgres(url) => Ok(Arc::new(Postgres::open(url).await?)),
+        Location::Postgres(url) => Ok(Arc::new(postgres::Reader::open(url).await?)),
     }
 }
 

@@ -59,6 +59,9 @@ pub enum Misfit {
     /// What is in the schema is something else.
     #[error("has a schema named tollgate that is no journal: {0}. Move it away, or name another database")]
     NotAJournal(String),
+    /// There are no tables of a journal.
+    #[error("has no journal: start a node on it first, or name another database")]
+    NoJournal,
     /// A later version of Tollgate has been here.
     #[error("holds a journal of format {found}, and this version knows {known}: start a later version")]
     Later {
@@ -117,6 +120,7 @@ impl Misfit {
             | Self::Pooler
             | Self::Version(_)
             | Self::NotAJournal(_)
+            | Self::NoJournal
             | Self::Later { .. }
             | Self::Unsafe { .. } => 5,
             Self::Earlier { .. } | Self::Another | Self::Loss { .. } => 6,

@@ -27,6 +27,7 @@ mod restore;
 mod control;
 mod pool;
 mod read;
+mod reader;
 
 use std::{
     path::PathBuf,
@@ -49,6 +50,7 @@ pub use {
     address::Address,
     database::Database,
     misfit::Misfit,
+    reader::Reader,
     session::Session,
     status::{Phase, Status},
 };

@@ -5,12 +5,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio_postgres::{Error, Row, Statement, types::ToSql};
+use tokio_postgres::{Client, Error, Row, Statement, types::ToSql};
 
 use super::{
+    Session,
     database::Connection,
     misfit::told,
     pool::{NotTaken, Pool},
+    statements::Scanning,
     timestamp,
 };
 use crate::{
@@ -77,11 +79,28 @@ async fn answer(connection: &Connection, reading: &Reading) -> Result<Vec<Row>, 
         }
         Reading::Find(mention) => settled(connection, &statements.find, &[&mention.as_str()]).await,
         Reading::Scan { after, entries_max } => {
-            let last = last_lsn_in_order(connection).await?;
+            let last = last_lsn_in_order(connection.session.client(), &statements.scanning).await?;
             let after = i64::try_from(*after).unwrap_or(i64::MAX);
-            settled(connection, &statements.scan, &[&after, &last, &limit(*entries_max)]).await
+            settled(connection, &statements.scanning.scan, &[&after, &last, &limit(*entries_max)]).await
         }
     }
+}
+
+/// Entries of all accounts, on a connection that only reads.
+pub(super) async fn scan(
+    session: &Session,
+    scanning: &Scanning,
+    after: u64,
+    entries_max: usize,
+) -> Result<Vec<Entry>, Unavailable> {
+    let answer = async {
+        let client = session.client();
+        let last = last_lsn_in_order(client, scanning).await?;
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        client.query(&scanning.scan, &[&after, &last, &limit(entries_max)]).await
+    };
+    let rows = answer.await.map_err(|error: Error| Unavailable(told(&error)))?;
+    rows.iter().map(entry).collect()
 }
 
 /// The rows, when everything that was visible is durable on the standbys too. Both questions go out together.
@@ -102,11 +121,10 @@ async fn settled(
 
 /// The last log sequence number before which nothing is missing that may still come: numbers are given before their
 /// entries are committed, and commits overtake each other.
-async fn last_lsn_in_order(connection: &Connection) -> Result<i64, Error> {
-    let client = connection.session.client();
-    let last: i64 = client.query_one(&connection.statements.last_lsn, &[]).await?.try_get(0)?;
+async fn last_lsn_in_order(client: &Client, scanning: &Scanning) -> Result<i64, Error> {
+    let last: i64 = client.query_one(&scanning.last_lsn, &[]).await?.try_get(0)?;
     let under_way = async || -> Result<Vec<String>, Error> {
-        let rows = client.query(&connection.statements.appending, &[]).await?;
+        let rows = client.query(&scanning.appending, &[]).await?;
         rows.iter().map(|row| row.try_get(0)).collect()
     };
     let mut met = under_way().await?;

@@ -102,6 +102,16 @@ pub(super) async fn prepare(session: &mut Session) -> Result<String, Misfit> {
     }
 }
 
+/// Whether there is a journal that this version reads.
+pub(super) async fn readable(session: &Session) -> Result<(), Misfit> {
+    let known = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+    match identity(session).await? {
+        Some((_, found)) if found > known => Err(Misfit::Later { found, known }),
+        Some(_) => Ok(()),
+        None => Err(Misfit::NoJournal),
+    }
+}
+
 /// The id and the format of the journal that is there, if there is one.
 pub(super) async fn identity(session: &Session) -> Result<Option<(String, i32)>, Misfit> {
     let failed = |cause: Error| Misfit::of(&cause);

@@ -151,9 +151,23 @@ pub(super) struct Statements {
     pub(super) load_snapshot: Statement,
     pub(super) load_last: Statement,
     pub(super) find: Statement,
+    pub(super) scanning: Scanning,
+}
+
+/// Those that read everything, in order.
+pub(super) struct Scanning {
     pub(super) last_lsn: Statement,
     pub(super) appending: Statement,
     pub(super) scan: Statement,
+}
+
+impl Scanning {
+    pub(super) async fn prepare(session: &Session) -> Result<Self, Error> {
+        let client = session.client();
+        let (last_lsn, appending, scan) =
+            tokio::try_join!(client.prepare(LAST_LSN), client.prepare(APPENDING), client.prepare(SCAN))?;
+        Ok(Self { last_lsn, appending, scan })
+    }
 }
 
 impl Statements {
@@ -162,17 +176,15 @@ impl Statements {
         let client = session.client();
         client.batch_execute(PLANNING).await?;
         let append = append_on(session, copies);
-        let (append, own, settle, load_snapshot, load_last, find, last_lsn, appending, scan) = tokio::try_join!(
+        let (append, own, settle, load_snapshot, load_last, find, scanning) = tokio::try_join!(
             client.prepare(&append),
             client.prepare(OWN),
             client.prepare(SETTLE),
             client.prepare(LOAD_SNAPSHOT),
             client.prepare(LOAD_LAST),
             client.prepare(FIND),
-            client.prepare(LAST_LSN),
-            client.prepare(APPENDING),
-            client.prepare(SCAN),
+            Scanning::prepare(session),
         )?;
-        Ok(Self { append, own, settle, load_snapshot, load_last, find, last_lsn, appending, scan })
+        Ok(Self { append, own, settle, load_snapshot, load_last, find, scanning })
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
-use tollgate::journal::{Journal, OpenError, Outcome, Postgres, Reach, postgres::Misfit};
+use tollgate::journal::{
+    Journal, Location, OpenError, Outcome, Postgres, Reach, open_to_scan, postgres::Misfit,
+};
 
 use super::{super::Writer, number, session};
 use crate::{
@@ -168,4 +170,28 @@ async fn nothing_is_found_by_looking_at_everything() {
     journal.close().await;
     are_gone().await;
     assert_eq!(number(&control, scans).await, before);
+}
+
+#[tokio::test]
+async fn a_reader_sees_all_that_is_written_and_is_no_writer() {
+    let Some(server) = Server::start().await else { return };
+    let location: Location = server.url().parse().unwrap();
+    let none = open_to_scan(&location).await.err().expect("it was opened");
+    assert!(matches!(&none, OpenError::Database { misfit: Misfit::NoJournal, .. }), "{none}");
+    assert_eq!(server.sql("SELECT to_regnamespace('tollgate')"), "", "something was made");
+
+    let journal = Postgres::open(&server.url()).await.unwrap();
+    let mut writer = Writer::new("read");
+    for n in 0..5 {
+        assert!(is_durable(append_one(&journal, writer.next(&format!("[{n}]"))).await));
+    }
+    let reader = open_to_scan(&location).await.unwrap();
+    let entries = reader.scan(0, 3).await.unwrap();
+    let rest = reader.scan(entries[2].lsn, 10).await.unwrap();
+    let bodies: Vec<&str> = entries.iter().chain(&rest).map(|entry| &*entry.body).collect();
+    assert_eq!(bodies, ["[0]", "[1]", "[2]", "[3]", "[4]"]);
+    // The node is the only writer that a failover would wait for.
+    assert_eq!(server.sql("SELECT count(*) FROM tollgate.writer"), "1");
+    drop(journal);
+    assert_eq!(reader.scan(0, 10).await.unwrap().len(), 5);
 }
