@@ -122,6 +122,7 @@ fn policy() -> Arc<Policy> {
             time_zone: Zone::UTC,
             categories: None,
             merchants: None,
+            occurrence: tollgate::domain::Occurrence::Approval,
         }),
     };
     let limits = vec![limit(Measure::Amount(None), "daily"), limit(Measure::Count, "rolling(24h)")];

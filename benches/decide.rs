@@ -53,7 +53,7 @@ fn rules(criterion: &mut Criterion) {
         (name.into(), Arc::new(List::new(name, entries)))
     });
     let (zone, lists) = (Zone::UTC, BTreeMap::from(lists));
-    let context = Context { time_zone: &zone, lists: &lists };
+    let context = Context { time_zone: &zone, lists: &lists, has_home: false };
     let mut group = criterion.benchmark_group("domain/decide_with_rules");
     for count in [0, 1, 8, 200] {
         let rules = conditions.iter().cycle().take(count).map(|text| {

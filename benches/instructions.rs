@@ -198,7 +198,7 @@ fn parse() {
     let body = body();
     let mut reader = Reader::default();
     warm(|| {
-        black_box(reader.read(black_box(&body), NOW, Reading::default()).unwrap());
+        black_box(reader.read(black_box(&body), NOW, &Reading::default()).unwrap());
     });
 }
 

@@ -46,7 +46,7 @@ fn read(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 reader
-                    .read(black_box(&body), NOW, Reading { mirror_stripe_controls, ..Reading::default() })
+                    .read(black_box(&body), NOW, &Reading { mirror_stripe_controls, ..Reading::default() })
                     .unwrap()
             });
         });

@@ -18,6 +18,7 @@ pub(crate) fn policy() -> Arc<CardPolicy> {
             time_zone: Zone::new("Europe/Berlin").unwrap(),
             categories: category.map(|name| [Category::named(name).unwrap()].into()),
             merchants: None,
+            occurrence: tollgate::domain::Occurrence::Approval,
         })
     };
     let limits = [

@@ -245,10 +245,10 @@ impl Directory {
         Ok(())
     }
 
-    /// Whether any card's policy mirrors the cards' own `spending_controls`, so that they have to be read.
+    /// The policy in force.
     #[must_use]
-    pub fn mirrors_stripe_controls(&self) -> bool {
-        self.shared.policy.borrow().mirrors_stripe_controls()
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.shared.policy.borrow())
     }
 
     /// How many requests may be inside the node.

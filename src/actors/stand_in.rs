@@ -62,6 +62,7 @@ pub(super) fn decision(request: &AuthorizationRequest, cause: Cause, granted: Op
         violation: request.asked.err(),
         limits: Vec::new(),
         largest_approvable: None,
+        would_pass: None,
         challenge: false,
         ruled: None,
         policy: PolicyVersion::stand_in(),

@@ -7,7 +7,9 @@ use dashmap::DashMap;
 
 use super::{Cause, StandInRule, directory::Shared, places::Backlog, reply::Reply, stand_in};
 use crate::{
-    domain::{Account, Answer, AuthorizationRequest, Card, Decided, Decision, Outcome, Timestamp, decide},
+    domain::{
+        Account, Answer, AuthorizationRequest, Decided, Decision, Outcome, Timestamp, decide_without_ledger,
+    },
     ledger::{Hops, StoodIn, Work},
     metrics::Shed,
 };
@@ -155,7 +157,7 @@ impl Shared {
         let held = held(request).filter(|held| *held <= amount_max)?;
         let source = Arc::clone(&self.policy.borrow());
         let policy = source.for_card(request.card.as_ref(), request.group.as_deref());
-        let outcome = decide(&Card::default(), &policy, request).outcome;
+        let outcome = decide_without_ledger(&policy, request).outcome;
         (outcome == Outcome::Approved
             && self.approvals.take(&request.account(), request.received_at, approvals_max))
         .then_some(held)

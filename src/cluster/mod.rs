@@ -26,7 +26,7 @@ pub use crate::journal::postgres::Status as JournalStatus;
 use crate::{
     actors::Directory,
     clock,
-    domain::{Account, AuthorizationId, AuthorizationRequest, CardId, Observation, Timestamp},
+    domain::{Account, AuthorizationId, AuthorizationRequest, CardId, Observation, Policy, Timestamp},
     journal::postgres::{Database, Status},
     metrics::{Forward, Metrics, Route, Shed},
 };
@@ -281,10 +281,10 @@ impl Cluster {
         }
     }
 
-    /// Whether the policy in force mirrors the cards' own `spending_controls`.
+    /// The policy in force.
     #[must_use]
-    pub fn mirrors_stripe_controls(&self) -> bool {
-        self.here.mirrors_stripe_controls()
+    pub fn policy(&self) -> Arc<Policy> {
+        self.here.policy()
     }
 
     /// The books of a card at the time `now`.

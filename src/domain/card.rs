@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    attempts::Latest,
     authorization::{Answered, Authorization},
     authorizations::Authorizations,
     controls::Controls,
@@ -13,13 +14,13 @@ use super::{
     merchant::Merchant,
     money::Currency,
     observed::{Fact, Observation},
-    policy::{Measure, Window},
+    policy::{Measure, Occurrence, Window},
     request::AuthorizationRequest,
     settling::book_listed,
     standing::{Standing, State},
     time::Timestamp,
     transaction::Transaction,
-    window::{Tally, Uses},
+    window::{Spend, Tally, Uses},
 };
 
 /// Everything that is known of one card.
@@ -56,6 +57,10 @@ pub struct Card {
     pub forgotten: Forgotten,
     /// What the authorizations and transactions came to that the books have let go.
     pub let_go: Totals,
+    /// When its latest requests were.
+    pub latest: Latest,
+    /// The rule that declines all its requests, and until when.
+    pub blocked: Option<(Arc<str>, Timestamp)>,
 }
 
 /// Minor units over the life of a card, in its currency.
@@ -170,6 +175,11 @@ impl Card {
 
     fn answered(&mut self, decided: &Decided) {
         let Decided { request, decision } = decided;
+        if let Some(ruled) = &decision.ruled
+            && let (Some(rule), Some(until)) = (&ruled.marks.rule, ruled.blocks_until)
+        {
+            self.blocked = Some((Arc::clone(rule), until));
+        }
         self.learn_account(request.connected_account.as_ref());
         self.learn_currency(request.card_currency, request.asked.ok().map(|asked| asked.currency));
         self.group.clone_from(&request.group);
@@ -234,18 +244,31 @@ impl Card {
     /// sum gives back what it counted, and counts what it has to count now.
     pub(super) fn change(&mut self, id: &AuthorizationId, change: impl FnOnce(&mut Authorization)) {
         let (refunds_restore, own) = (self.refunds_restore, self.currency);
+        let mut latest = (Latest::default(), Latest::default());
+        let tallies = &mut self.tallies;
         self.authorizations.change(id, |authorization| {
+            // What windows of attempts count is worked out only where there is one.
+            let others: Vec<Vec<Spend>> = counted_as(tallies, authorization, refunds_restore);
             let (before, currency_before) = (authorization.spends(refunds_restore), authorization.currency);
+            latest.0 = authorization.latest();
             change(authorization);
+            latest.1 = authorization.latest();
             let after = authorization.spends(refunds_restore);
             let before = Uses { spends: &before, currency: currency_before };
             let after = Uses { spends: &after, currency: authorization.currency };
             if before != after {
-                for tally in &mut self.tallies {
+                for tally in tallies.iter_mut().filter(|tally| tally.window.occurrence.is_spent()) {
                     tally.exchange(before, after, own);
                 }
             }
+            let now = counted_as(tallies, authorization, refunds_restore);
+            let tallies = tallies.iter_mut().filter(|tally| !tally.window.occurrence.is_spent());
+            for (tally, (before, after)) in tallies.zip(others.iter().zip(&now)) {
+                let uses = |spends| Uses { spends, currency: None };
+                tally.exchange(uses(before), uses(after), own);
+            }
         });
+        self.note_latest(latest.0, latest.1);
     }
 
     pub(super) fn count_unlinked(&mut self, unlinked: &Unlinked, sign: i64) {
@@ -261,12 +284,16 @@ impl Card {
         refunds_restore: bool,
         now: Timestamp,
     ) -> Result<Tally, NeedsHistory> {
-        let spent_through = self.forgotten.spent_through;
-        if spent_through != Timestamp::MIN && tally.opens_at(now) <= spent_through {
+        let occurrence = tally.window.occurrence;
+        let through = match occurrence {
+            Occurrence::Approval | Occurrence::Different(_) => self.forgotten.spent_through,
+            Occurrence::Attempt | Occurrence::Decline => self.forgotten.latest.attempt,
+        };
+        if through != Timestamp::MIN && tally.opens_at(now) <= through {
             return Err(NeedsHistory);
         }
         for authorization in self.authorizations.values() {
-            let spends = authorization.spends(refunds_restore);
+            let spends = authorization.counted_as(occurrence, refunds_restore);
             let uses = Uses { spends: &spends, currency: authorization.currency };
             tally.exchange(Uses::NONE, uses, self.currency);
         }
@@ -285,7 +312,7 @@ impl Card {
             return;
         }
         let before = std::mem::replace(&mut self.currency, learnt);
-        for tally in &mut self.tallies {
+        for tally in self.tallies.iter_mut().filter(|tally| tally.window.occurrence.is_spent()) {
             for authorization in self.authorizations.values() {
                 let spends = authorization.spends(self.refunds_restore);
                 let uses = Uses { spends: &spends, currency: authorization.currency };
@@ -305,6 +332,13 @@ impl Card {
             tally.advance(self.time);
         }
     }
+}
+
+/// What an authorization uses of each window of attempts or declines.
+fn counted_as(tallies: &[Tally], authorization: &Authorization, refunds_restore: bool) -> Vec<Vec<Spend>> {
+    let occurrences = tallies.iter().map(|tally| tally.window.occurrence);
+    let others = occurrences.filter(|occurrence| !occurrence.is_spent());
+    others.map(|occurrence| authorization.counted_as(occurrence, refunds_restore)).collect()
 }
 
 impl Unlinked {

@@ -52,29 +52,3 @@ impl<T> Default for Lists<T> {
         Self { allowed: None, blocked: None }
     }
 }
-
-/// What [`Lists`] say of a value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Listed {
-    /// Neither blocked nor left out.
-    Pass,
-    /// On the blocked list.
-    Blocked,
-    /// Not on the allowed list; a value that is not known is on no list.
-    NotAllowed,
-}
-
-impl<T: Ord> Lists<T> {
-    /// What the lists say of `value`.
-    #[must_use]
-    pub fn verdict(&self, value: Option<&T>) -> Listed {
-        let on = |list: &Option<Arc<BTreeSet<T>>>| {
-            list.as_ref().map(|list| value.is_some_and(|value| list.contains(value)))
-        };
-        match (on(&self.blocked), on(&self.allowed)) {
-            (Some(true), _) => Listed::Blocked,
-            (_, Some(false)) => Listed::NotAllowed,
-            (Some(false) | None, Some(true) | None) => Listed::Pass,
-        }
-    }
-}

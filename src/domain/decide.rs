@@ -6,23 +6,78 @@ use super::{
     answering::AnswerBy,
     authorization::Authorization,
     card::Card,
-    controls::{Controls, Listed},
+    controls::Controls,
     decision::{Decision, LimitCheck, Outcome, Reason, Source, Stages},
     ids::DecisionId,
-    merchant::Category,
     money::{Currency, Money},
     policy::{CardPolicy, Interval, Limit, Measure, UnknownGroup, Window},
     request::AuthorizationRequest,
-    rule::{Facts, Judged, Rule, Ruled, Then, judge, largest_passing},
+    rule::{Facts, Judged, Rule, Ruled, Then, judge, largest_passing, rules_of},
     settling::book_listed,
     time::Timestamp,
     window::{Spend, Tally, Uses},
+    would_pass::would_pass,
 };
 
 /// Answers a question. Nothing changes: the decision takes effect when it is applied to the books.
 #[must_use]
 pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) -> Decision {
-    let at = card.time.max(request.received_at);
+    let moment = Moment { at: card.time.max(request.received_at), has_ledger: true, without: None };
+    let decision = decide_at(card, policy, request, moment);
+    match decision.reason {
+        Reason::SpendingLimit | Reason::VelocityLimit | Reason::Rule
+            if decision.outcome == Outcome::Declined =>
+        {
+            let again = |at: Timestamp, without: Option<&str>| {
+                decide_at(card, policy, request, Moment { at, has_ledger: true, without }).outcome
+            };
+            Decision { would_pass: would_pass(card, policy, &decision, again), ..decision }
+        }
+        Reason::Approved
+        | Reason::SpendingLimit
+        | Reason::VelocityLimit
+        | Reason::CategoryBlocked
+        | Reason::CategoryNotAllowed
+        | Reason::CountryBlocked
+        | Reason::CountryNotAllowed
+        | Reason::PresenceBlocked
+        | Reason::MerchantBlocked
+        | Reason::MerchantNotAllowed
+        | Reason::Rule
+        | Reason::CardPaused
+        | Reason::UnknownGroup
+        | Reason::CurrencyMismatch
+        | Reason::ContractViolation
+        | Reason::StandInOverload
+        | Reason::StandInDeadline
+        | Reason::StandInJournal => decision,
+    }
+}
+
+/// What the policy answers where the ledger cannot be asked: as on a card without a history, but for what rules say of that.
+#[must_use]
+pub fn decide_without_ledger(policy: &CardPolicy, request: &AuthorizationRequest) -> Decision {
+    let moment = Moment { at: request.received_at, has_ledger: false, without: None };
+    decide_at(&Card::default(), policy, request, moment)
+}
+
+/// When a request is decided, and on what.
+#[derive(Clone, Copy)]
+struct Moment<'a> {
+    at: Timestamp,
+    /// Whether the card is as the ledger knows it.
+    has_ledger: bool,
+    /// A rule that is left out.
+    without: Option<&'a str>,
+}
+
+fn decide_at(
+    card: &Card,
+    policy: &CardPolicy,
+    request: &AuthorizationRequest,
+    moment: Moment<'_>,
+) -> Decision {
+    let Moment { at, has_ledger, without } = moment;
     let declined = Decision {
         id: DecisionId::of(&request.authorization, request.question()),
         at,
@@ -32,6 +87,7 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
         violation: None,
         limits: Vec::new(),
         largest_approvable: Some(0),
+        would_pass: None,
         challenge: false,
         ruled: None,
         policy: policy.version.clone(),
@@ -48,26 +104,30 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
         let challenge = policy.challenge_on.contains(&reason);
         return Decision { reason, limits, challenge, ..declined };
     }
-    let facts = Facts { card, request, asked, at };
-    let judged = judge(&policy.rules, &facts);
+    let home = policy.home_country.as_ref();
+    let facts = Facts { limits: &limits, home, has_ledger, ..Facts::new(card, request, asked, at) };
+    if let Some((reason, ruled)) = listed(policy, &facts) {
+        let challenge = policy.challenge_on.contains(&reason);
+        return Decision { reason, ruled: Some(ruled), challenge, limits, ..declined };
+    }
+    if let Some((rule, until)) = blocking(card, policy, at).filter(|(rule, _)| without != Some(&*rule.name)) {
+        let ruled = Some(Box::new(Ruled::of_block(rule, until)));
+        return Decision { reason: Reason::Rule, ruled, limits, ..declined };
+    }
+    let judged = judge(&policy.rules, policy.score_limit, &facts, without);
     let left = largest_approvable(&limits);
     // What would have passed, of less money.
     let passing = || {
         let most = left.unwrap_or(i64::MAX).min(asked.amount.saturating_sub(1));
         // What a pump asks for is not what it holds.
-        let largest = largest_passing(&policy.rules, &facts, most)
+        let largest = largest_passing(&policy.rules, policy.score_limit, &facts, most)
             .filter(|most| *most >= request.cashback && !request.is_pump_check());
         Some(largest.unwrap_or(0))
     };
     if let Some(rule) = judged.declined_by {
-        return Decision {
-            reason: Reason::Rule,
-            limits,
-            largest_approvable: passing(),
-            challenge: rule.then == Then::Challenge,
-            ruled: Ruled::of(&judged, Some(rule), &facts),
-            ..declined
-        };
+        let (largest_approvable, ruled) = (passing(), Ruled::of(&judged, Some(rule), &facts));
+        let challenge = rule.then == Then::Challenge;
+        return Decision { reason: rule.reason, largest_approvable, challenge, ruled, limits, ..declined };
     }
     let cap = binding_cap(&judged, left);
     let largest_approvable = cap.map_or(left, |(most, _)| Some(most));
@@ -146,51 +206,32 @@ fn blocked(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest, ask
     if !is_currency_right(card, policy, request, asked) {
         return Some(Reason::CurrencyMismatch);
     }
-    let lifted = |reason: &Reason| {
-        request.verified_by_fraud_challenge
-            && reason.can_be_lifted_by_challenge()
-            && policy.challenge_on.contains(reason)
-    };
-    let mirrored = request.stripe_controls.as_deref().filter(|_| policy.mirror_stripe_controls);
-    [Some(&policy.controls), mirrored]
-        .into_iter()
-        .flatten()
-        .flat_map(|controls| listed(controls, request))
-        .find(|reason| !lifted(reason))
+    None
 }
 
-/// Every list that stands against the purchase.
-fn listed(controls: &Controls, request: &AuthorizationRequest) -> impl Iterator<Item = Reason> {
-    let merchant = &request.merchant;
-    let category = match &merchant.category {
-        Category::Missing => None,
-        named @ (Category::Known(_) | Category::Unknown(_)) => Some(named),
+/// The first list that declines the purchase, whatever its amount. A confirmed challenge lifts those that ask for one.
+fn listed(policy: &CardPolicy, facts: &Facts<'_>) -> Option<(Reason, Box<Ruled>)> {
+    let request = facts.request;
+    let is_lifted = |reason: Reason| {
+        request.verified_by_fraud_challenge
+            && reason.can_be_lifted_by_challenge()
+            && policy.challenge_on.contains(&reason)
     };
-    let reason = |listed, blocked, not_allowed| match listed {
-        Listed::Pass => None,
-        Listed::Blocked => Some(blocked),
-        Listed::NotAllowed => Some(not_allowed),
+    let decline = |rules: &[Rule]| {
+        let rule = rules.iter().find(|rule| !is_lifted(rule.reason) && rule.when.holds(facts))?;
+        Some((rule.reason, Box::new(Ruled::of_list(rule, facts))))
     };
-    [
-        reason(controls.categories.verdict(category), Reason::CategoryBlocked, Reason::CategoryNotAllowed),
-        reason(
-            controls.countries.verdict(merchant.country.as_ref()),
-            Reason::CountryBlocked,
-            Reason::CountryNotAllowed,
-        ),
-        reason(
-            controls.presences.verdict(request.card_presence.as_ref()),
-            Reason::PresenceBlocked,
-            Reason::PresenceBlocked,
-        ),
-        reason(
-            controls.merchants.verdict(merchant.network_id.as_ref()),
-            Reason::MerchantBlocked,
-            Reason::MerchantNotAllowed,
-        ),
-    ]
-    .into_iter()
-    .flatten()
+    decline(&policy.lists).or_else(|| {
+        let mirrored = request.stripe_controls.as_deref().filter(|_| policy.mirror_stripe_controls)?;
+        decline(&rules_of(mirrored))
+    })
+}
+
+/// The rule that declines all requests of the card now, as long as the policy has it.
+fn blocking<'a>(card: &Card, policy: &'a CardPolicy, at: Timestamp) -> Option<(&'a Rule, Timestamp)> {
+    let (name, until) = card.blocked.as_ref().filter(|(_, until)| *until > at)?;
+    let rule = policy.rules.iter().find(|rule| rule.name == *name)?;
+    matches!(rule.then, Then::Block(_)).then_some((rule, *until))
 }
 
 /// Currencies are compared before amounts: the card has one, and some limit must name it.

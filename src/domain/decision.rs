@@ -31,6 +31,8 @@ pub struct Decision {
     pub limits: Vec<LimitCheck>,
     /// The largest amount that would have passed, in minor units; `None` where no limit on amounts applied.
     pub largest_approvable: Option<i64>,
+    /// What else would have passed.
+    pub would_pass: Option<Box<WouldPass>>,
     /// Whether the cardholder is asked by text message.
     pub challenge: bool,
     /// What the rules of the policy had to do with it.
@@ -43,6 +45,16 @@ pub struct Decision {
     pub answer_by: AnswerBy,
     /// How long the stages before the commit took.
     pub stages: Stages,
+}
+
+/// The smallest changes, other than less money, with which a declined request would have passed as it is. Each is enough
+/// alone.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WouldPass {
+    /// The earliest time at which it passes if nothing else happens until then.
+    pub at: Option<Timestamp>,
+    /// The rule without which it passes.
+    pub without: Option<Arc<str>>,
 }
 
 /// Yes, partly, or no.

@@ -4,7 +4,7 @@
 
 use smol_str::SmolStr;
 
-use super::money::Money;
+use super::{money::Money, rule::MetadataKey};
 
 /// The inputs of one request. Everything that Stripe may leave out is an `Option`; a word that Stripe added later is
 /// kept as it came.
@@ -35,6 +35,8 @@ pub struct Details {
     pub risk: Risk,
     /// The card.
     pub card: CardDetails,
+    /// The entries of metadata that the policy in force named when the request was read.
+    pub metadata: Vec<(MetadataKey, SmolStr)>,
     /// The cardholder's type (`card.cardholder.type`).
     pub cardholder_type: Option<CardholderType>,
     /// The fingerprint of the `spending_controls` at Stripe, where the policy in force mirrored them when the request was

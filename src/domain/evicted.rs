@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
+    attempts::Latest,
     authorization::Authorization,
     card::{Card, Unlinked},
     event::{Event, Recalled},
@@ -21,11 +22,13 @@ pub struct Forgotten {
     pub created_through: Timestamp,
     /// Purchases up to here may be missing, though their windows still count them.
     pub spent_through: Timestamp,
+    /// When the latest of the requests that are missing were.
+    pub latest: Latest,
 }
 
 impl Default for Forgotten {
     fn default() -> Self {
-        Self { created_through: Timestamp::MIN, spent_through: Timestamp::MIN }
+        Self { created_through: Timestamp::MIN, spent_through: Timestamp::MIN, latest: Latest::default() }
     }
 }
 
@@ -188,6 +191,7 @@ impl Card {
             self.places.remove(transaction);
         }
         self.let_go = self.let_go.plus(gone.totals());
+        self.forgotten.latest = self.forgotten.latest.max(gone.latest());
         for spend in gone.spends(false) {
             self.forgotten.spent_through = self.forgotten.spent_through.max(spend.at);
         }

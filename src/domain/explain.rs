@@ -90,10 +90,11 @@ fn declined(
         }
         Reason::Rule => {
             by_rule(text, decision)?;
-            match decision.largest_approvable.filter(|largest| *largest > 0) {
-                Some(largest) => {
-                    write!(text, "; at most {} would have passed", in_currency(largest, currency))
-                }
+            if let Some(largest) = decision.largest_approvable.filter(|largest| *largest > 0) {
+                write!(text, "; at most {} would have passed", in_currency(largest, currency))?;
+            }
+            match decision.would_pass.as_ref().and_then(|would_pass| would_pass.at) {
+                Some(at) => write!(text, "; the same request passes from {}", Minute(at)),
                 None => Ok(()),
             }
         }
@@ -127,6 +128,13 @@ fn by_rule(text: &mut String, decision: &Decision) -> fmt::Result {
     match &ruled.message {
         Some(message) => write!(text, "{message} (rule {name}")?,
         None => write!(text, "the rule {name} matches (")?,
+    }
+    if !ruled.scores.is_empty() {
+        let total = ruled.scores.iter().fold(0, |sum: i64, (_, score)| sum.saturating_add(*score));
+        let addends: Vec<String> =
+            ruled.scores.iter().map(|(rule, score)| format!("{rule} {score}")).collect();
+        write!(text, ": score {total} of {}", addends.join(" + "))?;
+        return write!(text, ")");
     }
     let mut separator = if ruled.message.is_some() { ": " } else { "" };
     for traced in ruled.conditions.iter().filter(|traced| !traced.value.is_empty()) {

@@ -15,6 +15,7 @@ pub mod rule;
 mod decision;
 mod answering;
 mod event;
+mod values;
 mod window;
 mod transaction;
 mod authorization;
@@ -23,17 +24,20 @@ mod authorizations;
 mod card;
 mod settling;
 mod evicted;
+mod attempts;
 mod standing;
 mod decide;
+mod would_pass;
 mod explain;
 
 pub use answering::{AnswerBy, Answering};
+pub use attempts::Latest;
 pub use authorization::{Answered, Authorization, Embedded, Progress, Seen, StripeOutcome};
 pub use authorizations::Authorizations;
 pub use card::{Card, NeedsHistory, Totals, Unlinked};
-pub use controls::{Controls, Listed, Lists};
-pub use decide::{decide, limits_in_force, windows_in_force};
-pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages};
+pub use controls::{Controls, Lists};
+pub use decide::{decide, decide_without_ledger, limits_in_force, windows_in_force};
+pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages, WouldPass};
 pub use details::{
     CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,
     Method, Risk, RiskLevel, ThreeDs, Wallet,
@@ -52,11 +56,12 @@ pub use observed::{
     ListedTransaction, Observation, Subject, TransactionKind, TransactionSeen,
 };
 pub use policy::{
-    CardPolicy, Interval, Limit, Measure, Overrides, Policy, PolicyVersion, UnknownGroup, Window, Zone,
-    parse_span,
+    CardPolicy, Feature, Interval, Limit, Measure, Occurrence, Overrides, Policy, PolicyVersion,
+    UnknownGroup, Window, Zone, parse_span,
 };
 pub use request::{AuthorizationRequest, Question, Told, Violation};
 pub use standing::{Standing, State};
 pub use time::Timestamp;
 pub use transaction::{ToldBy, Transaction, Transactions, Version};
+pub use values::Values;
 pub use window::{Moment, Spend, Tally, Uses};

@@ -14,7 +14,7 @@ use super::{
     ids::{CardId, NetworkId},
     merchant::{CardPresence, Category, Country},
     money::Currency,
-    rule::Rule,
+    rule::{MetadataKeys, Rule, rules_of},
 };
 
 /// The whole policy. A card's settings go over its group's, and those over the default, key by key.
@@ -27,6 +27,7 @@ pub struct Policy {
     unknown_group: UnknownGroup,
     mirrors_stripe_controls: bool,
     text: Arc<str>,
+    metadata: MetadataKeys,
 }
 
 /// What a card gets whose metadata name a group that the policy lacks.
@@ -56,6 +57,9 @@ impl Policy {
         let mirrors_stripe_controls = groups.values().any(|group| group.mirror_stripe_controls)
             || default.mirror_stripe_controls
             || cards.values().any(|own| own.mirror_stripe_controls == Some(true));
+        let own = cards.values().filter_map(|own| own.rules.as_ref());
+        let rules = [&default.rules].into_iter().chain(groups.values().map(|group| &group.rules)).chain(own);
+        let metadata = MetadataKeys::of(rules.flat_map(|rules| rules.iter()).flat_map(Rule::metadata));
         let text = Arc::from("");
         Self {
             version,
@@ -65,6 +69,7 @@ impl Policy {
             unknown_group: UnknownGroup::Default,
             mirrors_stripe_controls,
             text,
+            metadata,
         }
     }
 
@@ -72,6 +77,21 @@ impl Policy {
     #[must_use]
     pub fn with_unknown_group(self, unknown_group: UnknownGroup) -> Self {
         Self { unknown_group, ..self }
+    }
+
+    /// The same policy, with the country that is home.
+    #[must_use]
+    pub fn with_home_country(mut self, country: Option<Country>) -> Self {
+        for layer in std::iter::once(&mut self.default).chain(self.groups.values_mut()) {
+            Arc::make_mut(layer).home_country = country;
+        }
+        self
+    }
+
+    /// The keys of metadata that its rules look at, which have to be read.
+    #[must_use]
+    pub const fn metadata(&self) -> &MetadataKeys {
+        &self.metadata
     }
 
     /// What cards get whose metadata name a group that the policy lacks.
@@ -197,6 +217,8 @@ pub struct Overrides {
     pub mirror_stripe_controls: Option<bool>,
     /// The rules, in order; replaced as a whole.
     pub rules: Option<Arc<[Rule]>>,
+    /// The highest score that a request may have.
+    pub score_limit: Option<i64>,
 }
 
 /// What one card gets.
@@ -207,6 +229,8 @@ pub struct CardPolicy {
     pub version: PolicyVersion,
     /// Limits and lists.
     pub controls: Controls,
+    /// The lists, as rules.
+    pub lists: Arc<[Rule]>,
     /// Reasons for which a decline also asks the cardholder by text message.
     pub challenge_on: BTreeSet<Reason>,
     /// Whether a controllable amount may be approved in part.
@@ -223,15 +247,23 @@ pub struct CardPolicy {
     pub unknown_group: Option<UnknownGroup>,
     /// The rules, in order.
     pub rules: Arc<[Rule]>,
+    /// The highest score that a request may have.
+    pub score_limit: i64,
+    /// The country that is home, where the policy names one.
+    pub home_country: Option<Country>,
 }
 
 impl CardPolicy {
+    /// The score limit of a policy that names none.
+    pub const SCORE_LIMIT: i64 = 100;
+
     /// No limit, no list.
     #[must_use]
     pub fn permissive(version: PolicyVersion) -> Self {
         Self {
             version,
             controls: Controls::default(),
+            lists: Arc::default(),
             challenge_on: BTreeSet::new(),
             partial_approvals: true,
             refunds_restore: false,
@@ -240,6 +272,8 @@ impl CardPolicy {
             mirror_stripe_controls: false,
             unknown_group: None,
             rules: Arc::default(),
+            score_limit: Self::SCORE_LIMIT,
+            home_country: None,
         }
     }
 
@@ -264,6 +298,7 @@ impl CardPolicy {
         list(&mut presences.blocked, layer.blocked_card_presences.as_ref());
         list(&mut merchants.allowed, layer.allowed_merchants.as_ref());
         list(&mut merchants.blocked, layer.blocked_merchants.as_ref());
+        self.lists = rules_of(&self.controls);
         put(&mut self.challenge_on, layer.challenge_on.as_ref());
         put(&mut self.partial_approvals, layer.partial_approvals.as_ref());
         put(&mut self.refunds_restore, layer.refunds_restore.as_ref());
@@ -271,6 +306,7 @@ impl CardPolicy {
         put(&mut self.other_currencies_allowed, layer.other_currencies_allowed.as_ref());
         put(&mut self.mirror_stripe_controls, layer.mirror_stripe_controls.as_ref());
         put(&mut self.rules, layer.rules.as_ref());
+        put(&mut self.score_limit, layer.score_limit.as_ref());
         self
     }
 }
@@ -297,6 +333,59 @@ pub struct Window {
     pub categories: Option<BTreeSet<Category>>,
     /// Which purchases: only those at these merchants.
     pub merchants: Option<BTreeSet<NetworkId>>,
+    /// What a count counts. Limits count approvals; rules may look at others.
+    pub occurrence: Occurrence,
+}
+
+/// What a window with [`Measure::Count`] counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Occurrence {
+    /// Approved authorizations.
+    #[default]
+    Approval,
+    /// Requests, whatever was answered; increments too.
+    Attempt,
+    /// Requests that were declined.
+    Decline,
+    /// The different values of this among approved authorizations.
+    Different(Feature),
+}
+
+impl Occurrence {
+    /// Whether it is counted of what an authorization uses, and not of its requests.
+    #[must_use]
+    pub const fn is_spent(self) -> bool {
+        match self {
+            Self::Approval | Self::Different(_) => true,
+            Self::Attempt | Self::Decline => false,
+        }
+    }
+}
+
+/// What merchants may differ in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Feature {
+    /// The id at the card network.
+    Merchant,
+    /// The country.
+    Country,
+    /// The category.
+    Category,
+}
+
+impl Feature {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Merchant, Self::Country, Self::Category];
+
+    /// The input of rules that it is.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Merchant => "merchant.id",
+            Self::Country => "merchant.country",
+            Self::Category => "category",
+        }
+    }
 }
 
 /// What a limit measures.

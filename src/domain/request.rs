@@ -153,7 +153,12 @@ impl AuthorizationRequest {
     /// request are its rate of exchange.
     #[must_use]
     pub fn held_if_approved(&self) -> i64 {
-        let Ok(asked) = self.asked else { return 0 };
+        self.asked.map_or(0, |asked| self.held_if_asked(asked))
+    }
+
+    /// What Stripe will hold if this is approved for `asked`.
+    #[must_use]
+    pub fn held_if_asked(&self, asked: Money) -> i64 {
         let held = asked.amount.max(self.told.hold_amount);
         let is_one = |amount: &Money| (1..=amount.currency.unit()).contains(&amount.amount);
         let abroad = self.details.merchant_amount.filter(|pump| pump.currency != asked.currency);

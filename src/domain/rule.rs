@@ -7,18 +7,23 @@ mod inputs;
 mod judge;
 mod largest;
 mod list;
+mod listed;
+mod moments;
 mod ruled;
 mod shown;
 mod trace;
 
-pub use condition::{Comparison, Condition, Number, Order, Unit, Word, Words};
+pub use condition::{Comparison, Condition, Last, Number, Order, Unit, Word, Words};
 pub use facts::{Facts, day_number};
 pub use input::{
-    ClockPart, Denomination, Flag, Input, Kind, NumberInput, Presence, Reads, WEEKDAYS, WordInput,
+    ClockPart, Denomination, Flag, Input, Kind, MetadataKey, MetadataKeys, NumberInput, Owner, Presence,
+    Reads, WEEKDAYS, WordInput,
 };
 pub use inputs::INPUTS;
-pub use judge::{Cap, Judged, Rule, Tag, Then, judge};
+pub use judge::{Cap, Judged, OnStandIn, Rule, Tag, Then, judge};
 pub(super) use largest::largest_passing;
 pub use list::List;
+pub(super) use listed::rules_of;
+pub(super) use moments::moments_of;
 pub use ruled::{Marks, Ruled};
 pub use trace::{Traced, trace};

@@ -5,8 +5,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use super::{
     merchant::Merchant,
     money::Currency,
-    policy::{Interval, Measure, Window, Zone},
+    policy::{Feature, Interval, Measure, Occurrence, Window, Zone},
     time::Timestamp,
+    values::Values,
 };
 
 /// What one approval uses of the windows that admit it.
@@ -55,6 +56,8 @@ pub struct Tally {
     pub through: Timestamp,
     /// Each moment that is remembered, oldest first.
     pub moments: VecDeque<Moment>,
+    /// The different values, where those are counted.
+    pub values: Values,
     /// What the moments come to without money that came in.
     spent: i64,
     /// How many moments have money that came in.
@@ -113,6 +116,7 @@ impl Tally {
             base: 0,
             through: Timestamp::MIN,
             moments: VecDeque::new(),
+            values: Values::EMPTY,
             spent: 0,
             incoming: 0,
         }
@@ -144,6 +148,9 @@ impl Tally {
             return 0;
         }
         let floor = self.floor(now);
+        if self.feature().is_some() {
+            return self.values.count_after(floor);
+        }
         let inside = self.moments.partition_point(|moment| moment.at <= floor);
         if self.incoming > 0 {
             return self.moments.range(inside..).fold(self.base, |used, moment| moment.after(used));
@@ -168,6 +175,16 @@ impl Tally {
         }
     }
 
+    /// The later times at which it gives back: the end of its period, or when each purchase leaves a rolling window.
+    pub fn changes_after(&self, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let end = self.period.and_then(|_| self.resets_at(now));
+        let leaving = self.span().into_iter().flat_map(|span| {
+            let values = self.values.iter().flat_map(|(_, moments)| moments.iter().map(|(at, _)| *at));
+            self.moments.iter().map(|moment| moment.at).chain(values).map(move |at| at.plus(span))
+        });
+        end.into_iter().chain(leaving)
+    }
+
     /// Moves on to the time `now`: begins the next period, lets go of what has left a rolling window.
     pub fn advance(&mut self, now: Timestamp) {
         if self.period.is_some_and(|(_, end)| now >= end) {
@@ -175,8 +192,35 @@ impl Tally {
             *self = Self::of(Arc::clone(&self.window), Some(next), self.refunds_restore);
         }
         let floor = self.floor(now);
+        self.values.drop_through(floor);
         while self.moments.front().is_some_and(|moment| moment.at <= floor) {
             self.pop();
+        }
+    }
+
+    /// Whether a merchant's value of what is counted here is among the approved ones at the time `now`.
+    #[must_use]
+    pub fn has(&self, merchant: &Merchant, now: Timestamp) -> bool {
+        let value = self.feature().and_then(|feature| feature.of(merchant));
+        let is_over = self.period.is_some_and(|(_, end)| now >= end);
+        !is_over && value.is_some_and(|value| self.values.has_after(value, self.floor(now)))
+    }
+
+    fn feature(&self) -> Option<Feature> {
+        match self.window.occurrence {
+            Occurrence::Different(feature) => Some(feature),
+            Occurrence::Approval | Occurrence::Attempt | Occurrence::Decline => None,
+        }
+    }
+
+    /// Counts the value of each use, or takes it away again.
+    fn count_values(&mut self, feature: Feature, uses: Uses<'_>, sign: i64) {
+        for spend in uses.spends {
+            let is_outside = self.period.is_some_and(|(start, end)| !(start..end).contains(&spend.at));
+            if let Some(value) = feature.of(&spend.merchant).filter(|_| !is_outside) {
+                let at = if self.span().is_some() { spend.at } else { Timestamp::MIN };
+                self.values.shift(value, at, spend.count.saturating_mul(sign));
+            }
         }
     }
 
@@ -238,6 +282,11 @@ impl Tally {
 
     /// Takes away what an authorization in a currency used, and adds what it uses now, on a card of the currency `own`.
     pub fn exchange(&mut self, before: Uses<'_>, after: Uses<'_>, own: Option<Currency>) {
+        if let Some(feature) = self.feature() {
+            self.count_values(feature, before, -1);
+            self.count_values(feature, after, 1);
+            return;
+        }
         let window = Arc::clone(&self.window);
         let measure = |spend: &Spend, currency| {
             if window.admits(&spend.merchant, currency, own) { window.measure.of(spend) } else { 0 }
@@ -432,6 +481,7 @@ mod tests {
             time_zone: Zone::UTC,
             categories: None,
             merchants: None,
+            occurrence: Occurrence::Approval,
         });
         let start = at("2026-11-22T10:00:00Z");
         let mut tally = Tally::new(&window, false, start).unwrap();

@@ -7,7 +7,7 @@ use super::{
     admin::{Books, Unreadable},
     members::NodeBody,
     reply::Rfc3339,
-    ruled::RuledBody,
+    ruled::{RuledBody, WouldPassBody},
 };
 use crate::{
     clock,
@@ -175,6 +175,8 @@ struct DecisionBody {
     explanation: String,
     limits: Vec<CheckBody>,
     largest_approvable: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_pass: Option<WouldPassBody>,
     #[serde(flatten)]
     rule: Option<RuledBody>,
     policy: String,
@@ -389,6 +391,7 @@ impl From<&DecisionView> for DecisionBody {
             explanation: explain(request, decision),
             limits: decision.limits.iter().map(CheckBody::from).collect(),
             largest_approvable: decision.largest_approvable,
+            would_pass: decision.would_pass.as_deref().map(WouldPassBody::from),
             rule: decision.ruled.as_deref().map(RuledBody::from),
             policy: decision.policy.as_str().to_owned(),
             source: decision.source.as_str(),

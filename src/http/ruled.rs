@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::domain::rule::{Marks, Ruled, Traced};
+use crate::domain::{
+    WouldPass,
+    rule::{Marks, Ruled, Traced},
+};
 
 /// What rules had to do with a decision; absent where they said nothing.
 #[derive(Serialize)]
@@ -14,6 +17,32 @@ pub(super) struct RuledBody {
     conditions: Vec<ConditionBody>,
     tags: BTreeMap<String, String>,
     flags: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scores: Vec<ScoreBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocks_until: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ScoreBody {
+    rule: String,
+    score: i64,
+}
+
+/// With what else a declined request would have passed.
+#[derive(Serialize)]
+pub(super) struct WouldPassBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_rule: Option<String>,
+}
+
+impl From<&WouldPass> for WouldPassBody {
+    fn from(would_pass: &WouldPass) -> Self {
+        let WouldPass { at, without } = would_pass;
+        Self { at: at.map(|at| at.to_string()), without_rule: without.as_deref().map(ToOwned::to_owned) }
+    }
 }
 
 #[derive(Serialize)]
@@ -37,6 +66,12 @@ impl From<&Ruled> for RuledBody {
             conditions: ruled.conditions.iter().map(condition).collect(),
             tags: tags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
             flags: flags.iter().map(ToString::to_string).collect(),
+            scores: ruled
+                .scores
+                .iter()
+                .map(|(rule, score)| ScoreBody { rule: rule.to_string(), score: *score })
+                .collect(),
+            blocks_until: ruled.blocks_until.map(|until| until.to_string()),
         }
     }
 }

@@ -106,7 +106,12 @@ impl Desk for Cluster {
     }
 
     fn reading(&self) -> Reading {
-        Reading { mirror_stripe_controls: self.mirrors_stripe_controls(), ..Reading::default() }
+        let policy = self.policy();
+        Reading {
+            mirror_stripe_controls: policy.mirrors_stripe_controls(),
+            metadata: policy.metadata().clone(),
+            ..Reading::default()
+        }
     }
 }
 

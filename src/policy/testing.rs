@@ -183,6 +183,7 @@ impl Past {
             violation: None,
             limits: Vec::new(),
             largest_approvable: None,
+            would_pass: None,
             challenge: false,
             ruled: None,
             policy: PolicyVersion::new("test"),

@@ -147,7 +147,7 @@ pub(super) fn subject(event: &Object) -> Option<(AuthorizationId, CardId)> {
 }
 
 fn observation(event: &[u8]) -> Result<Observation, Unread> {
-    match stripe::read(event, clock::now(), Reading::default())? {
+    match stripe::read(event, clock::now(), &Reading::default())? {
         Incoming::Observation(observation) => Ok(*observation),
         Incoming::Acknowledged { cause, .. } => Err(cause.into()),
         Incoming::Request(_) => Err(Unbooked::NotOurs.into()),

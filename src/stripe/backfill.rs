@@ -184,7 +184,7 @@ mod tests {
     fn an_object_is_read_as_its_event_would_be() {
         let version = ApiVersion::default();
         for event in EVENTS.into_iter().chain([CAPTURE]) {
-            let original = read(event.as_bytes(), Timestamp::default(), Reading::default()).unwrap();
+            let original = read(event.as_bytes(), Timestamp::default(), &Reading::default()).unwrap();
             let backfill = backfill(&version);
             let made = match original {
                 Incoming::Observation(ref seen) if matches!(seen.fact, Fact::Transaction(_)) => {
@@ -192,7 +192,7 @@ mod tests {
                 }
                 _ => backfill.authorization(&object(event)).unwrap(),
             };
-            let made = read(&made, Timestamp::default(), Reading::default()).unwrap();
+            let made = read(&made, Timestamp::default(), &Reading::default()).unwrap();
             let (Incoming::Observation(mut made), Incoming::Observation(original)) = (made, original) else {
                 panic!("not booked: {event}");
             };
@@ -218,7 +218,7 @@ mod tests {
         let event_id = |object: &Object, read_at: i64| {
             let backfill = Backfill { read_at: Timestamp::from_seconds(read_at), ..backfill(&version) };
             let body = backfill.authorization(object).unwrap();
-            let Ok(Incoming::Observation(seen)) = read(&body, Timestamp::default(), Reading::default())
+            let Ok(Incoming::Observation(seen)) = read(&body, Timestamp::default(), &Reading::default())
             else {
                 panic!("not booked");
             };
@@ -250,7 +250,7 @@ mod tests {
         let plain = backfill(&version).transaction(&object(CAPTURE), false).unwrap();
         let slim = backfill(&version).transaction(&object(&capture), false).unwrap();
         assert!(slim.len() < plain.len() + 100, "{} and {}", slim.len(), plain.len());
-        let read = |body: &[u8]| read(body, Timestamp::default(), Reading::default()).unwrap();
+        let read = |body: &[u8]| read(body, Timestamp::default(), &Reading::default()).unwrap();
         assert_eq!(read(&slim), read(&plain));
 
         let mut listing: serde_json::Value = serde_json::from_str(EVENTS[0]).unwrap();

@@ -208,7 +208,7 @@ mod tests {
     };
 
     fn incoming(event: &[u8]) -> Incoming {
-        read(event, Timestamp::default(), Reading::default()).unwrap()
+        read(event, Timestamp::default(), &Reading::default()).unwrap()
     }
 
     #[test]

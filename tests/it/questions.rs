@@ -93,6 +93,7 @@ pub(crate) fn policy(version: &str, limits: &[(&str, i64)]) -> Arc<Policy> {
             time_zone: Zone::UTC,
             categories: None,
             merchants: None,
+            occurrence: tollgate::domain::Occurrence::Approval,
         }),
     });
     let default = Overrides { spending_limits: Some(limits.collect()), ..Overrides::default() };

@@ -17,7 +17,12 @@ const FEW: &str =
     "version: 1\ncurrency: usd\ndefault:\n  spending_limits: [{amount: 10000, interval: daily}]\n";
 /// A limit that reaches back to before it was made, a count, a group, and the card's own controls at Stripe.
 const MORE: &str = "version: 1\ncurrency: usd\ndefault:\n  mirror_stripe_controls: true\n  spending_limits:\n    \
-    - {amount: 9000, interval: all_time}\n    - {count: 40, interval: rolling(36h)}\n\
+    - {amount: 9000, interval: all_time}\n    - {count: 40, interval: rolling(36h)}\n  rules:\n    \
+    - {name: history, when: 'attempts(1h) + declines(6h) * 1000 + distinct(merchant.id, 7d) > 1000', then: {tag: {h: a}}}\n    \
+    - {name: new, when: 'is_first(merchant.country) || since_last(attempt) < 1s || since_last(approval) > 1h', then: flag}\n    \
+    - {name: tier, when: 'card.metadata.tier == \"gold\" && remaining(all_time) < 5000', then: {score: 60}}\n    \
+    - {name: small, when: amount < 400, then: {score: 50}}\n    \
+    - {name: stop, when: amount > 900, then: {block: 1s}}\n\
     groups:\n  frozen: {paused: true}\n";
 
 async fn deliver(node: &Node, body: &[u8]) {
@@ -33,6 +38,9 @@ async fn purchases(node: &Node, round: &str) {
         let mut request = purchase_in("usd", &card, &authorization, 100 + number * 37);
         if number % 5 == 0 {
             request["data"]["object"]["card"]["metadata"]["tollgate_group"] = "frozen".into();
+        }
+        if number % 2 == 0 {
+            request["data"]["object"]["card"]["metadata"]["tier"] = "gold".into();
         }
         if number % 7 == 0 {
             request["data"]["object"]["card"]["spending_controls"] = serde_json::json!({

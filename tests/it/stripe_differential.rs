@@ -15,7 +15,7 @@ const RECEIVED_AT: Timestamp = Timestamp::from_micros(1_790_000_001_000_042);
 
 /// Reads `body` both ways; says whether it was read at all.
 fn compare(body: &[u8], mirror_stripe_controls: bool, story: &str) -> bool {
-    let ours = read(body, RECEIVED_AT, Reading { mirror_stripe_controls, ..Reading::default() });
+    let ours = read(body, RECEIVED_AT, &Reading { mirror_stripe_controls, ..Reading::default() });
     let plain = plain::read(body, RECEIVED_AT, mirror_stripe_controls);
     match (ours, plain) {
         (Err(_), None) => false,
@@ -53,7 +53,7 @@ fn changed_events_have_fields_twice_now_and_then() {
     let fixtures: Vec<Vec<u8>> = fixture_names().iter().map(|name| fixture(name)).collect();
     let is_refused = |seed: &u64| {
         let (body, _) = mutation::event(&fixtures, *seed);
-        read(&body, RECEIVED_AT, Reading::default()) == Err(Malformed::DuplicateKey)
+        read(&body, RECEIVED_AT, &Reading::default()) == Err(Malformed::DuplicateKey)
     };
     let twice = (0..1_000).filter(is_refused).count();
     assert!((10..300).contains(&twice), "{twice} of 1000 have a field twice");

@@ -10,7 +10,7 @@ use crate::stripe_fixtures::{fixture, fixture_names};
 const RECEIVED_AT: Timestamp = Timestamp::from_micros(1_790_000_001_000_042);
 
 fn read_plainly(body: &[u8]) -> Result<Incoming, Malformed> {
-    let mut incoming = read(body, RECEIVED_AT, Reading::default())?;
+    let mut incoming = read(body, RECEIVED_AT, &Reading::default())?;
     // Bodies that say the same in other bytes are compared.
     if let Incoming::Request(request) = &mut incoming {
         assert_eq!(std::mem::take(&mut request.details.body_hash), twox_hash::XxHash3_64::oneshot(body));
@@ -411,16 +411,16 @@ fn one_of_many_fields_that_occurs_twice_is_found() {
 fn mirrored_controls_are_the_cards_with_the_lists_of_its_cardholder() {
     let body = fixture("request-11-spending-controls.json");
     let Ok(Incoming::Request(request)) =
-        read(&body, RECEIVED_AT, Reading { mirror_stripe_controls: true, ..Reading::default() })
+        read(&body, RECEIVED_AT, &Reading { mirror_stripe_controls: true, ..Reading::default() })
     else {
         panic!("no request");
     };
     let controls = request.stripe_controls.unwrap();
     assert_eq!(
         format!("{:?}", controls.spending_limits),
-        "[Limit { max: 50000, window: Window { measure: Amount(Some(usd)), interval: daily, time_zone: UTC, categories: None, merchants: None } }, \
-          Limit { max: 20000, window: Window { measure: Amount(Some(usd)), interval: weekly, time_zone: UTC, categories: Some({book_stores}), merchants: None } }, \
-          Limit { max: 3000, window: Window { measure: Amount(Some(usd)), interval: per_authorization, time_zone: UTC, categories: None, merchants: None } }]"
+        "[Limit { max: 50000, window: Window { measure: Amount(Some(usd)), interval: daily, time_zone: UTC, categories: None, merchants: None, occurrence: Approval } }, \
+          Limit { max: 20000, window: Window { measure: Amount(Some(usd)), interval: weekly, time_zone: UTC, categories: Some({book_stores}), merchants: None, occurrence: Approval } }, \
+          Limit { max: 3000, window: Window { measure: Amount(Some(usd)), interval: per_authorization, time_zone: UTC, categories: None, merchants: None, occurrence: Approval } }]"
     );
     assert_eq!(format!("{:?}", controls.categories), "Lists { allowed: Some({book_stores}), blocked: None }");
     assert_eq!(format!("{:?}", controls.countries), "Lists { allowed: None, blocked: Some({KP, RU}) }");
@@ -457,7 +457,7 @@ fn nothing_personal_leaves_the_parser() {
     for name in fixture_names() {
         for mirror_stripe_controls in [false, true] {
             let incoming =
-                read(&fixture(&name), RECEIVED_AT, Reading { mirror_stripe_controls, ..Reading::default() })
+                read(&fixture(&name), RECEIVED_AT, &Reading { mirror_stripe_controls, ..Reading::default() })
                     .unwrap();
             let shown = format!("{incoming:?}");
             for text in personal {

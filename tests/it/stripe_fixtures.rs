@@ -27,7 +27,7 @@ const RECEIVED_AT: Timestamp = Timestamp::from_micros(1_790_000_001_000_042);
 #[test]
 fn every_fixture_is_read_as_what_it_is() {
     let check = |name: &str, expected: &str| {
-        let incoming = read(&fixture(&format!("{name}.json")), RECEIVED_AT, Reading::default())
+        let incoming = read(&fixture(&format!("{name}.json")), RECEIVED_AT, &Reading::default())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(told(&incoming), expected, "{name}");
     };

@@ -14,8 +14,8 @@ use super::{
     shape::{Layer, List, PolicyFile, SpendingLimit},
 };
 use crate::domain::{
-    Category, Currency, Interval, Limit, Measure, NetworkId, Overrides, Policy, PolicyVersion, Reason,
-    UnknownGroup, Window, Zone,
+    Category, Currency, Interval, Limit, Measure, NetworkId, Occurrence, Overrides, Policy, PolicyVersion,
+    Reason, UnknownGroup, Window, Zone,
 };
 
 /// A limit, and where it stands.
@@ -37,6 +37,7 @@ pub(super) fn policy(file: PolicyFile, version: PolicyVersion, findings: &mut Fi
         lists: ListsInUse::new(file.lists),
         currency: file.currency.map(|currency| currency.value),
         time_zone: file.time_zone.map_or(Zone::UTC, |zone| zone.value),
+        has_home: file.home_country.is_some(),
     };
     let default = file.default.map(|layer| base.overrides(layer, &Overrides::default(), findings));
     let default = default.unwrap_or_default();
@@ -56,7 +57,8 @@ pub(super) fn policy(file: PolicyFile, version: PolicyVersion, findings: &mut Fi
         Some(scalars::UnknownGroup::Decline) => UnknownGroup::Decline,
         Some(scalars::UnknownGroup::Default) | None => UnknownGroup::Default,
     };
-    Policy::new(version, &default, &groups, cards).with_unknown_group(unknown_group)
+    let home = file.home_country.map(|country| country.value);
+    Policy::new(version, &default, &groups, cards).with_unknown_group(unknown_group).with_home_country(home)
 }
 
 /// A policy in which nothing could ever be declined is most likely an empty or half-written file.
@@ -70,6 +72,7 @@ struct Base {
     lists: ListsInUse,
     currency: Option<Currency>,
     time_zone: Zone,
+    has_home: bool,
 }
 
 impl Base {
@@ -99,9 +102,10 @@ impl Base {
                 OtherCurrencies::Decline => false,
             }),
             mirror_stripe_controls: layer.mirror_stripe_controls,
-            rules: layer
-                .rules
-                .map(|rules| rules::compiled(rules, &self.time_zone, &mut self.lists, findings)),
+            score_limit: layer.score_limit,
+            rules: layer.rules.map(|rules| {
+                rules::compiled(rules, (&self.time_zone, self.has_home), &mut self.lists, findings)
+            }),
         };
         if let Some(limits) = limits {
             conflicts::note_idle_limits(&limits, &Effective::of(&overrides, below), findings);
@@ -138,7 +142,17 @@ impl Base {
         Some(entry.map(|limit| {
             let categories: Option<BTreeSet<Category>> = set(limit.categories, Meaning::Filter, findings);
             let merchants: Option<BTreeSet<NetworkId>> = set(limit.merchants, Meaning::Filter, findings);
-            Limit { max, window: Arc::new(Window { measure, interval, time_zone, categories, merchants }) }
+            Limit {
+                max,
+                window: Arc::new(Window {
+                    measure,
+                    interval,
+                    time_zone,
+                    categories,
+                    merchants,
+                    occurrence: Occurrence::Approval,
+                }),
+            }
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! What a card gets, in words that whoever wrote the policy can check.
 
-use std::{collections::BTreeSet, fmt::Debug};
+use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
 use crate::domain::{
     CardPolicy, Currency, Interval, Limit, Lists, Measure, Money, Reason, UnknownGroup, Zone,
@@ -64,6 +64,8 @@ fn rule_text(rule: &Rule) -> String {
             format!("tag the reply with {}", tags.join(", "))
         }
         Then::Flag => "flag it".to_owned(),
+        Then::Score(score) => format!("add {score} to the score"),
+        Then::Block(span) => format!("decline, and block the card for {}", span_text(*span)),
     };
     let message = rule.message.as_ref().map(|message| format!(" ({message:?})")).unwrap_or_default();
     format!("rule {}: {then} when {}{message}", rule.name, rule.when)
@@ -105,6 +107,10 @@ fn interval_text(interval: Interval, zone: &Zone) -> String {
             format!("in any {span}")
         }
     }
+}
+
+fn span_text(span: Duration) -> String {
+    interval_text(Interval::Rolling(span), &Zone::UTC).trim_start_matches("in any ").to_owned()
 }
 
 fn lists<T: Debug>(lines: &mut Vec<String>, what: &str, lists: &Lists<T>) {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use schemars::JsonSchema;
@@ -17,8 +18,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Zone,
-        rule::{Cap, Condition, Rule, Tag, Then},
+        Zone, parse_span,
+        rule::{Cap, Condition, OnStandIn, Rule, Tag, Then},
     },
     policy::{
         nearest::nearest,
@@ -28,6 +29,8 @@ use crate::{
 
 /// More rules than this in one layer would make each decision slow.
 const RULES_MAX: usize = 1_000;
+/// The highest score of one rule.
+const SCORE_MAX: i64 = 1_000_000;
 /// The longest name of a rule.
 const NAME_CHARACTERS_MAX: usize = 64;
 /// The longest sentence, and the longest value of a tag: Stripe's bound on metadata.
@@ -47,12 +50,17 @@ pub(super) struct RuleEntry {
     /// When it matches, in the language of docs/policy.md: `cash > 0 && merchant.country != "US"`.
     #[schemars(required, with = "Option<String>")]
     when: Option<When>,
-    /// What follows: `decline`, `challenge`, `allow`, `flag`, `{cap: 5000}`, `{cap: remaining}`, `{tag: {key: value}}`.
+    /// What follows: `decline`, `challenge`, `allow`, `flag`, `{cap: 5000}`, `{cap: remaining}`, `{tag: {key: value}}`,
+    /// `{score: 40}`, `{block: 10m}`.
     #[schemars(required, with = "Option<super::schema::Outcome>")]
     then: Option<Located<Then>>,
     /// A sentence for the cardholder, where the rule declines or caps.
     #[schemars(with = "Option<String>")]
     message: Option<Located<String>>,
+    /// What the rule says in a stand-in decision if its condition cannot be evaluated there, because it looks at the ledger or
+    /// an input is missing: `decline`, `skip`, `{approve_to: 2000}`. Without it the card counts as one without a history.
+    #[schemars(with = "Option<super::schema::OnStandIn>")]
+    on_stand_in: Option<Located<OnStandIn>>,
 }
 
 /// A condition as it is written, with where its characters are in the file.
@@ -80,6 +88,9 @@ fn rule(at: At<'_>, findings: &mut Findings) -> Option<RuleEntry> {
         when: fields.read("when", findings, when),
         then: fields.read("then", findings, then),
         message: fields.read("message", findings, message),
+        on_stand_in: fields.read("on_stand_in", findings, |at, findings| {
+            on_stand_in(at, findings).map(|on_stand_in| at.located(on_stand_in))
+        }),
     };
     let missing = ["name", "when", "then"].into_iter().find(|key| !fields.has(key));
     if fields.finish(findings)
@@ -127,11 +138,8 @@ const WORDS: [(&str, Then); 4] = [
     ("allow", Then::Allow),
     ("flag", Then::Flag),
 ];
-/// What this version does not do: said clearly, so that no rule is quietly without effect.
-const NOT_YET: [&str; 4] = ["reserve", "score", "block", "on_stand_in"];
 /// For advice.
-const OUTCOMES: &str =
-    "use decline, challenge, allow, flag, {cap: 5000}, {cap: remaining} or {tag: {key: value}}";
+const OUTCOMES: &str = "use decline, challenge, allow, flag, {cap: 5000}, {cap: remaining}, {tag: {key: value}}, {score: 40} or {block: 10m}";
 
 fn then(at: At<'_>, findings: &mut Findings) -> Option<Located<Then>> {
     let outcome = match &at.node.value {
@@ -146,6 +154,8 @@ fn then(at: At<'_>, findings: &mut Findings) -> Option<Located<Then>> {
                 match key.name.as_str() {
                     "cap" => cap(inner, findings).map(Then::Cap),
                     "tag" => tags(inner, findings).map(Then::Tag),
+                    "score" => score(inner, findings).map(Then::Score),
+                    "block" => span(inner, findings).map(Then::Block),
                     other => refuse_outcome(at, findings, other),
                 }
             } else {
@@ -162,17 +172,57 @@ fn then(at: At<'_>, findings: &mut Findings) -> Option<Located<Then>> {
 }
 
 fn refuse_outcome(at: At<'_>, findings: &mut Findings, word: &str) -> Option<Then> {
-    if NOT_YET.contains(&word) {
-        at.refuse(findings, format!("`{word}` is not an outcome of this version"), OUTCOMES);
-        return None;
-    }
-    let known = WORDS.iter().map(|(word, _)| *word).chain(["cap", "tag"]);
+    let known = WORDS.iter().map(|(word, _)| *word).chain(["cap", "tag", "score", "block"]);
     let advice = match nearest(word, known) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => OUTCOMES.to_owned(),
     };
     at.refuse(findings, format!("unknown outcome `{word}`"), advice);
     None
+}
+
+/// Points that count against a request, or for it.
+pub(super) fn score(at: At<'_>, findings: &mut Findings) -> Option<i64> {
+    match at.node.value {
+        Value::Number(number) if (-SCORE_MAX..=SCORE_MAX).contains(&number) => Some(number),
+        _ => {
+            let found = format!("expected a score, found {}", at.node.found());
+            at.refuse(findings, found, format!("write a whole number from -{SCORE_MAX} to {SCORE_MAX}"));
+            None
+        }
+    }
+}
+
+fn span(at: At<'_>, findings: &mut Findings) -> Option<Duration> {
+    let text = text(at, findings, "a duration such as `10m`, `24h`, `7d`")?;
+    let span = parse_span(text);
+    if span.is_none() {
+        at.refuse(findings, format!("`{text}` is no duration"), "write one such as `10m`, `24h`, `7d`");
+    }
+    span
+}
+
+fn on_stand_in(at: At<'_>, findings: &mut Findings) -> Option<OnStandIn> {
+    const ADVICE: &str = "use decline, skip or {approve_to: 2000}";
+    match &at.node.value {
+        Value::Text(word) if word == "decline" => Some(OnStandIn::Decline),
+        Value::Text(word) if word == "skip" => Some(OnStandIn::Skip),
+        Value::Map(entries) => match entries.as_slice() {
+            [(key, node)] if key.name == "approve_to" => {
+                let path = format!("{}.approve_to", at.path);
+                let amount = scalars::amount(At { node, path: &path }, findings)?;
+                Some(OnStandIn::ApproveTo(amount.value.0))
+            }
+            _ => {
+                at.refuse(findings, "expected one of decline, skip and approve_to", ADVICE);
+                None
+            }
+        },
+        _ => {
+            at.refuse(findings, format!("expected a word, found {}", at.node.found()), ADVICE);
+            None
+        }
+    }
 }
 
 fn cap(at: At<'_>, findings: &mut Findings) -> Option<Cap> {
@@ -234,7 +284,7 @@ fn bounded<'a>(at: At<'a>, findings: &mut Findings, expected: &str, most: usize)
 /// Compiles the rules of one layer. What is wrong is noted.
 pub(super) fn compiled(
     entries: Vec<Located<RuleEntry>>,
-    time_zone: &Zone,
+    (time_zone, has_home): (&Zone, bool),
     lists: &mut ListsInUse,
     findings: &mut Findings,
 ) -> Arc<[Rule]> {
@@ -250,21 +300,26 @@ pub(super) fn compiled(
             let found = format!("a second rule of the name `{}`", name.value);
             findings.at(Severity::Error, name, found, format!("the first is in line {line}: rename one"));
         }
-        let Some(rule) = one(&entry.value, time_zone, lists, findings) else { continue };
+        let Some(rule) = one(&entry.value, (time_zone, has_home), lists, findings) else { continue };
         let is_mark = match &rule.then {
             Then::Tag(tags) => {
                 keys.extend(tags.iter().map(|(key, _)| Arc::clone(key)));
                 true
             }
             Then::Flag => true,
-            Then::Decline | Then::Challenge | Then::Cap(_) | Then::Allow => false,
+            Then::Decline
+            | Then::Challenge
+            | Then::Cap(_)
+            | Then::Allow
+            | Then::Score(_)
+            | Then::Block(_) => false,
         };
         if let Some(line) = settled.filter(|_| !is_mark) {
             let found = format!("it never does anything: the rule in line {line} always decides before it");
             findings.at(Severity::Ineffective, &entry, found, "move it before that rule, or remove it");
         }
         let always = rule.when == Condition::Always(true);
-        if always && matches!(rule.then, Then::Decline | Then::Allow) {
+        if always && matches!(rule.then, Then::Decline | Then::Allow | Then::Block(_)) {
             settled = settled.or(Some(place.line));
         }
         if keys.len() > TAG_KEYS_MAX {
@@ -281,10 +336,15 @@ pub(super) fn compiled(
     rules.into()
 }
 
-fn one(entry: &RuleEntry, time_zone: &Zone, lists: &mut ListsInUse, findings: &mut Findings) -> Option<Rule> {
-    let RuleEntry { name, when, then, message } = entry;
+fn one(
+    entry: &RuleEntry,
+    (time_zone, has_home): (&Zone, bool),
+    lists: &mut ListsInUse,
+    findings: &mut Findings,
+) -> Option<Rule> {
+    let RuleEntry { name, when, then, message, on_stand_in } = entry;
     let when = when.as_ref()?;
-    let condition = match compile(&when.text, Context { time_zone, lists: &lists.by_name }) {
+    let condition = match compile(&when.text, Context { time_zone, lists: &lists.by_name, has_home }) {
         Ok(compiled) => {
             lists.used(compiled.lists);
             Some(compiled.condition)
@@ -300,7 +360,7 @@ fn one(entry: &RuleEntry, time_zone: &Zone, lists: &mut ListsInUse, findings: &m
     let then = then.as_ref()?;
     if let Some(message) = message {
         match &then.value {
-            Then::Decline | Then::Challenge | Then::Cap(_) => {}
+            Then::Decline | Then::Challenge | Then::Cap(_) | Then::Score(_) | Then::Block(_) => {}
             Then::Allow | Then::Tag(_) | Then::Flag => {
                 let advice = "remove `message`: only a rule that declines or caps has one";
                 findings.at(Severity::Warning, message, "this sentence is never shown", advice);
@@ -308,7 +368,8 @@ fn one(entry: &RuleEntry, time_zone: &Zone, lists: &mut ListsInUse, findings: &m
         }
     }
     let message = message.as_ref().map(|message| message.value.as_str().into());
-    Some(Rule::new(name.as_ref()?.value.as_str().into(), condition?, then.value.clone(), message))
+    let rule = Rule::new(name.as_ref()?.value.as_str().into(), condition?, then.value.clone(), message);
+    Some(rule.with_stand_in(on_stand_in.as_ref().map(|on_stand_in| on_stand_in.value)))
 }
 
 /// Where the characters `start..end` of a condition are in the file: quotes, escapes and line breaks of YAML are between

@@ -93,6 +93,27 @@ impl JsonSchema for Outcome {
                 {"enum": ["decline", "challenge", "allow", "flag"]},
                 only("cap", json!({"anyOf": [{"const": "remaining"}, amount]})),
                 only("tag", tags),
+                only("score", json!({"type": "integer"})),
+                only("block", json!({"type": "string", "pattern": "^[0-9]+(s|m|min|h|d)$"})),
+            ],
+        })
+    }
+}
+
+/// What a rule says in a stand-in decision.
+pub(super) struct OnStandIn;
+
+impl JsonSchema for OnStandIn {
+    fn schema_name() -> Cow<'static, str> {
+        "OnStandIn".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let amount = generator.subschema_for::<Amount>();
+        json_schema!({
+            "anyOf": [
+                {"enum": ["decline", "skip"]},
+                {"type": "object", "properties": {"approve_to": amount}, "required": ["approve_to"], "additionalProperties": false},
             ],
         })
     }

@@ -28,6 +28,8 @@ pub(super) struct PolicyFile {
     pub(super) currency: Option<Located<Currency>>,
     /// Where days, weeks, months and years begin, for limits that name no time zone. UTC by default, as at Stripe.
     pub(super) time_zone: Option<Located<Zone>>,
+    /// The country that is home (ISO 3166-1 alpha-2), for `is_abroad` in rules.
+    pub(super) home_country: Option<Located<Country>>,
     /// Lists by name, for rules to look into: merchant ids, categories, countries, currencies or other words.
     #[schemars(with = "Option<BTreeMap<String, Vec<String>>>")]
     pub(super) lists: Vec<NamedList>,
@@ -87,6 +89,8 @@ pub(super) struct Layer {
     /// Rules, in order: the first that matches and declines, challenges or allows decides; all matching tags and flags
     /// apply. The list replaces that of the layer below as a whole.
     pub(super) rules: Option<Vec<Located<RuleEntry>>>,
+    /// The highest score that a request may have: above it, the rules with `score` decline it. 100 by default.
+    pub(super) score_limit: Option<i64>,
 }
 
 /// A list with the place of its key.
@@ -123,6 +127,9 @@ pub(super) fn policy_file(at: At<'_>, findings: &mut Findings) -> Option<PolicyF
         version: fields.read("version", findings, scalars::version),
         currency: fields.read("currency", findings, scalars::currency),
         time_zone: fields.read("time_zone", findings, scalars::time_zone),
+        home_country: fields.read("home_country", findings, |at, findings| {
+            scalars::country(at, findings).map(|country| at.located(country))
+        }),
         lists: fields.read_mapping("lists", findings, lists::lists).unwrap_or_default(),
         default: fields.read_mapping("default", findings, layer),
         groups: fields.read_mapping("groups", findings, groups).unwrap_or_default(),
@@ -203,6 +210,7 @@ fn layer(at: At<'_>, findings: &mut Findings) -> Option<Located<Layer>> {
         other_currencies: fields.read("other_currencies", findings, scalars::other_currencies),
         mirror_stripe_controls: fields.read("mirror_stripe_controls", findings, scalars::switch),
         rules: fields.read("rules", findings, rules::rules),
+        score_limit: fields.read("score_limit", findings, rules::score),
     };
     let is_empty = fields.is_empty();
     fields.finish(findings);

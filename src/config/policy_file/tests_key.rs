@@ -6,6 +6,7 @@ mod values;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use smol_str::SmolStr;
 
 use self::values::{ago, card, number, text, time, word_of};
 use super::{
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     domain::{
         AuthorizationId, AuthorizationRequest, CardId, Currency, Outcome, Reason, Timestamp,
-        rule::{INPUTS, Input, Kind},
+        rule::{INPUTS, Input, Kind, MetadataKey},
     },
     policy::{
         nearest::nearest,
@@ -92,6 +93,7 @@ struct RequestEntry {
     outcome: Outcome,
     granted: Option<i64>,
     values: Vec<Located<(&'static Input, Given)>>,
+    metadata: Vec<(MetadataKey, SmolStr)>,
     /// The keys that are there, with a usable value or not.
     keys: Vec<String>,
 }
@@ -154,6 +156,7 @@ fn entry(at: At<'_>, findings: &mut Findings, is_past: bool) -> Option<RequestEn
         outcome: Outcome::Approved,
         granted: None,
         values: Vec::new(),
+        metadata: Vec::new(),
         keys: Vec::new(),
     };
     let all_known = request.read(at, "", findings, is_past);
@@ -193,6 +196,10 @@ impl RequestEntry {
             };
             if is_own {
                 self.own(&name, at, findings);
+            } else if let Some(key) = MetadataKey::named(&name) {
+                if let Some(value) = text(at, findings, "a text in quotes") {
+                    self.metadata.push((key, value.into()));
+                }
             } else if let Some(input) = Input::named(&name) {
                 if let Some(value) = value(input, at, findings) {
                     self.values.push(at.located((input, value)));
@@ -399,6 +406,7 @@ impl RequestEntry {
             findings.at(Severity::Error, &self.located, found, "use letters, digits and `_`");
         }
         request.card.clone_from(&self.card);
+        request.details.metadata.clone_from(&self.metadata);
         let values: Vec<_> = self.values.iter().map(|value| value.value.clone()).collect();
         if let Err((input, cause)) = testing::set(&mut request, &values) {
             if let Some(value) = self.values.iter().find(|value| value.value.0.name == input.name) {

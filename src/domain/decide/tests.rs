@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::domain::{
-    AuthorizationId, CardId, CardPresence, Country, Currency, Decided, Details, Event, EventId, Merchant,
-    NetworkId, Overrides, Policy, PolicyVersion, Told, Window, Zone,
+    AuthorizationId, CardId, CardPresence, Category, Country, Currency, Decided, Details, Event, EventId,
+    Merchant, NetworkId, Occurrence, Overrides, Policy, PolicyVersion, Told, Window, Zone,
 };
 
 /// Questions come at this time, unless they say otherwise. It is a Sunday.
@@ -80,7 +80,8 @@ fn limit(text: &str) -> Limit {
             _ => panic!("what is `{word}`?"),
         }
     }
-    let window = Window { measure, interval, time_zone, categories, merchants };
+    let window =
+        Window { measure, interval, time_zone, categories, merchants, occurrence: Occurrence::Approval };
     Limit { max: max.parse().unwrap(), window: Arc::new(window) }
 }
 

@@ -206,6 +206,7 @@ fn a_stand_in_says_why_nobody_asked_the_books() {
             violation: None,
             limits: Vec::new(),
             largest_approvable: None,
+            would_pass: None,
             challenge: false,
             ruled: None,
             policy: PolicyVersion::stand_in(),

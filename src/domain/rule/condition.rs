@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{
     facts::Facts,
-    input::{ClockPart, Flag, NumberInput, Reads, WordInput},
+    input::{ClockPart, Flag, MetadataKey, NumberInput, Reads, WordInput},
     list::List,
 };
-use crate::domain::policy::{Window, Zone};
+use crate::domain::policy::{Feature, Interval, Window, Zone};
 
 /// Something that holds or does not.
 #[derive(Clone, PartialEq, Debug)]
@@ -18,6 +18,10 @@ pub enum Condition {
     Flag(Flag),
     /// The input has a value.
     Has(Reads),
+    /// The word is known.
+    Known(Word),
+    /// None of the card's approved purchases was at a merchant with the same value, which is known.
+    IsFirst(Feature, Arc<Window>),
     /// The opposite.
     Not(Box<Self>),
     /// All of them, from the left, no further than the first that does not hold.
@@ -94,6 +98,10 @@ pub enum Number {
     Clock(ClockPart, Zone),
     /// What the card has used of a window before this request: approvals, or held and captured amounts.
     Used(Arc<Window>),
+    /// Seconds since the card's latest request, or its latest approved one; more than any number without one.
+    SinceLast(Last),
+    /// What the tightest amount limit of this interval leaves; more than any amount without one.
+    Remaining(Interval),
     /// `+`
     Sum(Box<(Self, Self)>),
     /// `-`
@@ -104,6 +112,29 @@ pub enum Number {
     Quotient(Box<Self>, i64),
 }
 
+/// Which of a card's requests the latest is looked for among.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Last {
+    /// All.
+    Attempt,
+    /// The approved ones.
+    Approval,
+}
+
+impl Last {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Approval, Self::Attempt];
+
+    /// The word in a condition.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempt => "attempt",
+            Self::Approval => "approval",
+        }
+    }
+}
+
 /// A word, which may be unknown.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Word {
@@ -111,6 +142,8 @@ pub enum Word {
     Input(WordInput),
     /// The day of the week there.
     Weekday(Zone),
+    /// An entry of the metadata of card or cardholder.
+    Metadata(MetadataKey),
 }
 
 /// Words to look for.
@@ -130,6 +163,8 @@ impl Condition {
             Self::Always(holds) => *holds,
             Self::Flag(flag) => facts.flag(*flag),
             Self::Has(input) => facts.has(*input),
+            Self::Known(word) => word.value(facts).is_some(),
+            Self::IsFirst(feature, window) => facts.is_first(*feature, window),
             Self::Not(inner) => !inner.holds(facts),
             Self::All(parts) => parts.iter().all(|part| part.holds(facts)),
             Self::Any(parts) => parts.iter().any(|part| part.holds(facts)),
@@ -143,24 +178,44 @@ impl Condition {
     }
 }
 
+/// What a condition looks at beyond the request itself.
+#[derive(Default)]
+pub(super) struct Needs<'a> {
+    /// The windows that a card has to keep.
+    pub(super) windows: Vec<&'a Arc<Window>>,
+    /// The entries of metadata that have to be read.
+    pub(super) metadata: Vec<&'a MetadataKey>,
+    /// Whether it looks at what the ledger knows.
+    pub(super) ledger: bool,
+    /// The inputs that it looks at, with those that may be missing.
+    pub(super) inputs: Vec<Reads>,
+}
+
 impl Condition {
-    /// The windows that a card has to keep sums of.
-    pub(super) fn windows<'a>(&'a self, found: &mut Vec<&'a Arc<Window>>) {
+    /// Gathers what it looks at.
+    pub(super) fn needs<'a>(&'a self, found: &mut Needs<'a>) {
         match self {
-            Self::Always(_)
-            | Self::Flag(_)
-            | Self::Has(_)
-            | Self::Is(..)
-            | Self::Same(..)
-            | Self::Contains(..)
-            | Self::StartsWith(..) => {}
-            Self::Not(inner) => inner.windows(found),
-            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.windows(found)),
-            Self::Compare(comparison) => {
-                comparison.left.windows(found);
-                comparison.right.windows(found);
+            Self::Always(_) => {}
+            Self::Flag(flag) => found.inputs.push(Reads::Flag(*flag)),
+            Self::Has(input) => found.inputs.push(*input),
+            Self::Known(word) | Self::Is(word, _) | Self::Contains(word, _) | Self::StartsWith(word, _) => {
+                word.needs(found);
             }
-            Self::OneOf(of, _) => of.0.windows(found),
+            Self::Same(left, right) => {
+                left.needs(found);
+                right.needs(found);
+            }
+            Self::IsFirst(_, window) => {
+                found.windows.push(window);
+                found.ledger = true;
+            }
+            Self::Not(inner) => inner.needs(found),
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.needs(found)),
+            Self::Compare(comparison) => {
+                comparison.left.needs(found);
+                comparison.right.needs(found);
+            }
+            Self::OneOf(of, _) => of.0.needs(found),
         }
     }
 }
@@ -199,6 +254,8 @@ impl Number {
             Self::Input(input) => facts.number(*input),
             Self::Clock(part, zone) => Some(facts.clock(*part, zone)),
             Self::Used(window) => Some(facts.used(window)),
+            Self::SinceLast(last) => Some(facts.since_last(*last)),
+            Self::Remaining(interval) => Some(facts.remaining(*interval)),
             Self::Sum(both) => Some(both.0.value(facts)?.saturating_add(both.1.value(facts)?)),
             Self::Difference(both) => Some(both.0.value(facts)?.saturating_sub(both.1.value(facts)?)),
             Self::Product(number, by) => Some(number.value(facts)?.saturating_mul(*by)),
@@ -208,15 +265,30 @@ impl Number {
 }
 
 impl Number {
-    fn windows<'a>(&'a self, found: &mut Vec<&'a Arc<Window>>) {
+    fn needs<'a>(&'a self, found: &mut Needs<'a>) {
         match self {
-            Self::Literal(_) | Self::Input(_) | Self::Clock(..) => {}
-            Self::Used(window) => found.push(window),
-            Self::Sum(both) | Self::Difference(both) => {
-                both.0.windows(found);
-                both.1.windows(found);
+            Self::Literal(_) | Self::Clock(..) => {}
+            Self::Input(input) => found.inputs.push(Reads::Number(*input)),
+            Self::Used(window) => {
+                found.windows.push(window);
+                found.ledger = true;
             }
-            Self::Product(number, _) | Self::Quotient(number, _) => number.windows(found),
+            Self::SinceLast(_) | Self::Remaining(_) => found.ledger = true,
+            Self::Sum(both) | Self::Difference(both) => {
+                both.0.needs(found);
+                both.1.needs(found);
+            }
+            Self::Product(number, _) | Self::Quotient(number, _) => number.needs(found),
+        }
+    }
+}
+
+impl Word {
+    fn needs<'a>(&'a self, found: &mut Needs<'a>) {
+        match self {
+            Self::Input(input) => found.inputs.push(Reads::Word(*input)),
+            Self::Weekday(_) => {}
+            Self::Metadata(key) => found.metadata.push(key),
         }
     }
 }
@@ -228,6 +300,7 @@ impl Word {
         match self {
             Self::Input(input) => facts.word(*input),
             Self::Weekday(zone) => Some(facts.weekday(zone)),
+            Self::Metadata(key) => facts.metadata(key),
         }
     }
 }

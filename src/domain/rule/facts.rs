@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use super::input::{ClockPart, Flag, NumberInput, Reads, WEEKDAYS, WordInput};
+use super::{
+    condition::Last,
+    input::{ClockPart, Flag, MetadataKey, NumberInput, Reads, WEEKDAYS, WordInput},
+};
 use crate::domain::{
     card::Card,
+    decision::LimitCheck,
     details::{
         CardType, CardholderType, Details, Exemption, FraudWarning, Method, RiskLevel, ThreeDs, Wallet,
     },
     ids::{CardholderId, NetworkId},
     merchant::{CardPresence, Category, Country},
     money::Money,
-    policy::{Window, Zone},
+    policy::{Feature, Interval, Measure, Window, Zone},
     request::AuthorizationRequest,
     time::Timestamp,
 };
@@ -27,9 +31,21 @@ pub struct Facts<'a> {
     pub asked: Money,
     /// The time of the decision.
     pub at: Timestamp,
+    /// The limits that count the request, with what is used of them.
+    pub limits: &'a [LimitCheck],
+    /// The country that is home, where the policy names one.
+    pub home: Option<&'a Country>,
+    /// Whether the card is as the ledger knows it. Not so in stand-in decisions.
+    pub has_ledger: bool,
 }
 
 impl<'a> Facts<'a> {
+    /// The facts of a request that asks for `asked`, without limits and without a home.
+    #[must_use]
+    pub const fn new(card: &'a Card, request: &'a AuthorizationRequest, asked: Money, at: Timestamp) -> Self {
+        Self { card, request, asked, at, limits: &[], home: None, has_ledger: true }
+    }
+
     /// The value of a flag.
     #[must_use]
     pub fn flag(&self, flag: Flag) -> bool {
@@ -42,6 +58,10 @@ impl<'a> Facts<'a> {
             Flag::Livemode => request.livemode,
             Flag::IsForeignCurrency => self.merchant_money().currency != self.asked.currency,
             Flag::Tokenized => request.details.tokenized,
+            Flag::IsAbroad => {
+                let country = self.request.merchant.country.as_ref();
+                country.zip(self.home).is_some_and(|(country, home)| country != home)
+            }
         }
     }
 
@@ -54,6 +74,7 @@ impl<'a> Facts<'a> {
             NumberInput::Total => Some(self.asked.amount.saturating_add(self.request.approved_before)),
             NumberInput::Cash => Some(self.request.cashback),
             NumberInput::AtmFee => Some(details.atm_fee),
+            NumberInput::Hold => Some(self.request.held_if_asked(self.asked)),
             NumberInput::MerchantAmount => Some(self.merchant_money().amount),
             NumberInput::Mcc => {
                 let usual = || self.request.merchant.category.usual_code()?.parse().ok();
@@ -87,6 +108,7 @@ impl<'a> Facts<'a> {
             WordInput::MerchantCountry => merchant.country.as_ref().map(Country::as_str),
             WordInput::MerchantId => merchant.network_id.as_ref().map(NetworkId::as_str),
             WordInput::Group => self.request.group.as_deref(),
+            WordInput::HomeCountry => self.home.map(Country::as_str),
             WordInput::CardholderId => self.request.cardholder.as_ref().map(CardholderId::as_str),
             WordInput::MerchantCurrency => {
                 let named = self.request.details.merchant_amount.as_ref();
@@ -117,6 +139,41 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// An entry of metadata.
+    pub(super) fn metadata(&self, key: &MetadataKey) -> Option<&'a str> {
+        let entries = self.request.details.metadata.iter();
+        let found = entries.into_iter().find(|(known, _)| known == key);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the card has no approved purchase with the value that this request has.
+    pub(super) fn is_first(&self, feature: Feature, window: &Arc<Window>) -> bool {
+        let merchant = &self.request.merchant;
+        let sum = self.card.tallies.iter().find(|sum| sum.is_of(window));
+        feature.of(merchant).is_some() && !sum.is_some_and(|sum| sum.has(merchant, self.at))
+    }
+
+    /// Whole seconds since the latest request; [`i64::MAX`] where there is none.
+    pub(super) fn since_last(&self, last: Last) -> i64 {
+        let at = match last {
+            Last::Attempt => self.card.latest.attempt,
+            Last::Approval => self.card.latest.approval,
+        };
+        if at == Timestamp::MIN {
+            return i64::MAX;
+        }
+        i64::try_from(self.at.since(at).as_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// What the tightest amount limit of an interval leaves; [`i64::MAX`] where there is none.
+    pub(super) fn remaining(&self, interval: Interval) -> i64 {
+        let limits = self.limits.iter();
+        let of_interval =
+            limits.filter(|check| check.interval == interval && check.measure != Measure::Count);
+        let left = of_interval.map(|check| check.max.saturating_sub(check.before).max(0));
+        left.min().unwrap_or(i64::MAX)
+    }
+
     /// What the merchant asks for: where Stripe does not say, it is what the request asks for.
     pub(super) fn merchant_money(&self) -> Money {
         self.request.details.merchant_amount.unwrap_or(self.asked)
@@ -133,9 +190,12 @@ impl<'a> Facts<'a> {
                 | Flag::VerifiedByChallenge
                 | Flag::Livemode
                 | Flag::IsForeignCurrency
-                | Flag::Tokenized,
+                | Flag::Tokenized
+                | Flag::IsAbroad,
             )
             | Reads::Clock(_) => true,
+            // Which entry it is, only the condition knows.
+            Reads::Metadata(_) => false,
             Reads::Number(input) => self.number(input).is_some(),
             Reads::Word(input) => self.word(input).is_some(),
         }
@@ -192,6 +252,7 @@ fn detail(details: &Details, input: WordInput) -> Option<&str> {
         | WordInput::MerchantCountry
         | WordInput::MerchantId
         | WordInput::Group
+        | WordInput::HomeCountry
         | WordInput::CardholderId
         | WordInput::MerchantCurrency => None,
     }

@@ -1,5 +1,9 @@
 //! What a condition may look at: the shape of an input. The inputs themselves are a table of their own.
 
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use smol_str::SmolStr;
+
 /// One input of a condition, as the policy names it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Input {
@@ -28,6 +32,8 @@ pub enum Reads {
     Word(WordInput),
     /// The time of the decision, in a time zone.
     Clock(ClockPart),
+    /// An entry of metadata, whose key follows the name.
+    Metadata(Owner),
 }
 
 /// What an input may be compared with.
@@ -96,6 +102,81 @@ pub enum Flag {
     IsForeignCurrency,
     /// A network token was used.
     Tokenized,
+    /// The merchant is in another country than the home of the policy.
+    IsAbroad,
+}
+
+/// Whose metadata.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Owner {
+    /// The card's.
+    Card,
+    /// The cardholder's.
+    Cardholder,
+}
+
+impl Owner {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Card, Self::Cardholder];
+
+    /// What an input that reads it begins with.
+    #[must_use]
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Card => "card.metadata.",
+            Self::Cardholder => "cardholder.metadata.",
+        }
+    }
+}
+
+/// The key of an entry of metadata.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct MetadataKey {
+    /// Whose.
+    pub owner: Owner,
+    /// The key.
+    pub key: SmolStr,
+}
+
+impl MetadataKey {
+    /// Reads `card.metadata.tier`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let of = |owner: Owner| name.strip_prefix(owner.prefix()).map(|key| (owner, key));
+        let (owner, key) = Owner::ALL.into_iter().find_map(of).filter(|(_, key)| !key.is_empty())?;
+        Some(Self { owner, key: key.into() })
+    }
+}
+
+/// `card.metadata["tier"]`; with a key that is a name, `card.metadata.tier`.
+impl fmt::Display for MetadataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { owner, key } = self;
+        let is_name = key.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
+            && key.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        if is_name {
+            return write!(f, "{}{key}", owner.prefix());
+        }
+        write!(f, "{}[{key:?}]", owner.prefix().trim_end_matches('.'))
+    }
+}
+
+/// The entries of metadata that a policy looks at: no others are read.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MetadataKeys(Option<Arc<[MetadataKey]>>);
+
+impl MetadataKeys {
+    /// These keys.
+    #[must_use]
+    pub fn of<'a>(keys: impl Iterator<Item = &'a MetadataKey>) -> Self {
+        let keys: BTreeSet<&MetadataKey> = keys.collect();
+        Self((!keys.is_empty()).then(|| keys.into_iter().cloned().collect()))
+    }
+
+    /// Each key, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &MetadataKey> {
+        self.0.iter().flat_map(|keys| keys.iter())
+    }
 }
 
 /// Inputs that are whole numbers.
@@ -109,6 +190,8 @@ pub enum NumberInput {
     Cash,
     /// The fee of the cash machine.
     AtmFee,
+    /// What Stripe will hold.
+    Hold,
     /// What the merchant asks for, in its own currency.
     MerchantAmount,
     /// The merchant category code.
@@ -134,6 +217,8 @@ pub enum WordInput {
     MerchantId,
     /// The group that the card is in.
     Group,
+    /// The home of the policy.
+    HomeCountry,
     /// The currency that the merchant asks in.
     MerchantCurrency,
     /// The merchant's state.

@@ -1,7 +1,7 @@
 //! Every input of a condition by its name, with its kind and an example. How it is read from a request is elsewhere.
 
 use super::input::{
-    ClockPart, Denomination, Flag, Input, Kind, NumberInput,
+    ClockPart, Denomination, Flag, Input, Kind, NumberInput, Owner,
     Presence::{Always, MayBeUnknown, Optional},
     Reads, WEEKDAYS, WordInput,
 };
@@ -11,7 +11,7 @@ use crate::domain::{CardType, CardholderType, Exemption, FraudWarning, Method, R
 const CHECKS: [&str; 3] = ["match", "mismatch", "not_provided"];
 
 /// Every input, in the order of the reference.
-pub const INPUTS: [Input; 48] = [
+pub const INPUTS: [Input; 53] = [
     Input {
         name: "amount",
         reads: Reads::Number(NumberInput::Amount),
@@ -43,6 +43,14 @@ pub const INPUTS: [Input; 48] = [
         presence: Always,
         meaning: "The fee of the operator of a cash machine, a part of `amount`; 0 without one.",
         example: "atm_fee > 500",
+    },
+    Input {
+        name: "hold",
+        reads: Reads::Number(NumberInput::Hold),
+        kind: Kind::Money(Denomination::Request),
+        presence: Always,
+        meaning: "What Stripe will hold if it is approved: `amount`, or more, as for fuel. Limits count it.",
+        example: "hold > amount && hold > 15000",
     },
     Input {
         name: "merchant_amount",
@@ -99,6 +107,22 @@ pub const INPUTS: [Input; 48] = [
         presence: MayBeUnknown,
         meaning: "The merchant's country.",
         example: "merchant.country != \"US\"",
+    },
+    Input {
+        name: "is_abroad",
+        reads: Reads::Flag(Flag::IsAbroad),
+        kind: Kind::Flag,
+        presence: Always,
+        meaning: "The merchant is in another country than `home_country` of the policy. False also where its country is not known.",
+        example: "is_abroad && cash > 0",
+    },
+    Input {
+        name: "home_country",
+        reads: Reads::Word(WordInput::HomeCountry),
+        kind: Kind::Country,
+        presence: Always,
+        meaning: "`home_country` of the policy.",
+        example: "merchant.country != home_country && !has(merchant.country)",
     },
     Input {
         name: "merchant.state",
@@ -355,6 +379,22 @@ pub const INPUTS: [Input; 48] = [
         presence: Optional,
         meaning: "The card program.",
         example: "has(card.program) && card.program == \"prog_1\"",
+    },
+    Input {
+        name: "card.metadata.KEY",
+        reads: Reads::Metadata(Owner::Card),
+        kind: Kind::Text,
+        presence: MayBeUnknown,
+        meaning: "An entry of the card's metadata; also `card.metadata[\"any key\"]`. Only entries that the policy names are read and recorded.",
+        example: "card.metadata.KEY == \"gold\"",
+    },
+    Input {
+        name: "cardholder.metadata.KEY",
+        reads: Reads::Metadata(Owner::Cardholder),
+        kind: Kind::Text,
+        presence: MayBeUnknown,
+        meaning: "An entry of the cardholder's metadata, likewise.",
+        example: "!has(cardholder.metadata.KEY) && amount > 10000",
     },
     Input {
         name: "cardholder.id",

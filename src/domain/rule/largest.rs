@@ -14,14 +14,19 @@ const COMPARISONS_MAX: usize = 256;
 
 /// The largest amount from 1 to `most` that no rule declines or caps lower; none where no such amount is found. The rules
 /// pass it, and they do not pass one unit more, unless that is more than `most`.
-pub(in crate::domain) fn largest_passing(rules: &[Rule], facts: &Facts<'_>, most: i64) -> Option<i64> {
+pub(in crate::domain) fn largest_passing(
+    rules: &[Rule],
+    score_limit: i64,
+    facts: &Facts<'_>,
+    most: i64,
+) -> Option<i64> {
     if most < 1 {
         return None;
     }
     let at = |amount: i64| Facts { asked: Money::new(amount, facts.asked.currency), ..*facts };
     let passes = |amount: i64| {
         let facts = at(amount);
-        let judged = judge(rules, &facts);
+        let judged = judge(rules, score_limit, &facts, None);
         judged.declined_by.is_none() && judged.cap.is_none_or(|(cap, _)| amount <= cap)
     };
     let mut comparisons = Vec::new();
@@ -32,7 +37,9 @@ pub(in crate::domain) fn largest_passing(rules: &[Rule], facts: &Facts<'_>, most
                 tops.push(*cap);
                 gather(&rule.when, &mut comparisons);
             }
-            Then::Decline | Then::Challenge | Then::Allow => gather(&rule.when, &mut comparisons),
+            Then::Decline | Then::Challenge | Then::Allow | Then::Score(_) | Then::Block(_) => {
+                gather(&rule.when, &mut comparisons);
+            }
             Then::Cap(super::Cap::Remaining) | Then::Tag(_) | Then::Flag => {}
         }
     }
@@ -90,6 +97,8 @@ fn gather(condition: &Condition, pairs: &mut Vec<(Number, Number)>) {
         Condition::Always(_)
         | Condition::Flag(_)
         | Condition::Has(_)
+        | Condition::Known(_)
+        | Condition::IsFirst(..)
         | Condition::Is(..)
         | Condition::Same(..)
         | Condition::Contains(..)

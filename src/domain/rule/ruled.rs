@@ -7,6 +7,7 @@ use super::{
     judge::{Judged, Rule, Tag, Then},
     trace::{Traced, trace},
 };
+use crate::domain::time::Timestamp;
 
 /// What the rules had to do with a decision.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -17,6 +18,10 @@ pub struct Ruled {
     pub message: Option<Arc<str>>,
     /// Each part of that rule's condition that was looked at, with its values.
     pub conditions: Vec<Traced>,
+    /// What each rule added to the request's score.
+    pub scores: Vec<(Arc<str>, i64)>,
+    /// Until when the rule that decided declines all requests of the card.
+    pub blocks_until: Option<Timestamp>,
 }
 
 /// What the rules say of an answer beyond its reason.
@@ -46,7 +51,7 @@ impl Ruled {
         decisive: Option<&Rule>,
         facts: &Facts<'_>,
     ) -> Option<Box<Self>> {
-        if decisive.is_none() && judged.marked_by.is_empty() {
+        if decisive.is_none() && judged.marked_by.is_empty() && judged.scored_by.is_empty() {
             return None;
         }
         let mut tags: Vec<Tag> = Vec::new();
@@ -61,13 +66,54 @@ impl Ruled {
                     }
                 }
                 Then::Flag => flags.push(Arc::clone(&rule.name)),
-                Then::Decline | Then::Challenge | Then::Cap(_) | Then::Allow => {}
+                Then::Decline
+                | Then::Challenge
+                | Then::Cap(_)
+                | Then::Allow
+                | Then::Score(_)
+                | Then::Block(_) => {}
             }
         }
         Some(Box::new(Self {
             marks: Arc::new(Marks { rule: decisive.map(|rule| Arc::clone(&rule.name)), tags, flags }),
             message: decisive.and_then(|rule| rule.message.clone()),
             conditions: decisive.map(|rule| trace(&rule.when, facts)).unwrap_or_default(),
+            scores: judged.scored_by.iter().map(|rule| (Arc::clone(&rule.name), rule.score())).collect(),
+            blocks_until: decisive.and_then(|rule| match rule.then {
+                Then::Block(span) => Some(facts.at.plus(span)),
+                Then::Decline
+                | Then::Challenge
+                | Then::Cap(_)
+                | Then::Allow
+                | Then::Tag(_)
+                | Then::Flag
+                | Then::Score(_) => None,
+            }),
         }))
+    }
+
+    /// What is kept where a list declined: what it saw.
+    pub(in crate::domain) fn of_list(rule: &Rule, facts: &Facts<'_>) -> Self {
+        let seen = trace(&rule.when, facts);
+        let mut values: Vec<&str> = seen.iter().map(|part| part.value.as_str()).collect();
+        values.dedup();
+        let listed =
+            Traced { condition: rule.name.as_ref().to_owned(), value: values.join(", "), holds: true };
+        Self { conditions: vec![listed], ..Self::default() }
+    }
+
+    /// What is kept of a request that comes while its card is blocked by `rule`.
+    pub(in crate::domain) fn of_block(rule: &Rule, until: Timestamp) -> Self {
+        let since = Traced {
+            condition: "blocked".to_owned(),
+            value: format!("all requests of the card are declined until {until}"),
+            holds: true,
+        };
+        Self {
+            marks: Arc::new(Marks { rule: Some(Arc::clone(&rule.name)), ..Marks::default() }),
+            message: rule.message.clone(),
+            conditions: vec![since],
+            ..Self::default()
+        }
     }
 }

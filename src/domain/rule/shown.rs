@@ -6,7 +6,7 @@ use super::{
     condition::{Comparison, Condition, Number, Order, Unit, Word, Words},
     input::{ClockPart, Reads},
 };
-use crate::domain::policy::{Interval, Measure, Span, Window, Zone};
+use crate::domain::policy::{Interval, Measure, Occurrence, Span, Window, Zone};
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -14,6 +14,8 @@ impl fmt::Display for Condition {
             Self::Always(holds) => write!(f, "{holds}"),
             Self::Flag(flag) => f.write_str(Reads::Flag(*flag).name()),
             Self::Has(input) => write!(f, "has({})", input.name()),
+            Self::Known(word) => write!(f, "has({word})"),
+            Self::IsFirst(feature, _) => write!(f, "is_first({})", feature.as_str()),
             Self::Not(inner) => negated(inner, f),
             Self::All(parts) => joined(parts, " && ", f),
             Self::Any(parts) => joined(parts, " || ", f),
@@ -43,6 +45,8 @@ fn negated(inner: &Condition, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Condition::Same(left, right) => write!(f, "{left} != {right}"),
         Condition::Flag(_)
         | Condition::Has(_)
+        | Condition::Known(_)
+        | Condition::IsFirst(..)
         | Condition::Always(_)
         | Condition::Contains(..)
         | Condition::StartsWith(..)
@@ -65,6 +69,8 @@ fn joined(parts: &[Condition], by: &str, f: &mut fmt::Formatter<'_>) -> fmt::Res
             Condition::Always(_)
             | Condition::Flag(_)
             | Condition::Has(_)
+            | Condition::Known(_)
+            | Condition::IsFirst(..)
             | Condition::Not(_)
             | Condition::Compare(_)
             | Condition::OneOf(..)
@@ -115,6 +121,8 @@ impl fmt::Display for Number {
             Self::Input(input) => f.write_str(Reads::Number(*input).name()),
             Self::Clock(part, zone) => clock(*part, zone, f),
             Self::Used(window) => used(window, f),
+            Self::SinceLast(last) => write!(f, "since_last({})", last.as_str()),
+            Self::Remaining(interval) => write!(f, "remaining({})", window_text(*interval)),
             Self::Sum(both) => write!(f, "({} + {})", both.0, both.1),
             Self::Difference(both) => write!(f, "({} - {})", both.0, both.1),
             Self::Product(number, by) => write!(f, "({number} * {by})"),
@@ -128,6 +136,7 @@ impl fmt::Display for Word {
         match self {
             Self::Input(input) => f.write_str(Reads::Word(*input).name()),
             Self::Weekday(zone) => clock(ClockPart::Weekday, zone, f),
+            Self::Metadata(key) => key.fmt(f),
         }
     }
 }
@@ -136,15 +145,25 @@ fn clock(part: ClockPart, zone: &Zone, f: &mut fmt::Formatter<'_>) -> fmt::Resul
     write!(f, "{}({:?})", Reads::Clock(part).name(), zone.name())
 }
 
-/// `count(24h)`, `sum(daily)`.
+/// `count(24h)`, `sum(daily)`, `distinct(merchant.country, 7d)`.
 fn used(window: &Window, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let function = match window.measure {
-        Measure::Count => "count",
-        Measure::Amount(_) => "sum",
+    let interval = window_text(window.interval);
+    let function = match (window.measure, window.occurrence) {
+        (Measure::Amount(_), _) => "sum",
+        (Measure::Count, Occurrence::Approval) => "count",
+        (Measure::Count, Occurrence::Attempt) => "attempts",
+        (Measure::Count, Occurrence::Decline) => "declines",
+        (Measure::Count, Occurrence::Different(feature)) => {
+            return write!(f, "distinct({}, {interval})", feature.as_str());
+        }
     };
-    match window.interval {
-        Interval::Rolling(span) => write!(f, "{function}({})", Span::new(span)),
-        calendar => write!(f, "{function}({calendar})"),
+    write!(f, "{function}({interval})")
+}
+
+fn window_text(interval: Interval) -> String {
+    match interval {
+        Interval::Rolling(span) => Span::new(span).to_string(),
+        calendar => calendar.to_string(),
     }
 }
 

@@ -37,6 +37,8 @@ fn follow(condition: &Condition, facts: &Facts<'_>, parts: &mut Vec<Traced>) -> 
         Condition::Always(_)
         | Condition::Flag(_)
         | Condition::Has(_)
+        | Condition::Known(_)
+        | Condition::IsFirst(..)
         | Condition::Not(_)
         | Condition::Compare(_)
         | Condition::OneOf(..)
@@ -70,6 +72,14 @@ impl Values<'_> {
                 let state = if self.facts.has(*input) { "is there" } else { "is missing" };
                 self.keep(format!("{} {state}", input.name()));
             }
+            Condition::Known(word) => {
+                let state = if word.value(self.facts).is_some() { "is there" } else { "is missing" };
+                self.keep(format!("{word} {state}"));
+            }
+            Condition::IsFirst(feature, _) => {
+                let value = feature.of(&self.facts.request.merchant).unwrap_or("unknown");
+                self.show(feature.as_str(), value);
+            }
             Condition::Not(inner) => self.of(inner),
             Condition::All(parts) | Condition::Any(parts) => parts.iter().for_each(|part| self.of(part)),
             Condition::Compare(comparison) => {
@@ -91,7 +101,11 @@ impl Values<'_> {
     fn number(&mut self, number: &Number, unit: Unit) {
         match number {
             Number::Literal(_) => {}
-            Number::Input(_) | Number::Clock(..) | Number::Used(_) => {
+            Number::Input(_)
+            | Number::Clock(..)
+            | Number::Used(_)
+            | Number::SinceLast(_)
+            | Number::Remaining(_) => {
                 let value = number.value(self.facts).map(|value| shown(value, unit, self.facts));
                 self.show(&number.to_string(), value.as_deref().unwrap_or("unknown"));
             }
@@ -120,6 +134,8 @@ impl Values<'_> {
 
 fn shown(value: i64, unit: Unit, facts: &Facts<'_>) -> String {
     match unit {
+        Unit::Seconds if value == i64::MAX => "never".to_owned(),
+        Unit::Money if value == i64::MAX => "no limit".to_owned(),
         Unit::Money => Money::new(value, facts.asked.currency).to_string(),
         Unit::MerchantMoney => Money::new(value, facts.merchant_money().currency).to_string(),
         Unit::Number => value.to_string(),

@@ -111,7 +111,7 @@ impl Door {
         }
         let verified = clock::instant();
         let reading = Reading { merchant_names: self.merchant_names, ..reading };
-        let delivery = stripe::read(body, *received_at, reading)
+        let delivery = stripe::read(body, *received_at, &reading)
             .map_err(|malformed| Box::new(self.malformed(malformed, *received_at)))?;
         let parsed = clock::instant();
         let arrival = Arrival {

@@ -10,7 +10,7 @@ use super::{
     observed::StateRecord, optional, tally::TallyRecord,
 };
 use crate::domain::{
-    AuthorizationId, Card, CardId, Carried, ConnectedAccountId, EventId, Forgotten, Joined, Recalled,
+    AuthorizationId, Card, CardId, Carried, ConnectedAccountId, EventId, Forgotten, Joined, Latest, Recalled,
     Standing, Timestamp, Totals, TransactionId, Unlinked,
 };
 
@@ -45,6 +45,12 @@ pub(super) struct CardRecord<'a> {
     /// Captured, refunded, overrun.
     #[serde(default)]
     let_go: (i64, i64, i64),
+    /// The latest attempt and approval; of those that are forgotten, the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    latest: Option<[i64; 4]>,
+    /// A rule that declines all requests, and until when.
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    blocked: Option<(Text<'a>, i64)>,
 }
 
 /// The state of a card or cardholder by its own events.
@@ -96,7 +102,8 @@ struct UnlinkedRecord<'a> {
 
 impl<'a> From<&'a Card> for CardRecord<'a> {
     fn from(card: &'a Card) -> Self {
-        let Forgotten { created_through, spent_through } = card.forgotten;
+        let Forgotten { created_through, spent_through, latest: gone } = card.forgotten;
+        let latest = [card.latest.attempt, card.latest.approval, gone.attempt, gone.approval];
         Self {
             currency: card.currency.map(currency_text),
             time: card.time.as_micros(),
@@ -121,12 +128,16 @@ impl<'a> From<&'a Card> for CardRecord<'a> {
             controls: card.stripe_controls.as_deref().map(ControlsRecord::from),
             forgotten: (created_through.as_micros(), spent_through.as_micros()),
             let_go: (card.let_go.captured, card.let_go.refunded, card.let_go.overrun),
+            blocked: card.blocked.as_ref().map(|(rule, until)| ((&**rule).into(), until.as_micros())),
+            latest: (latest != [Timestamp::MIN; 4]).then(|| latest.map(Timestamp::as_micros)),
         }
     }
 }
 
 impl CardRecord<'_> {
     pub(super) fn into_card(self) -> Result<Card, Unreadable> {
+        let [attempt, approval, gone_attempt, gone_approval] =
+            self.latest.map_or([Timestamp::MIN; 4], |latest| latest.map(Timestamp::from_micros));
         let mut card = Card {
             currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
             time: Timestamp::from_micros(self.time),
@@ -135,7 +146,10 @@ impl CardRecord<'_> {
             forgotten: Forgotten {
                 created_through: Timestamp::from_micros(self.forgotten.0),
                 spent_through: Timestamp::from_micros(self.forgotten.1),
+                latest: Latest { attempt: gone_attempt, approval: gone_approval },
             },
+            latest: Latest { attempt, approval },
+            blocked: self.blocked.map(|(rule, until)| ((&*rule).into(), Timestamp::from_micros(until))),
             let_go: Totals { captured: self.let_go.0, refunded: self.let_go.1, overrun: self.let_go.2 },
             connected_account: optional("account", self.account.as_ref(), ConnectedAccountId::new)?,
             joined: self.joined.map(JoinedRecord::into_joined).transpose()?,

@@ -17,7 +17,7 @@ use crate::domain::{
     AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardPresence, CardholderId, Category,
     ConnectedAccountId, Country, Currency, Decided, Decision, DecisionId, Details, EventId, Interval,
     LimitCheck, Measure, Merchant, Money, NetworkId, Outcome, PolicyVersion, Reason, Source, Stages,
-    Timestamp, Told, Violation,
+    Timestamp, Told, Violation, WouldPass,
 };
 
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of Stripe's request")]
@@ -87,6 +87,12 @@ pub(super) struct DecidedRecord<'a> {
     limits: Vec<LimitRecord<'a>>,
     #[serde(default)]
     largest: Option<i64>,
+    /// When the same request would pass.
+    #[serde(default)]
+    passes_at: Option<i64>,
+    /// The rule without which it would pass.
+    #[serde(default)]
+    passes_without: Option<Text<'a>>,
     #[serde(default)]
     challenge: bool,
     /// Where rules of the policy had to do with it.
@@ -189,6 +195,12 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
     }
     if let Some(largest) = decision.largest_approvable {
         record.number("largest", largest);
+    }
+    if let Some(would_pass) = &decision.would_pass {
+        if let Some(at) = would_pass.at {
+            record.number("passes_at", at.as_micros());
+        }
+        optional_text(&mut record, "passes_without", would_pass.without.as_deref());
     }
     record.flag("challenge", decision.challenge);
     if let Some(ruled) = &decision.ruled {
@@ -332,6 +344,12 @@ impl DecidedRecord<'_> {
                 violation,
                 limits,
                 largest_approvable: self.largest,
+                would_pass: (self.passes_at.is_some() || self.passes_without.is_some()).then(|| {
+                    Box::new(WouldPass {
+                        at: self.passes_at.map(Timestamp::from_micros),
+                        without: self.passes_without.as_deref().map(Arc::from),
+                    })
+                }),
                 challenge: self.challenge,
                 ruled: self.ruled.map(|ruled| Box::new(ruled.into_ruled())),
                 policy: PolicyVersion::new(&self.policy),

@@ -1,11 +1,13 @@
 //! The inputs of a request beyond its money, on disk: one object in which whatever is usual is left out.
 
 use serde::Deserialize;
+use smol_str::SmolStr;
 
 use super::{Text, Unreadable, decided::number_unless_zero, object::Object, optional};
 use crate::domain::{
     CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,
     Method, Money, Risk, RiskLevel, ThreeDs, Wallet,
+    rule::{MetadataKey, Owner},
 };
 
 #[derive(Deserialize, Default)]
@@ -69,6 +71,11 @@ pub(super) struct DetailsRecord<'a> {
     program: Option<Text<'a>>,
     #[serde(borrow, default)]
     cardholder_type: Option<Text<'a>>,
+    /// Entries of the card's metadata that rules name.
+    #[serde(borrow, default)]
+    card_metadata: Vec<(Text<'a>, Text<'a>)>,
+    #[serde(borrow, default)]
+    cardholder_metadata: Vec<(Text<'a>, Text<'a>)>,
     /// Sixteen hexadecimal digits, as `body`.
     #[serde(borrow, default)]
     controls: Option<Text<'a>>,
@@ -92,6 +99,7 @@ pub(super) fn write(record: &mut Object<'_>, details: &Details) {
         risk,
         card,
         cardholder_type,
+        metadata,
         controls,
         body_hash,
     } = details;
@@ -139,6 +147,16 @@ pub(super) fn write(record: &mut Object<'_>, details: &Details) {
     word(record, "card_type", card.card_type.as_ref().map(CardType::as_str));
     word(record, "warning", card.fraud_warning.as_ref().map(FraudWarning::as_str));
     word(record, "cardholder_type", cardholder_type.as_ref().map(CardholderType::as_str));
+    for (key, owner) in [("card_metadata", Owner::Card), ("cardholder_metadata", Owner::Cardholder)] {
+        let entries: Vec<(&str, &str)> = metadata
+            .iter()
+            .filter(|(known, _)| known.owner == owner)
+            .map(|(known, value)| (known.key.as_str(), value.as_str()))
+            .collect();
+        if !entries.is_empty() {
+            record.serialized(key, &entries);
+        }
+    }
     if let Some(controls) = controls {
         record.shown("controls", format_args!("{controls:016x}"));
     }
@@ -216,10 +234,19 @@ impl DetailsRecord<'_> {
                 industry: text(self.industry),
                 name: text(self.name),
             },
+            metadata: entries(Owner::Card, self.card_metadata)
+                .chain(entries(Owner::Cardholder, self.cardholder_metadata))
+                .collect(),
             controls: hash("controls", self.controls.as_ref())?,
             body_hash: body.unwrap_or_default(),
         })
     }
+}
+
+fn entries(owner: Owner, entries: Vec<(Text<'_>, Text<'_>)>) -> impl Iterator<Item = (MetadataKey, SmolStr)> {
+    entries
+        .into_iter()
+        .map(move |(key, value)| (MetadataKey { owner, key: key.as_ref().into() }, value.as_ref().into()))
 }
 
 /// Reads what [`write_checks`] wrote.

@@ -5,7 +5,10 @@ use std::{borrow::Cow, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::Text;
-use crate::domain::rule::{Marks, Ruled, Traced};
+use crate::domain::{
+    Timestamp,
+    rule::{Marks, Ruled, Traced},
+};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct RuledRecord<'a> {
@@ -16,6 +19,10 @@ pub(super) struct RuledRecord<'a> {
     /// Condition, values, whether it held.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     conditions: Vec<(Text<'a>, Text<'a>, bool)>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    scores: Vec<(Text<'a>, i64)>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    blocks_until: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -30,7 +37,7 @@ pub(super) struct MarksRecord<'a> {
 
 impl<'a> From<&'a Ruled> for RuledRecord<'a> {
     fn from(ruled: &'a Ruled) -> Self {
-        let Ruled { marks, message, conditions } = ruled;
+        let Ruled { marks, message, conditions, scores, blocks_until } = ruled;
         let part = |traced: &'a Traced| {
             let Traced { condition, value, holds } = traced;
             (Cow::Borrowed(condition.as_str()), Cow::Borrowed(value.as_str()), *holds)
@@ -39,6 +46,8 @@ impl<'a> From<&'a Ruled> for RuledRecord<'a> {
             marks: MarksRecord::from(&**marks),
             message: message.as_deref().map(Cow::Borrowed),
             conditions: conditions.iter().map(part).collect(),
+            scores: scores.iter().map(|(rule, score)| (Cow::Borrowed(&**rule), *score)).collect(),
+            blocks_until: blocks_until.map(Timestamp::as_micros),
         }
     }
 }
@@ -54,6 +63,8 @@ impl RuledRecord<'_> {
             marks: Arc::new(self.marks.into_marks()),
             message: self.message.as_deref().map(Arc::from),
             conditions: self.conditions.into_iter().map(part).collect(),
+            scores: self.scores.iter().map(|(rule, score)| (Arc::from(&**rule), *score)).collect(),
+            blocks_until: self.blocks_until.map(Timestamp::from_micros),
         }
     }
 }

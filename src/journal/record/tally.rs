@@ -9,7 +9,9 @@ use super::{
     decided::{currency_text, interval_text},
     field, is_false, is_zero, optional,
 };
-use crate::domain::{Category, Interval, Measure, Moment, NetworkId, Tally, Timestamp, Window, Zone};
+use crate::domain::{
+    Category, Feature, Interval, Measure, Moment, NetworkId, Occurrence, Tally, Timestamp, Window, Zone,
+};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct TallyRecord<'a> {
@@ -27,9 +29,15 @@ pub(super) struct TallyRecord<'a> {
     /// Times, used, given back.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     moments: Vec<(i64, i64, i64)>,
+    /// Different values with their times and approvals; a window that does not slide has no times.
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    values: Vec<(Text<'a>, Counts)>,
     #[serde(skip_serializing_if = "is_false", default)]
     refunds_restore: bool,
 }
+
+/// Approvals with their times.
+type Counts = Vec<(Option<i64>, i64)>;
 
 /// What a limit measures, on disk.
 #[derive(Serialize, Deserialize)]
@@ -58,6 +66,13 @@ impl<'a> From<&'a Tally> for TallyRecord<'a> {
                 .iter()
                 .map(|Moment { at, spent, incoming }| (at.as_micros(), *spent, *incoming))
                 .collect(),
+            values: tally
+                .values
+                .iter()
+                .map(|(value, moments)| {
+                    (value.into(), moments.iter().map(|(at, count)| (time(*at), *count)).collect())
+                })
+                .collect(),
             refunds_restore: tally.refunds_restore,
         }
     }
@@ -65,13 +80,16 @@ impl<'a> From<&'a Tally> for TallyRecord<'a> {
 
 impl<'a> From<&'a Window> for WindowRecord<'a> {
     fn from(window: &'a Window) -> Self {
-        let Window { measure, interval, time_zone, categories, merchants } = window;
+        let Window { measure, interval, time_zone, categories, merchants, occurrence } = window;
         let currency = match measure {
             Measure::Amount(currency) => *currency,
             Measure::Count => None,
         };
         Self {
-            measure: measure.as_str().into(),
+            measure: match (measure, occurrence) {
+                (Measure::Count, occurrence) => occurrence_text(*occurrence).into(),
+                (Measure::Amount(_), _) => measure.as_str().into(),
+            },
             currency: currency.map(currency_text),
             interval: interval_text(*interval),
             zone: (*time_zone != Zone::UTC).then(|| time_zone.name().into()),
@@ -81,13 +99,30 @@ impl<'a> From<&'a Window> for WindowRecord<'a> {
     }
 }
 
+/// What is counted, as the measure of a window says it.
+const OCCURRENCES: [(&str, Occurrence); 6] = [
+    ("count", Occurrence::Approval),
+    ("attempts", Occurrence::Attempt),
+    ("declines", Occurrence::Decline),
+    ("merchants", Occurrence::Different(Feature::Merchant)),
+    ("countries", Occurrence::Different(Feature::Country)),
+    ("categories", Occurrence::Different(Feature::Category)),
+];
+
+fn occurrence_text(occurrence: Occurrence) -> &'static str {
+    OCCURRENCES.into_iter().find(|(_, known)| *known == occurrence).map_or("count", |(text, _)| text)
+}
+
+fn occurrence_of(text: &str) -> Option<Occurrence> {
+    OCCURRENCES.into_iter().find(|(known, _)| *known == text).map(|(_, occurrence)| occurrence)
+}
+
 impl WindowRecord<'_> {
     pub(super) fn into_window(self) -> Result<Window, Unreadable> {
         let currency = optional("currency", self.currency.as_ref(), |text| text.parse().ok())?;
         let measure = field("measure", &self.measure, |text| match text {
             "amount" => Some(Measure::Amount(currency)),
-            "count" => Some(Measure::Count),
-            _ => None,
+            _ => occurrence_of(text).map(|_| Measure::Count),
         })?;
         let list = |list: Vec<Text<'_>>| {
             list.iter().map(|id| field("merchants", id, NetworkId::new)).collect::<Result<_, _>>()
@@ -100,6 +135,7 @@ impl WindowRecord<'_> {
                 .categories
                 .map(|list| list.iter().map(|name| Category::of(Some(name), None)).collect()),
             merchants: self.merchants.map(list).transpose()?,
+            occurrence: occurrence_of(&self.measure).unwrap_or_default(),
         })
     }
 }
@@ -115,6 +151,15 @@ impl TallyRecord<'_> {
         for (at, spent, incoming) in self.moments {
             tally.push(Moment { at: Timestamp::from_micros(at), spent, incoming });
         }
+        for (value, moments) in self.values {
+            for (at, count) in moments {
+                tally.values.shift(&value, at.map_or(Timestamp::MIN, Timestamp::from_micros), count);
+            }
+        }
         Ok(tally)
     }
+}
+
+fn time(at: Timestamp) -> Option<i64> {
+    (at > Timestamp::MIN).then(|| at.as_micros())
 }

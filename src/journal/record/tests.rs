@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use fastrand::Rng;
+use smol_str::SmolStr;
 
 use super::*;
 use crate::domain::{
     AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardDetails, CardId, CardPolicy,
     CardPresence, CardSeen, CardType, CardholderId, CardholderSeen, CardholderType, Carried, Category, Check,
     Checks, ConnectedAccountId, Controls, Country, Currency, Decided, Details, EventId, EventType, Exemption,
-    FraudWarning, HistoryEntry, Interval, Joined, Limit, ListedTransaction, Measure, Merchant,
-    MerchantDetails, Method, Money, NetworkId, Observation, Overrides, Policy, PolicyRecord, PolicyVersion,
-    Recalled, Risk, RiskLevel, Stages, Subject, ThreeDs, Timestamp, Told, TransactionId, TransactionKind,
-    TransactionSeen, Violation, Wallet, Window, Zone, decide,
-    rule::{Marks, Ruled, Traced},
+    Feature, FraudWarning, HistoryEntry, Interval, Joined, Limit, ListedTransaction, Measure, Merchant,
+    MerchantDetails, Method, Money, NetworkId, Observation, Occurrence, Overrides, Policy, PolicyRecord,
+    PolicyVersion, Recalled, Risk, RiskLevel, Stages, Subject, ThreeDs, Timestamp, Told, TransactionId,
+    TransactionKind, TransactionSeen, Violation, Wallet, Window, WouldPass, Zone, decide,
+    rule::{Marks, MetadataKey, Owner, Ruled, Traced},
 };
 
 /// The most that a decision on two limits may take in the journal, with ids as long as Stripe's.
@@ -59,8 +60,9 @@ fn events_of_every_kind_are_read_back_as_they_were_written() {
         let mut random = Rng::with_seed(seed);
         let mut card = Card::default();
         let policy = policy("50000 daily; 5 rolling(36h); 200000 monthly; 700 all_time; 900 yearly");
-        card.adopt(policy.controls.spending_limits.iter().map(|limit| &limit.window), random.bool(), at(0))
-            .unwrap();
+        let others = others();
+        let windows = policy.controls.spending_limits.iter().map(|limit| &limit.window).chain(&others);
+        card.adopt(windows, random.bool(), at(0)).unwrap();
         let mut events = Vec::new();
         for _ in 0..40 {
             let event = event(&mut random, &card, &policy);
@@ -166,6 +168,7 @@ fn policy(limits: &str) -> Arc<CardPolicy> {
                 [Category::named("restaurants"), Category::named("bakeries")].into_iter().flatten().collect()
             }),
             merchants: (interval == Interval::AllTime).then(|| [NetworkId::new("0042").unwrap()].into()),
+            occurrence: Occurrence::Approval,
         };
         Limit { max: max.parse().unwrap(), window: Arc::new(window) }
     };
@@ -173,6 +176,27 @@ fn policy(limits: &str) -> Arc<CardPolicy> {
         Overrides { spending_limits: Some(limits.split("; ").map(limit).collect()), ..Overrides::default() };
     let (groups, cards) = Default::default();
     Policy::new(PolicyVersion::new("9f86d081"), &default, &groups, cards).for_card(None, None)
+}
+
+/// Windows of everything that rules may count.
+fn others() -> Vec<Arc<Window>> {
+    let occurrences =
+        [Occurrence::Attempt, Occurrence::Decline].into_iter().chain(Feature::ALL.map(Occurrence::Different));
+    let intervals = ["rolling(36h)", "all_time", "monthly"];
+    occurrences
+        .flat_map(|occurrence| {
+            intervals.map(|interval| {
+                Arc::new(Window {
+                    measure: Measure::Count,
+                    interval: Interval::parse(interval).unwrap(),
+                    time_zone: Zone::UTC,
+                    categories: None,
+                    merchants: None,
+                    occurrence,
+                })
+            })
+        })
+        .collect()
 }
 
 fn merchant(category: &str, country: &str, network_id: &str) -> Merchant {
@@ -226,6 +250,8 @@ fn ruled(random: &mut Rng) -> Ruled {
         }),
         message: random.bool().then(|| "Not \"here\".".into()),
         conditions: vec![part; random.usize(0..3)],
+        scores: (0..random.u8(0..3)).map(|n| (format!("s{n}").into(), random.i64(-9..99))).collect(),
+        blocks_until: random.bool().then(|| at(random.i64(0..900_000))),
     }
 }
 
@@ -236,6 +262,10 @@ fn event(random: &mut Rng, card: &Card, policy: &CardPolicy) -> Event {
             let mut decision = decide(card, policy, &request);
             decision.challenge = random.bool();
             decision.ruled = random.bool().then(|| Box::new(ruled(random)));
+            decision.would_pass = random.bool().then(|| {
+                let at = random.bool().then(|| at(random.i64(0..900_000)));
+                Box::new(WouldPass { at, without: Some("no-\"cash".into()) })
+            });
             decision.violation = request.asked.err();
             decision.stages =
                 Stages { verify_us: random.u32(..), decide_us: random.u32(..), ..Stages::default() };
@@ -432,7 +462,9 @@ fn details(random: &mut Rng) -> Details {
         industry: maybe("ind_1"),
         name: maybe("caf\u{e9} \"au coin\""),
     };
+    let entry = |owner| (MetadataKey { owner, key: "a \"key\"".into() }, SmolStr::from("b\u{fc}"));
     Details {
+        metadata: Owner::ALL.into_iter().filter(|_| random.bool()).map(entry).collect(),
         merchant_amount: random.bool().then(|| Money::new(random.i64(0..9), "eur".parse().unwrap())),
         atm_fee: random.i64(0..2),
         mcc: random.bool().then_some(742),

@@ -17,8 +17,8 @@ use super::{
     syntax::{Call, Expr, Operator, Part},
 };
 use crate::domain::{
-    Zone,
-    rule::{Condition, Input, Kind, List, Order, Presence, Reads},
+    Feature, Interval, Measure, Occurrence, Zone,
+    rule::{Condition, Input, Kind, List, MetadataKey, Order, Owner, Presence, Reads, Word},
 };
 
 /// What a condition is compiled with.
@@ -28,6 +28,8 @@ pub struct Context<'a> {
     pub time_zone: &'a Zone,
     /// The lists of the policy.
     pub lists: &'a BTreeMap<Arc<str>, Arc<List>>,
+    /// Whether the policy has a home country.
+    pub has_home: bool,
 }
 
 /// A compiled condition.
@@ -156,6 +158,14 @@ impl Compiler<'_> {
     }
 
     fn flag(&mut self, name: &str, span: Span) -> Option<Checked> {
+        self.check_home(name, span)?;
+        if MetadataKey::named(name).is_some() {
+            return self.refuse(
+                span,
+                format!("expected a condition, found `{name}`, a text"),
+                "compare it with a text",
+            );
+        }
         match Input::named(name) {
             Some(Input { reads: Reads::Flag(flag), .. }) => Some(plain(Condition::Flag(*flag))),
             Some(input) => {
@@ -178,6 +188,7 @@ impl Compiler<'_> {
     fn call_condition(&mut self, call: &Call, span: Span, known: &Known) -> Option<Checked> {
         match (call.name.as_str(), &call.receiver) {
             ("has", None) => self.has(call, span),
+            ("is_first", None) => self.is_first(call).map(plain),
             ("contains", Some(list)) if is_list(list) => {
                 let value = self.argument(call, "x")?;
                 self.membership(value, list, known).map(plain)
@@ -198,6 +209,9 @@ impl Compiler<'_> {
 
     fn has(&mut self, call: &Call, span: Span) -> Option<Checked> {
         let argument = self.argument(call, "input")?;
+        if let Some(key) = metadata_key(argument) {
+            return Some(plain(Condition::Known(Word::Metadata(key))));
+        }
         let Part::Path(name) = &argument.what else {
             return self.refuse(
                 argument.span,
@@ -219,6 +233,38 @@ impl Compiler<'_> {
                 when_false: Known::new(),
             }),
         }
+    }
+
+    /// A name that means something only where the policy has a home country.
+    fn check_home(&mut self, name: &str, span: Span) -> Option<()> {
+        if self.context.has_home || !["is_abroad", "home_country"].contains(&name) {
+            return Some(());
+        }
+        let found = format!("`{name}` needs the country that is home");
+        self.refuse(span, found, "add `home_country: US` to the policy, beside `version`")
+    }
+
+    /// `is_first(merchant.country)`
+    fn is_first(&mut self, call: &Call) -> Option<Condition> {
+        let argument = self.argument(call, "merchant.country")?;
+        let feature = self.feature(argument)?;
+        let occurrence = Occurrence::Different(feature);
+        Some(Condition::IsFirst(feature, self.window(Interval::AllTime, Measure::Count, occurrence)))
+    }
+
+    /// What merchants may differ in.
+    fn feature(&mut self, argument: &Expr) -> Option<Feature> {
+        let named = |name: &String| Feature::ALL.into_iter().find(|feature| feature.as_str() == name);
+        let feature = if let Part::Path(name) = &argument.what { named(name) } else { None };
+        if feature.is_none() {
+            let found = "expected what merchants differ in";
+            return self.refuse(
+                argument.span,
+                found,
+                "write `merchant.id`, `merchant.country` or `category`",
+            );
+        }
+        feature
     }
 
     /// The only argument of a function or method.
@@ -261,6 +307,22 @@ impl Compiler<'_> {
                 self.refuse(argument.span, found, format!("write `{}(\"…\")`", call.name))
             }
         }
+    }
+}
+
+/// `card.metadata.tier` or `card.metadata["tier"]`
+fn metadata_key(expr: &Expr) -> Option<MetadataKey> {
+    match &expr.what {
+        Part::Path(name) => MetadataKey::named(name),
+        Part::Index(target, key) => match (&target.what, &key.what) {
+            (Part::Path(name), Part::Text(key)) => {
+                let owner =
+                    Owner::ALL.into_iter().find(|owner| owner.prefix().trim_end_matches('.') == name)?;
+                (!key.is_empty()).then(|| MetadataKey { owner, key: key.as_str().into() })
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 

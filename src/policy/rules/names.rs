@@ -26,7 +26,7 @@ pub struct Function {
 }
 
 /// Every function and method, in the order of the reference.
-pub const FUNCTIONS: [Function; 10] = [
+pub const FUNCTIONS: [Function; 16] = [
     Function {
         name: "has",
         form: "has(input)",
@@ -68,6 +68,42 @@ pub const FUNCTIONS: [Function; 10] = [
         form: "sum(24h)",
         meaning: "What the card has held and captured in such a window before this request, in minor units of its currency.",
         example: "sum(daily) + amount > 20000 && !present",
+    },
+    Function {
+        name: "attempts",
+        form: "attempts(24h)",
+        meaning: "The card's requests in such a window before this one, approved or not, increments too.",
+        example: "attempts(1m) >= 5",
+    },
+    Function {
+        name: "declines",
+        form: "declines(24h)",
+        meaning: "Those of them that were declined.",
+        example: "declines(10m) >= 3 && !present",
+    },
+    Function {
+        name: "distinct",
+        form: "distinct(merchant.country, 7d)",
+        meaning: "How many different merchants (`merchant.id`), countries (`merchant.country`) or categories (`category`) the card's approved authorizations in such a window were at.",
+        example: "distinct(merchant.country, 24h) >= 3",
+    },
+    Function {
+        name: "is_first",
+        form: "is_first(merchant.country)",
+        meaning: "The card has no approved authorization at this merchant, or in this country or category, in all its life. False if the request does not say which it is.",
+        example: "is_first(merchant.country) && amount > 30000",
+    },
+    Function {
+        name: "since_last",
+        form: "since_last(approval)",
+        meaning: "The time since the card's latest approved request, or since its latest `attempt`; longer than any duration if there was none.",
+        example: "since_last(attempt) < 5s",
+    },
+    Function {
+        name: "remaining",
+        form: "remaining(daily)",
+        meaning: "What is left of the card's tightest amount limit with this window before the request; more than any amount if there is no such limit.",
+        example: "amount * 2 > remaining(daily)",
     },
     Function {
         name: "hour",
@@ -116,6 +152,10 @@ pub(super) fn unknown_input(name: &str, span: Span) -> RuleError {
     if let Some(function) = FUNCTIONS.iter().find(|function| function.name == name) {
         let found = format!("`{name}` is a function");
         return RuleError::new(span, found, format!("write `{}`", function.form));
+    }
+    if name.ends_with(".metadata") {
+        let found = format!("`{name}` has no key");
+        return RuleError::new(span, found, format!("write `{name}.tier`, or `{name}[\"any key\"]`"));
     }
     let prefix = format!("{name}.");
     let fields: Vec<&str> =

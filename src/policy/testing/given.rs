@@ -73,6 +73,9 @@ pub fn set(
             (Reads::Number(number), Given::Number(value)) => set_number(request, number, *value),
             (Reads::Word(word), Given::Word(value)) => set_word(request, word, value),
             (Reads::Clock(_), _) => Err(NotGiven { advice: "it follows from `at`: remove it" }),
+            (Reads::Metadata(_), _) => {
+                Err(NotGiven { advice: "it follows from its entries: write one, with its key" })
+            }
             (Reads::Flag(_) | Reads::Number(_) | Reads::Word(_), _) => Err(WRONG),
         };
         is_set.map_err(|cause| (*input, cause))?;
@@ -98,6 +101,9 @@ fn set_flag(request: &mut AuthorizationRequest, flag: Flag, value: bool) -> Resu
         Flag::VerifiedByChallenge => request.verified_by_fraud_challenge = value,
         Flag::Livemode => request.livemode = value,
         Flag::Tokenized => request.details.tokenized = value,
+        Flag::IsAbroad => {
+            return Err(NotGiven { advice: "it follows from `merchant.country`: remove it" });
+        }
         Flag::IsForeignCurrency => {
             return Err(NotGiven { advice: "it follows from `merchant_currency`: remove it" });
         }
@@ -113,6 +119,7 @@ fn set_number(request: &mut AuthorizationRequest, input: NumberInput, value: i64
         NumberInput::Total => request.approved_before = value.saturating_sub(asked.amount),
         NumberInput::Cash => request.cashback = value,
         NumberInput::AtmFee => details.atm_fee = value,
+        NumberInput::Hold => request.told.hold_amount = value,
         NumberInput::MerchantAmount => {
             let currency = details.merchant_amount.unwrap_or(asked).currency;
             details.merchant_amount = Some(Money::new(value, currency));
@@ -150,6 +157,9 @@ fn set_word(request: &mut AuthorizationRequest, input: WordInput, value: &str) -
         WordInput::Category => request.merchant.category = Category::of(Some(value), None),
         WordInput::MerchantCountry => request.merchant.country = Some(Country::new(value).ok_or(WRONG)?),
         WordInput::MerchantId => request.merchant.network_id = Some(NetworkId::new(value).ok_or(WRONG)?),
+        WordInput::HomeCountry => {
+            return Err(NotGiven { advice: "it follows from the policy: remove it" });
+        }
         WordInput::Group => request.group = Some(value.into()),
         WordInput::CardholderId => request.cardholder = Some(CardholderId::new(value).ok_or(WRONG)?),
         WordInput::MerchantState => details.merchant.state = Some(value.into()),
@@ -192,14 +202,14 @@ pub fn given(request: &AuthorizationRequest) -> Vec<(&'static Input, Given)> {
     let card = Card::default();
     let Some(mut plain) = blank(asked.currency, request.received_at) else { return Vec::new() };
     plain.asked = Ok(asked);
-    let facts = Facts { card: &card, request, asked, at: request.received_at };
+    let facts = Facts::new(&card, request, asked, request.received_at);
     let usual = Facts { request: &plain, ..facts };
     let value = |facts: &Facts<'_>, reads: Reads| -> Option<Given> {
         match reads {
             Reads::Flag(flag) => facts.has(reads).then(|| Given::Flag(facts.flag(flag))),
             Reads::Number(number) => facts.number(number).map(Given::Number),
             Reads::Word(word) => facts.word(word).map(|word| Given::Word(word.into())),
-            Reads::Clock(_) => None,
+            Reads::Clock(_) | Reads::Metadata(_) => None,
         }
     };
     let is_always = |reads: Reads| {
@@ -267,6 +277,18 @@ mod tests {
                 }
             }
         }
-        assert_eq!(derived, ["is_foreign_currency", "hour", "weekday", "date"]);
+        assert_eq!(
+            derived,
+            [
+                "is_foreign_currency",
+                "is_abroad",
+                "home_country",
+                "card.metadata.KEY",
+                "cardholder.metadata.KEY",
+                "hour",
+                "weekday",
+                "date"
+            ]
+        );
     }
 }

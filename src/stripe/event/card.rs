@@ -32,6 +32,8 @@ pub(super) struct Card<'a> {
     pub(super) cardholder_status: Value<'a>,
     pub(super) spending_controls: Value<'a>,
     pub(super) cardholder_spending_controls: Value<'a>,
+    pub(super) metadata: Value<'a>,
+    pub(super) cardholder_metadata: Value<'a>,
 }
 
 impl<'a> Card<'a> {
@@ -72,6 +74,8 @@ impl<'a> Card<'a> {
             cardholder_status,
             spending_controls,
             cardholder_spending_controls,
+            metadata,
+            cardholder_metadata,
         }
     }
 }

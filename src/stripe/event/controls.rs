@@ -102,6 +102,7 @@ fn limits(limits: Value<'_>, currency: Option<Currency>) -> Vec<Limit> {
             time_zone: Zone::UTC,
             categories: list(categories, category),
             merchants: None,
+            occurrence: crate::domain::Occurrence::Approval,
         };
         read.push(Limit { max, window: Arc::new(window) });
     }

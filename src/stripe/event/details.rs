@@ -12,6 +12,7 @@ use super::{
 use crate::domain::{
     CardDetails, CardType, CardholderType, Category, Check, Checks, Currency, Details, Exemption,
     FraudWarning, ID_BYTES_MAX, MerchantDetails, Method, Money, Risk, RiskLevel, ThreeDs, Wallet,
+    rule::{MetadataKey, MetadataKeys, Owner},
 };
 
 /// The longest state that is kept, in bytes: ISO 3166-2 has up to three characters, merchants write more.
@@ -22,6 +23,9 @@ const POSTAL_PREFIX_BYTES: usize = 3;
 
 /// The longest merchant name that is kept, in characters.
 const NAME_CHARACTERS_MAX: usize = 100;
+
+/// The longest value of a metadata entry at Stripe, in characters.
+const METADATA_CHARACTERS_MAX: usize = 500;
 
 /// Seconds of a day.
 const DAY_SECONDS: i64 = 86_400;
@@ -44,7 +48,7 @@ pub(super) fn read(
     card: &Card<'_>,
     asked: Option<Money>,
     envelope: &Envelope<'_>,
-    reading: Reading,
+    reading: &Reading,
 ) -> Details {
     fields!(parts.pending_request;
         "amount_details" => amount_details,
@@ -88,9 +92,24 @@ pub(super) fn read(
         risk: risk(parts.risk_assessment, network_risk_score),
         card: card_details(card),
         cardholder_type: card.cardholder_type.text().and_then(CardholderType::new),
+        metadata: metadata(card, &reading.metadata),
         controls: None,
         body_hash: 0,
     }
+}
+
+/// The entries of metadata that are named, cut to what Stripe allows.
+fn metadata(card: &Card<'_>, keys: &MetadataKeys) -> Vec<(MetadataKey, SmolStr)> {
+    let value = |named: &MetadataKey| {
+        let mut entries = match named.owner {
+            Owner::Card => card.metadata.fields(),
+            Owner::Cardholder => card.cardholder_metadata.fields(),
+        };
+        let (_, value) = entries.find(|(name, _)| *name == named.key.as_str())?;
+        let text: SmolStr = value.text()?.chars().take(METADATA_CHARACTERS_MAX).collect();
+        Some((named.clone(), text))
+    };
+    keys.iter().filter_map(value).collect()
 }
 
 /// The merchant category code, where it is not the usual one of the category.

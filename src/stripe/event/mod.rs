@@ -26,6 +26,7 @@ pub use reader::Reader;
 
 use crate::domain::{
     AuthorizationRequest, CardId, EventId, EventType, Fact, Observation, Subject, Timestamp,
+    rule::MetadataKeys,
 };
 use envelope::Envelope;
 use tape::{Value, fields};
@@ -70,12 +71,14 @@ impl Incoming {
 }
 
 /// What the reader is asked for beyond the contract.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Reading {
     /// Read the `spending_controls` of the card and its cardholder too.
     pub mirror_stripe_controls: bool,
     /// When names of merchants are read.
     pub merchant_names: MerchantNames,
+    /// The entries of metadata of card and cardholder that are read too.
+    pub metadata: MetadataKeys,
 }
 
 /// When names of merchants are read, and so recorded: the name of a sole trader is personal.
@@ -107,14 +110,14 @@ impl MerchantNames {
 ///
 /// # Errors
 /// When the body is no event that could be answered; see [`Malformed`].
-pub fn read(body: &[u8], received_at: Timestamp, reading: Reading) -> Result<Incoming, Malformed> {
+pub fn read(body: &[u8], received_at: Timestamp, reading: &Reading) -> Result<Incoming, Malformed> {
     thread_local! {
         static READER: RefCell<Reader> = RefCell::new(Reader::default());
     }
     READER.with_borrow_mut(|reader| reader.read(body, received_at, reading))
 }
 
-fn incoming(root: Value<'_>, received_at: Timestamp, reading: Reading) -> Result<Incoming, Malformed> {
+fn incoming(root: Value<'_>, received_at: Timestamp, reading: &Reading) -> Result<Incoming, Malformed> {
     let envelope = match Envelope::read(root, received_at) {
         Ok(envelope) => envelope,
         Err(Malformed::NotAnEvent) => return thin::read(root),

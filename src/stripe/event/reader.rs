@@ -44,7 +44,7 @@ impl Reader {
         &mut self,
         body: &[u8],
         received_at: Timestamp,
-        reading: Reading,
+        reading: &Reading,
     ) -> Result<Incoming, Malformed> {
         // The parser unescapes strings in place, and reads past the end in whole vectors.
         self.scratch.clear();

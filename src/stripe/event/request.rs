@@ -17,7 +17,7 @@ use crate::domain::{
     Told, Violation,
 };
 
-pub(super) fn read(envelope: Envelope<'_>, reading: Reading) -> Result<AuthorizationRequest, Malformed> {
+pub(super) fn read(envelope: Envelope<'_>, reading: &Reading) -> Result<AuthorizationRequest, Malformed> {
     fields!(envelope.object;
         "id" => id,
         "amount" => amount,

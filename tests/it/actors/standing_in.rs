@@ -32,6 +32,7 @@ fn policy() -> Policy {
             time_zone: Zone::UTC,
             categories: None,
             merchants: None,
+            occurrence: tollgate::domain::Occurrence::Approval,
         }),
     };
     let default = Overrides {

@@ -17,7 +17,15 @@ fn card(windows: &[(Measure, &str, Option<&str>)]) -> Card {
         .map(|(measure, interval, category)| {
             let categories = category.map(|name| [facts::merchant(name, None).category].into());
             let interval = Interval::parse(interval).unwrap();
-            Window { measure: *measure, interval, time_zone: Zone::UTC, categories, merchants: None }.into()
+            Window {
+                measure: *measure,
+                interval,
+                time_zone: Zone::UTC,
+                categories,
+                merchants: None,
+                occurrence: tollgate::domain::Occurrence::Approval,
+            }
+            .into()
         })
         .collect();
     let mut card = Card::default();

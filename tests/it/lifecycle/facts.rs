@@ -84,6 +84,7 @@ pub(super) fn answer(request: &AuthorizationRequest, granted: Option<i64>, sourc
         violation: request.asked.err(),
         limits: Vec::new(),
         largest_approvable: None,
+        would_pass: None,
         challenge: false,
         ruled: None,
         policy: PolicyVersion::new("test"),

@@ -49,7 +49,14 @@ fn limits(text: &str) -> Vec<Limit> {
         let interval = Interval::parse(interval).unwrap();
         Limit {
             max,
-            window: Arc::new(Window { measure, interval, time_zone: Zone::UTC, categories, merchants: None }),
+            window: Arc::new(Window {
+                measure,
+                interval,
+                time_zone: Zone::UTC,
+                categories,
+                merchants: None,
+                occurrence: tollgate::domain::Occurrence::Approval,
+            }),
         }
     };
     text.split(',').map(limit).collect()

@@ -90,7 +90,15 @@ fn check(name: &str, order: &str, events: &[Event], expect: &Value) {
 fn windows() -> [std::sync::Arc<Window>; 3] {
     let window = |measure, interval| {
         let (categories, merchants) = (None, None);
-        Window { measure, interval, time_zone: Zone::UTC, categories, merchants }.into()
+        Window {
+            measure,
+            interval,
+            time_zone: Zone::UTC,
+            categories,
+            merchants,
+            occurrence: tollgate::domain::Occurrence::Approval,
+        }
+        .into()
     };
     [
         window(Measure::Amount(None), Interval::AllTime),

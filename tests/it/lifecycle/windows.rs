@@ -75,6 +75,7 @@ fn limit(random: &mut Rng) -> Limit {
         time_zone: Zone::new(zones[random.usize(0..zones.len())]).unwrap(),
         categories: (random.usize(0..4) == 0).then(|| categories.into_iter().collect()),
         merchants: (random.usize(0..6) == 0).then(|| [NetworkId::new("0042").unwrap()].into()),
+        occurrence: tollgate::domain::Occurrence::Approval,
     };
     Limit { max, window: Arc::new(window) }
 }

@@ -366,7 +366,14 @@ fn controls(object: &Value) -> Controls {
         let categories = listed(limit, "/categories", category);
         Some(Limit {
             max,
-            window: Arc::new(Window { measure, interval, time_zone: Zone::UTC, categories, merchants: None }),
+            window: Arc::new(Window {
+                measure,
+                interval,
+                time_zone: Zone::UTC,
+                categories,
+                merchants: None,
+                occurrence: tollgate::domain::Occurrence::Approval,
+            }),
         })
     };
     Controls {

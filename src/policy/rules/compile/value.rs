@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Compiler, Known, is_list, order};
+use super::{Compiler, Known, is_list, metadata_key, order};
 use crate::{
     domain::{
-        Interval, Measure, Window, Zone,
-        rule::{ClockPart, Denomination, Input, Kind, Number, Presence, Reads, Word},
+        Interval, Measure, Occurrence, Window, Zone,
+        rule::{ClockPart, Denomination, Input, Kind, Last, MetadataKey, Number, Presence, Reads, Word},
     },
     policy::rules::{
         error::Span,
@@ -56,8 +56,12 @@ impl Compiler<'_> {
                 self.arithmetic(*operator, left, right, known)
             }
             Part::Index(target, _) => {
-                let found = "only metadata has keys".to_owned();
-                self.refuse(target.span, found, "remove the brackets")
+                if let Some(key) = metadata_key(expr) {
+                    Some(Value::Word(Word::Metadata(key), Kind::Text))
+                } else {
+                    let advice = "write `card.metadata[\"key\"]`, or remove the brackets";
+                    self.refuse(target.span, "only metadata has keys", advice)
+                }
             }
             Part::List(_) => self.refuse(span, "a list is not a value", "write `x in [\"a\", \"b\"]`"),
             Part::Boolean(value) => {
@@ -70,6 +74,10 @@ impl Compiler<'_> {
     }
 
     fn input(&mut self, name: &str, span: Span, known: &Known) -> Option<Value> {
+        self.check_home(name, span)?;
+        if let Some(key) = MetadataKey::named(name) {
+            return Some(Value::Word(Word::Metadata(key), Kind::Text));
+        }
         let Some(input) = Input::named(name) else {
             self.errors.push(names::unknown_input(name, span));
             return None;
@@ -86,6 +94,10 @@ impl Compiler<'_> {
             Reads::Clock(part @ (ClockPart::Hour | ClockPart::Date)) => {
                 Value::Number(Number::Clock(part, zone()), input.kind)
             }
+            Reads::Metadata(owner) => {
+                let found = format!("`{name}` has no key");
+                return self.refuse(span, found, format!("write `{}tier`", owner.prefix()));
+            }
             Reads::Flag(_) => {
                 let found = format!("`{name}` is a condition by itself");
                 return self.refuse(span, found, format!("write `{name}` or `!{name}`"));
@@ -97,8 +109,14 @@ impl Compiler<'_> {
         if call.receiver.is_none() && call.name == "other" {
             return self.other(call);
         }
-        if call.receiver.is_none() && matches!(call.name.as_str(), "count" | "sum") {
-            return self.used(call);
+        if call.receiver.is_none() {
+            match call.name.as_str() {
+                "count" | "sum" | "attempts" | "declines" => return self.used(call),
+                "distinct" => return self.distinct(call),
+                "since_last" => return self.since_last(call),
+                "remaining" => return self.remaining(call),
+                _ => {}
+            }
         }
         let clock = Input::named(&call.name).filter(|_| call.receiver.is_none());
         let Some(Input { reads: Reads::Clock(part), kind, .. }) = clock else {
@@ -123,28 +141,75 @@ impl Compiler<'_> {
     /// `count(24h)`, `sum(daily)`
     fn used(&mut self, call: &Call) -> Option<Value> {
         let argument = self.argument(call, "24h")?;
+        let interval = self.interval(argument, |window| format!("{}({window})", call.name))?;
+        let (measure, occurrence, kind) = match call.name.as_str() {
+            "sum" => (Measure::Amount(None), Occurrence::Approval, Kind::Money(Denomination::Request)),
+            "attempts" => (Measure::Count, Occurrence::Attempt, Kind::Number),
+            "declines" => (Measure::Count, Occurrence::Decline, Kind::Number),
+            _ => (Measure::Count, Occurrence::Approval, Kind::Number),
+        };
+        Some(Value::Number(Number::Used(self.window(interval, measure, occurrence)), kind))
+    }
+
+    /// `distinct(merchant.country, 7d)`
+    fn distinct(&mut self, call: &Call) -> Option<Value> {
+        let [feature, window] = call.arguments.as_slice() else {
+            let found = format!("`distinct` has two arguments, found {}", call.arguments.len());
+            return self.refuse(call.name_span, found, "write `distinct(merchant.country, 7d)`");
+        };
+        let feature = self.feature(feature)?;
+        let interval = self.interval(window, |window| format!("distinct({}, {window})", feature.as_str()))?;
+        let window = self.window(interval, Measure::Count, Occurrence::Different(feature));
+        Some(Value::Number(Number::Used(window), Kind::Number))
+    }
+
+    /// `since_last(approval)`
+    fn since_last(&mut self, call: &Call) -> Option<Value> {
+        let argument = self.argument(call, "approval")?;
+        let named = |name: &String| Last::ALL.into_iter().find(|last| last.as_str() == name);
+        let last = if let Part::Path(name) = &argument.what { named(name) } else { None };
+        if last.is_none() {
+            let advice = "write `since_last(approval)` or `since_last(attempt)`";
+            return self.refuse(argument.span, "expected `approval` or `attempt`", advice);
+        }
+        last.map(|last| Value::Number(Number::SinceLast(last), Kind::Duration))
+    }
+
+    /// `remaining(daily)`
+    fn remaining(&mut self, call: &Call) -> Option<Value> {
+        let argument = self.argument(call, "daily")?;
+        let is_one = matches!(&argument.what, Part::Path(name) if name == "per_authorization");
+        let interval = if is_one {
+            Interval::PerAuthorization
+        } else {
+            self.interval(argument, |window| format!("remaining({window})"))?
+        };
+        Some(Value::Number(Number::Remaining(interval), Kind::Money(Denomination::Request)))
+    }
+
+    /// A window: a duration, or one of the calendar.
+    fn interval(&mut self, argument: &Expr, call: impl Fn(&str) -> String) -> Option<Interval> {
         let interval = match &argument.what {
             Part::Duration(span) => Some(Interval::Rolling(*span)),
             Part::Path(name) => CALENDARS.into_iter().find(|calendar| calendar.to_string() == *name),
             _ => None,
         };
-        let Some(interval) = interval else {
-            let advice = format!("write a span such as `{0}(24h)`, or `{0}(daily)`", call.name);
+        if interval.is_none() {
+            let advice = format!("write a span such as `{}`, or `{}`", call("24h"), call("daily"));
             let found = "expected a window: a duration, daily, weekly, monthly, yearly or all_time";
             return self.refuse(argument.span, found, advice);
-        };
-        let (measure, kind) = match call.name.as_str() {
-            "count" => (Measure::Count, Kind::Number),
-            _ => (Measure::Amount(None), Kind::Money(Denomination::Request)),
-        };
+        }
+        interval
+    }
+
+    pub(super) fn window(&self, interval: Interval, measure: Measure, occurrence: Occurrence) -> Arc<Window> {
         let time_zone = match interval {
             Interval::Rolling(_) | Interval::PerAuthorization | Interval::AllTime => Zone::UTC,
             Interval::Daily | Interval::Weekly | Interval::Monthly | Interval::Yearly => {
                 self.context.time_zone.clone()
             }
         };
-        let window = Window { measure, interval, time_zone, categories: None, merchants: None };
-        Some(Value::Number(Number::Used(Arc::new(window)), kind))
+        Arc::new(Window { measure, interval, time_zone, categories: None, merchants: None, occurrence })
     }
 
     /// `other("…")`: a word of Stripe's that is not documented yet.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::*;
 use crate::domain::{
     Card, CardPolicy, Decided, Decision, Event, Interval, Limit, Measure, Outcome, PolicyVersion, Reason,
-    Window, decide, explain,
-    rule::{Cap, Rule, Then},
+    Window, decide, decide_without_ledger, explain,
+    rule::{Cap, OnStandIn, Rule, Then},
     windows_in_force,
 };
 
@@ -23,6 +23,7 @@ fn policy(rules: &[&str], limit: Option<i64>) -> CardPolicy {
             time_zone: Zone::UTC,
             categories: None,
             merchants: None,
+            occurrence: crate::domain::Occurrence::Approval,
         }),
     }));
     policy
@@ -45,6 +46,8 @@ fn rule(text: &str) -> Rule {
                 .map(|(k, v)| (k.into(), v.into()))
                 .collect(),
         ),
+        "score" => Then::Score(rest.parse().unwrap()),
+        "block" => Then::Block(crate::domain::parse_span(rest).unwrap()),
         other => panic!("what is `{other}`?"),
     };
     let message = matches!(then, Then::Decline).then(|| format!("Not with {name}.").into());
@@ -213,7 +216,7 @@ proptest::proptest! {
         limit in proptest::option::of(1_i64..300),
         request in super::oracle::request(),
     ) {
-        let rules = conditions.iter().zip(outcomes).map(|(pair, then)| format!("r: {} => {then}", pair.ours));
+        let rules = conditions.iter().zip(outcomes).enumerate().map(|(place, (pair, then))| format!("r{place}: {} => {then}", pair.ours));
         let rules: Vec<String> = rules.collect();
         let Ok(_) = conditions.iter().map(|pair| compiled(&pair.ours)).collect::<Result<Vec<_>, _>>() else { return Ok(()) };
         let policy = policy(&rules.iter().map(String::as_str).collect::<Vec<_>>(), limit);
@@ -226,6 +229,21 @@ proptest::proptest! {
             };
             proptest::prop_assert_eq!(outcome(largest), Approved, "{} of {:?}", largest, rules);
             proptest::prop_assert_ne!(outcome(largest + 1), Approved, "{} of {:?}", largest + 1, rules);
+        }
+        let would_pass = declined.would_pass.map(|would_pass| *would_pass).unwrap_or_default();
+        if let Some(at) = would_pass.at {
+            let outcome = |received_at: Timestamp| {
+                decide(&Card::default(), &policy, &AuthorizationRequest { received_at, ..request.clone() }).outcome
+            };
+            proptest::prop_assert_eq!(outcome(at), Approved, "at {} of {:?}", at, rules);
+            let before = Timestamp::from_micros(at.as_micros() - 1);
+            proptest::prop_assert_ne!(outcome(before), Approved, "at {} of {:?}", before, rules);
+        }
+        if let Some(without) = would_pass.without {
+            let rest: Vec<&str> =
+                rules.iter().map(String::as_str).filter(|rule| !rule.starts_with(&format!("{without}:"))).collect();
+            let policy = self::policy(&rest, limit);
+            proptest::prop_assert_eq!(decide(&Card::default(), &policy, &request).outcome, Approved, "without {} of {:?}", without, rules);
         }
     }
 }
@@ -256,13 +274,19 @@ fn counts_and_sums_are_of_the_windows_before_the_request() {
     assert_eq!(ask(&mut card, 10, 20_000).0, None);
     let (rule, sentence) = ask(&mut card, 20, 100);
     assert_eq!(rule.as_deref(), Some("often"));
-    assert_eq!(sentence, "declined: Not with often. (rule often: count(1h) = 2)");
+    assert_eq!(
+        sentence,
+        "declined: Not with often. (rule often: count(1h) = 2); the same request passes from 2026-11-22T05:30Z"
+    );
     // A decline counts nothing; the first purchase leaves the window after exactly an hour.
     assert_eq!(ask(&mut card, 59, 100).0.as_deref(), Some("often"));
     assert_eq!(ask(&mut card, 60, 70_000).0, None, "30,000 and 70,000 are 100,000");
     let (rule, sentence) = ask(&mut card, 180, 1);
     assert_eq!(rule.as_deref(), Some("much"));
-    assert_eq!(sentence, "declined: Not with much. (rule much: sum(daily) = 1000.00 USD, amount = 0.01 USD)");
+    assert_eq!(
+        sentence,
+        "declined: Not with much. (rule much: sum(daily) = 1000.00 USD, amount = 0.01 USD); the same request passes from 2026-11-22T23:00Z"
+    );
     // Tomorrow, in Berlin.
     assert_eq!(ask(&mut card, 18 * 60 + 29, 1).0.as_deref(), Some("much"));
     assert_eq!(ask(&mut card, 18 * 60 + 30, 1).0, None);
@@ -293,4 +317,110 @@ fn a_decision_by_a_rule_is_explained_by_its_sentence_and_values() {
         explained(&["night: hour < 6 => cap 5000"], controllable),
         "approved in part: 50.00 USD; the rule night matches (hour(\"Europe/Berlin\") = 5)"
     );
+}
+
+#[test]
+fn scores_add_up_and_decline_above_the_limit() {
+    let rules = ["a: present => score 60", "b: amount > 100 => score 40", "c: amount > 44000 => score 1"];
+    check(&rules[..2], None, plain, ok());
+    check(&rules, None, plain, (Declined, 0, Reason::Rule, "c"));
+    check(&["a: present => score 60", "ok: present => allow", "b: present => score 60"], None, plain, ok());
+    check(
+        &["a: present => score 160", "b: present => score -60"],
+        None,
+        plain,
+        (Declined, 0, Reason::Rule, "a"),
+    );
+    let (request, decision) = decided(&rules, None, plain);
+    assert_eq!(
+        explain(&request, &decision),
+        "declined: the rule c matches (: score 101 of a 60 + b 40 + c 1); at most 440.00 USD would have passed"
+    );
+    // The addends of an approval are kept too.
+    let (_, approved) = decided(&rules[..2], None, plain);
+    let scores = approved.ruled.unwrap().scores;
+    assert_eq!(scores, [("a".into(), 60), ("b".into(), 40)]);
+}
+
+fn ok() -> (Outcome, i64, Reason, &'static str) {
+    (Approved, 45_000, Reason::Approved, "")
+}
+
+#[test]
+fn a_block_declines_all_requests_of_the_card_until_it_ends() {
+    let policy = policy(&["pause: amount > 44000 => block 10m", "t: present => tag k=v"], None);
+    let mut card = Card::default();
+    let ask = |card: &mut Card, seconds: u64, amount: i64, policy: &CardPolicy| {
+        let mut request = purchase();
+        request.authorization = AuthorizationId::new(&format!("iauth_{seconds}")).unwrap();
+        request.asked = Ok(Money::new(amount, "usd".parse().unwrap()));
+        request.received_at = request.received_at.plus(Duration::from_secs(seconds));
+        let decision = decide(card, policy, &request);
+        card.apply(&Event::Decided(Box::new(Decided {
+            request: Arc::new(request.clone()),
+            decision: decision.clone(),
+        })));
+        (decision.outcome, explain(&request, &decision))
+    };
+    assert_eq!(ask(&mut card, 0, 100, &policy).0, Approved);
+    assert_eq!(ask(&mut card, 1, 45_000, &policy).0, Declined);
+    let (outcome, sentence) = ask(&mut card, 600, 100, &policy);
+    assert_eq!(outcome, Declined);
+    assert_eq!(
+        sentence,
+        "declined: the rule pause matches (all requests of the card are declined until 2026-11-22T04:40:01Z); the same request passes from 2026-11-22T04:40:01Z"
+    );
+    assert_eq!(ask(&mut card, 601, 100, &policy).0, Approved);
+    // A policy without the rule lifts it.
+    assert_eq!(ask(&mut card, 700, 45_000, &policy).0, Declined);
+    assert_eq!(ask(&mut card, 701, 100, &CardPolicy::permissive(PolicyVersion::new("other"))).0, Approved);
+}
+
+#[test]
+fn a_rule_says_what_it_declines_without_the_ledger() {
+    let decided = |rule: &str, on_stand_in: Option<OnStandIn>, ask: fn(&mut AuthorizationRequest)| {
+        let mut policy = policy(&[], None);
+        policy.rules = [self::rule(rule).with_stand_in(on_stand_in)].into();
+        let mut request = purchase();
+        ask(&mut request);
+        // With the ledger the rule is what it is.
+        assert_eq!(decide(&Card::default(), &policy, &request).outcome, Approved, "{rule}");
+        decide_without_ledger(&policy, &request).outcome
+    };
+    let history = "often: count(1h) >= 2 => decline";
+    assert_eq!(decided(history, None, plain), Approved);
+    assert_eq!(decided(history, Some(OnStandIn::Skip), plain), Approved);
+    assert_eq!(decided(history, Some(OnStandIn::Decline), plain), Declined);
+    assert_eq!(decided(history, Some(OnStandIn::ApproveTo(45_000)), plain), Approved);
+    assert_eq!(decided(history, Some(OnStandIn::ApproveTo(44_999)), plain), Declined);
+    // What needs no ledger is evaluated, unless an input is missing.
+    let present = "there: cash > 0 => decline";
+    assert_eq!(decided(present, Some(OnStandIn::Decline), plain), Approved);
+    let risk = "risk: has(fraud.score) && fraud.score > 9000 => decline";
+    assert_eq!(decided(risk, Some(OnStandIn::Decline), plain), Declined);
+    assert_eq!(
+        decided(risk, Some(OnStandIn::Decline), |request| request.details.risk.fraud_score = Some(1)),
+        Approved
+    );
+}
+
+#[test]
+fn a_decline_says_when_and_without_which_rule_it_would_have_passed() {
+    let would_pass = |rules: &[&str]| {
+        let (_, decision) = decided(rules, None, plain);
+        let found = decision.would_pass.map(|would_pass| *would_pass).unwrap_or_default();
+        (
+            found.at.map(|at| at.to_string()).unwrap_or_default(),
+            found.without.as_deref().unwrap_or_default().to_owned(),
+        )
+    };
+    let check = |rules: &[&str], at: &str, without: &str| {
+        assert_eq!(would_pass(rules), (at.to_owned(), without.to_owned()), "{rules:?}");
+    };
+    check(&["night: hour < 6 => decline"], "2026-11-22T05:00:00Z", "night");
+    check(&["sunday: weekday == \"sunday\" => decline"], "2026-11-22T23:00:00Z", "sunday");
+    check(&["until: date < \"2026-11-25\" => decline"], "2026-11-24T23:00:00Z", "until");
+    check(&["a: present => decline"], "", "a");
+    check(&["a: present => decline", "b: amount > 1 => decline"], "", "");
+    check(&["night: hour < 6 => decline", "b: amount > 1 => decline"], "", "");
 }

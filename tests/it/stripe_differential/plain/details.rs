@@ -21,6 +21,7 @@ pub(super) fn read(event: &Value, object: &Value, body: &[u8]) -> Details {
     };
     let asked = super::asked(object).ok();
     Details {
+        metadata: Vec::new(),
         merchant_amount: local.filter(|local| Some(*local) != asked),
         atm_fee: whole(object, "/pending_request/amount_details/atm_fee").unwrap_or(0).max(0),
         mcc: mcc(object),
