@@ -285,7 +285,7 @@ fn selection(options: &ReplayOptions) -> Selection {
 
 /// The candidate.
 fn read_policy(path: &Path) -> Result<Arc<Policy>, String> {
-    let bytes = fs::read(path)
+    let bytes = policy_file::load(path)
         .map_err(|cause| format!("the policy file {} cannot be read: {cause}", path.display()))?;
     policy_file::read_bytes(&bytes).map(|parsed| Arc::new(parsed.policy)).map_err(|mistakes| {
         let lines: Vec<String> = mistakes.iter().map(|mistake| format!("\n  {mistake}")).collect();

@@ -1,9 +1,6 @@
 //! `tollgate check`: every mistake of a policy file with the line that it stands in, and what cards get.
 
-use std::{
-    fs,
-    io::{self, Read as _, Write},
-};
+use std::io::{self, Read as _, Write};
 
 use anstyle::{AnsiColor, Style};
 
@@ -38,7 +35,7 @@ pub fn run(
         return Ok(Verdict::Done);
     };
     let is_input = path.as_os_str() == STANDARD_INPUT;
-    let content = if is_input { bounded(input) } else { fs::File::open(path).and_then(bounded) };
+    let content = if is_input { bounded(input) } else { policy_file::load(path) };
     let name = if is_input { "standard input".to_owned() } else { path.display().to_string() };
     let bytes = match content {
         Ok(bytes) => bytes,
@@ -62,7 +59,7 @@ pub fn run(
 const STANDARD_INPUT: &str = "-";
 
 /// As much of the content as is needed to say that it is too large.
-pub(super) fn bounded(content: impl io::Read) -> io::Result<Vec<u8>> {
+fn bounded(content: impl io::Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let bytes_max = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     content.take(bytes_max).read_to_end(&mut bytes)?;

@@ -2,7 +2,6 @@
 //! to paste; for a log, the same in one line.
 
 use std::{
-    fs,
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -149,7 +148,7 @@ impl Startup {
     fn policy(&self) -> Option<Policy> {
         match &self.policy_source {
             PolicySource::File(path) => {
-                let bytes = fs::read(path).ok()?;
+                let bytes = policy_file::load(path).ok()?;
                 policy_file::read_bytes(&bytes).ok().map(|parsed| parsed.policy)
             }
             PolicySource::Environment(policy) => Some(Policy::clone(policy)),

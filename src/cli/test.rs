@@ -14,7 +14,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{
     TestOptions, Verdict,
-    check::{Colours, Page, bounded},
+    check::{Colours, Page},
 };
 use crate::{
     config::{
@@ -92,7 +92,7 @@ fn policy(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Option<Parsed>> {
-    let bytes = match fs::File::open(path).and_then(bounded) {
+    let bytes = match policy_file::load(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             writeln!(err, "tollgate: {} cannot be read: {error}", path.display())?;

@@ -1,6 +1,7 @@
 //! The policy file: YAML read into a policy, with every mistake told at once. What a policy does is up to the domain.
 
 mod shape;
+mod bundle;
 mod rules;
 mod tests_key;
 mod lists;
@@ -23,6 +24,7 @@ use crate::{
 use fields::At;
 use mistake::Findings;
 
+pub use bundle::load;
 pub use mistake::{Mistake, Place, Severity};
 pub use outline::outline;
 pub use reference::reference;
@@ -44,19 +46,23 @@ pub struct Parsed {
     pub tests: Vec<PolicyTest>,
 }
 
-/// Reads a policy file.
+/// Reads a policy file, with the files of its lists behind it as [`load`] puts them there.
 ///
 /// # Errors
 /// All mistakes, in the order of the file, at least one of them an error. Where the YAML itself is broken, only that.
 pub fn read(text: &str) -> Result<Parsed, Vec<Mistake>> {
     let mut findings = Findings::default();
-    if text.len() > FILE_BYTES_MAX {
-        let found = format!("the file has {} bytes", text.len());
-        let advice = format!("{FILE_BYTES_MAX} are the most; put cards that are alike into groups");
+    let (written, files) = bundle::split(text);
+    if written.len() > FILE_BYTES_MAX {
+        let found = format!("the file has {} bytes", written.len());
+        let advice = format!(
+            "{FILE_BYTES_MAX} are the most; put cards that are alike into groups, and long lists into files"
+        );
         findings.note(Severity::Error, Place::START, "", found, advice);
         return Err(findings.into_mistakes());
     }
-    let root = node::parse(text).map_err(|mistake| vec![*mistake])?;
+    let mut root = node::parse(written).map_err(|mistake| vec![*mistake])?;
+    bundle::inline(&mut root, &files, &mut findings);
     let parsed = shape::policy_file(At { node: &root, path: "" }, &mut findings).map(|mut file| {
         let currency = file.currency.as_ref().map(|currency| currency.value);
         let written = file.tests.take().unwrap_or_default();

@@ -11,8 +11,6 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 use tokio::{
-    fs::File,
-    io::AsyncReadExt as _,
     signal::unix::{SignalKind, signal},
     sync::{Notify, watch},
     task::spawn_blocking,
@@ -20,7 +18,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::policy_file::{self, FILE_BYTES_MAX, Mistake, Parsed};
+use super::policy_file::{self, Mistake, Parsed};
 use crate::domain::{Policy, PolicyVersion};
 
 /// How often the file's content is looked at.
@@ -201,12 +199,10 @@ pub fn poke_on_hangup(poke: Arc<Notify>) -> io::Result<impl Future<Output = ()>>
     })
 }
 
-/// The bytes of a file, no more than tell that it is too large.
+/// The policy file with the files of its lists.
 async fn content(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let bytes_max = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path).await?.take(bytes_max).read_to_end(&mut bytes).await?;
-    Ok(bytes)
+    let path = path.to_owned();
+    spawn_blocking(move || policy_file::load(&path)).await.map_err(io::Error::other)?
 }
 
 fn warn_of(path: &Path, mistakes: &[Mistake]) {

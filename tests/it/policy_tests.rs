@@ -205,3 +205,49 @@ async fn a_first_set_of_tests_repeats_the_last_day_of_a_journal() {
     assert!(code == 78 && err.contains("policy.tests.yaml exists"), "{err}");
     node.stop().await;
 }
+
+/// The files of lists are part of the policy: of its version, of what is watched, and of what the journal holds.
+#[tokio::test]
+async fn a_list_may_be_in_a_file_beside_the_policy() {
+    const LISTED: &str = "\
+version: 1
+currency: usd
+lists: {trusted: {file: lists/trusted.txt}}
+default:
+  rules: [{name: unknown, when: '!(merchant.id in list(\"trusted\"))', then: decline}]
+tests:
+  - {name: in the file, request: {amount: 1, merchant.id: '000000099999'}, expect: {outcome: approved}}
+  - {name: not in it, request: {amount: 1, merchant.id: '000000100000'}, expect: {rule: unknown}}
+";
+    let site = Site::new(&[("TOLLGATE_POLICY", "policy.yaml")]);
+    fs::create_dir(site.path("lists")).unwrap();
+    let entries: Vec<String> = (0..100_000).map(|number| format!("{number:012}")).collect();
+    let write = |entries: &[String]| {
+        let text = format!("# trusted merchants\n\n{}", entries.join("\n"));
+        fs::write(site.path("lists/new.txt"), text).unwrap();
+        fs::rename(site.path("lists/new.txt"), site.path("lists/trusted.txt")).unwrap();
+    };
+    let (code, _, err) = tested(&site, LISTED, &[]).await;
+    assert!(code == 78 && err.contains("its list file lists/trusted.txt: No such file"), "{err}");
+    write(&entries);
+    let (code, out, err) = tested(&site, LISTED, &[]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let mut node = site.start().await;
+    bought(&node, "iauth_1", 100, 0).await;
+    // The merchant of the purchases joins the list; the node sees it.
+    write(&["1234567890".to_owned()]);
+    node.process.signal(rustix::process::Signal::HUP);
+    node.process.logged("a new policy is in force").await;
+    bought(&node, "iauth_2", 100, 0).await;
+    for (id, expected) in [("iauth_1", "declined"), ("iauth_2", "approved")] {
+        assert_eq!(node.authorization(id).await["decisions"][0]["outcome"], expected, "{id}");
+    }
+    node.stop().await;
+    // The journal has both lists.
+    let replayed = crate::process::replayed(&site.journal()).await;
+    let report = String::from_utf8(replayed.stdout).unwrap();
+    assert!(report.contains("2 of 2 answers") && report.contains("2 policies"), "{report}");
+    write(&vec!["x".repeat(100); 100_001]);
+    let (code, _, err) = tested(&site, LISTED, &[]).await;
+    assert!(code == 78 && err.contains("have more than 4194304 bytes"), "{err}");
+}

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 /// What `tollgate check` writes for a file of this content, and its verdict.

@@ -138,6 +138,8 @@ const WORDS: [(&str, Then); 4] = [
     ("allow", Then::Allow),
     ("flag", Then::Flag),
 ];
+/// What this version does not do: said clearly, so that no rule is quietly without effect.
+const NOT_YET: [&str; 1] = ["reserve"];
 /// For advice.
 const OUTCOMES: &str = "use decline, challenge, allow, flag, {cap: 5000}, {cap: remaining}, {tag: {key: value}}, {score: 40} or {block: 10m}";
 
@@ -172,6 +174,10 @@ fn then(at: At<'_>, findings: &mut Findings) -> Option<Located<Then>> {
 }
 
 fn refuse_outcome(at: At<'_>, findings: &mut Findings, word: &str) -> Option<Then> {
+    if NOT_YET.contains(&word) {
+        at.refuse(findings, format!("`{word}` is not an outcome of this version"), OUTCOMES);
+        return None;
+    }
     let known = WORDS.iter().map(|(word, _)| *word).chain(["cap", "tag", "score", "block"]);
     let advice = match nearest(word, known) {
         Some(meant) => format!("did you mean `{meant}`?"),

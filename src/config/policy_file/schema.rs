@@ -119,6 +119,24 @@ impl JsonSchema for OnStandIn {
     }
 }
 
+/// A list of a policy: its entries, or the file that has them.
+pub(super) struct ListEntries;
+
+impl JsonSchema for ListEntries {
+    fn schema_name() -> Cow<'static, str> {
+        "List".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                {"type": "array", "items": {"type": "string"}},
+                {"type": "object", "properties": {"file": {"type": "string"}}, "required": ["file"], "additionalProperties": false},
+            ],
+        })
+    }
+}
+
 /// What is allowed and what is blocked exclude each other in one layer.
 pub(super) fn not_both_lists() -> Value {
     let pairs = LISTS.map(|(allowed, blocked)| json!({"not": {"required": [allowed, blocked]}}));

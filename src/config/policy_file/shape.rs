@@ -30,8 +30,9 @@ pub(super) struct PolicyFile {
     pub(super) time_zone: Option<Located<Zone>>,
     /// The country that is home (ISO 3166-1 alpha-2), for `is_abroad` in rules.
     pub(super) home_country: Option<Located<Country>>,
-    /// Lists by name, for rules to look into: merchant ids, categories, countries, currencies or other words.
-    #[schemars(with = "Option<BTreeMap<String, Vec<String>>>")]
+    /// Lists by name, for rules to look into: merchant ids, categories, countries, currencies or other words; or
+    /// `{file: trusted.txt}`: a file beside the policy with one entry a line.
+    #[schemars(with = "Option<BTreeMap<String, super::schema::ListEntries>>")]
     pub(super) lists: Vec<NamedList>,
     /// For every card.
     #[schemars(with = "Option<Layer>")]

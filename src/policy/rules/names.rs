@@ -195,6 +195,10 @@ pub(super) fn unknown_function(name: &str, span: Span) -> RuleError {
     if Input::named(name).is_some() {
         return RuleError::new(span, format!("`{name}` is not a function"), "write it without `(…)`");
     }
+    if FUNCTIONS.iter().any(|function| function.name == name) {
+        let found = format!("`{name}` is a condition by itself");
+        return RuleError::new(span, found, "write it alone, or with `!` before it");
+    }
     let found = format!("unknown function `{name}`");
     let meant = match name {
         "startsWith" => Some("starts_with"),
