@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     chain::{Chain, Ended},
-    report::{Change, Changed, Fate, Fates, Report},
+    report::{Change, Changed, Fate, Fates, Report, cause},
     verify::is_carried,
 };
 use crate::{
@@ -260,7 +260,7 @@ impl Changed {
             country: request.merchant.country.map(|country| country.to_string()),
             before: crate::domain::explain(request, decision),
             after: crate::domain::explain(request, candidate),
-            reason: candidate.reason.as_str(),
+            cause: cause(candidate),
             would_have_passed_with: candidate
                 .largest_approvable
                 .filter(|largest| *largest > 0 && candidate.outcome == Outcome::Declined),

@@ -31,7 +31,7 @@ pub(super) fn html(report: &Report, verified: &Verified, reproduction: &Reproduc
                 (became(report))
                 (affected(report))
                 (examples("Near misses", "New declines that 10 % less would have avoided.", &report.near_misses))
-                (examples("Examples", "The first requests whose answer would change, with both explanations.", &report.examples))
+                (examples("Examples", "Requests whose answer would change, up to four of each kind, with both explanations.", &report.examples))
                 (reproduce(reproduction))
             }
         }
@@ -85,9 +85,9 @@ fn outcomes(report: &Report) -> Markup {
                 }
             } }
             @if !report.as_it_happened.newly_declined_by.is_empty() {
-                h3 { "New declines by reason" }
+                h3 { "New declines by rule and limit" }
                 div.wide { table {
-                    thead { tr { th { "reason" } th { "requests" } th { "amount" } } }
+                    thead { tr { th { "cause" } th { "requests" } th { "amount" } } }
                     tbody { @for (reason, money) in &report.as_it_happened.newly_declined_by {
                         tr { th { (reason) } td { (money.count) } td { (amounts(money)) } }
                     } }

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use super::compare::{Both, change};
-use crate::domain::{AuthorizationId, Decided, Decision, Outcome};
+use crate::domain::{AuthorizationId, Decided, Decision, Outcome, Reason};
 
 /// Changed requests that are shown with both explanations.
 const EXAMPLES_MAX: usize = 20;
+/// Of them, those with the same change and the same cause.
+const ALIKE_MAX: usize = 4;
 /// Cards, categories and countries that are listed, the most affected first.
 const LISTED_MAX: usize = 10;
 /// A decline that would have passed with at most this share less is a near miss, in hundredths of the amount.
@@ -87,8 +89,8 @@ pub struct World {
     pub same: u64,
     /// By kind of change.
     pub changes: BTreeMap<Change, Money>,
-    /// New declines by the candidate's reason.
-    pub newly_declined_by: BTreeMap<&'static str, Money>,
+    /// New declines by the candidate's reason; those by a rule, as `rule NAME`.
+    pub newly_declined_by: BTreeMap<String, Money>,
 }
 
 /// How many requests, and how much was asked, by currency in minor units.
@@ -133,8 +135,8 @@ pub struct Changed {
     pub before: String,
     /// The candidate's explanation.
     pub after: String,
-    /// The candidate's reason.
-    pub reason: &'static str,
+    /// The candidate's reason; with the rule, as `rule NAME`.
+    pub cause: String,
     /// The largest amount that the candidate would have approved.
     pub would_have_passed_with: Option<i64>,
 }
@@ -240,13 +242,11 @@ impl Report {
             let is_near = changed.would_have_passed_with.is_some_and(|most| {
                 most.saturating_mul(100) >= changed.amount.saturating_mul(100 - NEAR_PERCENT)
             });
-            if is_near && self.near_misses.len() < EXAMPLES_MAX {
-                self.near_misses.push(changed.clone());
+            if is_near {
+                keep(&mut self.near_misses, &changed);
             }
         }
-        if self.examples.len() < EXAMPLES_MAX {
-            self.examples.push(changed);
-        }
+        keep(&mut self.examples, &changed);
     }
 
     /// Ends the count.
@@ -288,13 +288,27 @@ impl World {
             Some(change) => {
                 self.changes.entry(change).or_default().add(amount, currency);
                 if candidate.outcome == Outcome::Declined && change != Change::NewlyApproved {
-                    self.newly_declined_by
-                        .entry(candidate.reason.as_str())
-                        .or_default()
-                        .add(amount, currency);
+                    self.newly_declined_by.entry(cause(candidate)).or_default().add(amount, currency);
                 }
             }
         }
+    }
+}
+
+/// Adds an example, unless there are enough, or enough like it.
+fn keep(examples: &mut Vec<Changed>, changed: &Changed) {
+    let is_alike = |known: &&Changed| known.change == changed.change && known.cause == changed.cause;
+    if examples.len() < EXAMPLES_MAX && examples.iter().filter(is_alike).count() < ALIKE_MAX {
+        examples.push(changed.clone());
+    }
+}
+
+/// The reason of a decision, with the rule that decided.
+pub(super) fn cause(decision: &Decision) -> String {
+    let rule = decision.ruled.as_ref().and_then(|ruled| ruled.marks.rule.as_deref());
+    match rule {
+        Some(rule) if decision.reason == Reason::Rule => format!("rule {rule}"),
+        Some(_) | None => decision.reason.as_str().to_owned(),
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn compared(report: &Report) -> String {
         "  {:<18} {:>14} {:>22}",
         "same", report.as_it_happened.same, report.as_it_would_have_gone.same
     );
-    let by = |by: &BTreeMap<&'static str, Money>| {
+    let by = |by: &BTreeMap<String, Money>| {
         by.iter().map(|(reason, money)| format!("{reason} {}", money.count)).collect::<Vec<_>>().join(", ")
     };
     if !report.as_it_happened.newly_declined_by.is_empty() {
