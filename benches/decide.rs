@@ -8,17 +8,13 @@
 
 mod purchases;
 
-use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Duration};
+use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use purchases::{card, policy, question};
+use purchases::{card, policy, policy_with_rules, question};
 use tollgate::{
-    domain::{
-        CardPolicy, Decided, Event, Zone, decide,
-        rule::{List, Rule, Then},
-    },
+    domain::{Decided, Event, decide},
     journal::record,
-    policy::rules::{Context, compile},
 };
 
 const PURCHASES: [u32; 3] = [10, 1_000, 100_000];
@@ -38,28 +34,9 @@ fn decisions(criterion: &mut Criterion) {
 
 /// Deciding with so many rules, none of which matches, and eight sums for them.
 fn rules(criterion: &mut Criterion) {
-    let conditions = [
-        "cash > 0 && merchant.country != \"US\"",
-        "category in [\"betting_casino_gambling\", \"wires_money_orders\"]",
-        "merchant.id in list(\"trusted\")",
-        "amount > 30000 && !present",
-        "has(mcc) && mcc in [6010, 6011]",
-        "count(10m) >= 30 || count(1h) >= 40 || count(7d) > 9000 || count(30d) > 9000",
-        "sum(1h) > 9000000 || sum(2h) > 9000000 || sum(7d) > 90000000 || sum(30d) > 90000000",
-        "method == \"swipe\" && amount > 500",
-    ];
-    let lists = ["trusted"].map(|name| {
-        let entries = (0..100_000).map(|number| format!("{number:012}").into_boxed_str());
-        (name.into(), Arc::new(List::new(name, entries)))
-    });
-    let (zone, lists) = (Zone::UTC, BTreeMap::from(lists));
-    let context = Context { time_zone: &zone, lists: &lists, has_home: false };
     let mut group = criterion.benchmark_group("domain/decide_with_rules");
     for count in [0, 1, 8, 200] {
-        let rules = conditions.iter().cycle().take(count).map(|text| {
-            Rule::new("rule".into(), compile(text, context).unwrap().condition, Then::Decline, None)
-        });
-        let policy = CardPolicy { rules: rules.collect(), ..CardPolicy::clone(&policy()) };
+        let policy = policy_with_rules(count);
         let card = card(&policy, 1_000);
         let request = question(1_000);
         assert_eq!(decide(&card, &policy, &request).ruled, None);

@@ -23,7 +23,7 @@ use std::{
 };
 
 use tollgate::{
-    domain::{Decided, Event, Timestamp, decide},
+    domain::{Decided, Event, Outcome, Timestamp, decide},
     journal::record,
     stripe::{Reader, Reading, Secret, Verifier, decision_body, sign},
 };
@@ -38,8 +38,16 @@ const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.tx
 const NOW: Timestamp = Timestamp::from_seconds(1_785_500_000);
 
 /// The parts, in the order of a request's walk.
-const PARTS: [(&str, fn()); 5] =
-    [("signature", signature), ("parse", parse), ("decide", deciding), ("book", booking), ("reply", reply)];
+const PARTS: [(&str, fn()); 8] = [
+    ("signature", signature),
+    ("parse", parse),
+    ("decide", deciding),
+    ("decide-200-rules", deciding_by_rules),
+    ("decline", declining),
+    ("book", booking),
+    ("reply", reply),
+    ("read-back", reading_back),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -208,6 +216,41 @@ fn deciding() {
     let request = purchases::question(PURCHASES);
     warm(|| {
         black_box(decide(black_box(&card), &policy, black_box(&request)));
+    });
+}
+
+/// Deciding with 200 rules, none of which matches, and eight windows for them.
+fn deciding_by_rules() {
+    let policy = purchases::policy_with_rules(200);
+    let card = purchases::card(&policy, PURCHASES);
+    let request = purchases::question(PURCHASES);
+    warm(|| {
+        black_box(decide(black_box(&card), &policy, black_box(&request)));
+    });
+}
+
+/// Declining by a limit, with the smallest changes that would have passed.
+fn declining() {
+    let policy = purchases::policy();
+    let card = purchases::card(&policy, PURCHASES);
+    let mut request = purchases::question(PURCHASES);
+    if let Ok(asked) = &mut request.asked {
+        asked.amount = 900_000_000_000;
+    }
+    assert_eq!(decide(&card, &policy, &request).outcome, Outcome::Declined);
+    warm(|| {
+        black_box(decide(black_box(&card), &policy, black_box(&request)));
+    });
+}
+
+/// Reading a decision back from its entry, as a replay does.
+fn reading_back() {
+    let policy = purchases::policy();
+    let request = Arc::new(purchases::question(PURCHASES));
+    let decision = decide(&purchases::card(&policy, PURCHASES), &policy, &request);
+    let body = record::encode([&Event::Decided(Box::new(Decided { request, decision }))]);
+    warm(|| {
+        black_box(record::decode(black_box(&body)).unwrap());
     });
 }
 

@@ -1,12 +1,17 @@
 //! Purchases and the books of a card after many of them, for benches of deciding.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tollgate::domain::{
-    AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardId, CardPolicy,
-    Category, Currency, Decided, Event, EventId, Fact, HistoryEntry, Interval, Limit, Measure, Merchant,
-    Money, Observation, Overrides, Policy, PolicyVersion, Subject, Timestamp, Told, TransactionId,
-    TransactionKind, TransactionSeen, Window, Zone, decide, windows_in_force,
+use tollgate::{
+    domain::{
+        AuthorizationId, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardId,
+        CardPolicy, Category, Currency, Decided, Event, EventId, Fact, HistoryEntry, Interval, Limit,
+        Measure, Merchant, Money, Observation, Overrides, Policy, PolicyVersion, Subject, Timestamp, Told,
+        TransactionId, TransactionKind, TransactionSeen, Window, Zone, decide,
+        rule::{List, Rule, Then},
+        windows_in_force,
+    },
+    policy::rules::{Context, compile},
 };
 
 /// All that limits can be: a calendar in a zone, a sliding window that holds every purchase, a count, a filter.
@@ -32,6 +37,29 @@ pub(crate) fn policy() -> Arc<CardPolicy> {
     let default = Overrides { spending_limits: Some(limits.into()), ..Overrides::default() };
     let (groups, cards) = Default::default();
     Policy::new(PolicyVersion::new("bench"), &default, &groups, cards).for_card(None, None)
+}
+
+/// The same with so many rules, none of which matches, that look into eight windows.
+#[allow(dead_code, reason = "not every bench decides by rules")]
+pub(crate) fn policy_with_rules(count: usize) -> Arc<CardPolicy> {
+    let conditions = [
+        "cash > 0 && merchant.country != \"US\"",
+        "category in [\"betting_casino_gambling\", \"wires_money_orders\"]",
+        "merchant.id in list(\"trusted\")",
+        "amount > 30000 && !present",
+        "has(mcc) && mcc in [6010, 6011]",
+        "count(10m) >= 30 || count(1h) >= 40 || count(7d) > 9000 || count(30d) > 9000",
+        "sum(1h) > 9000000 || sum(2h) > 9000000 || sum(7d) > 90000000 || sum(30d) > 90000000",
+        "method == \"swipe\" && amount > 500",
+    ];
+    let entries = (0..100_000).map(|number| format!("{number:012}").into_boxed_str());
+    let lists = BTreeMap::from([("trusted".into(), Arc::new(List::new("trusted", entries)))]);
+    let context = Context { time_zone: &Zone::UTC, lists: &lists, has_home: false };
+    let rules =
+        conditions.iter().cycle().take(count).map(|text| {
+            Rule::new("rule".into(), compile(text, context).unwrap().condition, Then::Decline, None)
+        });
+    Arc::new(CardPolicy { rules: rules.collect(), ..CardPolicy::clone(&policy()) })
 }
 
 pub(crate) fn question(number: u32) -> AuthorizationRequest {

@@ -12,9 +12,12 @@ mod policy;
 mod ruled;
 mod tally;
 
-use std::{borrow::Cow, cell::RefCell, sync::Arc};
+use std::{borrow::Cow, cell::RefCell, fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 
 use crate::domain::{AuthorizationId, Event, Fact, ListedTransaction, Mention};
 
@@ -74,14 +77,43 @@ fn write_all<'a>(body: &mut Vec<u8>, events: impl IntoIterator<Item = &'a Event>
 /// # Errors
 /// [`Unreadable`] says what was expected and what was found.
 pub fn decode(body: &str) -> Result<Vec<Event>, Unreadable> {
-    let elements: Vec<&serde_json::value::RawValue> = serde_json::from_str(body)?;
-    let mut elements = elements.into_iter();
-    let Some(version) = elements.next() else { return Ok(Vec::new()) };
-    let version: u32 = serde_json::from_str(version.get())?;
-    if version > VERSION {
-        return Err(Unreadable::Newer(version));
+    serde_json::from_str::<Body>(body)?.0
+}
+
+/// The events of a body, read in one pass.
+struct Body(Result<Vec<Event>, Unreadable>);
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(BodyVisitor)
     }
-    elements.map(|raw| serde_json::from_str::<EventRecord<'_>>(raw.get())?.into_event()).collect()
+}
+
+struct BodyVisitor;
+
+impl<'de> Visitor<'de> for BodyVisitor {
+    type Value = Body;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array that begins with the version of its form")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Body, A::Error> {
+        let mut events = Ok(Vec::new());
+        if let Some(version) = elements.next_element::<u32>()?.filter(|version| *version > VERSION) {
+            events = Err(Unreadable::Newer(version));
+        }
+        // What comes behind something unreadable is passed over.
+        while let Ok(read) = &mut events {
+            match elements.next_element::<EventRecord<'_>>()?.map(EventRecord::into_event) {
+                Some(Ok(event)) => read.push(event),
+                Some(Err(cause)) => events = Err(cause),
+                None => return Ok(Body(events)),
+            }
+        }
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Body(events))
+    }
 }
 
 /// What an event speaks of: an authorization, captures and refunds. What was recalled is not: it follows from other
@@ -218,8 +250,51 @@ impl EventRecord<'_> {
     }
 }
 
-/// Text of a record: borrowed when written, and when read back unless it has escapes.
+/// Text of a record: borrowed when written.
 type Text<'a> = Cow<'a, str>;
+
+/// Text of a record that is read often: borrowed unless it has escapes. Serde borrows a `Cow` only where it is a field by
+/// itself.
+#[derive(Default)]
+struct Borrowed<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Borrowed<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(BorrowedVisitor(PhantomData))
+    }
+}
+
+struct BorrowedVisitor<'a>(PhantomData<&'a str>);
+
+impl<'de: 'a, 'a> Visitor<'de> for BorrowedVisitor<'a> {
+    type Value = Borrowed<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Borrowed<'a>, E> {
+        Ok(Borrowed(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Borrowed<'a>, E> {
+        Ok(Borrowed(Cow::Owned(text.to_owned())))
+    }
+}
+
+impl AsRef<str> for Borrowed<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Borrowed<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Reads a field that must be one of its type's own words.
 fn field<T>(field: &'static str, text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Unreadable> {
@@ -229,10 +304,10 @@ fn field<T>(field: &'static str, text: &str, parse: impl FnOnce(&str) -> Option<
 /// Reads a field that may be missing.
 fn optional<T>(
     name: &'static str,
-    text: Option<&Text<'_>>,
+    text: Option<&impl AsRef<str>>,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<Option<T>, Unreadable> {
-    text.map(|text| field(name, text, parse)).transpose()
+    text.map(|text| field(name, text.as_ref(), parse)).transpose()
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields by reference")]

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Text, Unreadable,
+    Borrowed, Text, Unreadable,
     details::{self, DetailsRecord},
     field,
     object::{Object, write_number},
@@ -23,27 +23,31 @@ use crate::domain::{
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of Stripe's request")]
 #[derive(Deserialize)]
 pub(super) struct DecidedRecord<'a> {
-    id: Text<'a>,
-    event: Text<'a>,
-    authorization: Text<'a>,
-    #[serde(default)]
-    card: Option<Text<'a>>,
-    #[serde(default)]
-    cardholder: Option<Text<'a>>,
-    outcome: Text<'a>,
+    #[serde(borrow)]
+    id: Borrowed<'a>,
+    #[serde(borrow)]
+    event: Borrowed<'a>,
+    #[serde(borrow)]
+    authorization: Borrowed<'a>,
+    #[serde(borrow, default)]
+    card: Option<Borrowed<'a>>,
+    #[serde(borrow, default)]
+    cardholder: Option<Borrowed<'a>>,
+    #[serde(borrow)]
+    outcome: Borrowed<'a>,
     /// Absent where nothing stood against it: the outcome says it all.
-    #[serde(default)]
-    reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    reason: Option<Borrowed<'a>>,
     /// Minor units that were granted.
     #[serde(default)]
     granted: i64,
     /// Minor units that were asked for; absent where the request broke the contract.
     #[serde(default)]
     asked: Option<i64>,
-    #[serde(default)]
-    currency: Option<Text<'a>>,
-    #[serde(default)]
-    violation: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    currency: Option<Borrowed<'a>>,
+    #[serde(borrow, default)]
+    violation: Option<Borrowed<'a>>,
     /// Microseconds since 1970, as all times here.
     at: i64,
     /// Absent where the decision was made at the time of the request, as it is unless a clock went back.
@@ -59,25 +63,30 @@ pub(super) struct DecidedRecord<'a> {
     controllable: bool,
     #[serde(default)]
     cashback: i64,
-    #[serde(flatten)]
-    merchant: MerchantRecord<'a>,
+    // A merchant's fields, each by itself: what serde flattens it reads twice.
+    #[serde(borrow, default)]
+    category: Borrowed<'a>,
+    #[serde(borrow, default)]
+    country: Option<Borrowed<'a>>,
+    #[serde(borrow, default)]
+    network_id: Option<Borrowed<'a>>,
     /// Absent where it follows from the method.
-    #[serde(default)]
-    presence: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    presence: Option<Borrowed<'a>>,
     #[serde(default)]
     verified: bool,
     #[serde(default)]
     livemode: bool,
-    #[serde(default)]
-    account: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    account: Option<Borrowed<'a>>,
     /// Absent where it is the currency that was asked for; null where the card's is not known.
     #[allow(clippy::option_option, reason = "absent and null say different things")]
-    #[serde(default, deserialize_with = "present")]
-    card_currency: Option<Option<Text<'a>>>,
-    #[serde(default)]
-    group: Option<Text<'a>>,
-    #[serde(default)]
-    replacement_for: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    card_currency: Option<Option<Borrowed<'a>>>,
+    #[serde(borrow, default)]
+    group: Option<Borrowed<'a>>,
+    #[serde(borrow, default)]
+    replacement_for: Option<Borrowed<'a>>,
     #[serde(default)]
     paused: bool,
     /// Everything else that rules may look at.
@@ -91,17 +100,18 @@ pub(super) struct DecidedRecord<'a> {
     #[serde(default)]
     passes_at: Option<i64>,
     /// The rule without which it would pass.
-    #[serde(default)]
-    passes_without: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    passes_without: Option<Borrowed<'a>>,
     #[serde(default)]
     challenge: bool,
     /// Where rules of the policy had to do with it.
     #[serde(borrow, default)]
     ruled: Option<RuledRecord<'a>>,
-    policy: Text<'a>,
+    #[serde(borrow)]
+    policy: Borrowed<'a>,
     /// Absent where the policy decided.
-    #[serde(default)]
-    source: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    source: Option<Borrowed<'a>>,
     /// Present where the answer went to Stripe over its API.
     #[serde(skip_serializing_if = "is_false", default)]
     by_api: bool,
@@ -133,7 +143,8 @@ pub(super) struct MerchantRecord<'a> {
 
 #[derive(Deserialize)]
 struct LimitRecord<'a> {
-    window: Text<'a>,
+    #[serde(borrow)]
+    window: Borrowed<'a>,
     #[serde(default)]
     count: bool,
     #[serde(default)]
@@ -326,7 +337,11 @@ impl DecidedRecord<'_> {
                 asked,
                 is_amount_controllable: self.controllable,
                 cashback: self.cashback,
-                merchant: self.merchant.into_merchant()?,
+                merchant: Merchant {
+                    category: Category::of(Some(&self.category), None),
+                    country: optional("country", self.country.as_ref(), Country::new)?,
+                    network_id: optional("network_id", self.network_id.as_ref(), NetworkId::new)?,
+                },
                 card_presence: presence.or_else(|| presence_of(&details)),
                 verified_by_fraud_challenge: self.verified,
                 livemode: self.livemode,

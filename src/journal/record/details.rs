@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use smol_str::SmolStr;
 
-use super::{Text, Unreadable, decided::number_unless_zero, object::Object, optional};
+use super::{Borrowed, Unreadable, decided::number_unless_zero, object::Object, optional};
 use crate::domain::{
     CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,
     Method, Money, Risk, RiskLevel, ThreeDs, Wallet,
@@ -16,71 +16,71 @@ pub(super) struct DetailsRecord<'a> {
     #[serde(default)]
     merchant_amount: Option<i64>,
     #[serde(borrow, default)]
-    merchant_currency: Option<Text<'a>>,
+    merchant_currency: Option<Borrowed<'a>>,
     #[serde(default)]
     atm_fee: i64,
     #[serde(default)]
     mcc: Option<u16>,
     #[serde(borrow, default)]
-    state: Option<Text<'a>>,
+    state: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    postal: Option<Text<'a>>,
+    postal: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    payfac: Option<Text<'a>>,
+    payfac: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    sub_merchant: Option<Text<'a>>,
+    sub_merchant: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    counterparty: Option<Text<'a>>,
+    counterparty: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    industry: Option<Text<'a>>,
+    industry: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    name: Option<Text<'a>>,
+    name: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    method: Option<Text<'a>>,
+    method: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    wallet: Option<Text<'a>>,
+    wallet: Option<Borrowed<'a>>,
     #[serde(default)]
     token: bool,
     /// Card verification code, expiry, first address line, postal code: `m`atch, `x` for mismatch, `-` for not provided.
     /// Absent where nothing was provided.
     #[serde(borrow, default)]
-    checks: Option<Text<'a>>,
+    checks: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    three_ds: Option<Text<'a>>,
+    three_ds: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    exemption: Option<Text<'a>>,
+    exemption: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    fraud: Option<Text<'a>>,
+    fraud: Option<Borrowed<'a>>,
     /// Hundredths.
     #[serde(default)]
     fraud_score: Option<i64>,
     #[serde(borrow, default)]
-    card_testing: Option<Text<'a>>,
+    card_testing: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    merchant_dispute: Option<Text<'a>>,
+    merchant_dispute: Option<Borrowed<'a>>,
     #[serde(default)]
     network_risk: Option<u8>,
     /// Days since 1970.
     #[serde(default)]
     card_day: Option<u32>,
     #[serde(borrow, default)]
-    card_type: Option<Text<'a>>,
+    card_type: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    warning: Option<Text<'a>>,
+    warning: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    program: Option<Text<'a>>,
+    program: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    cardholder_type: Option<Text<'a>>,
+    cardholder_type: Option<Borrowed<'a>>,
     /// Entries of the card's metadata that rules name.
     #[serde(borrow, default)]
-    card_metadata: Vec<(Text<'a>, Text<'a>)>,
+    card_metadata: Vec<(Borrowed<'a>, Borrowed<'a>)>,
     #[serde(borrow, default)]
-    cardholder_metadata: Vec<(Text<'a>, Text<'a>)>,
+    cardholder_metadata: Vec<(Borrowed<'a>, Borrowed<'a>)>,
     /// Sixteen hexadecimal digits, as `body`.
     #[serde(borrow, default)]
-    controls: Option<Text<'a>>,
+    controls: Option<Borrowed<'a>>,
     #[serde(borrow, default)]
-    body: Option<Text<'a>>,
+    body: Option<Borrowed<'a>>,
 }
 
 /// Writes the details of a request, as [`DetailsRecord`] reads them.
@@ -193,10 +193,11 @@ impl DetailsRecord<'_> {
     pub(super) fn into_details(self) -> Result<Details, Unreadable> {
         let currency =
             optional("merchant_currency", self.merchant_currency.as_ref(), |text| text.parse().ok())?;
-        let text = |text: Option<Text<'_>>| text.map(|text| text.as_ref().into());
-        let level = |field, text: Option<&Text<'_>>| optional(field, text, RiskLevel::new);
-        let hash =
-            |field, text: Option<&Text<'_>>| optional(field, text, |text| u64::from_str_radix(text, 16).ok());
+        let text = |text: Option<Borrowed<'_>>| text.map(|text| text.as_ref().into());
+        let level = |field, text: Option<&Borrowed<'_>>| optional(field, text, RiskLevel::new);
+        let hash = |field, text: Option<&Borrowed<'_>>| {
+            optional(field, text, |text| u64::from_str_radix(text, 16).ok())
+        };
         let body = hash("body", self.body.as_ref())?;
         Ok(Details {
             merchant_amount: self
@@ -243,7 +244,10 @@ impl DetailsRecord<'_> {
     }
 }
 
-fn entries(owner: Owner, entries: Vec<(Text<'_>, Text<'_>)>) -> impl Iterator<Item = (MetadataKey, SmolStr)> {
+fn entries(
+    owner: Owner,
+    entries: Vec<(Borrowed<'_>, Borrowed<'_>)>,
+) -> impl Iterator<Item = (MetadataKey, SmolStr)> {
     entries
         .into_iter()
         .map(move |(key, value)| (MetadataKey { owner, key: key.as_ref().into() }, value.as_ref().into()))
