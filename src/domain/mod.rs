@@ -9,6 +9,7 @@ mod categories;
 mod details;
 mod request;
 mod observed;
+mod span;
 mod policy;
 mod controls;
 pub mod rule;

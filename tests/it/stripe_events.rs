@@ -1,6 +1,7 @@
 //! Events that are odd, broken or hostile: what is still read, what is declined, what is refused.
 
 use tollgate::{
+    domain::rule::{MetadataKey, MetadataKeys},
     domain::{AuthorizationRequest, Fact, Timestamp, Violation},
     stripe::{Incoming, Kind, Malformed, Reading, Unbooked, read},
 };
@@ -405,6 +406,31 @@ fn one_of_many_fields_that_occurs_twice_is_found() {
             names[usize::try_from(again).unwrap()] = again;
         }
     }
+}
+
+#[test]
+fn only_the_metadata_that_the_policy_names_is_read() {
+    let mut event: serde_json::Value = serde_json::from_slice(&fixture("request-01-purchase.json")).unwrap();
+    let card = &mut event["data"]["object"]["card"];
+    card["metadata"] = serde_json::json!({"tier": "gold", "nickname": "Jenny", "long": "x".repeat(600)});
+    card["cardholder"]["metadata"] = serde_json::json!({"tier": "blue", "cost center": "7", "number": 5});
+    let names =
+        ["card.metadata.tier", "card.metadata.long", "card.metadata.none", "cardholder.metadata.cost center"];
+    let keys = names.map(|name| MetadataKey::named(name).unwrap());
+    let reading = Reading { metadata: MetadataKeys::of(keys.iter()), ..Reading::default() };
+    let read_with = |reading: &Reading| match read(event.to_string().as_bytes(), RECEIVED_AT, reading) {
+        Ok(Incoming::Request(request)) => request.details.metadata,
+        other => panic!("no request: {other:?}"),
+    };
+    let found: Vec<(String, String)> =
+        read_with(&reading).iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    let expected = [
+        ("card.metadata.long", "x".repeat(500)),
+        ("card.metadata.tier", "gold".to_owned()),
+        ("cardholder.metadata[\"cost center\"]", "7".to_owned()),
+    ];
+    assert_eq!(found, expected.map(|(key, value)| (key.to_owned(), value)));
+    assert_eq!(read_with(&Reading::default()), []);
 }
 
 #[test]
