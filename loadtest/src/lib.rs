@@ -4,7 +4,7 @@
 //! The rooms in reading order. [`run`] is a whole load test: it starts [`nodes`] or finds them (several share a journal in
 //! [`postgres`]), lets the [`generator`] play a [`scenario`] while it [`watch`]es them, or asks the `system` what they use,
 //! and puts what came of it into a [`record`], with the machine's
-//! [`setup`] and a verdict; a `slow_disk` slows them; [`report`] and [`screen`] show it to people. What is played are [`story`]s of
+//! [`setup`] and a verdict; a `slow_disk` slows them, and their database is `servers`, of [`postgres`] alone or with `patroni`; [`report`] and [`screen`] show it to people. What is played are [`story`]s of
 //! [`authorization`]s with cards of a [`population`], told in [`events`] with a [`signature`]. The [`audit`] judges the
 //! answers, and reads the books over the [`admin`] API. [`compare`] asks other servers the same: a [`corpus`] of
 //! questions goes to each, and to a [`bare`] one. [`clock`] is the one place that reads the time. [`stripe_api`] is for
@@ -21,6 +21,8 @@ pub mod setup;
 mod slow_disk;
 pub mod nodes;
 pub mod postgres;
+mod patroni;
+mod servers;
 mod process;
 mod system;
 pub mod watch;

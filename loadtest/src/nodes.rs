@@ -17,9 +17,10 @@ use serde_json::Value;
 use crate::{
     admin::Admin,
     clock::Clock,
-    postgres::{Database, NoServer},
+    postgres::NoServer,
     process::{NotUp, Process},
     scenario::{Act, DatabaseAct, Limits, Standby},
+    servers::Servers,
 };
 
 /// How long nodes may take to find each other.
@@ -34,7 +35,7 @@ pub struct Nodes {
     settings: BTreeMap<String, String>,
     each: Vec<Node>,
     /// Behind the nodes: it ends after them.
-    database: Option<Box<Database>>,
+    database: Option<Box<Servers>>,
 }
 
 /// A node's process, and where it answers, which stays the same when it is started again.
@@ -101,7 +102,7 @@ impl Nodes {
         };
         let directory = prepare().map_err(|cause| NotStarted::Directory(directory.to_owned(), cause))?;
         let database = if count > 1 || standby.is_some() {
-            Some(Box::new(Database::start(&directory, standby)?))
+            Some(Box::new(Servers::start(&directory, standby)?))
         } else {
             None
         };

@@ -24,7 +24,7 @@ use crate::{
 /// The superuser of the server.
 const USER: &str = "tollgate";
 /// Who runs the server where we are root, as whom it refuses to run: `nobody`, on every Linux.
-const NOBODY: u32 = 65_534;
+pub(crate) const NOBODY: u32 = 65_534;
 /// How often another port is tried, where somebody else took the one that was free.
 const PORTS_TRIED: usize = 5;
 
@@ -53,6 +53,12 @@ impl Programs {
             .chain(told)
             .find(|directory| needed.iter().all(|name| directory.join(name).is_file()))
             .map(Self)
+    }
+
+    /// The directory that they are in.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.0
     }
 
     /// One of them, run by whoever may run a server.
@@ -294,7 +300,7 @@ impl Drop for Server {
 }
 
 /// The processes that a process has started.
-fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let is_child = |id: &u32| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         // State and parent stand behind the name, which may have anything in it.
@@ -306,7 +312,8 @@ fn children(parent: u32) -> Vec<u32> {
     ids.filter(is_child).collect()
 }
 
-fn free_port() -> io::Result<u16> {
+/// A port of this machine that is free now.
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 

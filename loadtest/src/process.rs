@@ -64,6 +64,14 @@ impl Process {
         ready.recv_timeout(PATIENCE).map_or(Err(NotUp::NotReady), |picked| Ok((process, picked)))
     }
 
+    /// Starts a command, and appends what it writes to `log`. Whether it is up is not waited for.
+    pub(crate) fn launch(command: &mut Command, log: &Path) -> io::Result<Self> {
+        let file = File::options().append(true).create(true).open(log)?;
+        let mut child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
+        let leash = Leash::of(&mut child)?;
+        Ok(Self { child, _leash: leash })
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -14,7 +14,7 @@ pub use {
 };
 
 /// The scenarios that come with the load test, by name.
-const BUNDLED: [(&str, &str); 20] = [
+const BUNDLED: [(&str, &str); 21] = [
     ("smoke", include_str!("../scenarios/smoke.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("spike", include_str!("../scenarios/spike.toml")),
@@ -33,6 +33,7 @@ const BUNDLED: [(&str, &str); 20] = [
     ("database-behind", include_str!("../scenarios/database-behind.toml")),
     ("database-split", include_str!("../scenarios/database-split.toml")),
     ("database-failovers", include_str!("../scenarios/database-failovers.toml")),
+    ("patroni", include_str!("../scenarios/patroni.toml")),
     ("slow-disk", include_str!("../scenarios/slow-disk.toml")),
     ("soak", include_str!("../scenarios/soak.toml")),
 ];
