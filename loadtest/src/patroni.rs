@@ -1,5 +1,5 @@
 //! Patroni on this machine: two PostgreSQL servers of which it decides, by a lease in etcd, which one is the primary, and
-//! HAProxy as the one address of the database. The configuration is that of `deploy/`. Dropped, all of it ends.
+//! `HAProxy` as the one address of the database. The configuration is that of `deploy/`. Dropped, all of it ends.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use crate::{
     scenario::DatabaseAct,
 };
 
-/// How Patroni and HAProxy are set up.
+/// How Patroni and `HAProxy` are set up.
 const CONFIGURATION: &str = include_str!("../../deploy/patroni.yml");
 const PROXY: &str = include_str!("../../deploy/patroni-haproxy.cfg");
 
@@ -90,13 +90,15 @@ impl Patroni {
         fs::write(&path, text).and_then(|()| give(&path)).map_err(|cause| failed(cause.to_string()))?;
         let proxy =
             run(command("/usr/sbin/haproxy", &home).args(["-db", "-f"]).arg(&path), &home, "haproxy")?;
-        if !until(|| TcpStream::connect(("127.0.0.1", proxy_port)).is_ok()) {
-            return Err(failed(fs::read_to_string(home.join("haproxy.log")).unwrap_or_default()));
+        // It takes both servers for the primary until it has asked.
+        let said = || fs::read_to_string(home.join("haproxy.log")).unwrap_or_default();
+        if !until(|| said().contains("db-b is DOWN")) {
+            return Err(failed(said()));
         }
         Ok(Self { proxy, proxy_port, members, etcd })
     }
 
-    /// The address of the database: that of HAProxy.
+    /// The address of the database: that of `HAProxy`.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.proxy_port)
     }

@@ -27,7 +27,7 @@ pub enum Standby {
     Synchronous,
     /// The standby has it a moment later.
     Asynchronous,
-    /// Patroni decides what a commit waits for and when the standby takes over; nodes have the address of HAProxy. Of what may
+    /// Patroni decides what a commit waits for and when the standby takes over; nodes have the address of `HAProxy`. Of what may
     /// befall a database, `kill`, `silence` and `return` happen to the machine of the first primary.
     Patroni,
 }
