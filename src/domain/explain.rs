@@ -129,14 +129,13 @@ fn by_rule(text: &mut String, decision: &Decision) -> fmt::Result {
         Some(message) => write!(text, "{message} (rule {name}")?,
         None => write!(text, "the rule {name} matches (")?,
     }
-    if !ruled.scores.is_empty() {
+    let mut separator = if ruled.message.is_some() { ": " } else { "" };
+    if ruled.scores.iter().any(|(rule, _)| ruled.marks.rule.as_ref() == Some(rule)) {
         let total = ruled.scores.iter().fold(0, |sum: i64, (_, score)| sum.saturating_add(*score));
         let addends: Vec<String> =
             ruled.scores.iter().map(|(rule, score)| format!("{rule} {score}")).collect();
-        write!(text, ": score {total} of {}", addends.join(" + "))?;
-        return write!(text, ")");
+        return write!(text, "{separator}score {total} of {})", addends.join(" + "));
     }
-    let mut separator = if ruled.message.is_some() { ": " } else { "" };
     for traced in ruled.conditions.iter().filter(|traced| !traced.value.is_empty()) {
         write!(text, "{separator}{}", traced.value)?;
         separator = ", ";

@@ -225,7 +225,11 @@ fn on_stand_in(at: At<'_>, findings: &mut Findings) -> Option<OnStandIn> {
             }
         },
         _ => {
-            at.refuse(findings, format!("expected a word, found {}", at.node.found()), ADVICE);
+            at.refuse(
+                findings,
+                format!("expected a word of decline and skip, found {}", at.node.found()),
+                ADVICE,
+            );
             None
         }
     }

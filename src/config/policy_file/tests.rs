@@ -499,7 +499,26 @@ fn rules_are_compiled_with_their_mistakes_in_their_place() {
         "{reserve: +20%}",
         &[("7:13", Error, "`reserve` is not an outcome of this version")],
     );
-    check_rule("present", "{score: 5}", &[("7:13", Error, "`score` is not an outcome of this version")]);
+    for then in ["{score: 5}", "{score: -5}", "{block: 10m}"] {
+        check_rule("present", then, &[]);
+        check_rule("present", &format!("{then}\n      on_stand_in: {{approve_to: 2000}}"), &[]);
+    }
+    check_rule("present", "{score: many}", &[("7:21", Error, "expected a score, found `many`")]);
+    check_rule(
+        "present",
+        "{block: soon}",
+        &[("7:21", Error, "`soon` is no duration; write one such as `10m`")],
+    );
+    check_rule(
+        "present",
+        "decline\n      on_stand_in: approve",
+        &[(
+            "8:20",
+            Error,
+            "expected a word of decline and skip, found `approve`; use decline, skip or {approve_to: 2000}",
+        )],
+    );
+    check_rule("is_abroad", "flag", &[("5:13", Error, "add `home_country: US` to the policy")]);
     check_rule("present", "{cap: 0}", &[("7:19", Error, "a limit of 0")]);
     check_rule("present", "{cap: 5, tag: {a: b}}", &[("7:13", Error, "expected one outcome, found 2")]);
     check_rule("present", "[decline]", &[("7:13", Error, "expected an outcome, found a list")]);

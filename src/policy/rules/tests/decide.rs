@@ -334,8 +334,12 @@ fn scores_add_up_and_decline_above_the_limit() {
     let (request, decision) = decided(&rules, None, plain);
     assert_eq!(
         explain(&request, &decision),
-        "declined: the rule c matches (: score 101 of a 60 + b 40 + c 1); at most 440.00 USD would have passed"
+        "declined: the rule c matches (score 101 of a 60 + b 40 + c 1); at most 440.00 USD would have passed"
     );
+    let (request, decision) =
+        decided(&["a: present => score 60", "stop: amount > 1 => decline"], None, plain);
+    let sentence = explain(&request, &decision);
+    assert!(sentence.starts_with("declined: Not with stop. (rule stop: amount = 450.00 USD)"), "{sentence}");
     // The addends of an approval are kept too.
     let (_, approved) = decided(&rules[..2], None, plain);
     let scores = approved.ruled.unwrap().scores;
