@@ -41,9 +41,10 @@ const LOOK: &str = "
            system, timeline, opened_at IS NOT NULL, current_setting('synchronous_standby_names'),
            (SELECT count(*) FROM pg_stat_replication),
            ARRAY(SELECT incarnation || ' ' || node FROM tollgate.writer
-               WHERE beat_at > clock_timestamp() - interval '3 seconds'),
+               WHERE beat_at > clock_timestamp() - interval '3 seconds' ORDER BY incarnation),
            ARRAY(SELECT w.incarnation FROM tollgate.writer AS w
-               WHERE w.system = l.system AND w.timeline = l.timeline)
+               WHERE w.system = l.system AND w.timeline = l.timeline ORDER BY w.incarnation),
+           (SELECT coalesce(max(lsn), 0) FROM tollgate.entry)
     FROM tollgate.lineage AS l";
 
 /// Opens the lineage for entries, if nothing more is to be given back, and at least half of those who wrote to the one
@@ -82,6 +83,16 @@ pub(super) struct Look {
     /// The writers that are there.
     pub(super) writers: Vec<Writer>,
     restored: Vec<i64>,
+    /// The log sequence number of the last entry that is visible.
+    last_lsn: i64,
+}
+
+/// What changes while any writer gives back.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Progress {
+    last_lsn: i64,
+    restored: Vec<i64>,
+    writers: Vec<Writer>,
 }
 
 impl Look {
@@ -93,6 +104,11 @@ impl Look {
     /// Whether this writer has nothing more to give back.
     pub(super) fn has_restored(&self, writer: &Writer) -> bool {
         self.restored.contains(&writer.incarnation)
+    }
+
+    /// How far all writers are.
+    pub(super) fn progress(&self) -> Progress {
+        Progress { last_lsn: self.last_lsn, restored: self.restored.clone(), writers: self.writers.clone() }
     }
 
     /// How many servers have an entry before it is acknowledged.
@@ -116,6 +132,7 @@ impl Look {
             standbys: row.try_get(5)?,
             writers: writers.iter().filter_map(writer).collect(),
             restored: row.try_get(7)?,
+            last_lsn: row.try_get(8)?,
         })
     }
 }

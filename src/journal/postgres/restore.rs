@@ -32,8 +32,9 @@ const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often it is tried whether an entry that another node has to give back has come.
 const TRY_EVERY: Duration = Duration::from_millis(5);
-/// How long the entries of others may be waited for, without one more of ours going in.
-const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// How long the entries of others may be waited for, without one more entry of any writer going in. Only writers that wait for
+/// each other, all behind an entry of a dead one, wait as long: one that is slow is not to cost what it could give back.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// How long statements that were under way on the server of before may take to notice.
 const QUIET_WITHIN: Duration = Duration::from_secs(1);
 /// After so many batches in a row that are there as a whole, those before are there too.
@@ -142,7 +143,7 @@ impl Database {
                     "they are given up, as TOLLGATE_JOURNAL_LOSS=accept says"
                 );
                 self.count_lost(missing.acknowledged);
-                self.ring.clear();
+                self.ring.forget(missing.pending.get(..missing.acknowledged).unwrap_or(&missing.pending));
                 Ok(())
             }
             Loss::Stop => {
@@ -194,6 +195,7 @@ impl Database {
         let mut moved_at = clock::instant();
         // The others had nothing more to give back before this round.
         let mut was_alone = false;
+        let mut progress = None;
         loop {
             let before = pending.len();
             pending = Box::pin(give_back_once(connection, &pending)).await?;
@@ -208,6 +210,9 @@ impl Database {
                 continue;
             }
             let look = step(Look::at(session)).await?;
+            if progress.replace(look.progress()) != Some(look.progress()) {
+                moved_at = clock::instant();
+            }
             let is_alone =
                 look.writers.iter().all(|writer| *writer == self.writer || look.has_restored(writer));
             if moved_at.elapsed() >= STALLED_AFTER || was_alone {
@@ -229,7 +234,7 @@ impl Database {
                 "entries that were already answered for are lost: what they stood behind is gone"
             );
             self.count_lost(pending.len());
-            self.ring.clear();
+            self.ring.forget(&pending);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! give it back if not. Also what it does not know the fate of.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -147,11 +147,18 @@ impl Ring {
         self.kept().doubtful.values().cloned().collect()
     }
 
-    /// Forgets all: what is lost is accepted as lost.
-    pub(super) fn clear(&self) {
+    /// Forgets these entries: they are lost. What else is kept may be missed by the next server.
+    pub(super) fn forget(&self, lost: &[Append]) {
+        let lost: HashSet<EntryId> = lost.iter().map(|append| append.id).collect();
         let mut kept = self.kept();
-        kept.batches.clear();
-        kept.bytes = 0;
+        for batch in &mut kept.batches {
+            let is_kept =
+                |place: &usize| batch.appends.get(*place).is_some_and(|append| !lost.contains(&append.id));
+            let places: Vec<usize> = batch.places.iter().copied().filter(is_kept).collect();
+            batch.places = places.into();
+        }
+        kept.batches.retain(|batch| !batch.places.is_empty());
+        kept.bytes = kept.batches.iter().map(|batch| batch.bytes).sum();
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -176,5 +183,42 @@ impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let mut kept = self.0.kept();
         kept.in_flight = kept.in_flight.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Account, Timestamp},
+        journal::Head,
+    };
+
+    #[test]
+    fn what_is_lost_is_forgotten_and_the_rest_is_kept() {
+        let append = |id: u64| Append {
+            account: Account::new(&format!("ic_{id}")).unwrap(),
+            head: Head::default(),
+            id: EntryId::new(id),
+            is_snapshot: false,
+            mentions: Vec::new(),
+            body: "[]".into(),
+        };
+        let lineage = Lineage { system: 7, timeline: 1 };
+        let ring = Ring::new(lineage, 1 << 20);
+        let durable = Outcome::Durable { at: Timestamp::from_micros(0) };
+        for batch in [[1, 2], [3, 4]] {
+            let batch: Arc<[Append]> = batch.map(append).into();
+            ring.note(&batch, &[0, 1], vec![durable; 2], lineage);
+        }
+        let kept = || -> Vec<u64> {
+            ring.all()
+                .iter()
+                .flat_map(|batch| batch.entries().map(|append| append.id.get()).collect::<Vec<_>>())
+                .collect()
+        };
+        assert_eq!(kept(), [3, 4, 1, 2]);
+        ring.forget(&[append(1), append(2), append(4)]);
+        assert_eq!(kept(), [3]);
     }
 }
