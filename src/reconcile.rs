@@ -17,7 +17,10 @@ use crate::{
     config::Load,
     domain::{AuthorizationId, CardId, SETTLED_KEPT_MAX, Timestamp, TransactionId},
     log,
-    stripe::api::{self, Api, Filter, GaveUp, Listing, Object, Page},
+    stripe::{
+        api::{self, Api, Filter, GaveUp, Listing, Object, Page},
+        cardholder_of,
+    },
 };
 use books::{Books, NotReached};
 use difference::{Difference, TransactionState};
@@ -132,8 +135,8 @@ struct Run<'a> {
 enum Known {
     /// This version, or none.
     Version(Option<TransactionState>),
-    /// Nothing that can be told.
-    PerhapsLetGo,
+    /// Nothing that can be told: the card has more than are kept in memory.
+    PerhapsEvicted,
 }
 
 /// What came of it.
@@ -153,27 +156,114 @@ struct Tally {
 const UNAVAILABLE_IN_A_ROW_MAX: u32 = 3;
 
 impl Run<'_> {
-    /// Authorizations that were made in the time; then those that changed in it; then the transactions.
+    /// Authorizations that were made in the time; then those that changed in it; then the transactions. Last the cards and
+    /// cardholders as they are now.
     async fn all(&mut self) -> Result<(), Failure> {
         for listing in [Listing::Authorizations, Listing::AuthorizationUpdates, Listing::Transactions] {
-            let api = self.api;
-            let mut pages = api.list(listing, self.filter.clone());
-            self.progress.begin(listing);
-            while let Some(page) = pages.next().await? {
-                self.nameless(&page)?;
-                for object in &page.objects {
-                    let done = match listing {
-                        Listing::Authorizations => self.authorization(object, page.read_at).await,
-                        Listing::AuthorizationUpdates => self.update(object).await,
-                        Listing::Transactions => self.transaction(object, page.read_at).await,
-                    };
-                    self.past(object, done)?;
-                }
-                self.progress.read(&page);
+            self.list(listing).await?;
+        }
+        if let Some(card) = self.filter.card.clone() {
+            let found = self.api.object(Listing::Cards, card.as_str()).await;
+            let page = match self.of_state(Listing::Cards, found.map_err(Into::into))? {
+                Some(Some(page)) => page,
+                Some(None) => return self.note(&format!("{card} is not compared: expected a card at Stripe, found none (404)")),
+                None => return Ok(()),
+            };
+            for object in &page.objects {
+                let done = self.card_with_cardholder(object, page.read_at).await;
+                self.past(object, done)?;
             }
-            self.progress.end(self.err)?;
+            return Ok(());
+        }
+        for listing in [Listing::Cards, Listing::Cardholders] {
+            let listed = self.list(listing).await;
+            self.of_state(listing, listed)?;
         }
         Ok(())
+    }
+
+    async fn list(&mut self, listing: Listing) -> Result<(), Failure> {
+        let api = self.api;
+        let mut pages = api.list(listing, self.filter.clone());
+        self.progress.begin(listing);
+        while let Some(page) = pages.next().await? {
+            self.nameless(&page)?;
+            for object in &page.objects {
+                let done = match listing {
+                    Listing::Authorizations => self.authorization(object, page.read_at).await,
+                    Listing::AuthorizationUpdates => self.update(object).await,
+                    Listing::Transactions => self.transaction(object, page.read_at).await,
+                    Listing::Cards => self.card(object, page.read_at).await,
+                    Listing::Cardholders => self.cardholder(object, page.read_at).await,
+                };
+                self.past(object, done)?;
+            }
+            self.progress.read(&page);
+        }
+        self.progress.end(self.err)?;
+        Ok(())
+    }
+
+    /// Goes on without the cards or cardholders where they are not there, or not for this key to read: purchases are
+    /// reconciled, and each request brings its card's state along.
+    fn of_state<T>(&mut self, listing: Listing, done: Result<T, Failure>) -> Result<Option<T>, Failure> {
+        let failure = match done {
+            Ok(done) => return Ok(Some(done)),
+            Err(failure) => failure,
+        };
+        let cause = match &failure {
+            Failure::Stripe(gave_up) => match gave_up.failure {
+                api::Failure::Missing { .. } => Some("expected a list there, found none (404)".to_owned()),
+                api::Failure::Unauthorized { status: 403 } => Some(gave_up.to_string()),
+                _ => None,
+            },
+            Failure::Output(_) | Failure::Books(_) => None,
+        };
+        match cause {
+            Some(cause) => {
+                self.note(&format!("{} is not compared: {cause}", listing.path()))?;
+                Ok(None)
+            }
+            None => Err(failure),
+        }
+    }
+
+    /// Compares a card, and books what it is now if that differs. A card that the ledger has never heard of comes with its
+    /// first request.
+    async fn card(&mut self, object: &Object, read_at: Timestamp) -> Result<(), Failure> {
+        let sides = Sides::new(self.version, self.api.account(), read_at);
+        let (card, told, event) = match sides.card(object) {
+            Ok(told) => told,
+            Err(unread) => return self.unread(&object.id, &unread),
+        };
+        let Some(ours) = self.books.card(&card).await? else { return Ok(()) };
+        self.state(&difference::of_state(card.as_str(), &ours, &told), event).await
+    }
+
+    async fn cardholder(&mut self, object: &Object, read_at: Timestamp) -> Result<(), Failure> {
+        let sides = Sides::new(self.version, self.api.account(), read_at);
+        let (cardholder, told, event) = match sides.cardholder(object) {
+            Ok(told) => told,
+            Err(unread) => return self.unread(&object.id, &unread),
+        };
+        let Some(ours) = self.books.cardholder(&cardholder).await? else { return Ok(()) };
+        self.state(&difference::of_state(cardholder.as_str(), &ours, &told), event).await
+    }
+
+    async fn card_with_cardholder(&mut self, card: &Object, read_at: Timestamp) -> Result<(), Failure> {
+        self.card(card, read_at).await?;
+        match cardholder_of(card) {
+            Some(cardholder) => self.cardholder(&cardholder, read_at).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn state(&mut self, differences: &[Difference], event: Vec<u8>) -> Result<(), Failure> {
+        if differences.is_empty() {
+            return Ok(());
+        }
+        self.show(differences)?;
+        if self.is_dry { Ok(()) } else { self.deliver(event).await }
     }
 
     /// Goes on behind an object that the node, or Stripe, does not let us reconcile: the ones behind it have nothing to do
@@ -256,7 +346,8 @@ impl Run<'_> {
             return Ok(());
         }
         self.seen.insert(id.clone());
-        let Some(Page { objects, read_at, .. }) = self.api.authorization(id).await? else { return Ok(()) };
+        let found = self.api.object(Listing::Authorizations, id.as_str()).await?;
+        let Some(Page { objects, read_at, .. }) = found else { return Ok(()) };
         for object in &objects {
             self.authorization(object, read_at).await?;
         }
@@ -278,8 +369,10 @@ impl Run<'_> {
         }
         let known = match self.known(&state).await? {
             Known::Version(known) => known,
-            // It may have been booked and let go: booked again, it would count twice.
-            Known::PerhapsLetGo => return self.unsure(&state),
+            // It may have been booked and evicted: the newest version counts once, whatever the node had.
+            Known::PerhapsEvicted => {
+                return if self.is_dry { Ok(()) } else { self.deliver(booking.event(true)).await };
+            }
         };
         let Some(difference) = difference::of_transaction(known.as_ref(), &state) else { return Ok(()) };
         self.show(std::slice::from_ref(&difference))?;
@@ -297,15 +390,7 @@ impl Run<'_> {
         let known = known.unwrap_or_default();
         let is_full = state.authorization.is_none() && known.len() >= SETTLED_KEPT_MAX;
         let version = known.into_iter().find(|known| known.id == state.id);
-        Ok(if is_full && version.is_none() { Known::PerhapsLetGo } else { Known::Version(version) })
-    }
-
-    fn unsure(&mut self, state: &TransactionState) -> Result<(), Failure> {
-        self.tally.unresolved = self.tally.unresolved.saturating_add(1);
-        let TransactionState { id, card, .. } = state;
-        self.note(&format!(
-            "{id} is not recorded: {card} has too many such transactions to know whether it was recorded before"
-        ))
+        Ok(if is_full && version.is_none() { Known::PerhapsEvicted } else { Known::Version(version) })
     }
 
     fn is_wanted(&self, card: &CardId) -> bool {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::{Directory, recall::recall};
 use crate::{
     domain::{
-        Account, Authorization, AuthorizationId, CardId, Category, Currency, Decided, Event, Interval,
-        Measure, Mention, NetworkId, PolicyVersion, Source, Timestamp, Totals, Transaction, TransactionId,
+        Account, Authorization, AuthorizationId, CardId, CardholderId, Category, Currency, Decided, Event, Interval,
+        Measure, Mention, NetworkId, PolicyVersion, Source, State, Timestamp, Totals, Transaction, TransactionId,
         limits_in_force,
     },
     journal::{Entry, Reach, record},
@@ -38,6 +38,8 @@ pub struct CardView {
     pub group: Option<String>,
     /// Whether the policy in force has that group.
     pub group_in_policy: Option<bool>,
+    /// What its own events said last.
+    pub state: Option<State>,
     /// Every limit in force, with what is used of it.
     pub limits: Vec<LimitView>,
     /// Open holds.
@@ -133,6 +135,17 @@ impl Directory {
         self.authorization_view(id).await.map_err(|cause| cause.to_string())
     }
 
+    /// What a cardholder's events said last; `None` for one of whom none came.
+    ///
+    /// # Errors
+    /// A sentence that says why the journal cannot be read.
+    pub async fn cardholder(&self, id: &CardholderId) -> Result<Option<State>, String> {
+        let entries = self.shared().load(&Account::from(id), Reach::Snapshot).await;
+        let folded = entries.map_err(NotFolded::from).and_then(|entries| books::fold(&entries));
+        let standing = folded.map_err(|cause| cause.to_string())?.card.standing;
+        Ok(standing.map(|standing| standing.state))
+    }
+
     /// Whether the first event in the books moved real money; `None` where there is none yet.
     ///
     /// # Errors
@@ -166,6 +179,7 @@ impl Directory {
         }
         let replacement_for = folded.card.joined.as_ref().map(|joined| joined.card.clone());
         let group = folded.card.group.clone();
+        let state = folded.card.standing.take().map(|standing| standing.state);
         let mut passed = BTreeSet::from([account.clone()]);
         while let Some(joined) = folded.card.joined.take() {
             account = Account::from(&joined.card);
@@ -227,6 +241,7 @@ impl Directory {
             policy: policy.version.clone(),
             group_in_policy: group.as_ref().map(|_| policy.unknown_group.is_none()),
             group: group.as_deref().map(ToOwned::to_owned),
+            state,
             limits,
             holds,
             unlinked,

@@ -26,7 +26,9 @@ pub use crate::journal::postgres::Status as JournalStatus;
 use crate::{
     actors::Directory,
     clock,
-    domain::{Account, AuthorizationId, AuthorizationRequest, CardId, Observation, Policy, Timestamp},
+    domain::{
+        Account, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Observation, Policy, State, Timestamp,
+    },
     journal::postgres::{Database, Status},
     metrics::{Forward, Metrics, Route, Shed},
 };
@@ -293,6 +295,14 @@ impl Cluster {
     /// Why the journal cannot be read.
     pub async fn card(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, String> {
         self.here.card(id, now).await
+    }
+
+    /// What a cardholder's events said last; `None` for one of whom none came.
+    ///
+    /// # Errors
+    /// A sentence that says why the journal cannot be read.
+    pub async fn cardholder(&self, id: &CardholderId) -> Result<Option<State>, String> {
+        self.here.cardholder(id).await
     }
 
     /// The answers that Stripe has not confirmed in good time, oldest first: those that this node gave.

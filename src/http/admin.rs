@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     clock,
-    domain::{AuthorizationId, CardId},
+    domain::{AuthorizationId, CardId, CardholderId},
     log::{self, Seldom},
     metrics::{AdminRefusal, Label as _, Labels as _, Metrics},
 };
@@ -33,6 +33,12 @@ use crate::{
 pub trait Books: Send + Sync + 'static {
     /// `GET /v1/cards/{id}`; nothing where the card was never seen.
     fn card(&self, card: CardId) -> impl Future<Output = Result<Option<Vec<u8>>, Unreadable>> + Send;
+
+    /// `GET /v1/cardholders/{id}`; nothing where no event of the cardholder was ever seen.
+    fn cardholder(
+        &self,
+        cardholder: CardholderId,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, Unreadable>> + Send;
 
     /// `GET /v1/authorizations/{id}`; nothing where the authorization was never seen.
     fn authorization(
@@ -116,6 +122,10 @@ impl<B: Books> Admin<B> {
                 Some(card) => (books.card(card).await, "card"),
                 None => (Ok(None), "card"),
             },
+            Some(("cardholders", id)) => match CardholderId::new(id) {
+                Some(cardholder) => (books.cardholder(cardholder).await, "cardholder"),
+                None => (Ok(None), "cardholder"),
+            },
             Some(("authorizations", id)) => match AuthorizationId::new(id) {
                 Some(authorization) => (books.authorization(authorization).await, "authorization"),
                 None => (Ok(None), "authorization"),
@@ -167,7 +177,7 @@ impl<B: Books> Admin<B> {
 
     fn unknown_path(&self) -> Reply {
         let message = "nothing is served here; there are /livez, /readyz, /metrics, /v1/cards/{id}, \
-                       /v1/authorizations/{id}, /v1/unconfirmed, /v1/node, /v1/slow and /v1/log";
+                       /v1/cardholders/{id}, /v1/authorizations/{id}, /v1/unconfirmed, /v1/node, /v1/slow and /v1/log";
         self.refuse(AdminRefusal::UnknownPath, message)
     }
 

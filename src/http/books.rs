@@ -15,7 +15,7 @@ use crate::{
         AuthorizationView, CardView, Cluster, DecisionView, EntryView, HoldView, LimitView, UnconfirmedView,
     },
     domain::{
-        AuthorizationId, CardId, Decided, Event, Fact, LimitCheck, Measure, Source, StripeOutcome, Timestamp,
+        AuthorizationId, CardId, CardholderId, Decided, Event, Fact, LimitCheck, Measure, Source, State, StripeOutcome, Timestamp,
         Transaction, TransactionId, explain,
     },
 };
@@ -24,6 +24,14 @@ impl Books for Cluster {
     async fn card(&self, card: CardId) -> Result<Option<Vec<u8>>, Unreadable> {
         let view = Self::card(self, &card, clock::now()).await.map_err(unreadable)?;
         Ok(view.map(|view| body(&CardBody::new(&view, &self.owner(&card)))))
+    }
+
+    async fn cardholder(&self, cardholder: CardholderId) -> Result<Option<Vec<u8>>, Unreadable> {
+        let state = Self::cardholder(self, &cardholder).await.map_err(unreadable)?;
+        let shape = |state: State| {
+            body(&serde_json::json!({"cardholder": cardholder.as_str(), "state": StateBody::from(&state)}))
+        };
+        Ok(state.map(shape))
     }
 
     async fn authorization(&self, authorization: AuthorizationId) -> Result<Option<Vec<u8>>, Unreadable> {
@@ -70,11 +78,26 @@ struct CardBody {
     policy: String,
     group: Option<String>,
     group_in_policy: Option<bool>,
+    /// What the card's own events said last.
+    state: Option<StateBody>,
     limits: Vec<LimitBody>,
     holds: Vec<HoldBody>,
     /// Captures and refunds that belong to no authorization.
     unlinked: Vec<TransactionBody>,
     recent: Vec<DecisionBody>,
+}
+
+/// A card or cardholder as its own events tell it.
+#[derive(Serialize)]
+struct StateBody {
+    active: bool,
+    group: Option<String>,
+}
+
+impl From<&State> for StateBody {
+    fn from(state: &State) -> Self {
+        Self { active: state.is_active, group: state.group.as_deref().map(ToOwned::to_owned) }
+    }
 }
 
 /// A capture or refund in its latest version; the amount as Stripe signs it.
@@ -243,6 +266,7 @@ impl CardBody {
             policy: view.policy.as_str().to_owned(),
             group: view.group.clone(),
             group_in_policy: view.group_in_policy,
+            state: view.state.as_ref().map(StateBody::from),
             limits: view.limits.iter().map(LimitBody::from).collect(),
             holds: view.holds.iter().map(HoldBody::from).collect(),
             unlinked: view.unlinked.iter().map(|(id, one)| TransactionBody::new(id, one)).collect(),

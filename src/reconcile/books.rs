@@ -23,7 +23,7 @@ use crate::{
     cli::serve::one_run_secret,
     clock,
     config::Settings,
-    domain::{AuthorizationId, CardId, TransactionId, TransactionKind},
+    domain::{AuthorizationId, CardId, CardholderId, State, TransactionId, TransactionKind},
     journal::{self, Location, OpenError},
     node::{Node, NotStarted},
     stripe::{self, SIGNATURE_HEADER, Secret, api::Patience},
@@ -172,6 +172,22 @@ impl Books {
         Ok(body.map(|body| states(body.unlinked, card, None)))
     }
 
+    /// What the books would take a card for until its next request: what its own events said last, and without any an
+    /// active card of the group that its last request had. Nothing where the card was never heard of.
+    pub(super) async fn card(&self, card: &CardId) -> Result<Option<State>, NotReached> {
+        let body: Option<CardBody> = self.look_up(&format!("/v1/cards/{card}")).await?;
+        Ok(body.map(|body| match body.state {
+            Some(state) => state.into(),
+            None => State { is_active: true, group: body.group.map(Into::into) },
+        }))
+    }
+
+    /// What a cardholder's events said last; nothing where none came.
+    pub(super) async fn cardholder(&self, cardholder: &CardholderId) -> Result<Option<State>, NotReached> {
+        let body: Option<CardholderBody> = self.look_up(&format!("/v1/cardholders/{cardholder}")).await?;
+        Ok(body.map(|body| body.state.into()))
+    }
+
     /// Delivers an event as Stripe would. When this returns, it is booked.
     pub(super) async fn deliver(&self, event: Vec<u8>) -> Result<(), NotReached> {
         let event = Bytes::from(event);
@@ -309,7 +325,27 @@ struct AuthorizationBody {
 /// What is looked at of `GET /v1/cards/{id}`.
 #[derive(Deserialize)]
 struct CardBody {
+    group: Option<String>,
+    state: Option<StateBody>,
     unlinked: Vec<TransactionBody>,
+}
+
+/// What is looked at of `GET /v1/cardholders/{id}`.
+#[derive(Deserialize)]
+struct CardholderBody {
+    state: StateBody,
+}
+
+#[derive(Deserialize)]
+struct StateBody {
+    active: bool,
+    group: Option<String>,
+}
+
+impl From<StateBody> for State {
+    fn from(body: StateBody) -> Self {
+        Self { is_active: body.active, group: body.group.map(Into::into) }
+    }
 }
 
 #[derive(Deserialize)]

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use super::{Told, books::Ours};
-use crate::domain::{AuthorizationId, CardId, TransactionId, TransactionKind};
+use crate::domain::{AuthorizationId, CardId, State, TransactionId, TransactionKind};
 
 /// One field that differs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Difference {
-    /// The authorization, or a transaction without one.
+    /// The authorization, or none for a transaction without one; the card or cardholder.
     pub(super) of: String,
     pub(super) field: Field,
     pub(super) ours: String,
@@ -24,6 +24,8 @@ pub(super) enum Field {
     Approved,
     Held,
     Transaction(TransactionId),
+    /// `metadata.tollgate_group`.
+    Group,
 }
 
 /// A transaction as one side has it.
@@ -39,7 +41,7 @@ pub(super) struct TransactionState {
 
 /// The first line of a table of differences.
 pub(super) const HEADING: &str =
-    "authorization                    field                            ours                 stripe's";
+    "object                           field                            ours                 stripe's";
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +58,7 @@ impl fmt::Display for Field {
             Self::Approved => f.write_str("approved"),
             Self::Held => f.write_str("held"),
             Self::Transaction(id) => write!(f, "{id}"),
+            Self::Group => f.write_str("tollgate_group"),
         }
     }
 }
@@ -86,6 +89,16 @@ pub(super) fn of_authorization(ours: Option<&Ours>, told: &Told) -> Vec<Differen
         differences.extend(of_transaction(known, state));
     }
     differences
+}
+
+/// Every difference of a card or cardholder.
+pub(super) fn of_state(of: &str, ours: &State, told: &State) -> Vec<Difference> {
+    let status = |state: &State| if state.is_active { "active" } else { "inactive" }.to_owned();
+    let group = |state: &State| state.group.as_deref().unwrap_or("none").to_owned();
+    let fields = [(Field::Status, status(ours), status(told)), (Field::Group, group(ours), group(told))];
+    let differs = |(_, ours, stripes): &(Field, String, String)| ours != stripes;
+    let difference = |(field, ours, stripes)| Difference { of: of.to_owned(), field, ours, stripes };
+    fields.into_iter().filter(differs).map(difference).collect()
 }
 
 /// The difference of one transaction, if there is one.

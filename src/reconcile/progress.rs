@@ -31,6 +31,8 @@ impl Progress {
             Listing::Authorizations => "authorizations",
             Listing::AuthorizationUpdates => "updates of authorizations",
             Listing::Transactions => "transactions",
+            Listing::Cards => "cards",
+            Listing::Cardholders => "cardholders",
         };
         if self.is_terminal {
             self.bar = ProgressBar::new(self.until.since(self.since).as_secs());

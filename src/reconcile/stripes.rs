@@ -3,8 +3,8 @@
 use crate::{
     clock,
     domain::{
-        AuthorizationId, AuthorizationStatus, Card, CardId, ConnectedAccountId, Event, Fact, Money,
-        Observation, Timestamp,
+        AuthorizationId, AuthorizationStatus, Card, CardId, CardholderId, ConnectedAccountId, Event, Fact,
+        Money, Observation, State, Subject, Timestamp,
     },
     stripe::{
         self, Backfill, Incoming, Malformed, Reading, Unbooked,
@@ -62,6 +62,27 @@ impl<'a> Sides<'a> {
         read_at: Timestamp,
     ) -> Self {
         Self(Backfill { version: &settings.version, account, read_at })
+    }
+
+    /// A card with the event that tells it.
+    pub(super) fn card(&self, object: &Object) -> Result<(CardId, State, Vec<u8>), Unread> {
+        let event = self.0.card(object)?;
+        let observation = observation(&event)?;
+        let card = observation.card().cloned().ok_or(Unbooked::NoCard)?;
+        let Fact::Card(seen) = observation.fact else { return Err(Unbooked::NotOurs.into()) };
+        Ok((card, State { is_active: seen.is_active, group: seen.group }, event))
+    }
+
+    /// A cardholder with the event that tells it.
+    pub(super) fn cardholder(&self, object: &Object) -> Result<(CardholderId, State, Vec<u8>), Unread> {
+        let event = self.0.cardholder(object)?;
+        let observation = observation(&event)?;
+        match (observation.subject, observation.fact) {
+            (Subject::Cardholder(cardholder), Fact::Cardholder(seen)) => {
+                Ok((cardholder, State { is_active: seen.is_active, group: seen.group }, event))
+            }
+            _ => Err(Unbooked::NotOurs.into()),
+        }
     }
 
     pub(super) fn authorization(&self, object: &Object) -> Result<Told, Unread> {
@@ -125,7 +146,7 @@ impl Told {
                     let is_known = difference.ours != "unknown";
                     events.extend(told.map(|(_, booking)| booking.event(is_known)));
                 }
-                Field::Authorization | Field::Status | Field::Approved | Field::Held => {
+                Field::Authorization | Field::Status | Field::Approved | Field::Held | Field::Group => {
                     if !events.contains(&self.event) {
                         events.push(self.event.clone());
                     }

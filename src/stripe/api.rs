@@ -22,7 +22,7 @@ pub use settings::{ApiKey, BaseUrl, Roots, Settings};
 
 use crate::{
     clock,
-    domain::{AuthorizationId, ConnectedAccountId},
+    domain::ConnectedAccountId,
 };
 use patience::Pace;
 use transport::{Call, Reply, Transport};
@@ -71,12 +71,12 @@ impl Api {
         Pages::new(self, listing, filter)
     }
 
-    /// One authorization as it is now; nothing where Stripe knows none of this id.
+    /// One object of a list as it is now; nothing where Stripe knows none of this id.
     ///
     /// # Errors
     /// [`GaveUp`] says why, and what to do.
-    pub async fn authorization(&self, id: &AuthorizationId) -> Result<Option<Page>, GaveUp> {
-        let path = format!("{}/{}", Listing::Authorizations.path(), list::path_segment(id.as_str()));
+    pub async fn object(&self, listing: Listing, id: &str) -> Result<Option<Page>, GaveUp> {
+        let path = format!("{}/{}", listing.path(), list::path_segment(id));
         match self.get(path).await {
             Ok(reply) => Ok(Some(Page::single(&reply)?)),
             Err(GaveUp { failure: Failure::Missing { .. }, .. }) => Ok(None),

@@ -74,6 +74,35 @@ impl Backfill<'_> {
         Ok(self.event(event_type, object, &progress, fields.livemode))
     }
 
+    /// The event that tells a card as it is now.
+    ///
+    /// # Errors
+    /// The object is no card.
+    pub fn card(&self, object: &Object) -> Result<Vec<u8>, Failure> {
+        self.changed("issuing_card.updated", object, "a card")
+    }
+
+    /// The event that tells a cardholder as it is now.
+    ///
+    /// # Errors
+    /// The object is no cardholder.
+    pub fn cardholder(&self, object: &Object) -> Result<Vec<u8>, Failure> {
+        self.changed("issuing_cardholder.updated", object, "a cardholder")
+    }
+
+    fn changed(&self, kind: &str, object: &Object, expected: &'static str) -> Result<Vec<u8>, Failure> {
+        #[derive(Deserialize)]
+        struct Fields {
+            livemode: Option<bool>,
+            status: Option<String>,
+        }
+        let fields: Fields =
+            serde_json::from_str(object.json.get()).map_err(|_| Failure::Unreadable { expected })?;
+        // A state comes back: what was read at another time is another event.
+        let progress = format!("{}_{}", word(fields.status.as_deref()), self.read_at.as_seconds());
+        Ok(self.event(kind, object, &progress, fields.livemode))
+    }
+
     fn event(&self, kind: &str, object: &Object, progress: &str, livemode: Option<bool>) -> Vec<u8> {
         #[derive(Serialize)]
         struct Event<'a> {
@@ -144,6 +173,17 @@ pub fn transactions_of(authorization: &Object) -> Vec<Object> {
     let transactions = fields.ok().and_then(|fields| fields.transactions).unwrap_or_default();
     // A bare id is in the list of transactions too, with all that it says.
     transactions.into_iter().filter_map(|json| Object::read(json).ok()).collect()
+}
+
+/// The cardholder that stands inside a card.
+#[must_use]
+pub fn cardholder_of(card: &Object) -> Option<Object> {
+    #[derive(Deserialize)]
+    struct Fields {
+        cardholder: Box<RawValue>,
+    }
+    let fields: Fields = serde_json::from_str(card.json.get()).ok()?;
+    Object::read(fields.cardholder).ok()
 }
 
 /// What can stand in an id: a status or a number, and nothing longer.

@@ -12,7 +12,7 @@ pub mod api;
 
 use std::{fmt, time::Duration};
 
-pub use backfill::{Backfill, transactions_of};
+pub use backfill::{Backfill, cardholder_of, transactions_of};
 pub use event::{Incoming, Kind, Malformed, MerchantNames, Reader, Reading, Unbooked, read};
 pub use response::{CONTENT_TYPE, RECEIVED_BODY, STRIPE_VERSION, decision_body};
 pub use sample::{Merchant, Purchase, new_authorization_id};

@@ -26,7 +26,7 @@ use tollgate::{
     clock,
     cluster::{Arrival, Cause, Gate, Hello, Identity, Local, Member, NotBooked, Sealed, TimedAnswer},
     domain::{
-        Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, DecisionId, Observation, Outcome,
+        Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardholderId, DecisionId, Observation, Outcome,
         Reason, Source,
     },
     http::{
@@ -162,6 +162,10 @@ impl Books for OneCard {
             "ic_broken" => Err(Unreadable),
             _ => Ok(None),
         }
+    }
+
+    async fn cardholder(&self, cardholder: CardholderId) -> Result<Option<Vec<u8>>, Unreadable> {
+        Ok((cardholder.as_str() == "ich_known").then(|| br#"{"cardholder":"ich_known"}"#.to_vec()))
     }
 
     async fn authorization(&self, authorization: AuthorizationId) -> Result<Option<Vec<u8>>, Unreadable> {

@@ -2,12 +2,12 @@
 //! booked once, and the books are then what they would have been.
 #![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
 
-use std::process::Output;
+use std::{process::Output, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tollgate::clock;
-use tollgate_loadtest::stripe_api::StripeApi;
+use tollgate_loadtest::stripe_api::{Effect, Fault, StripeApi};
 
 use crate::{
     deliveries::{event, purchase},
@@ -220,7 +220,7 @@ async fn a_dry_run_shows_the_differences_and_changes_nothing() {
     let ran = story.reconcile(&["--dry-run"]).await;
     ran.expect(1, "differences: 10; nothing was recorded");
     let rows: Vec<Vec<&str>> = ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["authorization", "field", "ours", "stripe's"]);
+    assert_eq!(rows[0], ["object", "field", "ours", "stripe's"]);
     for row in [
         &["iauth_old", "status", "pending", "reversed"][..],
         &["iauth_old", "held", "5000", "0"],
@@ -366,6 +366,84 @@ async fn one_transaction_that_cannot_be_read_leaves_its_authorization_to_be_book
     let ran = story.reconcile(&[]).await;
     ran.expect(1, "differences: 12; events recorded: 10; objects passed over: 1");
     assert!(ran.err.contains("ipi_odd cannot be recorded: expected `data.object.type`"), "{}", ran.err);
+}
+
+/// A card or cardholder as the API has it.
+fn with_state(kind: &str, id: &str, status: &str, group: Option<&str>) -> Value {
+    json!({
+        "id": id, "object": kind, "created": 1_785_500_000, "livemode": false, "status": status, "currency": "usd",
+        "cardholder": {"id": "ich_1", "object": "issuing.cardholder", "created": 1_785_500_000, "status": status},
+        "metadata": group.map_or_else(|| json!({}), |group| json!({"tollgate_group": group})),
+    })
+}
+
+/// A node that was told of the states of its card and cardholder, and then missed that they changed.
+async fn with_states_that_changed() -> Story {
+    let story = Story::begin().await;
+    story.reconcile(&[]).await.expect(0, "differences: 10; events recorded: 8");
+    let node = story.site.start().await;
+    for (kind, id) in [("issuing.card", CARD), ("issuing.cardholder", "ich_1")] {
+        let object = with_state(kind, id, "active", Some("staff"));
+        let event_type = format!("{}.updated", kind.replace('.', "_"));
+        assert_eq!(node.deliver(told(&event_type, &object).to_string().as_bytes()).await.status, 200);
+    }
+    node.stop().await;
+    // An event of the second in which Stripe is read may be the later word.
+    clock::sleep(Duration::from_secs(2)).await;
+    story
+}
+
+#[tokio::test]
+async fn cards_and_cardholders_are_what_stripe_says_now() {
+    let story = with_states_that_changed().await;
+    story.stub.put(with_state("issuing.card", CARD, "inactive", None)).unwrap();
+    story.stub.put(with_state("issuing.cardholder", "ich_1", "inactive", Some("staff"))).unwrap();
+    // Nothing is known of these, nor will be before their first request.
+    story.stub.put(with_state("issuing.card", "ic_unheard_of", "canceled", None)).unwrap();
+    story.stub.put(with_state("issuing.cardholder", "ich_unheard_of", "inactive", None)).unwrap();
+    let dry = story.reconcile(&["--dry-run"]).await;
+    dry.expect(1, "differences: 3; nothing was recorded");
+    let ran = story.reconcile(&[]).await;
+    ran.expect(0, "differences: 3; events recorded: 2");
+    let rows: Vec<Vec<&str>> = ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    for row in [
+        [CARD, "status", "active", "inactive"],
+        [CARD, "tollgate_group", "staff", "none"],
+        ["ich_1", "status", "active", "inactive"],
+    ] {
+        assert!(rows.iter().any(|found| *found == row), "{row:?} is not in\n{}", ran.out);
+    }
+    assert!(ran.err.contains("2 cards read") && ran.err.contains("2 cardholders read"), "{}", ran.err);
+    story.reconcile(&[]).await.expect(0, "no differences: the ledger agrees with Stripe");
+    let node = story.site.start().await;
+    assert_eq!(node.card(CARD).await["state"], json!({"active": false, "group": null}));
+    let cardholder = node.get("/v1/cardholders/ich_1").await.json();
+    assert_eq!(cardholder["state"], json!({"active": false, "group": "staff"}));
+    assert_eq!(node.get("/v1/cardholders/ich_unheard_of").await.status, 404);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn one_card_alone_is_read_with_its_cardholder() {
+    let story = with_states_that_changed().await;
+    story.stub.put(with_state("issuing.card", CARD, "inactive", Some("staff"))).unwrap();
+    story.reconcile(&["--card", "ic_other"]).await.expect(0, "no differences: the ledger agrees with Stripe");
+    // The cardholder as it stands in the card: of no group.
+    story.reconcile(&["--card", CARD]).await.expect(0, "differences: 3; events recorded: 2");
+    story.reconcile(&["--card", CARD]).await.expect(0, "no differences: the ledger agrees with Stripe");
+}
+
+#[tokio::test]
+async fn cards_that_stripe_does_not_give_are_said_and_fail_no_run() {
+    for status in [404, 403] {
+        let story = Story::begin().await;
+        story.stub.plan(Fault::always("/v1/issuing/card", Effect::ServerError(status)));
+        let ran = story.reconcile(&[]).await;
+        ran.expect(0, "differences: 10; events recorded: 8");
+        for path in ["/v1/issuing/cards", "/v1/issuing/cardholders"] {
+            assert!(ran.err.contains(&format!("{path} is not compared: ")), "{}", ran.err);
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::{ops::Range, time::Duration};
 use serde_json::json;
 use tollgate::{
     clock,
-    domain::{AuthorizationId, CardId, ConnectedAccountId, Timestamp},
+    domain::{CardId, ConnectedAccountId, Timestamp},
     stripe::{
         ApiVersion,
         api::{Api, ApiKey, BaseUrl, Failure, Filter, GaveUp, Listing, Settings},
@@ -90,12 +90,12 @@ async fn a_list_is_narrowed_by_time_and_card() {
 #[tokio::test]
 async fn one_authorization_is_there_or_not() {
     let (stub, api) = with_authorizations(1).await;
-    let id = |text: &str| AuthorizationId::new(text).unwrap();
-    let page = api.authorization(&id("iauth_0000")).await.unwrap().unwrap();
+    let found = async |id: &str| api.object(Listing::Authorizations, id).await.unwrap();
+    let page = found("iauth_0000").await.unwrap();
     assert_eq!(page.objects[0].id, "iauth_0000");
     assert!(clock::now().since(page.read_at) < Duration::from_mins(1), "by the server's clock");
-    assert!(api.authorization(&id("iauth_other")).await.unwrap().is_none());
-    assert!(api.authorization(&id("../../v1/events?limit=1")).await.unwrap().is_none());
+    assert!(found("iauth_other").await.is_none());
+    assert!(found("../../v1/events?limit=1").await.is_none());
     assert_eq!(stub.calls().last().unwrap().path.matches('/').count(), 4, "an id cannot become a path");
 }
 

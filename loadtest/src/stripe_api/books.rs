@@ -23,10 +23,13 @@ pub(super) enum Kind {
     Authorization,
     Transaction,
     Event,
+    Card,
+    Cardholder,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Authorization, Self::Transaction, Self::Event];
+    const ALL: [Self; 5] =
+        [Self::Authorization, Self::Transaction, Self::Event, Self::Cardholder, Self::Card];
 
     /// Where its list is.
     pub(super) const fn path(self) -> &'static str {
@@ -34,6 +37,8 @@ impl Kind {
             Self::Authorization => "/v1/issuing/authorizations",
             Self::Transaction => "/v1/issuing/transactions",
             Self::Event => "/v1/events",
+            Self::Card => "/v1/issuing/cards",
+            Self::Cardholder => "/v1/issuing/cardholders",
         }
     }
 
@@ -43,6 +48,8 @@ impl Kind {
             Self::Authorization => "issuing.authorization",
             Self::Transaction => "issuing.transaction",
             Self::Event => "event",
+            Self::Card => "issuing.card",
+            Self::Cardholder => "issuing.cardholder",
         }
     }
 
@@ -51,6 +58,8 @@ impl Kind {
             Self::Authorization => &["card", "cardholder", "status"],
             Self::Transaction => &["card", "cardholder", "type"],
             Self::Event => &["type"],
+            Self::Card => &["cardholder", "status", "type"],
+            Self::Cardholder => &["status", "type"],
         }
     }
 
@@ -88,7 +97,7 @@ pub struct NotKept;
 impl fmt::Display for NotKept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "expected an issuing.authorization, an issuing.transaction or an event with an id, found neither",
+            "expected an authorization, transaction, card or cardholder of Issuing, or an event, with an id; found none",
         )
     }
 }

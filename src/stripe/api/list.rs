@@ -18,6 +18,10 @@ pub enum Listing {
     Transactions,
     /// `event`, of the type `issuing_authorization.updated`; Stripe keeps them for 30 days.
     AuthorizationUpdates,
+    /// `issuing.card`: all of them, since no list tells which changed.
+    Cards,
+    /// `issuing.cardholder`: all of them.
+    Cardholders,
 }
 
 impl Listing {
@@ -28,6 +32,8 @@ impl Listing {
             Self::Authorizations => "/v1/issuing/authorizations",
             Self::Transactions => "/v1/issuing/transactions",
             Self::AuthorizationUpdates => "/v1/events",
+            Self::Cards => "/v1/issuing/cards",
+            Self::Cardholders => "/v1/issuing/cardholders",
         }
     }
 }
@@ -116,8 +122,9 @@ impl<'a> Pages<'a> {
                 query.append_pair(name, &at.as_seconds().to_string());
             }
         };
-        number("created[gte]", self.filter.from);
-        number("created[lte]", self.filter.to);
+        let is_of_time = !matches!(self.listing, Listing::Cards | Listing::Cardholders);
+        number("created[gte]", self.filter.from.filter(|_| is_of_time));
+        number("created[lte]", self.filter.to.filter(|_| is_of_time));
         match (self.listing, &self.filter.card) {
             (Listing::AuthorizationUpdates, _) => {
                 query.append_pair("type", "issuing_authorization.updated");
@@ -125,7 +132,8 @@ impl<'a> Pages<'a> {
             (Listing::Authorizations | Listing::Transactions, Some(card)) => {
                 query.append_pair("card", card.as_str());
             }
-            (Listing::Authorizations | Listing::Transactions, None) => {}
+            (Listing::Authorizations | Listing::Transactions, None)
+            | (Listing::Cards | Listing::Cardholders, _) => {}
         }
         if let Some(after) = &self.after {
             query.append_pair("starting_after", after);
