@@ -166,7 +166,11 @@ impl Run<'_> {
             let found = self.api.object(Listing::Cards, card.as_str()).await;
             let page = match self.of_state(Listing::Cards, found.map_err(Into::into))? {
                 Some(Some(page)) => page,
-                Some(None) => return self.note(&format!("{card} is not compared: expected a card at Stripe, found none (404)")),
+                Some(None) => {
+                    return self.note(&format!(
+                        "{card} is not compared: expected a card at Stripe, found none (404)"
+                    ));
+                }
                 None => return Ok(()),
             };
             for object in &page.objects {

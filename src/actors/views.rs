@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use super::{Directory, recall::recall};
 use crate::{
     domain::{
-        Account, Authorization, AuthorizationId, CardId, CardholderId, Category, Currency, Decided, Event, Interval,
-        Measure, Mention, NetworkId, PolicyVersion, Source, State, Timestamp, Totals, Transaction, TransactionId,
-        limits_in_force,
+        Account, Authorization, AuthorizationId, CardId, CardholderId, Category, Currency, Decided, Event,
+        Interval, Measure, Mention, NetworkId, PolicyVersion, Source, State, Timestamp, Totals, Transaction,
+        TransactionId, limits_in_force,
     },
     journal::{Entry, Reach, record},
     ledger::{self, Folded, NotFolded, decided_in},

@@ -15,8 +15,8 @@ use crate::{
         AuthorizationView, CardView, Cluster, DecisionView, EntryView, HoldView, LimitView, UnconfirmedView,
     },
     domain::{
-        AuthorizationId, CardId, CardholderId, Decided, Event, Fact, LimitCheck, Measure, Source, State, StripeOutcome, Timestamp,
-        Transaction, TransactionId, explain,
+        AuthorizationId, CardId, CardholderId, Decided, Event, Fact, LimitCheck, Measure, Source, State,
+        StripeOutcome, Timestamp, Transaction, TransactionId, explain,
     },
 };
 

@@ -20,10 +20,7 @@ pub use list::{Filter, Listing, Object, Page, Pages};
 pub use patience::Patience;
 pub use settings::{ApiKey, BaseUrl, Roots, Settings};
 
-use crate::{
-    clock,
-    domain::ConnectedAccountId,
-};
+use crate::{clock, domain::ConnectedAccountId};
 use patience::Pace;
 use transport::{Call, Reply, Transport};
 

@@ -26,8 +26,8 @@ use tollgate::{
     clock,
     cluster::{Arrival, Cause, Gate, Hello, Identity, Local, Member, NotBooked, Sealed, TimedAnswer},
     domain::{
-        Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardholderId, DecisionId, Observation, Outcome,
-        Reason, Source,
+        Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardholderId, DecisionId,
+        Observation, Outcome, Reason, Source,
     },
     http::{
         Admin, Books, Desk, Drain, Guard, Readiness, Settings, Slow, Token, Unreadable, Webhook, run,
