@@ -122,6 +122,7 @@ fn captured(id: AuthorizationId, at: Timestamp, number: u32) -> [Event; 2] {
         is_update: true,
         created: at,
         amount: Money::new(1_000, Currency::USD),
+        amount_before: None,
         approved: true,
         status: AuthorizationStatus::Closed,
         history: vec![history],

@@ -63,6 +63,8 @@ pub struct Seen {
     pub progress: Progress,
     /// Approved in total, or rejected.
     pub amount: i64,
+    /// What that was before, where the event says that it changed.
+    pub amount_before: Option<i64>,
     /// Whether it stands.
     pub approved: bool,
     /// Where it is in its life.
@@ -128,7 +130,8 @@ pub struct Progress {
     pub is_update: bool,
     /// The later event goes over the earlier.
     pub created: Timestamp,
-    /// Two events of one second: one of them has to go first, everywhere the same one.
+    /// Two events of one second, neither of which says what was before: one of them has to go first, everywhere the same
+    /// one.
     pub event: EventId,
 }
 
@@ -198,7 +201,7 @@ impl Authorization {
             created,
             event: event.clone(),
         };
-        if self.seen.as_ref().is_some_and(|known| known.progress >= progress) {
+        if self.seen.as_ref().is_some_and(|known| !known.is_before(seen, &progress)) {
             return;
         }
         // The question knows best where the card was used, then the snapshot, then the transactions.
@@ -209,6 +212,7 @@ impl Authorization {
         self.seen = Some(Box::new(Seen {
             progress,
             amount: seen.amount.amount,
+            amount_before: seen.amount_before,
             approved: seen.approved,
             status: seen.status,
             history: until(&seen.history, created),
@@ -310,6 +314,21 @@ impl Answered {
             Outcome::Approved | Outcome::Partial => true,
             Outcome::Declined => false,
         }
+    }
+}
+
+impl Seen {
+    /// Whether another snapshot is the later word. Of two of one second, it is the one whose amount before is the amount of
+    /// the other.
+    fn is_before(&self, other: &AuthorizationSeen, progress: &Progress) -> bool {
+        let known = &self.progress;
+        let is_same_second = Progress { event: progress.event.clone(), ..known.clone() } == *progress;
+        let follows = other.amount_before == Some(self.amount);
+        let leads = self.amount_before == Some(other.amount.amount);
+        if is_same_second && known.event != progress.event && follows != leads {
+            return follows;
+        }
+        known < progress
     }
 }
 

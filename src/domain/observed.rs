@@ -98,6 +98,8 @@ pub struct AuthorizationSeen {
     pub created: Timestamp,
     /// Approved in total so far, or, where `approved` is false, rejected.
     pub amount: Money,
+    /// What `amount` was before, where `previous_attributes` says that it changed.
+    pub amount_before: Option<i64>,
     /// Stripe's last word on whether it stands.
     pub approved: bool,
     /// Where it stands in its life.

@@ -41,6 +41,8 @@ mod log;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod needs;
 #[cfg(test)]
 mod node;

@@ -67,6 +67,7 @@ pub(crate) fn told(card_name: &str, name: &str, amount: i64, approved: bool, rea
             is_update: false,
             created: asked.created,
             amount: Money::new(amount, Currency::USD),
+            amount_before: None,
             approved,
             status: if approved { AuthorizationStatus::Pending } else { AuthorizationStatus::Closed },
             history: vec![HistoryEntry { amount, approved, created, reason: reason.into() }],

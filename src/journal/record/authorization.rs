@@ -70,6 +70,8 @@ struct AnsweredRecord<'a> {
 #[derive(Serialize, Deserialize)]
 struct SeenRecord<'a> {
     amount: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    amount_before: Option<i64>,
     approved: bool,
     status: Text<'a>,
     #[serde(borrow)]
@@ -196,6 +198,7 @@ impl<'a> From<&'a Seen> for SeenRecord<'a> {
         let created = created.as_micros();
         Self {
             amount: seen.amount,
+            amount_before: seen.amount_before,
             approved: seen.approved,
             status: seen.status.as_str().into(),
             history: seen.history.iter().map(HistoryRecord::from).collect(),
@@ -220,6 +223,7 @@ impl SeenRecord<'_> {
         Ok(Seen {
             progress: Progress { history_entries, is_terminal, transactions, is_update, created, event },
             amount: self.amount,
+            amount_before: self.amount_before,
             approved: self.approved,
             status: field("status", &self.status, AuthorizationStatus::new)?,
             history: self.history.into_iter().map(Into::into).collect(),

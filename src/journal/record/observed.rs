@@ -62,6 +62,8 @@ struct AuthorizationRecord<'a> {
     transactions: u32,
     #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
     listed: Vec<ListedRecord<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    amount_before: Option<i64>,
     #[serde(borrow, flatten)]
     merchant: MerchantRecord<'a>,
 }
@@ -187,6 +189,7 @@ impl<'a> From<&'a AuthorizationSeen> for AuthorizationRecord<'a> {
             status: seen.status.as_str().into(),
             history: seen.history.iter().map(HistoryRecord::from).collect(),
             transactions: seen.transactions,
+            amount_before: seen.amount_before,
             listed: seen.listed.iter().map(ListedRecord::from).collect(),
             merchant: (&seen.merchant).into(),
         }
@@ -205,6 +208,7 @@ impl AuthorizationRecord<'_> {
             status: field("status", &self.status, AuthorizationStatus::new)?,
             history: self.history.into_iter().map(HistoryEntry::from).collect(),
             transactions: self.transactions,
+            amount_before: self.amount_before,
             listed: self.listed.into_iter().map(ListedRecord::into_listed).collect::<Result<_, _>>()?,
             merchant: self.merchant.into_merchant()?,
         })

@@ -400,6 +400,7 @@ fn fact(random: &mut Rng) -> Fact {
             is_update: random.bool(),
             created: at(0),
             amount: Money::new(random.i64(0..9_000), Currency::USD),
+            amount_before: random.bool().then(|| random.i64(0..9_000)),
             approved: random.bool(),
             status: AuthorizationStatus::ALL[random.usize(0..4)],
             history: history(random),

@@ -33,6 +33,7 @@ pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
     if amount.is_missing() && !held_amount.is_missing() {
         return Err(Unbooked::LegacyShape);
     }
+    fields!(envelope.previous; "amount" => amount_before);
     let card = Card::read(card);
     let created = created.whole().map_or(envelope.created, Timestamp::from_seconds);
     let History { entries, currency: history_currency } = History::read(request_history, created);
@@ -50,6 +51,7 @@ pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
         is_update: envelope.is_update(),
         created,
         amount: Money::new(minor_units, currency.ok_or(Unbooked::NoCurrency)?),
+        amount_before: amount_before.whole(),
         approved: approved.flag().ok_or(Unbooked::NoApproval)?,
         status: status.text().and_then(AuthorizationStatus::new).ok_or(Unbooked::NoStatus)?,
         history: entries,

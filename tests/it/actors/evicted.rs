@@ -120,6 +120,7 @@ impl Pair {
             is_update: true,
             created: self.started,
             amount: Money::new(amount, Currency::USD),
+            amount_before: None,
             approved: true,
             status,
             history: Vec::new(),

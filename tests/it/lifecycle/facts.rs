@@ -141,6 +141,7 @@ pub(super) fn snapshot(
         is_update,
         created: Timestamp::from_seconds(created.as_seconds()),
         amount: Money::new(told.amount, Currency::USD),
+        amount_before: None,
         approved: told.approved,
         status: told.status,
         history: told.history.clone(),

@@ -4,9 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use tollgate::domain::{
-    AuthorizationRequest, AuthorizationStatus, Card, CardPolicy, Category, Decision, Event, HistoryEntry,
-    Interval, Limit, ListedTransaction, Measure, Money, Outcome, Overrides, Policy, PolicyVersion, Recalled,
-    Timestamp, TransactionKind, Window, Zone, decide,
+    AuthorizationRequest, AuthorizationStatus, Card, CardPolicy, Category, Decision, Event, Fact,
+    HistoryEntry, Interval, Limit, ListedTransaction, Measure, Money, Outcome, Overrides, Policy,
+    PolicyVersion, Recalled, Timestamp, TransactionKind, Window, Zone, decide,
 };
 
 use super::facts::{self, Snapshot};
@@ -334,6 +334,46 @@ fn a_request_that_names_an_old_place_in_the_history_is_counted_all_the_same() {
     // One that Stripe has told of is counted once.
     assert_eq!(scene.more("a", 200, 1, 100), Outcome::Approved);
     assert_eq!(scene.used(), [800]);
+}
+
+/// A snapshot of the second of the one before, under an event id of which the order says nothing.
+fn twin(scene: &mut Scene, event: usize, amount: i64, before: i64) {
+    let id = facts::authorization("a");
+    let told = Snapshot {
+        amount,
+        approved: true,
+        status: Pending,
+        history: vec![facts::entry(1_000, true, "webhook_approved", scene.now)],
+        transactions: 0,
+        listed: Vec::new(),
+    };
+    let mut fact =
+        facts::snapshot(&id, true, scene.now, &told, &facts::merchant("fast_food_restaurants", None));
+    if let Fact::Authorization(seen) = &mut fact {
+        seen.amount_before = Some(before);
+    }
+    scene.card.apply(&facts::observed(event, scene.now, fact));
+}
+
+#[test]
+fn of_two_snapshots_of_one_second_what_was_before_tells_the_order() {
+    // A reduction, and a pump that has finished: each event may have the greater id, and each may come first.
+    for (first, second) in [((600, 1_000), (200, 600)), ((200, 1_000), (900, 200))] {
+        for ids in [(801, 802), (802, 801)] {
+            for is_first_first in [true, false] {
+                let mut scene = Scene::new("1000 daily");
+                scene.ask("a", 1_000);
+                let mut twins = vec![(ids.0, first), (ids.1, second)];
+                if !is_first_first {
+                    twins.reverse();
+                }
+                for (event, (amount, before)) in twins {
+                    twin(&mut scene, event, amount, before);
+                }
+                assert_eq!(scene.used(), [second.0], "{first:?} {second:?} {ids:?} {is_first_first}");
+            }
+        }
+    }
 }
 
 #[test]

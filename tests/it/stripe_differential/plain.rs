@@ -209,7 +209,7 @@ fn observation(
     let of_card = |(card, fact): (CardId, Fact)| (Subject::Card(card), fact);
     let (subject, fact) = match event_type {
         "issuing_authorization.created" | "issuing_authorization.updated" => {
-            of_card(authorization(object, created, is_update)?)
+            of_card(authorization(event, object, created, is_update)?)
         }
         "issuing_transaction.created"
         | "issuing_transaction.updated"
@@ -242,6 +242,7 @@ fn observation(
 }
 
 fn authorization(
+    event: &Value,
     object: &Value,
     event_created: Timestamp,
     is_update: bool,
@@ -264,6 +265,7 @@ fn authorization(
         is_update,
         created,
         amount: Money::new(amount, currency.ok_or(Unbooked::NoCurrency)?),
+        amount_before: whole(event, "/data/previous_attributes/amount"),
         approved: flag(object, "/approved").ok_or(Unbooked::NoApproval)?,
         status: text(object, "/status").and_then(AuthorizationStatus::new).ok_or(Unbooked::NoStatus)?,
         history: history(object, created),
