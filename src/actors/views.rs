@@ -141,7 +141,7 @@ impl Directory {
     /// A sentence that says why the journal cannot be read.
     pub async fn cardholder(&self, id: &CardholderId) -> Result<Option<State>, String> {
         let entries = self.shared().load(&Account::from(id), Reach::Snapshot).await;
-        let folded = entries.and_then(|entries| books::fold(&entries));
+        let folded = entries.and_then(|entries| ledger::fold(&entries));
         let standing = folded.map_err(|cause| cause.to_string())?.card.standing;
         Ok(standing.map(|standing| standing.state))
     }
