@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use fastrand::Rng;
+use tokio::task::JoinSet;
 use tollgate::{
     actors::Settings,
     domain::{
@@ -15,8 +16,8 @@ use tollgate::{
     journal::{Journal, Reach, Script},
 };
 
-use super::{House, roomy};
-use crate::questions::{card, question, told};
+use super::{House, SOON, roomy};
+use crate::questions::{arrival, card, question, told};
 
 use AuthorizationStatus::{Closed, Expired, Pending, Reversed};
 use TransactionKind::{Capture, Refund};
@@ -153,6 +154,7 @@ fn transaction(name: &str) -> TransactionId {
 
 /// More captures without an authorization than are kept, all later than `now`.
 async fn loose_captures(pair: &mut Pair) {
+    let mut booked = JoinSet::new();
     for number in 0..1_100 {
         let event = EventId::new(&format!("evt_loose_{number}")).unwrap();
         let fact = Fact::Transaction(Box::new(TransactionSeen {
@@ -166,12 +168,13 @@ async fn loose_captures(pair: &mut Pair) {
             merchant: question("one", "a", 0).merchant,
         }));
         let observation = Observation { event, ..pair.observation(fact) };
-        pair.now = observation.created;
-        for house in [&pair.keeps, &pair.evicts] {
-            house.books(observation.clone()).await;
-        }
         pair.now = observation.created.minus(Duration::from_hours(50)).plus(Duration::from_secs(10));
+        for directory in [pair.keeps.directory.clone(), pair.evicts.directory.clone()] {
+            let observation = observation.clone();
+            booked.spawn(async move { directory.book(observation, arrival(SOON)).await.unwrap() });
+        }
     }
+    booked.join_all().await;
 }
 
 #[tokio::test]
