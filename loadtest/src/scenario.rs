@@ -14,7 +14,7 @@ pub use {
 };
 
 /// The scenarios that come with the load test, by name.
-const BUNDLED: [(&str, &str); 21] = [
+const BUNDLED: [(&str, &str); 22] = [
     ("smoke", include_str!("../scenarios/smoke.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("spike", include_str!("../scenarios/spike.toml")),
@@ -35,6 +35,7 @@ const BUNDLED: [(&str, &str); 21] = [
     ("database-failovers", include_str!("../scenarios/database-failovers.toml")),
     ("patroni", include_str!("../scenarios/patroni.toml")),
     ("slow-disk", include_str!("../scenarios/slow-disk.toml")),
+    ("overload", include_str!("../scenarios/overload.toml")),
     ("soak", include_str!("../scenarios/soak.toml")),
 ];
 
@@ -278,10 +279,17 @@ pub struct Objectives {
     pub unanswered_max: f64,
     /// The share of questions that may be answered without the books.
     pub stand_in_max: f64,
+    /// How many questions may be answered after Stripe's deadline.
+    pub late_max: Option<u64>,
+    /// In each stage that offers more than the nodes decide at most: the share of that which they have to decide. One stage
+    /// has to offer twice that.
+    pub goodput_min: Option<f64>,
     /// How long it may take after a disturbance until everything is answered again.
     pub normal_within_s: Option<f64>,
     /// How long after the beginning of the last stage every request has to be decided again, in time and by the policy.
     pub calm_within_s: Option<f64>,
+    /// 99 in 100 questions of each second from then on are answered within this.
+    pub calm_p99_ms: Option<f64>,
     /// By which share a node's memory in the last quarter of the run may be above that in the second, on average.
     pub memory_growth_max: Option<f64>,
 }
@@ -404,6 +412,7 @@ impl Scenario {
             ("questions.forced", questions.forced),
             ("objectives.unanswered_max", self.objectives.unanswered_max),
             ("objectives.stand_in_max", self.objectives.stand_in_max),
+            ("objectives.goodput_min", self.objectives.goodput_min.unwrap_or_default()),
             ("objectives.memory_growth_max", self.objectives.memory_growth_max.unwrap_or_default()),
         ];
         shares.extend(self.disturbances.iter().map(|disturbance| ("disturbances.at", disturbance.at)));

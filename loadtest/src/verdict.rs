@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     record::{Node, Outcomes, Run, Second, Setup, Verdict},
-    scenario::Scenario,
+    scenario::{Objectives, Scenario},
 };
 
 /// A generator that is busy for more than this share of the time is what is measured.
@@ -56,7 +56,12 @@ fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
             objectives.stand_in_max
         ));
     }
+    if let Some(most) = objectives.late_max.filter(|most| late > *most) {
+        missed.push(format!("expected at most {most} requests answered after the deadline, found {late}"));
+    }
+    missed.extend(objectives.goodput_min.into_iter().flat_map(|least| lost_goodput(least, run)));
     missed.extend(unrest(scenario, run));
+    missed.extend(slow_calm(scenario, run));
     let p99_ms = Duration::from_micros(run.latency.p99_us).as_secs_f64() * 1e3;
     if let Some(most) = objectives.p99_ms.filter(|most| p99_ms > *most) {
         missed.push(format!("expected 99 in 100 requests answered within {most} ms, found {p99_ms:.1} ms"));
@@ -94,13 +99,75 @@ fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
     missed
 }
 
+/// How much more than the nodes decide at most a stage has to offer, for the load to be too much.
+const OVERLOAD: f64 = 2.0;
+
+/// Stages with too much load, in which the nodes decided less than they can.
+fn lost_goodput(least: f64, run: &Run) -> Vec<String> {
+    let decided: Vec<(f64, f64)> = run
+        .stages
+        .iter()
+        .map(|stage| {
+            let each = (0_u32..).map(f64::from).zip(&run.seconds_each);
+            let inside =
+                each.filter(|(at, _)| *at >= stage.from_s && *at + 1.0 <= stage.from_s + stage.seconds);
+            let each: Vec<f64> = inside.map(|(_, second)| decided_in(second)).collect();
+            let seconds: f64 = each.iter().map(|_| 1.0).sum();
+            (stage.offered_per_second, if seconds > 0.0 { each.iter().sum::<f64>() / seconds } else { 0.0 })
+        })
+        .collect();
+    let peak = decided.iter().map(|(_, decided)| *decided).fold(0.0, f64::max);
+    let offered = decided.iter().map(|(offered, _)| *offered).fold(0.0, f64::max);
+    let mut missed = Vec::new();
+    if offered < OVERLOAD * peak {
+        missed.push(format!(
+            "expected a stage with {OVERLOAD} times the load that the nodes decide at most, {peak:.0} a second; found at most \
+             {offered:.0}: use a higher --rate"
+        ));
+    }
+    for (offered, decided) in decided {
+        if offered > peak && decided < least * peak {
+            missed.push(format!(
+                "expected at least {least} of the {peak:.0} a second that the nodes decide at most, found {decided:.0} a second \
+                 at a load of {offered:.0}"
+            ));
+        }
+    }
+    missed
+}
+
+/// Decisions of the policy.
+#[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn decided_in(second: &Second) -> f64 {
+    second.approved.saturating_add(second.declined) as f64
+}
+
+/// Whether requests were still slow when the last stage should have been calm.
+fn slow_calm(scenario: &Scenario, run: &Run) -> Option<String> {
+    let Objectives { calm_within_s, calm_p99_ms, .. } = scenario.objectives;
+    let (calm_from, most) = (calm_within_s?, calm_p99_ms?);
+    let slowest = calm_seconds(calm_from, run)?.map(|(_, second)| second.p99_us).max()?;
+    let found = Duration::from_micros(slowest).as_secs_f64() * 1e3;
+    (found > most).then(|| {
+        format!(
+            "expected 99 in 100 requests of each calm second answered within {most} ms, found {found:.1} ms"
+        )
+    })
+}
+
+/// The seconds of the last stage, from so many after its beginning.
+fn calm_seconds(calm_from: f64, run: &Run) -> Option<impl DoubleEndedIterator<Item = (f64, &Second)>> {
+    let last = run.stages.last()?;
+    let (from, ends) = (last.from_s + calm_from, last.from_s + last.seconds);
+    let each: Vec<(f64, &Second)> = (0_u32..).map(f64::from).zip(&run.seconds_each).collect();
+    Some(each.into_iter().filter(move |(at, _)| *at >= from && *at < ends))
+}
+
 /// Whether requests were still refused or unanswered when the last stage should have been calm.
 fn unrest(scenario: &Scenario, run: &Run) -> Option<String> {
     let (most, last) = (scenario.objectives.calm_within_s?, run.stages.last()?);
     let is_odd = |second: &Second| second.stand_in > 0 || second.unanswered > 0 || second.dropped > 0;
-    let each: Vec<(f64, &Second)> = (0_u32..).map(f64::from).zip(&run.seconds_each).collect();
-    let (calm_from, ends) = (last.from_s + most, last.from_s + last.seconds);
-    let (at, _) = each.into_iter().rfind(|(at, second)| *at >= calm_from && *at < ends && is_odd(second))?;
+    let (at, _) = calm_seconds(most, run)?.rfind(|(_, second)| is_odd(second))?;
     Some(format!(
         "expected every request decided by the policy {most} s after the last stage began, found otherwise {:.0} s after",
         at - last.from_s
@@ -169,6 +236,60 @@ mod tests {
         }
     }
 
+    /// A run with little load, what the nodes take, twice that, five times that, and little: so much was decided in each.
+    fn overloaded(decided: [u64; 5]) -> Run {
+        let stage = |from_s: f64, offered_per_second: f64| Stage {
+            from_s,
+            seconds: 2.0,
+            offered_per_second,
+            ..Stage::default()
+        };
+        let second = |decided| Second { approved: decided, p99_us: 2_000, ..Second::default() };
+        Run {
+            stages: vec![
+                stage(0.0, 100.0),
+                stage(2.0, 1_000.0),
+                stage(4.0, 2_000.0),
+                stage(6.0, 5_000.0),
+                stage(8.0, 100.0),
+            ],
+            seconds_each: decided
+                .into_iter()
+                .flat_map(|decided| [second(decided), second(decided)])
+                .collect(),
+            ..sound()
+        }
+    }
+
+    fn overload(scenario: &Scenario) {
+        let mut scenario = scenario.clone();
+        let Objectives { late_max, goodput_min, calm_within_s, calm_p99_ms, .. } =
+            Scenario::load("overload").unwrap().objectives;
+        scenario.objectives =
+            Objectives { late_max, goodput_min, calm_within_s, calm_p99_ms, ..scenario.objectives };
+        let check = |run: Run, expected: &[&str]| {
+            let verdict = of(&scenario, &Setup::default(), &[run]);
+            assert_eq!(verdict.missed.len(), expected.len(), "{verdict:?}");
+            assert!(
+                verdict.missed.iter().zip(expected).all(|(missed, part)| missed.contains(part)),
+                "{verdict:?}"
+            );
+        };
+        check(overloaded([100, 1_000, 950, 910, 100]), &[]);
+        check(overloaded([100, 1_000, 950, 890, 100]), &["found 890 a second at a load of 5000"]);
+        check(overloaded([100, 1_000, 17, 950, 100]), &["found 17 a second at a load of 2000"]);
+        check(overloaded([100, 1_000, 2_000, 4_000, 100]), &["use a higher --rate"]);
+        let outcomes = Outcomes { late: 1, ..sound().outcomes };
+        let late = Run { outcomes, ..overloaded([100, 1_000, 950, 950, 100]) };
+        check(
+            late,
+            &["without a valid answer", "expected at most 0 requests answered after the deadline, found 1"],
+        );
+        let mut slow = overloaded([100, 1_000, 950, 950, 100]);
+        slow.seconds_each[9].p99_us = 60_000;
+        check(slow, &["each calm second answered within 50 ms, found 60.0 ms"]);
+    }
+
     #[test]
     fn a_verdict_says_what_was_missed() {
         let mut scenario = Scenario::load("spike").unwrap();
@@ -199,6 +320,7 @@ mod tests {
         let seconds = |last: [u64; 4]| last.map(second).into();
         check(Run { stages: stages.clone(), seconds_each: seconds([5, 5, 0, 0]), ..sound() }, "");
         check(Run { stages, seconds_each: seconds([5, 5, 5, 1]), ..sound() }, "found otherwise 2 s after");
+        overload(&scenario);
         let mark = Mark { what: "kill".to_owned(), normal_after_s: Some(6.0), ..Mark::default() };
         check(Run { marks: vec![mark], ..sound() }, "found 6.0 s");
         let node = |memory: [f64; 8]| Node {

@@ -221,6 +221,32 @@ async fn a_capture_of_an_evicted_authorization_is_moved_and_not_doubled() {
 }
 
 #[tokio::test]
+async fn a_refund_that_names_another_cards_authorization_brings_no_hold_of_that_card() {
+    let mut pair = Pair::new();
+    let theirs = AuthorizationRequest {
+        received_at: pair.now,
+        created: pair.started,
+        ..question("two", "theirs", 700)
+    };
+    for house in [&pair.keeps, &pair.evicts] {
+        assert_eq!(house.asks(theirs.clone()).await.outcome, Outcome::Approved);
+    }
+    // Something has settled here, and leaves memory.
+    pair.asks("a", 100, 0, 0).await;
+    pair.sees("a", Closed, 100, &[("1", -100)]).await;
+    pair.asks("b", 100, 0, 0).await;
+    let refund = Settled { id: "r", is_update: false, kind: Refund, amount: 300, place: Some("theirs") };
+    let delivered = pair.settles(&refund).await;
+    pair.asks("c", 100, 0, 0).await;
+    pair.books(delivered, "the refund again").await;
+    pair.settles(&Settled { is_update: true, amount: 200, ..refund }).await;
+    let view = pair.evicts.directory.card(&card("one"), pair.now).await.unwrap().unwrap();
+    assert_eq!((view.limits[0].used, view.held), (300, 200));
+    let theirs = pair.evicts.directory.card(&card("two"), pair.now).await.unwrap().unwrap();
+    assert_eq!((theirs.limits[0].used, theirs.held, theirs.totals.refunded), (700, 700, 0));
+}
+
+#[tokio::test]
 async fn random_events_about_what_was_evicted_change_no_sum() {
     for seed in 0..8 {
         let mut random = Rng::with_seed(seed);

@@ -10,6 +10,9 @@ use super::{
 };
 
 const START: i64 = 1_772_000_000;
+/// Another card has so many holds, of so much each, that refunds on this one name by mistake.
+const OTHERS: u8 = 3;
+const OTHERS_HOLD: i64 = 700;
 const CATEGORIES: [&str; 2] = ["bakeries", "fast_food_restaurants"];
 
 pub(super) struct History {
@@ -133,9 +136,28 @@ impl History {
         let refunds_restore = random.u8(..3) == 0;
         let account = Account::new(refunds_restore);
         let apart = Account::new(refunds_restore);
+        let now = START + random.i64(0..40 * 86_400);
+        let engine = Engine::new(&account::policy(refunds_restore));
+        for number in 0..OTHERS {
+            let other = Authorization {
+                id: format!("iauth_other_{number}"),
+                card: "ic_other",
+                category: CATEGORIES[1],
+                created: now,
+                status: "pending",
+                approved: false,
+                amount: 0,
+                history: Vec::new(),
+                transactions: Vec::new(),
+                is_reopened: false,
+                is_told: false,
+            };
+            let request = other.request(&format!("evt_other_{number}"), OTHERS_HOLD, now);
+            assert_eq!(engine.ask(&request, now), "approved");
+        }
         Self {
-            engine: Engine::new(&account::policy(refunds_restore)),
-            now: START + random.i64(0..40 * 86_400),
+            engine,
+            now,
             random,
             numbers: 0,
             account,
@@ -200,6 +222,8 @@ impl History {
     fn agree(&self, what: &str) {
         let cards = if self.is_joined { &["ic_a", "ic_b"][..] } else { &["ic_a"] };
         let expected = (self.account.used_of_all(self.now), self.account.held());
+        let other = self.engine.show("ic_other", self.now);
+        assert_eq!(other.held, i64::from(OTHERS) * OTHERS_HOLD, "after {what}: another card's holds");
         for card in cards {
             let shown = self.engine.show(card, self.now);
             if shown.used.is_empty() && expected.0.iter().all(|used| *used == 0) {
@@ -487,7 +511,7 @@ impl History {
             category: CATEGORIES[self.random.usize(..2)],
         };
         let event = self.event();
-        let other = format!("iauth_foreign_{}", self.random.u8(..3));
+        let other = format!("iauth_other_{}", self.random.u8(..OTHERS));
         let message = transaction.told(&event, Some(&other), self.now, false);
         self.seen.foreign += 1;
         self.send(message);
