@@ -27,15 +27,15 @@ pub(super) const LIMITS: [Limit; 8] = [
 ];
 
 pub(super) fn policy(refunds_restore: bool) -> String {
-    let mut text = format!(
-        "version: 1\ncurrency: usd\ndefault:\n  refunds_restore: {refunds_restore}\n  spending_limits:\n"
-    );
-    for Limit { max, is_count, window, category } in LIMITS {
+    let limits = LIMITS.map(|Limit { max, is_count, window, category }| {
         let measure = if is_count { "count" } else { "amount" };
         let categories = category.map_or_else(String::new, |name| format!(", categories: [{name}]"));
-        text.push_str(&format!("    - {{{measure}: {max}, interval: {window}{categories}}}\n"));
-    }
-    text
+        format!("    - {{{measure}: {max}, interval: {window}{categories}}}\n")
+    });
+    let limits = limits.concat();
+    format!(
+        "version: 1\ncurrency: usd\ndefault:\n  refunds_restore: {refunds_restore}\n  spending_limits:\n{limits}"
+    )
 }
 
 #[derive(Default)]

@@ -126,7 +126,7 @@ impl Process {
                 policy: watch::channel(Arc::new(policy)).1,
                 metrics: Arc::new(Metrics::new(&tollgate::http::vocabulary())),
             };
-            let settings = Settings { card_idle_after: Duration::from_secs(60), ..Settings::default() };
+            let settings = Settings { card_idle_after: Duration::from_mins(1), ..Settings::default() };
             let directory = Directory::new(settings, parts);
             tokio::spawn(directory.clone().sweep());
             directory

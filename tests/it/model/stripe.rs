@@ -98,7 +98,7 @@ impl Authorization {
         object["approved"] = json!(self.approved && !self.is_terminal());
         object["pending_request"] = json!({"amount": amount, "currency": "usd", "is_amount_controllable": false,
             "merchant_amount": amount, "merchant_currency": "usd"});
-        envelope(event, "issuing_authorization.request", now, object, json!(null))
+        envelope(event, "issuing_authorization.request", now, &object, json!(null))
     }
 
     /// The authorization as it is now.
@@ -106,7 +106,7 @@ impl Authorization {
         let is_update = self.is_told;
         let kind = if is_update { "issuing_authorization.updated" } else { "issuing_authorization.created" };
         let snapshot = Snapshot { authorization: self.clone(), is_update, created: now, turn };
-        let json = envelope(event, kind, now, self.object(), before);
+        let json = envelope(event, kind, now, &self.object(), before);
         Message { json, told: Told::Snapshot(Box::new(snapshot)) }
     }
 }
@@ -135,7 +135,7 @@ impl Transaction {
             transaction: self.clone(),
             version: (1 + u8::from(is_correction), now),
         };
-        Message { json: envelope(event, kind, now, self.object(authorization), json!(null)), told }
+        Message { json: envelope(event, kind, now, &self.object(authorization), json!(null)), told }
     }
 }
 
@@ -146,7 +146,7 @@ fn card(id: &str) -> Value {
         "cardholder": {"id": "ich_1", "status": "active"}})
 }
 
-fn envelope(event: &str, kind: &str, created: i64, object: Value, before: Value) -> String {
+fn envelope(event: &str, kind: &str, created: i64, object: &Value, before: Value) -> String {
     let mut data = json!({"object": object});
     if !before.is_null() {
         data["previous_attributes"] = before;
