@@ -27,7 +27,8 @@ use crate::{
     actors::Directory,
     clock,
     domain::{
-        Account, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Observation, Policy, State, Timestamp,
+        Account, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Observation, Policy, State,
+        Timestamp,
     },
     journal::postgres::{Database, Status},
     metrics::{Forward, Metrics, Route, Shed},
