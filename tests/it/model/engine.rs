@@ -73,7 +73,7 @@ impl Engine {
     pub(super) fn book(&self, json: &str, now: i64) {
         let Process { runtime, directory } = &self.process;
         let Ok(Incoming::Observation(observation)) =
-            stripe::read(json.as_bytes(), Timestamp::from_seconds(now), Reading::default())
+            stripe::read(json.as_bytes(), Timestamp::from_seconds(now), &Reading::default())
         else {
             panic!("not a fact: {json}");
         };
@@ -107,7 +107,7 @@ impl Engine {
 }
 
 fn request(json: &str, now: i64) -> Box<tollgate::domain::AuthorizationRequest> {
-    match stripe::read(json.as_bytes(), Timestamp::from_seconds(now), Reading::default()) {
+    match stripe::read(json.as_bytes(), Timestamp::from_seconds(now), &Reading::default()) {
         Ok(Incoming::Request(request)) => request,
         other => panic!("not a request: {other:?}"),
     }
