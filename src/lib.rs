@@ -20,3 +20,4 @@ pub mod domain;
 pub mod metrics;
 pub mod log;
 pub mod clock;
+pub mod planted;

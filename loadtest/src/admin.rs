@@ -12,11 +12,32 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How large an answer may be, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// What a node's admin API says, by path.
+pub trait Books {
+    /// The answer to a question that must have one, as JSON; none where there is no such thing.
+    ///
+    /// # Errors
+    /// It has none: in words, for people.
+    fn read(&mut self, path: &str) -> Result<Option<serde_json::Value>, String>;
+}
+
 /// A node's admin API.
 pub struct Admin {
     address: SocketAddr,
     token: Option<String>,
     connection: Option<BufReader<TcpStream>>,
+}
+
+impl Books for Admin {
+    fn read(&mut self, path: &str) -> Result<Option<serde_json::Value>, String> {
+        let (status, body) = self.get(path).map_err(|cause| format!("{}{path}: {cause}", self.address))?;
+        match status {
+            200 => serde_json::from_slice(&body).map(Some).map_err(|cause| format!("{path}: {cause}")),
+            404 => Ok(None),
+            401 => Err(format!("{path}: expected to be let in, found 401: set TOLLGATE_ADMIN_TOKEN")),
+            other => Err(format!("{path}: expected 200 or 404, found {other}")),
+        }
+    }
 }
 
 impl Admin {
@@ -44,20 +65,6 @@ impl Admin {
         stream.set_write_timeout(Some(PATIENCE))?;
         self.connection = Some(BufReader::new(stream));
         self.exchange(path)
-    }
-
-    /// The answer to a question that must have one, as JSON; none where there is no such thing.
-    ///
-    /// # Errors
-    /// It has none: in words, for people.
-    pub fn read(&mut self, path: &str) -> Result<Option<serde_json::Value>, String> {
-        let (status, body) = self.get(path).map_err(|cause| format!("{}{path}: {cause}", self.address))?;
-        match status {
-            200 => serde_json::from_slice(&body).map(Some).map_err(|cause| format!("{path}: {cause}")),
-            404 => Ok(None),
-            401 => Err(format!("{path}: expected to be let in, found 401: set TOLLGATE_ADMIN_TOKEN")),
-            other => Err(format!("{path}: expected 200 or 404, found {other}")),
-        }
     }
 
     fn exchange(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    admin::Admin,
+    admin::{Admin, Books as _},
     clock::Clock,
     postgres::NoServer,
     process::{NotUp, Process},

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    admin::Admin,
+    admin::{Admin, Books as _},
     clock::{self, Clock},
     events::Writer,
     generator::{

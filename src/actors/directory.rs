@@ -298,6 +298,11 @@ impl Directory {
             shared.sweep(clock::instant());
         }
     }
+
+    /// Has cards sent away that nobody asks for, once.
+    pub fn sweep_once(&self) {
+        self.shared.sweep(clock::instant());
+    }
 }
 
 /// A request without a decision that may be told.

@@ -213,7 +213,8 @@ impl Shard {
             resident.ledger.dispatch(&given, EntryId::new(fastrand::u64(1..)), effects);
             hands.run_all(resident, effects, messages);
         }
-        hands.is_left
+        // What a reply has led to may have to be written first.
+        hands.is_left && !resident.ledger.is_busy()
     }
 
     /// Sends away those that nobody has asked for, and the longest unused of those over the bound.

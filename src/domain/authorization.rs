@@ -13,6 +13,7 @@ use super::{
     time::Timestamp,
     transaction::{Transaction, Transactions},
 };
+use crate::planted::{self, Planted};
 
 /// Everything that is known of one authorization.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -201,7 +202,15 @@ impl Authorization {
             created,
             event: event.clone(),
         };
-        if self.seen.as_ref().is_some_and(|known| !known.is_before(seen, &progress)) {
+        let is_older = self.seen.as_ref().is_some_and(|known| !known.is_before(seen, &progress));
+        if is_older != (planted::is(Planted::OldestWins) && self.seen.is_some()) {
+            return;
+        }
+        let is_ignored = |known: &Seen| {
+            (planted::is(Planted::ReversalIgnored) && known.amount > seen.amount.amount)
+                || (planted::is(Planted::TerminalForEver) && known.status.is_terminal())
+        };
+        if self.seen.as_deref().is_some_and(is_ignored) {
             return;
         }
         // The question knows best where the card was used, then the snapshot, then the transactions.

@@ -11,6 +11,7 @@ use super::{
     rule::{Marks, Ruled},
     time::Timestamp,
 };
+use crate::planted::{self, Planted};
 
 /// What was answered to one question, and why.
 #[derive(Clone, PartialEq, Debug)]
@@ -297,7 +298,9 @@ impl Decision {
     /// What goes back to Stripe: the amount is named only where Stripe lets us choose it.
     #[must_use]
     pub fn answer(&self, is_amount_controllable: bool) -> Answer {
-        let names_amount = is_amount_controllable && self.granted > 0;
+        let names_amount = is_amount_controllable
+            && self.granted > 0
+            && !(planted::is(Planted::PartialInFull) && self.outcome == Outcome::Partial);
         Answer {
             decision: self.id,
             outcome: self.outcome,

@@ -13,7 +13,9 @@ use super::{
     request::AuthorizationRequest,
     time::Timestamp,
     transaction::{ToldBy, Transaction},
+    window::Uses,
 };
+use crate::planted::{self, Planted};
 
 /// How far back the books no longer reach. Nothing is lost: the journal has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +93,15 @@ impl Card {
         for (place, (at, id)) in settled.into_iter().enumerate() {
             if place >= surplus && at > floor {
                 break;
+            }
+            if planted::is(Planted::EvictionUncounted)
+                && let Some(one) = self.authorizations.get(&id)
+            {
+                let spends = one.spends(self.refunds_restore);
+                let uses = Uses { spends: &spends, currency: one.currency };
+                for tally in &mut self.tallies {
+                    tally.exchange(uses, Uses::NONE, self.currency);
+                }
             }
             self.evict(&id);
         }

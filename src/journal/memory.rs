@@ -10,6 +10,7 @@ use super::{Append, Entry, Fatal, Head, Journal, Outcome, Pending, Reach, Scan, 
 use crate::{
     clock,
     domain::{Account, Mention, Timestamp},
+    planted::{self, Planted},
 };
 
 /// How much a journal in memory keeps at most, in bytes of bodies, unless told otherwise.
@@ -159,7 +160,7 @@ impl Log {
         let Some(append) = batch.get(place) else { return Outcome::Rejected };
         let tip = self.tips.get(&append.account).copied();
         let known = tip.map_or_else(Head::default, |tip| tip.head);
-        if known != append.head {
+        if known != append.head && !planted::is(Planted::NotFenced) {
             let repeated = tip.filter(|tip| tip.index < first && append.is(tip.head));
             return repeated
                 .and_then(|tip| self.entries.get(tip.index))

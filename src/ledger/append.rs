@@ -13,6 +13,7 @@ use crate::{
     clock::Instant,
     domain::{Answer, AuthorizationRequest, Decided, Event, Source},
     journal::{Append, EntryId, Head, Outcome, Urgency, record},
+    planted::{self, Planted},
 };
 
 /// A snapshot is due after so many entries, and no sooner than after as many events as the last one had
@@ -33,7 +34,17 @@ impl<C: Caller> Ledger<C> {
             waiting.decided(decided.decision.outcome);
         }
         self.next.undo.note(&mut self.card, &event);
-        self.card.apply(&event);
+        if !(planted::is(Planted::HoldForgotten) && matches!(event, Event::Decided(_))) {
+            self.card.apply(&event);
+        }
+        if planted::is(Planted::AnswerBeforeDurable)
+            && let (Event::Decided(decided), Some(_)) = (&event, &waiting)
+        {
+            let answer = decided.decision.answer(decided.request.is_amount_controllable);
+            let place = self.next.push(event, None);
+            waiting.into_iter().for_each(|waiting| self.tell(waiting, answer.clone()));
+            return place;
+        }
         self.next.push(event, waiting)
     }
 
@@ -155,6 +166,9 @@ impl<C: Caller> Ledger<C> {
             return self.leave();
         }
         undo.extend(std::mem::take(&mut later.undo));
+        if planted::is(Planted::UndoForgotten) {
+            undo = Undo::Nothing;
+        }
         if undo.undo(&mut self.card) {
             self.taken_back();
             self.give_up_batch(batch, Cause::Overload);
@@ -179,12 +193,26 @@ impl<C: Caller> Ledger<C> {
         let kept = on_their_way.iter().flat_map(record::mentions_of).collect();
         self.changes = self.changes.wrapping_add(1);
         self.card.forget_except(self.card.time, &kept);
+        if planted::is(Planted::SnapshotStale) {
+            let mut stale = self.card.clone();
+            let newest =
+                stale.authorizations.iter().max_by_key(|(_, one)| one.last_at()).map(|(id, _)| id.clone());
+            newest.map(|id| stale.authorizations.remove(&id));
+            return Event::Snapshot(Box::new(stale));
+        }
         Event::Snapshot(Box::new(self.card.clone()))
     }
 
     pub(super) fn committed(&mut self, given: &Given<'_>, id: EntryId, outcome: Outcome) {
         let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.id == id) else { return };
+        let is_believed = match outcome {
+            Outcome::Conflict => planted::is(Planted::ConflictIgnored),
+            Outcome::Expired => planted::is(Planted::ExpiredReleased),
+            Outcome::Rejected => planted::is(Planted::RejectedReleased),
+            Outcome::Durable { .. } | Outcome::Unknown => false,
+        };
         match outcome {
+            _ if is_believed => self.release(given, in_flight.batch, 0),
             Outcome::Durable { .. } => {
                 self.head = Head { seq: self.head.seq.saturating_add(1), id };
                 self.conflicts = 0;
@@ -216,7 +244,13 @@ impl<C: Caller> Ledger<C> {
     /// Lets the replies go that waited for these events.
     pub(super) fn release(&mut self, given: &Given<'_>, batch: Batch<C>, commit_us: u32) {
         let mut has_joined = false;
-        for (event, waiting) in batch.into_events() {
+        let mut released: Vec<(Event, Vec<Waiting<C>>)> = batch.into_events().collect();
+        if planted::is(Planted::RepliesSwapped)
+            && let [(Event::Decided(_), first), (Event::Decided(_), second), ..] = &mut released[..]
+        {
+            std::mem::swap(first, second);
+        }
+        for (event, waiting) in released {
             match event {
                 Event::Decided(decided) => self.release_decision(*decided, waiting, commit_us),
                 Event::StoodIn(decided) => {
@@ -268,6 +302,9 @@ impl<C: Caller> Ledger<C> {
 
     /// Records a stand-in decision in place of one that came too late.
     pub(super) fn void(&mut self, decided: Decided) {
+        if planted::is(Planted::UnheardKept) {
+            return;
+        }
         // In a chain that the card has joined meanwhile it stands until Stripe's own word.
         if !self.is_stood_in(&decided.request) && self.card.joined.is_none() {
             self.record(Event::StoodIn(Box::new(decided)), None);

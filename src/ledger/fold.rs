@@ -8,6 +8,7 @@ use crate::{
         Entry, Head, Unavailable,
         record::{self, Unreadable},
     },
+    planted::{self, Planted},
 };
 
 /// An account as its chain tells it.
@@ -53,6 +54,9 @@ pub fn fold(entries: &[Entry]) -> Result<Folded, NotFolded> {
         folded.head = Head { seq: entry.seq, id: entry.id };
         folded.entries_since_snapshot = folded.entries_since_snapshot.saturating_add(1);
         for event in read(entry)? {
+            if planted::is(Planted::FoldSkipsStandIns) && matches!(event, Event::StoodIn(_)) {
+                continue;
+            }
             folded.card.apply(&event);
             folded.events_since_snapshot = folded.events_since_snapshot.saturating_add(1);
             if matches!(event, Event::Snapshot(_)) {

@@ -6,14 +6,17 @@ use super::{
     Cause, Effect, Given, Ledger, Note, Observed, StripeWord, Work, batch::Waiting, message::Caller,
     prepare::Looked,
 };
-use crate::domain::{Authorization, AuthorizationId, Event, Fact, StripeOutcome};
+use crate::{
+    domain::{Authorization, AuthorizationId, Event, Fact, StripeOutcome},
+    planted::{self, Planted},
+};
 
 impl<C: Caller> Ledger<C> {
     pub(super) fn observe(&mut self, given: &Given<'_>, observed: Box<Observed<C>>, looked: Looked) {
         if !self.is_of_account(observed.observation.connected_account.as_ref()) {
             return self.effects.push(Effect::Refuse(observed.caller));
         }
-        if looked == Looked::Not {
+        if looked == Looked::Not && !planted::is(Planted::RecallSkipped) {
             let evicted = self.card.evicted_of_fact(&observed.observation.fact);
             if !evicted.is_empty() {
                 return self.look_up(Work::Observation(observed), evicted);

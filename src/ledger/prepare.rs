@@ -4,8 +4,11 @@
 use std::sync::Arc;
 
 use super::{Given, InForce, Ledger, Note, Request, message::Caller};
-use crate::domain::{
-    Answer, AuthorizationRequest, CardPolicy, ConnectedAccountId, Mention, NeedsHistory, windows_in_force,
+use crate::{
+    domain::{
+        Answer, AuthorizationRequest, CardPolicy, ConnectedAccountId, Mention, NeedsHistory, windows_in_force,
+    },
+    planted::{self, Planted},
 };
 
 /// Whether the journal has been asked for the authorization.
@@ -53,13 +56,14 @@ impl<C: Caller> Ledger<C> {
         if !self.is_of_account(request.connected_account.as_ref()) {
             return Prepared::OtherAccount;
         }
-        if let Some(answered) = self.card.answer_to(request) {
+        let is_other = planted::is(Planted::DuplicateByEvent) && self.unreleased(request).is_none();
+        if let Some(answered) = self.card.answer_to(request).filter(|_| !is_other) {
             if looked == Looked::Not && self.may_be_voided_elsewhere(given, request) {
                 return Prepared::LookUp(vec![Mention::from(&request.authorization)]);
             }
             return Prepared::Answered(answered.answer.clone());
         }
-        if looked == Looked::Not {
+        if looked == Looked::Not && !planted::is(Planted::RecallSkipped) {
             let evicted = self.card.evicted_of_request(request);
             if !evicted.is_empty() {
                 return Prepared::LookUp(evicted);
@@ -85,7 +89,9 @@ impl<C: Caller> Ledger<C> {
     /// Whether another node may have stood in for an answer that is in memory: nothing is appended for a repeated
     /// request, so nothing else would tell. What is still on its way from here will be told.
     fn may_be_voided_elsewhere(&self, given: &Given<'_>, request: &AuthorizationRequest) -> bool {
-        given.settings.is_journal_shared && self.unreleased(request).is_none()
+        given.settings.is_journal_shared
+            && !planted::is(Planted::RepeatFromMemory)
+            && self.unreleased(request).is_none()
     }
 
     /// The policy for this request, with the sums of its windows in place.

@@ -14,6 +14,7 @@ use crate::{
         Account, Answer, AuthorizationRequest, Card, CardPolicy, Decided, Decision, Event, Source, Stages,
         Violation, decide,
     },
+    planted::{self, Planted},
 };
 
 /// For each place in its queue an account may have so many events that are decided and not durable yet.
@@ -85,6 +86,9 @@ impl<C: Caller> Ledger<C> {
 
     /// Records a stand-in decision, unless the answer that is in the ledger has been given.
     pub(super) fn stood_in(&mut self, given: &Given<'_>, stood_in: Box<StoodIn<C>>, looked: Looked) {
+        if planted::is(Planted::StandInDropped) {
+            return;
+        }
         let request = &stood_in.decided.request;
         if !self.card.is_of(request.connected_account.as_ref()) {
             let elsewhere = Account::from(&request.authorization);

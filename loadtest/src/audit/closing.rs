@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Auditor, Expected, Kind, Position};
 use crate::{
-    admin::Admin,
+    admin::Books,
     events::{Id, Writer},
     record,
 };
@@ -27,7 +27,7 @@ impl Auditor {
     /// The books cannot be read: why.
     pub fn close(
         mut self,
-        admin: Option<&mut Admin>,
+        admin: Option<&mut impl Books>,
         ids: &Writer,
         kills_us: &[u64],
     ) -> Result<record::Audit, String> {
@@ -47,7 +47,7 @@ impl Auditor {
 
     fn compare_cards(
         &mut self,
-        admin: &mut Admin,
+        admin: &mut impl Books,
         ids: &Writer,
         notes: &mut Vec<String>,
     ) -> Result<u64, String> {
@@ -125,7 +125,7 @@ impl Auditor {
 
     fn compare_authorizations(
         &mut self,
-        admin: &mut Admin,
+        admin: &mut impl Books,
         ids: &Writer,
         kills_us: &[u64],
     ) -> Result<u64, String> {

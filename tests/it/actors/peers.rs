@@ -92,7 +92,7 @@ async fn a_stand_in_says_the_same_again_whatever_the_cause() {
 }
 
 /// One that was asked by another node as well: it may have found the decision in the journal, and told Stripe.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_duplicate_that_was_stood_in_for_leaves_what_was_decided_for_a_peer() {
     let gate = Gate::new();
     let held = Fault::HeldBefore(gate.clone(), Box::new(Fault::None));

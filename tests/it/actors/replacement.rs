@@ -201,6 +201,9 @@ async fn two_cards_never_spend_more_than_one_budget_on_two_nodes_that_fail() {
             Arc::new(House::on(Arc::clone(&journal), settings(), &[("all_time", 50_000)], script))
         };
         let nodes = [house(0), house(1)];
+        // A card decides for its successor until it hears what it replaces itself: here it has.
+        let replaces = made("two", Some("one"), false);
+        while nodes[0].directory.book(replaces.clone(), arrival(SOON)).await.is_err() {}
         let mut asked_at_once = JoinSet::new();
         for n in 0..200_usize {
             let node = Arc::clone(&nodes[n / 3 % 2]);

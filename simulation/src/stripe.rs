@@ -1,0 +1,582 @@
+//! Stripe, the network, and what befalls the nodes: one loop over what is due next, on the runtime's own clock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until},
+};
+use tollgate::{
+    actors::Arrival,
+    domain::{Answer, Outcome, Source, Timestamp},
+    journal::{Gate, Scan as _},
+    replay,
+    stripe::{self, Incoming, Reading},
+};
+use tollgate_loadtest::{
+    audit::{self, Auditor, Question},
+    authorization::Purchase,
+    events::{Id, Subject, Writer},
+    population::Population,
+    story::{Opening, Story, Turn, Verdict},
+};
+
+use crate::{
+    Plan, Run,
+    books::Read,
+    nodes::{Nodes, WITHIN},
+};
+
+/// The second that a run begins in.
+const BEGINNING: i64 = 1_790_000_000;
+/// How long Stripe waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// After so many failed deliveries of one event something is wrong with the simulation.
+const TRIES_MAX: u32 = 60;
+
+/// What comes next.
+enum Due {
+    /// A story begins.
+    Begin,
+    /// A story goes on.
+    Turn(u64),
+    /// An event is delivered.
+    Deliver(u64),
+    /// A request is sent once more.
+    Repeat(Asking),
+    /// Something befalls a node.
+    Trouble,
+}
+
+/// A request on its way.
+#[derive(Clone)]
+struct Asking {
+    question: Question,
+    asked: i64,
+    is_repeat: bool,
+    body: Rc<[u8]>,
+}
+
+/// What a node did.
+enum Done {
+    Answered { asking: usize, node: usize, life: u32, answer: Answer },
+    Recorded { event: u64, node: usize, life: u32, is_taken: bool },
+}
+
+/// Where a request went first.
+struct First {
+    node: usize,
+    life: u32,
+    source: Option<Source>,
+}
+
+struct Tale {
+    story: Story,
+    asking: usize,
+    is_told: bool,
+}
+
+struct Event {
+    body: Rc<[u8]>,
+    copies: u32,
+    failures: u32,
+    is_acknowledged: bool,
+}
+
+struct Play {
+    plan: Plan,
+    nodes: Nodes,
+    began: Instant,
+    population: Population,
+    writer: Writer,
+    auditor: Auditor,
+    due: BTreeMap<(u64, u64), Due>,
+    order: u64,
+    tales: BTreeMap<u64, Tale>,
+    asked: BTreeMap<usize, (Asking, u64)>,
+    /// Where each request went first, and who answered it there.
+    first: BTreeMap<Question, First>,
+    events: BTreeMap<u64, Event>,
+    begun: u64,
+    event_count: u64,
+    transactions: u64,
+    /// Events that are on their way.
+    delivering: usize,
+    cards: BTreeSet<u64>,
+    run: Run,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+/// Plays a whole run.
+pub(crate) async fn play(mut plan: Plan) -> Run {
+    let (done, mut results) = mpsc::unbounded_channel();
+    let nodes = Nodes::start(&mut plan);
+    let mut play = Play {
+        population: Population::new(plan.scenario.cards, &plan.scenario.questions),
+        auditor: Auditor::new(plan.scenario.limits),
+        run: Run { seed: plan.seed, ..Run::default() },
+        plan,
+        nodes,
+        began: Instant::now(),
+        writer: Writer::new(1),
+        due: BTreeMap::new(),
+        order: 0,
+        tales: BTreeMap::new(),
+        asked: BTreeMap::new(),
+        first: BTreeMap::new(),
+        events: BTreeMap::new(),
+        begun: 0,
+        event_count: 0,
+        transactions: 0,
+        delivering: 0,
+        cards: BTreeSet::new(),
+        done,
+    };
+    play.later(0, Due::Begin);
+    play.later(50_000, Due::Trouble);
+    loop {
+        let next = play.due.first_key_value().map(|((at_us, _), _)| *at_us);
+        if next.is_none() && play.asked.is_empty() && play.delivering == 0 {
+            break;
+        }
+        let at = play.began + Duration::from_micros(next.unwrap_or(u64::MAX >> 20));
+        tokio::select! {
+            biased;
+            Some(result) = results.recv() => play.handle(result),
+            () = sleep_until(at), if next.is_some() => {
+                if let Some((_, due)) = play.due.pop_first() {
+                    play.happen(due);
+                }
+            }
+        }
+        if play.run.examples.len() > 100 {
+            break;
+        }
+    }
+    play.end().await
+}
+
+impl Play {
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap()
+    }
+
+    /// What Stripe's clock says, in seconds.
+    fn stripe_now(&self) -> i64 {
+        BEGINNING + i64::try_from(self.began.elapsed().as_secs()).unwrap()
+    }
+
+    fn later(&mut self, wait_us: u64, due: Due) {
+        self.order += 1;
+        self.due.insert((self.now_us() + wait_us, self.order), due);
+    }
+
+    fn tell(&mut self, line: &str) {
+        let now_ms = self.now_us() / 1_000;
+        self.run.story.push(format!("{now_ms:>12} ms  {line}"));
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due {
+            Due::Begin => self.begin(),
+            Due::Turn(number) => {
+                if self.plan.random.u8(..3) == 0 {
+                    self.sweep();
+                }
+                self.turn(number);
+            }
+            Due::Deliver(event) => self.deliver(event),
+            Due::Repeat(asking) => self.send(asking),
+            Due::Trouble => self.trouble(),
+        }
+    }
+
+    /// Lets all nodes send cards away that nobody has asked for.
+    fn sweep(&self) {
+        for number in 0..self.nodes.count() {
+            self.nodes.get(number).directory.sweep_once();
+        }
+    }
+
+    fn begin(&mut self) {
+        self.begun += 1;
+        let (number, now) = (self.begun, self.stripe_now());
+        let mut story = Story::draw(number, &self.plan.scenario, &self.population, now);
+        let opening = story.opening;
+        if opening != Opening::Asked {
+            story.begin_without_question(now);
+        }
+        let purchase = story.authorization.purchase;
+        self.cards.insert(purchase.card.number);
+        self.tales.insert(number, Tale { story, asking: 0, is_told: false });
+        if opening == Opening::Asked {
+            self.ask(number, purchase.amount);
+        } else {
+            self.emit(number, Subject::Created);
+            self.next_turn(number);
+        }
+        if self.begun < self.plan.stories {
+            // Often several at once, sometimes nothing for a while.
+            let wait_us = [0, 0, 100, 5_000, 400_000][self.plan.random.usize(..5)];
+            self.later(wait_us, Due::Begin);
+        }
+    }
+
+    fn ask(&mut self, number: u64, asked: i64) {
+        let body = self.written(number, Subject::Request(asked));
+        let Some(tale) = self.tales.get_mut(&number) else { return };
+        tale.asking += 1;
+        let index = tale.story.authorization.history.len();
+        let question = Question { authorization: number, index };
+        let asking = Asking { question, asked, is_repeat: false, body };
+        if tale.story.random().f64() < self.plan.scenario.stripe.duplicated_questions {
+            self.plan_repeat(&asking);
+        }
+        self.send(asking);
+    }
+
+    /// The same request comes once more, as the same event or as another one.
+    fn plan_repeat(&mut self, asking: &Asking) {
+        let number = asking.question.authorization;
+        let mut repeat = Asking { is_repeat: true, ..asking.clone() };
+        if self.plan.random.bool() {
+            repeat.body = self.written(number, Subject::Request(asking.asked));
+        }
+        if let Some(tale) = self.tales.get_mut(&number) {
+            tale.asking += 1;
+        }
+        let wait_us = [0, 1_000, 100_000, 3_000_000][self.plan.random.usize(..4)];
+        self.later(wait_us, Due::Repeat(repeat));
+    }
+
+    fn send(&mut self, asking: Asking) {
+        let question = asking.question;
+        let Some(purchase) = self.purchase(question.authorization) else { return };
+        let Some(node) = self.node_for(&asking, purchase.card.number) else {
+            return self.asked_no_more(question.authorization);
+        };
+        let now_us = self.now_us();
+        if !asking.is_repeat {
+            let first = First { node, life: self.nodes.get(node).life, source: None };
+            self.first.insert(question, first);
+            self.run.requests += 1;
+            self.auditor.asked(question, &purchase, asking.asked, now_us);
+        }
+        let received_at = self.received_at(node);
+        let Ok(Incoming::Request(request)) = stripe::read(&asking.body, received_at, Reading::default())
+        else {
+            panic!("the load test's requests are requests")
+        };
+        self.tell(&format!(
+            "{} {}/{} on card {} for {} to node {node}",
+            if asking.is_repeat { "repeat" } else { "ask" },
+            question.authorization,
+            question.index,
+            purchase.card.number,
+            asking.asked
+        ));
+        let to = self.nodes.get(node);
+        let (directory, life, done) = (to.directory.clone(), to.life, self.done.clone());
+        self.order += 1;
+        let asking_number = usize::try_from(self.order).unwrap();
+        self.asked.insert(asking_number, (asking, now_us));
+        tokio::spawn(async move {
+            let received = Instant::now();
+            let arrival = Arrival { received, deadline: received + WITHIN, verify_us: 0, parse_us: 0 };
+            let answer = directory.ask(*request, arrival).await.answer;
+            let _ = done.send(Done::Answered { asking: asking_number, node, life, answer });
+        });
+    }
+
+    fn handle(&mut self, done: Done) {
+        match done {
+            Done::Answered { asking, node, life, answer } => {
+                if let Some((asking, sent_us)) = self.asked.remove(&asking) {
+                    let is_late = self.now_us() > sent_us + u64::try_from(PATIENCE.as_micros()).unwrap();
+                    if life == self.nodes.get(node).life && !is_late {
+                        self.answered(&asking, node, &answer);
+                    } else {
+                        self.unanswered(&asking);
+                    }
+                }
+            }
+            Done::Recorded { event, node, life, is_taken } => {
+                self.delivering -= 1;
+                let is_taken = is_taken && life == self.nodes.get(node).life;
+                self.delivered(event, is_taken);
+            }
+        }
+    }
+
+    fn answered(&mut self, asking: &Asking, node: usize, answer: &Answer) {
+        let (question, now_us) = (asking.question, self.now_us());
+        let number = question.authorization;
+        let Some(purchase) = self.purchase(number) else { return };
+        let body = stripe::decision_body(answer, true);
+        let full = purchase.held_for(asking.asked);
+        let approved = answer.outcome != Outcome::Declined;
+        let named = answer.amount.filter(|_| purchase.is_controllable);
+        let granted = approved.then(|| named.unwrap_or(full));
+        let decision = answer.decision.to_string();
+        let heard = audit::Answer {
+            granted,
+            is_stand_in: answer.source == Source::StandIn,
+            decision: Some(&decision),
+            reason: Some(answer.reason.as_str()),
+            body: Some(&body),
+            node,
+        };
+        self.tell(&format!(
+            "{}/{} answered by node {node}: {} {} ({})",
+            number,
+            question.index,
+            answer.outcome.as_str(),
+            granted.unwrap_or(0),
+            answer.reason.as_str()
+        ));
+        self.auditor.answered(question, &purchase, asking.asked, &heard, now_us);
+        if let Some(first) = self.first.get_mut(&question).filter(|_| !asking.is_repeat) {
+            first.source = Some(answer.source);
+        }
+        if asking.is_repeat {
+            return self.asked_no_more(number);
+        }
+        self.run.decided += u64::from(answer.source == Source::Policy);
+        self.decided(question, asking.asked, granted.map_or(Verdict::Declined, Verdict::Approved));
+    }
+
+    /// No answer came: Stripe decides by itself.
+    fn unanswered(&mut self, asking: &Asking) {
+        let number = asking.question.authorization;
+        self.tell(&format!("{}/{} has no answer", number, asking.question.index));
+        if asking.is_repeat {
+            return self.asked_no_more(number);
+        }
+        if let Some(purchase) = self.purchase(number) {
+            self.auditor.given_up(asking.question, purchase.card.number);
+        }
+        let verdict = Verdict::Default { reason: "webhook_timeout", approves: false };
+        self.decided(asking.question, asking.asked, verdict);
+    }
+
+    fn decided(&mut self, question: Question, asked: i64, verdict: Verdict) {
+        let (number, now) = (question.authorization, self.stripe_now());
+        let Some(tale) = self.tales.get_mut(&number) else { return };
+        tale.asking -= 1;
+        tale.story.decided(asked, verdict, now);
+        self.emit(number, if question.index == 0 { Subject::Created } else { Subject::Updated });
+        self.next_turn(number);
+    }
+
+    fn turn(&mut self, number: u64) {
+        let now = self.stripe_now();
+        let Some(tale) = self.tales.get_mut(&number) else { return };
+        match tale.story.turn(&mut self.transactions, now) {
+            Turn::Ask(asked) => return self.ask(number, asked),
+            Turn::Updated => self.emit(number, Subject::Updated),
+            Turn::Settled(transaction) => {
+                self.emit(number, Subject::Transaction(transaction));
+                if transaction.is_linked {
+                    self.emit(number, Subject::Updated);
+                }
+            }
+            Turn::End => {
+                tale.is_told = true;
+                return self.end_if_over(number);
+            }
+        }
+        self.next_turn(number);
+    }
+
+    fn next_turn(&mut self, number: u64) {
+        let step_us = self.plan.scenario.stripe.step_ms * 1_000;
+        let wait_us = self.plan.random.u64(..step_us * 2);
+        self.later(wait_us, Due::Turn(number));
+    }
+
+    fn asked_no_more(&mut self, number: u64) {
+        if let Some(tale) = self.tales.get_mut(&number) {
+            tale.asking -= 1;
+        }
+        self.end_if_over(number);
+    }
+
+    fn end_if_over(&mut self, number: u64) {
+        if let Some(tale) = self.tales.get(&number)
+            && tale.is_told
+            && tale.asking == 0
+        {
+            self.auditor.ended(&tale.story.authorization);
+        }
+    }
+
+    /// Stripe makes an event, and delivers it once or twice, soon or late.
+    fn emit(&mut self, number: u64, subject: Subject) {
+        let body = self.written(number, subject);
+        let event = self.event_count;
+        let Some(tale) = self.tales.get(&number) else { return };
+        let authorization = &tale.story.authorization;
+        match &subject {
+            Subject::Transaction(transaction) => {
+                self.auditor.told_transaction(event, authorization, transaction);
+            }
+            Subject::Created | Subject::Updated | Subject::Request(_) => {
+                self.auditor.told(event, subject == Subject::Updated, authorization);
+            }
+        }
+        let stripe = &self.plan.scenario.stripe;
+        let (step_us, random) = (stripe.step_ms * 1_000, &mut self.plan.random);
+        let mut wait_us = random.u64(1_000..20_000);
+        if random.f64() < stripe.unordered_events {
+            wait_us += random.u64(..step_us * 3);
+        }
+        if random.f64() < stripe.late_events {
+            wait_us += step_us * random.u64(5..10);
+        }
+        let copies = if random.f64() < stripe.duplicated_events { 2 } else { 1 };
+        let again_us = random.u64(..step_us * 2);
+        self.later(wait_us, Due::Deliver(event));
+        if copies == 2 {
+            self.later(wait_us + again_us, Due::Deliver(event));
+        }
+        self.events.insert(event, Event { body, copies, failures: 0, is_acknowledged: false });
+    }
+
+    fn deliver(&mut self, event: u64) {
+        let Some(known) = self.events.get(&event) else { return };
+        let body = Rc::clone(&known.body);
+        let node = self.plan.random.usize(..self.nodes.count());
+        let received_at = self.received_at(node);
+        let read = stripe::read(&body, received_at, Reading::default());
+        let Ok(Incoming::Observation(observation)) = read else {
+            panic!("the load test's events are events")
+        };
+        self.tell(&format!("event {event} to node {node}"));
+        let now_us = self.now_us();
+        self.auditor.left(event, now_us);
+        let to = self.nodes.get(node);
+        let (directory, life, done) = (to.directory.clone(), to.life, self.done.clone());
+        tokio::spawn(async move {
+            let received = Instant::now();
+            let arrival = Arrival { received, deadline: received + WITHIN, verify_us: 0, parse_us: 0 };
+            let is_taken = directory.book(*observation, arrival).await.is_ok();
+            let _ = done.send(Done::Recorded { event, node, life, is_taken });
+        });
+        self.delivering += 1;
+    }
+
+    fn delivered(&mut self, event: u64, is_taken: bool) {
+        let now_us = self.now_us();
+        let Some(known) = self.events.get_mut(&event) else { return };
+        known.copies = known.copies.saturating_sub(1);
+        if is_taken {
+            if !known.is_acknowledged {
+                known.is_acknowledged = true;
+                self.auditor.acknowledged(event, now_us);
+                self.tell(&format!("event {event} is recorded"));
+            }
+        } else if known.copies == 0 && !known.is_acknowledged {
+            known.copies = 1;
+            known.failures += 1;
+            let failures = known.failures;
+            assert!(failures < TRIES_MAX, "seed {}: event {event} is never taken", self.plan.seed);
+            self.later(100_000 * u64::from(failures), Due::Deliver(event));
+        }
+    }
+
+    /// Something befalls one of the nodes.
+    fn trouble(&mut self) {
+        let node = self.plan.random.usize(..self.nodes.count());
+        match self.plan.random.u8(..4) {
+            0 if self.plan.restarts => {
+                self.tell(&format!("node {node} hangs, and another takes its place"));
+                self.nodes.replace(&mut self.plan, node);
+            }
+            1 if self.plan.commit_us.1 > 1_000 => {
+                let gate: Gate = self.nodes.get(node).journal.hold_next();
+                let stall = Duration::from_millis(self.plan.random.u64(1..2_500));
+                self.tell(&format!("the next append of node {node} takes {} ms", stall.as_millis()));
+                tokio::spawn(async move {
+                    sleep(stall).await;
+                    gate.open();
+                });
+            }
+            _ => self.nodes.change_pace(&mut self.plan, node),
+        }
+        if self.begun < self.plan.stories {
+            let wait_us = self.plan.random.u64(10_000..2_000_000);
+            self.later(wait_us, Due::Trouble);
+        }
+    }
+
+    fn written(&mut self, number: u64, subject: Subject) -> Rc<[u8]> {
+        self.event_count += 1;
+        let now = self.stripe_now();
+        let authorization = &self.tales.get(&number).expect("it is being told").story.authorization;
+        self.writer.event(self.event_count, subject, authorization, now).into()
+    }
+
+    fn purchase(&self, number: u64) -> Option<Purchase> {
+        self.tales.get(&number).map(|tale| tale.story.authorization.purchase)
+    }
+
+    /// A repeat goes to any node once a policy has answered. Before that, and after a stand-in decision, which is not durable
+    /// when it leaves, it goes to the node that knows; with that node gone it is not sent: this is the documented gap.
+    fn node_for(&mut self, asking: &Asking, card: u64) -> Option<usize> {
+        match self.first.get(&asking.question).filter(|_| asking.is_repeat) {
+            None | Some(First { source: Some(Source::Policy), .. }) => Some(self.node_of(card)),
+            Some(First { node, life, .. }) => (self.nodes.get(*node).life == *life).then_some(*node),
+        }
+    }
+
+    /// Mostly the same node for a card, as with placement; sometimes another.
+    fn node_of(&mut self, card: u64) -> usize {
+        let count = self.nodes.count();
+        if self.plan.random.u8(..5) == 0 {
+            self.plan.random.usize(..count)
+        } else {
+            usize::try_from(card).unwrap() % count
+        }
+    }
+
+    fn received_at(&self, node: usize) -> Timestamp {
+        let elapsed = i64::try_from(self.began.elapsed().as_micros()).unwrap();
+        Timestamp::from_micros(BEGINNING * 1_000_000 + elapsed + self.nodes.get(node).skew_ms * 1_000)
+    }
+
+    /// Everything has been told: the ledger has to be Stripe's.
+    async fn end(mut self) -> Run {
+        self.nodes.heal();
+        sleep(Duration::from_secs(10)).await;
+        let reader = self.nodes.reader();
+        let mut read = Read::default();
+        for card in &self.cards {
+            read.card(&reader, &self.writer.id(Id::Card, *card)).await;
+        }
+        for number in self.tales.keys() {
+            read.authorization(&reader, &self.writer.id(Id::Authorization, *number)).await;
+        }
+        let memory = &*self.nodes.memory;
+        self.run.entries = u64::try_from(memory.scan(0, usize::MAX >> 1).await.unwrap().len()).unwrap();
+        let audit = self.auditor.close(Some(&mut read), &self.writer, &[]).expect("everything was read");
+        for (kind, count) in audit.violations {
+            if count > 0 {
+                self.run.violations.insert(kind, count);
+            }
+        }
+        self.run.examples.extend(audit.examples);
+        let pass = replay::Pass::new([Arc::clone(&self.nodes.policy)]);
+        let verified =
+            replay::replay(memory, pass, None, |_| {}).await.expect("the journal can be read").verified;
+        if !verified.is_equal() {
+            self.run.violations.insert("replay_differs".to_owned(), 1);
+            self.run.examples.push(format!("{verified:?}"));
+        }
+        self.run
+    }
+}
