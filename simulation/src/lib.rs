@@ -13,6 +13,7 @@
 )]
 
 mod books;
+mod deliveries;
 mod nodes;
 mod plan;
 mod stripe;
@@ -39,6 +40,8 @@ pub struct Run {
     pub requests: u64,
     /// Of those, the ones that were decided by policy.
     pub decided: u64,
+    /// Repeats that got a stand-in decision instead of an approval that another node might have voided.
+    pub gaps: u64,
     /// Entries in the journal at the end.
     pub entries: u64,
 }

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tollgate::{
     actors::{Directory, Parts, Settings},
     cluster::{self, Cluster},
-    domain::{Interval, Limit, Measure, Overrides, Policy, PolicyVersion, Window, Zone},
+    domain::{Interval, Limit, Measure, Occurrence, Overrides, Policy, PolicyVersion, Window, Zone},
     http,
     journal::{Committer, CommitterSettings, Faulty, Journal, Memory, Pace, Script},
     metrics::Metrics,
@@ -81,6 +81,10 @@ impl Nodes {
         &self.nodes[number]
     }
 
+    pub(crate) const fn is_journal_shared(&self) -> bool {
+        self.settings.is_journal_shared
+    }
+
     pub(crate) const fn count(&self) -> usize {
         self.nodes.len()
     }
@@ -128,7 +132,14 @@ fn policy(limits: &Limits) -> Arc<Policy> {
     let limits = named.into_iter().filter_map(|(interval, max)| {
         let interval = Interval::parse(interval)?;
         let (measure, time_zone) = (Measure::Amount(None), Zone::UTC);
-        let window = Window { measure, interval, time_zone, categories: None, merchants: None };
+        let window = Window {
+            measure,
+            interval,
+            time_zone,
+            categories: None,
+            merchants: None,
+            occurrence: Occurrence::Approval,
+        };
         Some(Limit { max: max?, window: Arc::new(window) })
     });
     let default = Overrides { spending_limits: Some(limits.collect()), ..Overrides::default() };

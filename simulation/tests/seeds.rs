@@ -7,11 +7,11 @@ use tollgate_simulation::{Planted, run};
 const ONCE_BROKEN: &[u64] = &[];
 
 /// How many seeds a planted fault may take until it is found.
-const FOUND_WITHIN: u64 = 120;
+const FOUND_WITHIN: u64 = 80;
 
 #[test]
 fn no_promise_is_broken() {
-    for seed in (0..150).chain(ONCE_BROKEN.iter().copied()) {
+    for seed in (0..60).chain(ONCE_BROKEN.iter().copied()) {
         let run = run(seed, None);
         assert!(run.is_clean(), "{run}");
     }
@@ -19,7 +19,7 @@ fn no_promise_is_broken() {
 
 #[test]
 fn a_seed_tells_the_same_story_again() {
-    for seed in 0..10 {
+    for seed in 0..5 {
         assert_eq!(run(seed, None), run(seed, None), "seed {seed}");
     }
 }

@@ -75,8 +75,11 @@ impl Shared {
         cause: Cause,
         is_declined: bool,
     ) -> Answer {
-        // Where other nodes write too, one of them may have made a decision void.
-        let before = self.unconfirmed.answer_to(request).filter(|_| !self.settings.is_journal_shared);
+        // Where other nodes write too, one of them may have voided a decision: an approval could be held by nothing. A
+        // decline holds nothing.
+        let is_shared = self.settings.is_journal_shared;
+        let is_safe = |before: &Answer| !is_shared || before.outcome == Outcome::Declined;
+        let before = self.unconfirmed.answer_to(request).filter(is_safe);
         if let Some(before) = before {
             self.metrics.decisions.repeats.increment(1);
             return before;

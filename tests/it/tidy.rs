@@ -20,7 +20,10 @@ const WAITING: &str = concat!("sle", "ep(");
 
 #[test]
 fn a_file_fits_the_mind() {
-    for file in ["src", "loadtest/src"].into_iter().flat_map(|directory| files(&root(directory), "rs")) {
+    for file in ["src", "loadtest/src", "simulation/src"]
+        .into_iter()
+        .flat_map(|directory| files(&root(directory), "rs"))
+    {
         let text = fs::read_to_string(&file).unwrap();
         // The tests of a file are about what that file says that it is about.
         if file.ends_with("tests.rs") {
@@ -34,7 +37,7 @@ fn a_file_fits_the_mind() {
 
 #[test]
 fn nothing_is_left_undone() {
-    for directory in ["src", "tests", "benches", "loadtest/src"] {
+    for directory in ["src", "tests", "benches", "loadtest/src", "simulation/src"] {
         for file in files(&root(directory), "rs") {
             let text = fs::read_to_string(&file).unwrap();
             for undone in UNDONE {
@@ -55,9 +58,10 @@ fn nothing_is_left_undone() {
 
 #[test]
 fn lines_end_where_they_end() {
-    let texts = ["src", "tests", "benches", "docs", "loadtest"].into_iter().flat_map(|directory| {
-        ["rs", "md", "yaml"].into_iter().flat_map(move |ending| files(&root(directory), ending))
-    });
+    let texts =
+        ["src", "tests", "benches", "docs", "loadtest", "simulation"].into_iter().flat_map(|directory| {
+            ["rs", "md", "yaml"].into_iter().flat_map(move |ending| files(&root(directory), ending))
+        });
     for file in texts.chain(pages()) {
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.ends_with('\n'), "{} does not end with a line break", file.display());
