@@ -40,7 +40,7 @@ pub struct Run {
     pub requests: u64,
     /// Of those, the ones that were decided by policy.
     pub decided: u64,
-    /// Repeats that got a stand-in decision instead of an approval that another node might have voided.
+    /// Repeats that got a stand-in decision instead of the answer that another node might have voided.
     pub gaps: u64,
     /// Entries in the journal at the end.
     pub entries: u64,

@@ -70,7 +70,6 @@ pub(crate) struct First {
     node: usize,
     life: u32,
     source: Option<Source>,
-    is_approval: bool,
 }
 
 pub(crate) struct Tale {
@@ -261,7 +260,7 @@ impl Play {
         let now_us = self.now_us();
         if !asking.is_repeat {
             let life = self.nodes.get(node).life;
-            let first = First { node, life, source: None, is_approval: false };
+            let first = First { node, life, source: None };
             self.first.insert(question, first);
             self.run.requests += 1;
             self.auditor.asked(question, &purchase, asking.asked, now_us);
@@ -338,20 +337,20 @@ impl Play {
             granted.unwrap_or(0),
             answer.reason.as_str()
         ));
-        // The documented gap: an approval that another node may have voided is not repeated from memory, and where the
-        // journal cannot be asked in time, the stand-in declines.
+        // The documented gap: where other nodes write too, memory is not believed, and where the journal cannot be asked in
+        // time, the stand-in answers a repeat.
         let first = self.first.get(&question);
         let is_gap = asking.is_repeat
             && heard.is_stand_in
             && self.nodes.is_journal_shared()
-            && first.is_some_and(|first| first.source == Some(Source::Policy) && first.is_approval);
+            && first.is_some_and(|first| first.source == Some(Source::Policy));
         if is_gap {
             self.run.gaps += 1;
         } else {
             self.auditor.answered(question, &purchase, asking.asked, &heard, now_us);
         }
         if let Some(first) = self.first.get_mut(&question).filter(|_| !asking.is_repeat) {
-            (first.source, first.is_approval) = (Some(answer.source), approved);
+            first.source = Some(answer.source);
         }
         if asking.is_repeat {
             return self.asked_no_more(number);

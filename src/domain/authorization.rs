@@ -72,6 +72,8 @@ pub struct Seen {
     pub status: AuthorizationStatus,
     /// Every decided request, oldest first.
     pub history: Vec<HistoryEntry>,
+    /// The time that counts for windows: Stripe's clock may be ahead of ours, and nothing counts later than it is received.
+    pub at: Timestamp,
     /// How many answers had been given when the snapshot came.
     pub after: u32,
 }
@@ -189,7 +191,13 @@ impl Authorization {
     }
 
     /// Takes a snapshot of Stripe's, if it is the later word.
-    pub fn observed(&mut self, seen: &AuthorizationSeen, created: Timestamp, event: &EventId) {
+    pub fn observed(
+        &mut self,
+        seen: &AuthorizationSeen,
+        created: Timestamp,
+        received_at: Timestamp,
+        event: &EventId,
+    ) {
         if self.created == Timestamp::default() {
             self.created = seen.created;
         }
@@ -224,7 +232,8 @@ impl Authorization {
             amount_before: seen.amount_before,
             approved: seen.approved,
             status: seen.status,
-            history: until(&seen.history, created),
+            history: until(&seen.history, created.min(received_at)),
+            at: created.min(received_at),
             after: self.answers_given(),
         }));
     }
@@ -287,7 +296,7 @@ impl Authorization {
     #[must_use]
     pub fn last_at(&self) -> Timestamp {
         let asked = self.answers.last().map(|answered| answered.at);
-        let told = self.seen.as_deref().map(|seen| seen.progress.created);
+        let told = self.seen.as_deref().map(|seen| seen.at);
         let settled = self.transactions.values().map(|transaction| transaction.version.created).max();
         [asked, told, settled].into_iter().flatten().max().unwrap_or_default()
     }

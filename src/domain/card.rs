@@ -185,12 +185,8 @@ impl Card {
         self.group.clone_from(&request.group);
         self.move_on(decision.at);
         let listed = self.not_elsewhere(&request.authorization, &request.told.transactions);
-        let created = request.told.at.min(request.received_at);
-        if !listed.is_empty() && created < request.told.at {
-            self.created_through(request.told.at);
-        }
         self.change(&request.authorization, |authorization| {
-            book_listed(authorization, &listed, created, &request.event);
+            book_listed(authorization, &listed, request.told.at, request.received_at, &request.event);
             authorization.answered(decided);
         });
         self.remember_places(&request.authorization, &listed);
@@ -199,28 +195,20 @@ impl Card {
     fn observed(&mut self, observation: &Observation) {
         let Observation { event, created, received_at, connected_account, fact, .. } = observation;
         self.learn_account(connected_account.as_ref());
-        // Stripe's clock may be ahead of ours; nothing counts later than it is. When it was created is not kept then.
-        let ahead = Some(*created).filter(|created| created > received_at);
-        let created = (*created).min(*received_at);
-        self.move_on(*received_at);
+        let (created, received_at) = (*created, *received_at);
+        self.move_on(received_at);
         match fact {
             Fact::Authorization(seen) => {
                 self.learn_currency(None, Some(seen.amount.currency));
                 let listed = self.not_elsewhere(&seen.id, &seen.listed);
-                if let Some(ahead) = ahead.filter(|_| !listed.is_empty()) {
-                    self.created_through(ahead);
-                }
                 self.change(&seen.id, |authorization| {
-                    authorization.observed(seen, created, event);
-                    book_listed(authorization, &listed, created, event);
+                    authorization.observed(seen, created, received_at, event);
+                    book_listed(authorization, &listed, created, received_at, event);
                 });
                 self.remember_places(&seen.id, &listed);
             }
             Fact::Transaction(seen) => {
-                if let Some(ahead) = ahead {
-                    self.created_through(ahead);
-                }
-                self.settled(seen, created, event);
+                self.settled(seen, created, received_at, event);
             }
             Fact::Card(seen) => {
                 self.learn_currency(seen.currency, None);

@@ -350,7 +350,7 @@ impl Change {
         let before = Counted::of(&known, card.refunds_restore);
         let mut after = known;
         let listed = card.not_elsewhere(&request.authorization, &request.told.transactions);
-        book_listed(&mut after, &listed, request.told.at.min(request.received_at), &request.event);
+        book_listed(&mut after, &listed, request.told.at, request.received_at, &request.event);
         let after = Counted::of(&after.with_approval(request, at), card.refunds_restore);
         Some(Self { before, after })
     }

@@ -35,9 +35,15 @@ impl Card {
     }
 
     /// Books a capture or refund where its latest version says that it belongs.
-    pub(super) fn settled(&mut self, seen: &TransactionSeen, created: Timestamp, event: &EventId) {
+    pub(super) fn settled(
+        &mut self,
+        seen: &TransactionSeen,
+        created: Timestamp,
+        received_at: Timestamp,
+        event: &EventId,
+    ) {
         self.learn_currency(None, seen.currency);
-        let transaction = Transaction::new(seen, created, event);
+        let transaction = Transaction::new(seen, created, received_at, event);
         if !self.makes_way(seen, &transaction) {
             return;
         }
@@ -112,9 +118,10 @@ pub(super) fn book_listed(
     authorization: &mut Authorization,
     listed: &[&ListedTransaction],
     created: Timestamp,
+    received_at: Timestamp,
     event: &EventId,
 ) {
     for one in listed {
-        authorization.book(&one.id, Transaction::listed(one, created, event));
+        authorization.book(&one.id, Transaction::listed(one, created, received_at, event));
     }
 }

@@ -123,14 +123,16 @@ impl ToldBy {
 }
 
 impl Transaction {
-    /// A transaction as an event of the time `created` tells it.
+    /// A transaction as an event of the time `created` tells it. Stripe's clock may be ahead of ours: nothing counts later than
+    /// it is received, whatever says which version is the later one.
     #[must_use]
-    pub fn new(seen: &TransactionSeen, created: Timestamp, event: &EventId) -> Self {
+    pub fn new(seen: &TransactionSeen, created: Timestamp, received_at: Timestamp, event: &EventId) -> Self {
         let is_dated = seen.created != Timestamp::default();
+        let latest = created.min(received_at);
         Self {
             kind: seen.kind,
             amount: seen.amount,
-            at: if is_dated { seen.created.min(created) } else { created },
+            at: if is_dated { seen.created.min(latest) } else { latest },
             version: Version {
                 told_by: if seen.is_update { ToldBy::Updated } else { ToldBy::Created },
                 created,
@@ -141,11 +143,16 @@ impl Transaction {
 
     /// A transaction as a message of the time `created` lists it.
     #[must_use]
-    pub fn listed(listed: &ListedTransaction, created: Timestamp, event: &EventId) -> Self {
+    pub fn listed(
+        listed: &ListedTransaction,
+        created: Timestamp,
+        received_at: Timestamp,
+        event: &EventId,
+    ) -> Self {
         Self {
             kind: listed.kind,
             amount: listed.amount,
-            at: listed.created.min(created),
+            at: listed.created.min(created).min(received_at),
             version: Version { told_by: ToldBy::Listing, created, event: event.clone() },
         }
     }

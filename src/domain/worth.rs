@@ -247,7 +247,7 @@ impl Authorization {
                 is_pending: !seen.status.is_terminal(),
                 is_approved: seen.approved,
                 history: &seen.history,
-                at: seen.progress.created,
+                at: seen.at,
             });
         };
         let told = seen.map_or(&[][..], |seen| &seen.history);
@@ -343,7 +343,7 @@ impl Authorization {
     fn forced_at(&self, first_approval: Option<usize>) -> Timestamp {
         let asked = self.answers.first().filter(|_| first_approval != Some(0)).map(|answered| answered.at);
         let settled = || self.transactions.values().map(|transaction| transaction.at).min();
-        let told = || self.seen.as_deref().map(|seen| seen.progress.created);
+        let told = || self.seen.as_deref().map(|seen| seen.at);
         asked.or_else(settled).or_else(told).unwrap_or(self.created)
     }
 }

@@ -78,6 +78,9 @@ struct SeenRecord<'a> {
     history: Vec<HistoryRecord<'a>>,
     /// History entries, terminal, transactions, update, created, event.
     progress: (u32, bool, u32, bool, i64, Text<'a>),
+    /// The time that counts for windows, where that is another than of its creation.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    at: Option<i64>,
     /// Answers that had been given.
     after: u32,
 }
@@ -195,6 +198,7 @@ impl<'a> From<&'a Seen> for SeenRecord<'a> {
     fn from(seen: &'a Seen) -> Self {
         let Progress { history_entries, is_terminal, transactions, is_update, created, event } =
             &seen.progress;
+        let at = Some(seen.at.as_micros()).filter(|_| seen.at != *created);
         let created = created.as_micros();
         Self {
             amount: seen.amount,
@@ -210,6 +214,7 @@ impl<'a> From<&'a Seen> for SeenRecord<'a> {
                 created,
                 event.as_str().into(),
             ),
+            at,
             after: seen.after,
         }
     }
@@ -227,6 +232,7 @@ impl SeenRecord<'_> {
             approved: self.approved,
             status: field("status", &self.status, AuthorizationStatus::new)?,
             history: self.history.into_iter().map(Into::into).collect(),
+            at: self.at.map_or(created, Timestamp::from_micros),
             after: self.after,
         })
     }
