@@ -54,7 +54,7 @@ faults! {
     LateUnnoticed "late-unnoticed" "a decision leaves although the stand-in has answered another delivery";
     SnapshotStale "snapshot-stale" "a snapshot lacks what its own entry decides";
     EvictionUncounted "eviction-uncounted" "what is evicted from memory no longer counts";
-    RecallSkipped "recall-skipped" "what was evicted is not looked up before it is spoken of again";
+    RecallSkipped "recall-skipped" "what was evicted is not looked up before it is named again";
     FoldSkipsStandIns "fold-skips-stand-ins" "an account that is loaded lacks its stand-in decisions";
     RepliesSwapped "replies-swapped" "two callers of one append get each other's answers";
     PartialInFull "partial-in-full" "a partial approval answers with the whole amount";

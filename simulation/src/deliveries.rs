@@ -60,7 +60,9 @@ impl Play {
                 "Stripe makes event {event}: {number} {what}, amount {amount}, {requests} requests, {status}"
             )
         });
-        told.iter().for_each(|told| self.tell(told));
+        if let Some(told) = told {
+            self.tell(&told);
+        }
         self.events.insert(event, Event { body, copies, failures: 0, is_acknowledged: false });
     }
 
@@ -82,7 +84,7 @@ impl Play {
             let received = Instant::now();
             let arrival = Arrival { received, deadline: received + WITHIN, verify_us: 0, parse_us: 0 };
             let is_taken = directory.book(*observation, arrival).await.is_ok();
-            let _ = done.send(Done::Recorded { event, node, life, is_taken });
+            let _ = done.send(Done::Recorded { event, node, life, is_taken }).await;
         });
         self.delivering += 1;
     }

@@ -8,6 +8,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "a simulation that is surprised by itself stops, and says where"
 )]
@@ -40,7 +42,7 @@ pub struct Run {
     pub requests: u64,
     /// Of those, the ones that were decided by policy.
     pub decided: u64,
-    /// Repeats that got a stand-in decision instead of the answer that another node might have voided.
+    /// Repeats that got a stand-in decision, since the first answer could not be looked up in time.
     pub gaps: u64,
     /// Entries in the journal at the end.
     pub entries: u64,
@@ -72,6 +74,9 @@ impl fmt::Display for Run {
 }
 
 /// Runs a seed, with a fault planted in the engine if one is named.
+///
+/// # Panics
+/// Where the simulation itself is at fault.
 #[must_use]
 pub fn run(seed: u64, planted: Option<Planted>) -> Run {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

@@ -2,7 +2,7 @@
 //! one that breaks a promise.
 #![allow(clippy::print_stdout, reason = "a command line program prints")]
 
-use std::{process::ExitCode, time::Instant};
+use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -50,7 +50,6 @@ fn main() -> ExitCode {
     if let Ok(style) = style {
         bar.set_style(style);
     }
-    let began = Instant::now();
     let (mut requests, mut decided) = (0_u64, 0_u64);
     for seed in (arguments.from..).take(usize::try_from(arguments.seeds).unwrap_or(usize::MAX)) {
         let run = run(seed, arguments.planted);
@@ -69,7 +68,7 @@ fn main() -> ExitCode {
         "{} seeds from {}: {requests} requests, {decided} decided by policy, no promise broken ({:.0} s)",
         arguments.seeds,
         arguments.from,
-        began.elapsed().as_secs_f64()
+        bar.elapsed().as_secs_f64()
     );
     ExitCode::SUCCESS
 }

@@ -1,6 +1,6 @@
 //! The nodes: each a directory of its own on the journal that all share, behind a disk or database that fails.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tollgate::{
@@ -22,7 +22,7 @@ pub(crate) const WITHIN: Duration = Duration::from_millis(1_200);
 pub(crate) struct Nodes {
     pub(crate) memory: Arc<Memory>,
     pub(crate) policy: Arc<Policy>,
-    nodes: Vec<Node>,
+    all: Vec<Node>,
     settings: Settings,
 }
 
@@ -41,7 +41,7 @@ impl Nodes {
         let mut nodes = Self {
             memory: Arc::new(Memory::new()),
             policy: policy(&plan.scenario.limits),
-            nodes: Vec::new(),
+            all: Vec::new(),
             settings: Settings {
                 is_journal_shared: plan.nodes > 1 || plan.restarts,
                 card_idle_after: plan.idle_after,
@@ -51,7 +51,7 @@ impl Nodes {
         };
         for number in 0..plan.nodes {
             let node = nodes.node(plan, number, 0);
-            nodes.nodes.push(node);
+            nodes.all.push(node);
         }
         nodes
     }
@@ -62,7 +62,8 @@ impl Nodes {
         let journal = Arc::new(Faulty::new(memory, Script::seeded(seed, plan.odds)));
         journal.slow_down(pace(plan));
         let skew_ms = if plan.skew_ms == 0 { 0 } else { plan.random.i64(-plan.skew_ms..=plan.skew_ms) };
-        Node { directory: self.directory(Arc::clone(&journal) as _), journal, life, skew_ms }
+        let faulty: Arc<dyn Journal> = journal.clone();
+        Node { directory: self.directory(faulty), journal, life, skew_ms }
     }
 
     fn directory(&self, journal: Arc<dyn Journal>) -> Directory {
@@ -78,32 +79,28 @@ impl Nodes {
     }
 
     pub(crate) fn get(&self, number: usize) -> &Node {
-        &self.nodes[number]
-    }
-
-    pub(crate) const fn is_journal_shared(&self) -> bool {
-        self.settings.is_journal_shared
+        &self.all[number]
     }
 
     pub(crate) const fn count(&self) -> usize {
-        self.nodes.len()
+        self.all.len()
     }
 
     /// A new process takes the place of this node. The old one is not told: it goes on writing, as one that hung does when
     /// it wakes, but nobody hears it any more.
     pub(crate) fn replace(&mut self, plan: &mut Plan, number: usize) {
-        let life = self.nodes[number].life + 1;
-        self.nodes[number] = self.node(plan, number, life);
+        let life = self.all[number].life + 1;
+        self.all[number] = self.node(plan, number, life);
     }
 
     /// The disk of a node is as slow or as fast as this from now on.
     pub(crate) fn change_pace(&self, plan: &mut Plan, number: usize) {
-        self.nodes[number].journal.slow_down(pace(plan));
+        self.all[number].journal.slow_down(pace(plan));
     }
 
     /// Nothing fails any more.
     pub(crate) fn heal(&self) {
-        for node in &self.nodes {
+        for node in &self.all {
             node.journal.heal();
             node.journal.slow_down(Pace::default());
         }
@@ -143,5 +140,10 @@ fn policy(limits: &Limits) -> Arc<Policy> {
         Some(Limit { max: max?, window: Arc::new(window) })
     });
     let default = Overrides { spending_limits: Some(limits.collect()), ..Overrides::default() };
-    Arc::new(Policy::new(PolicyVersion::new("simulation"), &default, &Default::default(), Default::default()))
+    Arc::new(Policy::new(
+        PolicyVersion::new("simulation"),
+        &default,
+        &BTreeMap::default(),
+        BTreeMap::default(),
+    ))
 }

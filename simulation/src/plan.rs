@@ -51,7 +51,7 @@ impl Plan {
             nodes: random.usize(1..4),
             odds,
             commit_us,
-            idle_after: [Duration::from_millis(5), Duration::from_millis(200), Duration::from_secs(600)]
+            idle_after: [Duration::from_millis(5), Duration::from_millis(200), Duration::from_mins(10)]
                 [random.usize(..3)],
             resident_max: if random.u8(..4) == 0 { 2 } else { 1_000 },
             restarts: random.bool(),

@@ -42,7 +42,9 @@ impl<C: Caller> Ledger<C> {
         {
             let answer = decided.decision.answer(decided.request.is_amount_controllable);
             let place = self.next.push(event, None);
-            waiting.into_iter().for_each(|waiting| self.tell(waiting, answer.clone()));
+            if let Some(waiting) = waiting {
+                self.tell(waiting, answer);
+            }
             return place;
         }
         self.next.push(event, waiting)

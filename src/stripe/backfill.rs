@@ -240,6 +240,8 @@ mod tests {
             match (&mut made.fact, &original.fact) {
                 (Fact::Authorization(made), Fact::Authorization(original)) => {
                     made.is_update = original.is_update;
+                    // Only an event says what it changed.
+                    made.amount_before = original.amount_before;
                     made.created = original.created;
                     for (made, original) in made.history.iter_mut().zip(&original.history) {
                         made.created = original.created;

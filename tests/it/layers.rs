@@ -13,7 +13,7 @@ use crate::tidy::{files, source_without_text};
 
 /// Each room, and the rooms that it may import. From the process to the heart, a room names only rooms below it; `log`
 /// and `clock` know what a timestamp is.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("main", &["cli", "demo", "reconcile", "replay", "config", "http", "metrics"]),
     ("reconcile", &["cli", "config", "node", "stripe", "journal", "domain", "log", "clock"]),
     ("replay", &["cli", "config", "journal", "domain", "clock"]),
@@ -24,14 +24,15 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("http", &["stripe", "cluster", "domain", "metrics", "log", "clock"]),
     ("stripe", &["domain", "clock"]),
     ("cluster", &["actors", "journal", "domain", "metrics", "clock"]),
-    ("actors", &["ledger", "journal", "domain", "metrics", "log", "clock"]),
-    ("ledger", &["journal", "domain", "clock"]),
-    ("journal", &["domain", "clock"]),
+    ("actors", &["ledger", "journal", "domain", "metrics", "log", "clock", "planted"]),
+    ("ledger", &["journal", "domain", "clock", "planted"]),
+    ("journal", &["domain", "clock", "planted"]),
     ("policy", &["domain"]),
-    ("domain", &[]),
+    ("domain", &["planted"]),
     ("metrics", &[]),
     ("log", &["domain"]),
     ("clock", &["domain"]),
+    ("planted", &[]),
 ];
 
 /// Libraries that decide how a room works, and the rooms that may name them.

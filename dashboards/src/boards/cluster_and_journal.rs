@@ -143,7 +143,7 @@ fn resident() -> Panel {
         "Cards in memory",
         "none",
         [
-            "Cards in memory.",
+            "Cards that nodes keep in memory to decide on.",
             "Below TOLLGATE_CARDS_RESIDENT_MAX.",
             "At that limit cards are evicted before they are idle, and loaded again: raise it.",
         ],

@@ -200,15 +200,6 @@ async fn requests_in_flight_have_a_number() {
 }
 
 #[tokio::test]
-async fn the_queue_of_a_card_has_a_length() {
-    let (_site, node) = bounded("TOLLGATE_CARD_QUEUE_MAX").await;
-    let verdicts = ask_at_once(&node, &vec!["ic_q".to_owned(); 100]).await;
-    let refused = u32::try_from(count(&verdicts, "stand_in_overload")).unwrap();
-    assert_eq!(count(&verdicts, "approved") + count(&verdicts, "stand_in_overload"), 100);
-    assert!(refused > 0 && (shed(&node, "card_queue").await - f64::from(refused)).abs() < 0.5, "{refused}");
-}
-
-#[tokio::test]
 async fn cards_in_memory_have_a_number() {
     let (_site, node) = bounded("TOLLGATE_CARDS_RESIDENT_MAX").await;
     for n in 0..40 {
