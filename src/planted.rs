@@ -40,18 +40,16 @@ macro_rules! faults {
 
 faults! {
     AnswerBeforeDurable "answer-before-durable" "answers leave before their entry is durable";
+    ReceiptBeforeDurable "receipt-before-durable" "events are acknowledged before their entry is durable";
     ConflictIgnored "conflict-ignored" "an append that lost its place counts as durable";
     ExpiredReleased "expired-released" "an append that was not written for want of time counts as durable";
     RejectedReleased "rejected-released" "an append that the journal refused counts as durable";
     ReloadIgnored "reload-ignored" "after a conflict the account in memory stays as it was";
     NotFenced "not-fenced" "the journal takes an append behind any head";
     HoldForgotten "hold-forgotten" "a decision is written and not counted in memory";
-    UndoForgotten "undo-forgotten" "what was not written for want of time stays in memory";
     DuplicateByEvent "duplicate-by-event" "a repeated request counts as the same only with the same event id";
     RepeatFromMemory "repeat-from-memory" "an answer in memory is repeated although another node may have voided it";
-    UnheardKept "unheard-kept" "a decision that came too late is not voided";
     StandInDropped "stand-in-dropped" "stand-in decisions are not recorded";
-    LateUnnoticed "late-unnoticed" "a decision leaves although the stand-in has answered another delivery";
     SnapshotStale "snapshot-stale" "a snapshot lacks what its own entry decides";
     EvictionUncounted "eviction-uncounted" "what is evicted from memory no longer counts";
     RecallSkipped "recall-skipped" "what was evicted is not looked up before it is named again";

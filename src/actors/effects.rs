@@ -23,7 +23,6 @@ use crate::{
         Waiting, Work,
     },
     metrics::{Done, Stage},
-    planted::{self, Planted},
 };
 
 /// How many entries are copied to another chain at once.
@@ -124,7 +123,6 @@ impl Hands<'_> {
             waiting.iter().any(|waiting| matches!(waiting, Waiting::Answer { is_for_a_peer: true, .. }));
         let is_late = !is_replaced
             && !is_for_a_peer
-            && !planted::is(Planted::LateUnnoticed)
             && self.shared.unconfirmed.stand_in_answer_to(&decided.request).is_some();
         let mut waiting = waiting.into_iter().filter_map(|waiting| match waiting {
             Waiting::Answer { caller, is_for_a_peer, .. } => Some((caller, is_for_a_peer)),
@@ -136,7 +134,7 @@ impl Hands<'_> {
         if second.is_none() && !is_late {
             let (caller, is_peer) = first;
             // A peer may have stopped waiting, and then finds this in the journal: no reason to void it.
-            let is_told = caller.tell(answer) || is_peer || planted::is(Planted::LateUnnoticed);
+            let is_told = caller.tell(answer) || is_peer;
             return self.released(decided, is_replaced, !is_told).err();
         }
         // The same to all. Each is bound to wait a moment longer first, or is found gone; if one of this node's is, it has

@@ -23,7 +23,7 @@ const SNAPSHOT_ENTRIES: usize = 64;
 impl<C: Caller> Ledger<C> {
     /// Makes an event part of the tentative state and of the next append, and tells its place there. Before a decision goes
     /// what is new of the controls that its request carried.
-    pub(super) fn record(&mut self, event: Event, waiting: Option<Waiting<C>>) -> usize {
+    pub(super) fn record(&mut self, event: Event, mut waiting: Option<Waiting<C>>) -> usize {
         if let Event::Decided(decided) = &event
             && let Some(controls) = &decided.request.stripe_controls
             && self.card.stripe_controls.as_ref() != Some(controls)
@@ -37,15 +37,15 @@ impl<C: Caller> Ledger<C> {
         if !(planted::is(Planted::HoldForgotten) && matches!(event, Event::Decided(_))) {
             self.card.apply(&event);
         }
-        if planted::is(Planted::AnswerBeforeDurable)
-            && let (Event::Decided(decided), Some(_)) = (&event, &waiting)
+        if let (true, Event::Decided(decided)) = (planted::is(Planted::AnswerBeforeDurable), &event)
+            && let Some(waiting) = waiting.take()
         {
-            let answer = decided.decision.answer(decided.request.is_amount_controllable);
-            let place = self.next.push(event, None);
-            if let Some(waiting) = waiting {
-                self.tell(waiting, answer);
-            }
-            return place;
+            self.tell(waiting, decided.decision.answer(decided.request.is_amount_controllable));
+        }
+        if let Some(Waiting::Receipt(caller)) = waiting
+            .take_if(|_| planted::is(Planted::ReceiptBeforeDurable) && matches!(event, Event::Observed(_)))
+        {
+            self.effects.push(Effect::Receipt(caller));
         }
         self.next.push(event, waiting)
     }
@@ -168,9 +168,6 @@ impl<C: Caller> Ledger<C> {
             return self.leave();
         }
         undo.extend(std::mem::take(&mut later.undo));
-        if planted::is(Planted::UndoForgotten) {
-            undo = Undo::Nothing;
-        }
         if undo.undo(&mut self.card) {
             self.taken_back();
             self.give_up_batch(batch, Cause::Overload);
@@ -304,9 +301,6 @@ impl<C: Caller> Ledger<C> {
 
     /// Records a stand-in decision in place of one that came too late.
     pub(super) fn void(&mut self, decided: Decided) {
-        if planted::is(Planted::UnheardKept) {
-            return;
-        }
         // In a chain that the card has joined meanwhile it stands until Stripe's own word.
         if !self.is_stood_in(&decided.request) && self.card.joined.is_none() {
             self.record(Event::StoodIn(Box::new(decided)), None);

@@ -24,7 +24,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("http", &["stripe", "cluster", "domain", "metrics", "log", "clock"]),
     ("stripe", &["domain", "clock"]),
     ("cluster", &["actors", "journal", "domain", "metrics", "clock"]),
-    ("actors", &["ledger", "journal", "domain", "metrics", "log", "clock", "planted"]),
+    ("actors", &["ledger", "journal", "domain", "metrics", "log", "clock"]),
     ("ledger", &["journal", "domain", "clock", "planted"]),
     ("journal", &["domain", "clock", "planted"]),
     ("policy", &["domain"]),
