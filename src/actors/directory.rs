@@ -374,9 +374,10 @@ impl Shared {
         self.resident.load(Ordering::Relaxed) < most.saturating_add(most.div_ceil(10))
     }
 
-    /// Whether there are more in memory than there should be.
-    pub(super) fn is_over(&self) -> bool {
-        self.resident.load(Ordering::Relaxed) > self.settings.cards_resident_max
+    /// How many more are in memory than there should be, for each shard.
+    pub(super) fn surplus_each(&self) -> usize {
+        let surplus = self.resident.load(Ordering::Relaxed).saturating_sub(self.settings.cards_resident_max);
+        surplus.div_ceil(self.shards.get().map_or(1, Vec::len).max(1))
     }
 
     /// There is room for an account of another shard, if one waits for it.

@@ -236,7 +236,7 @@ impl Shard {
         for account in idle {
             self.send_away(&account, Passivation::Idle);
         }
-        if self.shared.is_over() {
+        for _ in 0..self.shared.surplus_each().min(SENT_AT_ONCE) {
             self.make_room();
         }
         if are_more {
