@@ -311,6 +311,21 @@ fn a_terminal_status_is_not_for_ever() {
     }
 }
 
+/// The network approved more without us, after the authorization had ended.
+#[test]
+fn more_decided_requests_are_the_later_word_after_a_terminal_status() {
+    for status in [Reversed, Expired, Closed] {
+        let mut scene = Scene::new("1000 daily");
+        assert_eq!(scene.ask("a", 600), Outcome::Approved);
+        scene.seen("a", &tells(0, status, &[600]));
+        assert_eq!(scene.card.held(), 0, "{status}");
+        scene.seen("a", &tells(400, Pending, &[600, 400]));
+        assert_eq!((scene.used(), scene.card.held()), (vec![400], 400), "{status}");
+        assert_eq!(scene.ask("b", 601), Outcome::Declined, "{status}");
+        assert_eq!(scene.ask("c", 600), Outcome::Approved, "{status}");
+    }
+}
+
 #[test]
 fn what_was_declined_and_is_approved_at_the_next_request_is_held() {
     let mut scene = Scene::new("1000 daily, 1x daily");
