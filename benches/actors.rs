@@ -29,8 +29,8 @@ use tollgate::{
         Window, Zone,
     },
     journal::{
-        Append, Committer, CommitterSettings, Entry, Fatal, Journal, Memory, Outcome, Pending, Reach, Scan,
-        Unavailable, record,
+        Append, Committer, CommitterSettings, Entry, Fatal, Journal, LookBack, LookedBack, Memory, Outcome,
+        Pending, Reach, Scan, Unavailable, record,
     },
     metrics::Metrics,
 };
@@ -380,6 +380,10 @@ impl Journal for Blank {
 
     fn find<'a>(&'a self, _: &'a Mention) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn look_back<'a>(&'a self, _: &'a LookBack) -> Pending<'a, Result<LookedBack, Unavailable>> {
+        Box::pin(async { Ok(LookedBack::default()) })
     }
 
     fn fatal(&self) -> Pending<'_, Fatal> {

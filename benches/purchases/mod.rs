@@ -114,7 +114,7 @@ pub(crate) fn card(policy: &CardPolicy, purchases: u32) -> Card {
 }
 
 /// The whole amount is captured.
-fn captured(id: AuthorizationId, at: Timestamp, number: u32) -> [Event; 2] {
+pub(crate) fn captured(id: AuthorizationId, at: Timestamp, number: u32) -> [Event; 2] {
     let history =
         HistoryEntry { amount: 1_000, approved: true, created: at, reason: "webhook_approved".into() };
     let seen = AuthorizationSeen {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::Value;
 use tollgate::{
     cluster::Cluster,
@@ -25,9 +26,9 @@ impl Read {
         self.keep(format!("/v1/authorizations/{id}"), body.ok().flatten());
     }
 
-    fn keep(&mut self, path: String, body: Option<Vec<u8>>) {
+    fn keep(&mut self, path: String, body: Option<impl Serialize>) {
         if let Some(body) = body {
-            self.0.insert(path, serde_json::from_slice(&body).unwrap());
+            self.0.insert(path, serde_json::to_value(body).unwrap());
         }
     }
 }

@@ -38,6 +38,9 @@ use crate::{
     metrics::{Metrics, Shed},
 };
 
+/// Searches through the journal at once, of the four reads that a journal does side by side.
+const SEARCHES_MAX: usize = 2;
+
 /// A card that could not be used so often within [`FAILURES_WITHIN`] is answered by stand-in for the rest of it.
 const FAILURES_MAX: u32 = 3;
 const FAILURES_WITHIN: Duration = Duration::from_mins(1);
@@ -93,6 +96,8 @@ pub(super) struct Shared {
     /// There are none any more.
     pub(super) all_booked: Notify,
     loads: Semaphore,
+    /// Searches at once: they read beside the requests, and must not take all of what reads.
+    pub(super) searches: Semaphore,
 }
 
 struct Failures {
@@ -107,6 +112,7 @@ impl Directory {
         let Parts { journal, committer, policy, metrics } = parts;
         let shared = Shared {
             loads: Semaphore::new(settings.loads_max.clamp(1, Semaphore::MAX_PERMITS)),
+            searches: Semaphore::new(SEARCHES_MAX),
             unconfirmed: Unconfirmed::new(settings.unconfirmed_max),
             cardholders: Cardholders::new(settings.cards_resident_max),
             approvals: Approvals::new(settings.cards_resident_max),

@@ -2,6 +2,7 @@
 //! decided by one actor, one request after another; no lock is held around it, and no handler waits for I/O.
 
 mod cardholders;
+mod decisions;
 mod directory;
 mod effects;
 mod holds;
@@ -24,6 +25,7 @@ use crate::{
 };
 
 pub use crate::ledger::{Cause, SNAPSHOT_BYTES_MAX};
+pub use decisions::{DecisionFilter, DecisionPage, NotAPlace, Place};
 pub use directory::{Directory, Parts};
 pub use stand_in::{StandIn, StandInRule};
 pub use unconfirmed::UnconfirmedView;

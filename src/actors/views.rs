@@ -7,8 +7,8 @@ use super::{Directory, recall::recall};
 use crate::{
     domain::{
         Account, Authorization, AuthorizationId, CardId, CardholderId, Category, Currency, Decided, Event,
-        Interval, Measure, Mention, NetworkId, PolicyVersion, Source, State, Timestamp, Totals, Transaction,
-        TransactionId, limits_in_force,
+        Interval, Measure, Mention, NetworkId, PolicyRecord, PolicyVersion, Source, State, Timestamp, Totals,
+        Transaction, TransactionId, limits_in_force,
     },
     journal::{Entry, Reach, record},
     ledger::{self, Folded, NotFolded, decided_in},
@@ -144,6 +144,23 @@ impl Directory {
         let folded = entries.and_then(|entries| ledger::fold(&entries));
         let standing = folded.map_err(|cause| cause.to_string())?.card.standing;
         Ok(standing.map(|standing| standing.state))
+    }
+
+    /// The policies that nodes have put in force, oldest first.
+    ///
+    /// # Errors
+    /// A sentence that says why the journal cannot be read.
+    pub async fn policies(&self) -> Result<Vec<PolicyRecord>, String> {
+        let entries = self.shared().journal.load(&Account::policies(), Reach::Genesis).await;
+        let mut records = Vec::new();
+        for entry in entries.map_err(|cause| cause.to_string())? {
+            for event in ledger::read(&entry).map_err(|cause| cause.to_string())? {
+                if let Event::Policy(record) = event {
+                    records.push(*record);
+                }
+            }
+        }
+        Ok(records)
     }
 
     /// Whether the first event in the books moved real money; `None` where there is none yet.

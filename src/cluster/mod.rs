@@ -19,16 +19,16 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, watch};
 
 pub use crate::actors::{
-    Arrival, AuthorizationView, CardView, Cause, DecisionView, EntryView, HoldView, LimitView, NotBooked,
-    TimedAnswer, UnconfirmedView,
+    Arrival, AuthorizationView, CardView, Cause, DecisionFilter, DecisionPage, DecisionView, EntryView,
+    HoldView, LimitView, NotAPlace, NotBooked, Place, TimedAnswer, UnconfirmedView,
 };
 pub use crate::journal::postgres::Status as JournalStatus;
 use crate::{
     actors::Directory,
     clock,
     domain::{
-        Account, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Observation, Policy, State,
-        Timestamp,
+        Account, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Observation, Policy,
+        PolicyRecord, State, Timestamp,
     },
     journal::postgres::{Database, Status},
     metrics::{Forward, Metrics, Route, Shed},
@@ -310,6 +310,40 @@ impl Cluster {
     #[must_use]
     pub fn unconfirmed(&self, now: Timestamp) -> Vec<UnconfirmedView> {
         self.here.unconfirmed(now)
+    }
+
+    /// The policies that nodes have put in force, oldest first.
+    ///
+    /// # Errors
+    /// Why the journal cannot be read.
+    pub async fn policies(&self) -> Result<Vec<PolicyRecord>, String> {
+        self.here.policies().await
+    }
+
+    /// A page of decisions, newest first, behind the place `cursor`.
+    ///
+    /// # Errors
+    /// Why the journal cannot be read.
+    pub async fn decisions(
+        &self,
+        filter: &DecisionFilter,
+        cursor: Option<Place>,
+        limit: usize,
+    ) -> Result<DecisionPage, String> {
+        self.here.decisions(filter, cursor, limit).await
+    }
+
+    /// The decisions that were recorded behind the place `after`, oldest first.
+    ///
+    /// # Errors
+    /// Why the journal cannot be read.
+    pub async fn decisions_after(
+        &self,
+        filter: &DecisionFilter,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<DecisionPage, String> {
+        self.here.decisions_after(filter, after, limit).await
     }
 
     /// The books of an authorization.

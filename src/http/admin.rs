@@ -1,5 +1,9 @@
-//! What operators are served: probes, metrics, and questions about cards and authorizations. What the books say is not
-//! known here: [`Books`] writes it.
+//! What operators are served: probes, metrics, and the admin API. What the ledger has is not known here: [`Books`] reads it.
+
+mod shapes;
+mod routes;
+mod query;
+mod openapi;
 
 use std::{
     future::Future,
@@ -7,6 +11,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
 use hyper::{
@@ -15,42 +20,81 @@ use hyper::{
     header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
 use super::{
+    bodies::{
+        AuthorizationBody, CardBody, CardholderBody, DecisionsBody, InForceBody, NodeBody, PoliciesBody,
+        PolicyBody, UnconfirmedListBody,
+    },
     body::{self, Unusable},
     guard::Guard,
     reply::{With as _, error, json},
     server::{Reply, Respond},
-    slow::Slow,
+    slow::{Slow, SlowBody},
 };
 use crate::{
     clock,
+    cluster::{DecisionFilter, Place},
     domain::{AuthorizationId, CardId, CardholderId},
     log::{self, Seldom},
     metrics::{AdminRefusal, Label as _, Labels as _, Metrics},
 };
+pub use openapi::{admin_api_page, openapi};
+use query::{After, Query, Search, WrongQuery};
+use routes::{Call, Found, ROUTES, Route};
 
-/// What the books say, as the body of a reply: JSON by the conventions of the room's replies.
+/// The ledger, as the bodies of replies.
 pub trait Books: Send + Sync + 'static {
-    /// `GET /v1/cards/{id}`; nothing where the card was never seen.
-    fn card(&self, card: CardId) -> impl Future<Output = Result<Option<Vec<u8>>, Unreadable>> + Send;
+    /// `GET /v1/cards/{id}`; nothing for a card that was never seen.
+    fn card(&self, card: CardId) -> impl Future<Output = Result<Option<CardBody>, Unreadable>> + Send;
 
-    /// `GET /v1/cardholders/{id}`; nothing where no event of the cardholder was ever seen.
+    /// `GET /v1/cardholders/{id}`; nothing for a cardholder of whom no event was ever seen.
     fn cardholder(
         &self,
         cardholder: CardholderId,
-    ) -> impl Future<Output = Result<Option<Vec<u8>>, Unreadable>> + Send;
+    ) -> impl Future<Output = Result<Option<CardholderBody>, Unreadable>> + Send;
 
-    /// `GET /v1/authorizations/{id}`; nothing where the authorization was never seen.
+    /// `GET /v1/authorizations/{id}`; nothing for an authorization that was never seen.
     fn authorization(
         &self,
         authorization: AuthorizationId,
-    ) -> impl Future<Output = Result<Option<Vec<u8>>, Unreadable>> + Send;
+    ) -> impl Future<Output = Result<Option<AuthorizationBody>, Unreadable>> + Send;
+
+    /// `GET /v1/decisions`: at most `limit`, newest first, behind the place `cursor`.
+    fn decisions(
+        &self,
+        filter: DecisionFilter,
+        cursor: Option<Place>,
+        limit: usize,
+    ) -> impl Future<Output = Result<DecisionsBody, Unreadable>> + Send;
+
+    /// `GET /v1/decisions?after=`: at most `limit`, oldest first, that were recorded later.
+    fn decisions_after(
+        &self,
+        filter: DecisionFilter,
+        after: Option<Place>,
+        limit: usize,
+    ) -> impl Future<Output = Result<DecisionsBody, Unreadable>> + Send;
+
+    /// `GET /v1/policies`.
+    fn policies(&self) -> impl Future<Output = Result<PoliciesBody, Unreadable>> + Send;
+
+    /// `GET /v1/policies/{version}`; nothing for a version that was never in force.
+    fn policy_version(
+        &self,
+        version: String,
+    ) -> impl Future<Output = Result<Option<PolicyBody>, Unreadable>> + Send;
+
+    /// `GET /v1/policy`.
+    fn policy_in_force(&self) -> InForceBody;
 
     /// `GET /v1/unconfirmed`.
-    fn unconfirmed(&self) -> Vec<u8>;
+    fn unconfirmed(&self) -> UnconfirmedListBody;
 
     /// `GET /v1/node`.
-    fn node(&self) -> Vec<u8>;
+    fn node(&self) -> NodeBody;
 }
 
 /// The books cannot be read now.
@@ -65,6 +109,8 @@ pub struct Admin<B> {
     readiness: Readiness,
     metrics: Arc<Metrics>,
     slow: Arc<Slow>,
+    /// Searches that may wait for what is recorded next.
+    waiting: Semaphore,
     /// The log's word on each cause of a refusal.
     refused: Vec<Seldom>,
 }
@@ -79,72 +125,125 @@ impl<B: Books> Admin<B> {
         slow: Arc<Slow>,
     ) -> Self {
         let refused = AdminRefusal::WORDS.iter().map(|_| Seldom::default()).collect();
-        Self { books, guard, readiness, metrics, slow, refused }
+        let waiting = Semaphore::new(WAITING_MAX);
+        Self { books, guard, readiness, metrics, slow, waiting, refused }
     }
 
-    async fn route(&self, request: &Request<Incoming>) -> Reply {
-        let path = request.uri().path();
-        let questions = path.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        match (path, questions) {
-            ("/livez", _) => json(StatusCode::OK, r#"{"status":"live"}"#),
-            ("/readyz", _) => self.readiness.reply(),
-            ("/metrics", _) => match self.guard.lets_read_metrics(request.uri(), request.headers()) {
-                Ok(()) => self.exported().await,
-                Err(refusal) => self.refuse(refusal, &refusal_of_caller(refusal)),
+    /// Replies to a GET or a HEAD on a route.
+    async fn read(&self, route: &'static Route, parameter: &str, request: &Request<Incoming>) -> Reply {
+        let allowed = match route.call {
+            Call::Live | Call::Ready => Ok(()),
+            Call::Metrics => self.guard.lets_read_metrics(request.uri(), request.headers()),
+            Call::Decisions
+            | Call::Authorization
+            | Call::Card
+            | Call::Cardholder
+            | Call::Unconfirmed
+            | Call::Policy
+            | Call::Policies
+            | Call::PolicyVersion
+            | Call::Node
+            | Call::Slow
+            | Call::Log
+            | Call::SetLog
+            | Call::OpenApi => self.guard.lets_in(request.uri(), request.headers()),
+        };
+        if let Err(refusal) = allowed {
+            return self.refuse(refusal, &refusal_of_caller(refusal));
+        }
+        let query = match Query::read(route.parameters, request.uri().query(), clock::now()) {
+            Ok(query) => query,
+            Err(_) if !route.path.starts_with("/v1/") => Query::default(),
+            Err(wrong) => return self.wrong_query(&wrong),
+        };
+        match route.call {
+            Call::Live => json(StatusCode::OK, r#"{"status":"live"}"#),
+            Call::Ready => self.readiness.reply(),
+            Call::Metrics => self.exported().await,
+            Call::Slow => ok(&SlowBody { slow: self.slow.list(clock::instant()) }),
+            Call::Log | Call::SetLog => log_filter(),
+            Call::OpenApi => json(StatusCode::OK, openapi()),
+            Call::Decisions
+            | Call::Authorization
+            | Call::Card
+            | Call::Cardholder
+            | Call::Unconfirmed
+            | Call::Policy
+            | Call::Policies
+            | Call::PolicyVersion
+            | Call::Node => match self.books.get() {
+                Some(books) => self.ask(books, route.call, parameter, &query).await,
+                None => starting(),
             },
-            (_, Some(rest)) => match self.guard.lets_in(request.uri(), request.headers()) {
-                Ok(()) => self.ask(rest.strip_prefix('/').unwrap_or_default()).await,
-                Err(refusal) => self.refuse(refusal, &refusal_of_caller(refusal)),
-            },
-            (_, None) => self.unknown_path(),
         }
     }
 
-    async fn ask(&self, question: &str) -> Reply {
-        match question {
-            "slow" => {
-                let slowest = serde_json::json!({"slow": self.slow.list(clock::instant())});
-                return json(StatusCode::OK, slowest.to_string());
-            }
-            "log" => return log_filter(),
-            _ => {}
+    /// Replies with what the ledger has.
+    async fn ask(&self, books: &B, call: Call, parameter: &str, query: &Query) -> Reply {
+        match call {
+            Call::Decisions => match query.search() {
+                Ok(search) => match self.search(books, search).await {
+                    Ok(found) => ok(&found),
+                    Err(unreadable) => self::unreadable(unreadable),
+                },
+                Err(wrong) => self.wrong_query(&wrong),
+            },
+            Call::Card => match CardId::new(parameter) {
+                Some(card) => found(books.card(card).await, "card"),
+                None => found::<CardBody>(Ok(None), "card"),
+            },
+            Call::Cardholder => match CardholderId::new(parameter) {
+                Some(cardholder) => found(books.cardholder(cardholder).await, "cardholder"),
+                None => found::<CardholderBody>(Ok(None), "cardholder"),
+            },
+            Call::Authorization => match AuthorizationId::new(parameter) {
+                Some(authorization) => found(books.authorization(authorization).await, "authorization"),
+                None => found::<AuthorizationBody>(Ok(None), "authorization"),
+            },
+            Call::PolicyVersion => found(books.policy_version(parameter.to_owned()).await, "policy"),
+            Call::Policies => found(books.policies().await.map(Some), "policy"),
+            Call::Policy => ok(&books.policy_in_force()),
+            Call::Unconfirmed => ok(&books.unconfirmed()),
+            Call::Node => ok(&books.node()),
+            Call::Live
+            | Call::Ready
+            | Call::Metrics
+            | Call::Slow
+            | Call::Log
+            | Call::SetLog
+            | Call::OpenApi => self.unknown_path(),
         }
-        let Some(books) = self.books.get() else {
-            return error(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "starting",
-                "the node is starting; try again shortly",
-            )
-            .with(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+
+    /// What a search finds; if it waits for something, at the latest when its time is over or the node drains.
+    async fn search(&self, books: &B, search: Search) -> Result<DecisionsBody, Unreadable> {
+        let Search { filter, cursor, limit, after, wait_seconds } = search;
+        let mut after = match after {
+            None => return books.decisions(filter, cursor, limit).await,
+            Some(After::Now) => None,
+            Some(After::Place(place)) => Some(place),
         };
-        let (found, kind) = match question.split_once('/') {
-            Some(("cards", id)) => match CardId::new(id) {
-                Some(card) => (books.card(card).await, "card"),
-                None => (Ok(None), "card"),
-            },
-            Some(("cardholders", id)) => match CardholderId::new(id) {
-                Some(cardholder) => (books.cardholder(cardholder).await, "cardholder"),
-                None => (Ok(None), "cardholder"),
-            },
-            Some(("authorizations", id)) => match AuthorizationId::new(id) {
-                Some(authorization) => (books.authorization(authorization).await, "authorization"),
-                None => (Ok(None), "authorization"),
-            },
-            None if question == "unconfirmed" => return json(StatusCode::OK, books.unconfirmed()),
-            None if question == "node" => return json(StatusCode::OK, books.node()),
-            _ => return self.unknown_path(),
-        };
-        match found {
-            Ok(Some(body)) => json(StatusCode::OK, body),
-            Ok(None) => {
-                let message = format!("no {kind} with this id was ever seen here");
-                error(StatusCode::NOT_FOUND, "not_found", &message)
+        // Without a permit the reply leaves at once: the caller asks again.
+        let permit = self.waiting.try_acquire();
+        let wait = Duration::from_secs(if permit.is_ok() { wait_seconds } else { 0 });
+        let started = clock::instant();
+        loop {
+            let found = books.decisions_after(filter.clone(), after, limit).await?;
+            let place = found.next.as_deref().and_then(|next| next.parse().ok());
+            let is_over = started.elapsed() >= wait || self.readiness.is_draining();
+            if !found.decisions.is_empty() || is_over {
+                return Ok(found);
             }
-            Err(unreadable) => {
-                error(StatusCode::SERVICE_UNAVAILABLE, "books_unreadable", &unreadable.to_string())
-                    .with(RETRY_AFTER, HeaderValue::from_static("1"))
+            if place == after {
+                clock::sleep(LOOK_AGAIN).await;
             }
+            after = place;
         }
+    }
+
+    fn wrong_query(&self, wrong: &WrongQuery) -> Reply {
+        self.metrics.sockets.admin_refused.get(AdminRefusal::BadParameter).increment(1);
+        error(StatusCode::BAD_REQUEST, "bad_parameter", &wrong.to_string())
     }
 
     /// Puts the filter in the body in force, until the node ends or the next one comes.
@@ -175,10 +274,16 @@ impl<B: Books> Admin<B> {
         }
     }
 
+    fn wrong_method(&self, allowed: &'static str) -> Reply {
+        let message = format!("expected one of {allowed}, found another method");
+        self.refuse(AdminRefusal::WrongMethod, &message).with(ALLOW, HeaderValue::from_static(allowed))
+    }
+
     fn unknown_path(&self) -> Reply {
-        let message = "nothing is served here; there are /livez, /readyz, /metrics, /v1/cards/{id}, \
-                       /v1/cardholders/{id}, /v1/authorizations/{id}, /v1/unconfirmed, /v1/node, /v1/slow and /v1/log";
-        self.refuse(AdminRefusal::UnknownPath, message)
+        let mut paths: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
+        paths.dedup();
+        let message = format!("nothing is served here; there are /console, {}", paths.join(", "));
+        self.refuse(AdminRefusal::UnknownPath, &message)
     }
 
     /// Counts a refusal, logs it, and makes its reply. What the caller sent is not repeated.
@@ -199,6 +304,7 @@ impl<B: Books> Admin<B> {
             AdminRefusal::UnknownPath => (StatusCode::NOT_FOUND, "not_found"),
             AdminRefusal::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             AdminRefusal::BadFilter => (StatusCode::BAD_REQUEST, "bad_filter"),
+            AdminRefusal::BadParameter => (StatusCode::BAD_REQUEST, "bad_parameter"),
         };
         let reply = error(status, code, message);
         match refusal {
@@ -206,7 +312,8 @@ impl<B: Books> Admin<B> {
             AdminRefusal::WrongHost
             | AdminRefusal::UnknownPath
             | AdminRefusal::WrongMethod
-            | AdminRefusal::BadFilter => reply,
+            | AdminRefusal::BadFilter
+            | AdminRefusal::BadParameter => reply,
         }
     }
 
@@ -225,23 +332,59 @@ impl<B: Books> Admin<B> {
 
 impl<B: Books> Respond for Admin<B> {
     async fn respond(&self, request: Request<Incoming>) -> Reply {
-        let is_log = request.uri().path() == LOG_PATH;
-        if is_log && request.method() == Method::PUT {
-            return self.change_log(request).await;
-        }
-        let reply = if [Method::GET, Method::HEAD].contains(request.method()) {
-            self.route(&request).await
-        } else {
-            let allowed = if is_log { "GET, HEAD, PUT" } else { "GET, HEAD" };
-            let message = format!("expected one of {allowed}, found another method");
-            self.refuse(AdminRefusal::WrongMethod, &message).with(ALLOW, HeaderValue::from_static(allowed))
+        let path = request.uri().path().to_owned();
+        let reply = match routes::find(request.method().as_str(), &path) {
+            Found::Route(route, _) if route.call == Call::SetLog => return self.change_log(request).await,
+            Found::Route(route, parameter) => self.read(route, parameter, &request).await,
+            Found::Nothing if request.method() == Method::GET || request.method() == Method::HEAD => {
+                match is_below(&path, "/v1").then(|| self.guard.lets_in(request.uri(), request.headers())) {
+                    Some(Err(refusal)) => self.refuse(refusal, &refusal_of_caller(refusal)),
+                    Some(Ok(())) | None => self.unknown_path(),
+                }
+            }
+            Found::Nothing => self.wrong_method("GET, HEAD"),
+            Found::OtherMethod(allowed) => self.wrong_method(allowed),
         };
         if request.body().is_end_stream() { reply } else { reply.and_close() }
     }
 }
 
-/// Where the filter of the log is read, and changed.
-const LOG_PATH: &str = "/v1/log";
+/// How long a search that waits for something sleeps before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// How many searches may wait at once.
+const WAITING_MAX: usize = 64;
+
+/// Whether a path is `start`, or below it.
+fn is_below(path: &str, start: &str) -> bool {
+    path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn ok(body: &impl Serialize) -> Reply {
+    // Bodies of texts and numbers always have a JSON form.
+    json(StatusCode::OK, serde_json::to_vec(body).unwrap_or_default())
+}
+
+fn found<T: Serialize>(found: Result<Option<T>, Unreadable>, kind: &str) -> Reply {
+    match found {
+        Ok(Some(body)) => ok(&body),
+        Ok(None) => {
+            let message = format!("no {kind} with this id was ever seen here");
+            error(StatusCode::NOT_FOUND, "not_found", &message)
+        }
+        Err(cause) => unreadable(cause),
+    }
+}
+
+fn unreadable(cause: Unreadable) -> Reply {
+    error(StatusCode::SERVICE_UNAVAILABLE, "books_unreadable", &cause.to_string())
+        .with(RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+fn starting() -> Reply {
+    error(StatusCode::SERVICE_UNAVAILABLE, "starting", "the node is starting; try again shortly")
+        .with(RETRY_AFTER, HeaderValue::from_static("1"))
+}
 
 /// Longer than any filter that somebody writes.
 const FILTER_BYTES_MAX: usize = 1_024;
@@ -263,7 +406,8 @@ fn refusal_of_caller(refusal: AdminRefusal) -> String {
         AdminRefusal::Unauthorized
         | AdminRefusal::UnknownPath
         | AdminRefusal::WrongMethod
-        | AdminRefusal::BadFilter => {
+        | AdminRefusal::BadFilter
+        | AdminRefusal::BadParameter => {
             "expected the header `Authorization: Bearer …` with TOLLGATE_ADMIN_TOKEN".to_owned()
         }
     }
@@ -308,6 +452,11 @@ impl Readiness {
     pub fn draining(&self) {
         self.state.store(DRAINING, Ordering::Release);
         self.metrics.node.ready.set(0.0);
+    }
+
+    /// Whether the node is about to end.
+    pub(super) fn is_draining(&self) -> bool {
+        self.state.load(Ordering::Acquire) == DRAINING
     }
 
     fn reply(&self) -> Reply {

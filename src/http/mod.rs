@@ -7,6 +7,7 @@ mod server;
 mod peers;
 mod reply;
 mod body;
+pub mod bodies;
 mod trace;
 mod slow;
 mod spans;
@@ -14,8 +15,6 @@ mod webhook;
 mod admin;
 mod guard;
 mod books;
-mod ruled;
-mod members;
 mod vocabulary;
 
 use std::{
@@ -25,7 +24,7 @@ use std::{
 
 use hyper::header::HeaderValue;
 
-pub use admin::{Admin, Books, Readiness, Unreadable};
+pub use admin::{Admin, Books, Readiness, Unreadable, admin_api_page, openapi};
 pub use guard::{Guard, Token, Unguarded};
 pub use peers::run_peers;
 pub use reply::Rfc3339;

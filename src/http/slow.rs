@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{reply::Rfc3339, trace::TraceParent};
@@ -42,32 +43,57 @@ struct Spell {
     decisions: Vec<(Instant, DecisionTimes)>,
 }
 
-/// A decision as operators see it: what it was, and where its time went.
-#[derive(Clone, Debug, Serialize)]
+/// The slowest decisions of the last hour.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub(super) struct SlowBody {
+    /// Slowest first, at most 100.
+    pub(super) slow: Vec<DecisionTimes>,
+}
+
+/// A decision, and where its time went.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct DecisionTimes {
+    /// The decision.
     pub(super) decision: String,
+    /// When the request arrived.
     pub(super) at: Rfc3339,
+    /// The event that brought the request.
     pub(super) event: String,
+    /// The authorization.
     pub(super) authorization: String,
+    /// The card; null if the request named none.
     pub(super) card: Option<String>,
+    /// The outcome.
     pub(super) outcome: &'static str,
+    /// The reason.
     pub(super) reason: &'static str,
+    /// What decided.
     pub(super) source: &'static str,
+    /// From the headers of the request to its reply, in microseconds.
     pub(super) taken_us: u32,
+    /// The duration of each stage, in microseconds.
     pub(super) stage_us: StageTimes,
+    /// The trace that the request came with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) trace_id: Option<String>,
 }
 
-/// How long each stage took, in microseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+/// The duration of each stage, in microseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
 pub(super) struct StageTimes {
+    /// Verification of the signature.
     pub(super) verify: u32,
+    /// Parsing.
     pub(super) parse: u32,
+    /// Finding the owner of the card.
     pub(super) route: u32,
+    /// Waiting for earlier requests on the card.
     pub(super) queue: u32,
+    /// Deciding.
     pub(super) decide: u32,
+    /// Until the entry was durable.
     pub(super) commit: u32,
+    /// Making the reply.
     pub(super) respond: u32,
 }
 

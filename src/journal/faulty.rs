@@ -10,7 +10,9 @@ use std::{
 
 use tokio::{sync::watch, time};
 
-use super::{Append, Entry, EntryId, Fatal, Journal, Outcome, Pending, Reach, Scan, Unavailable};
+use super::{
+    Append, Entry, EntryId, Fatal, Journal, LookBack, LookedBack, Outcome, Pending, Reach, Scan, Unavailable,
+};
 use crate::domain::{Account, Mention};
 
 /// A journal whose appends and loads fail as a [`Script`] says. For tests.
@@ -304,6 +306,10 @@ impl Journal for Faulty {
 
     fn find<'a>(&'a self, mention: &'a Mention) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         Box::pin(self.read(self.inner.find(mention)))
+    }
+
+    fn look_back<'a>(&'a self, what: &'a LookBack) -> Pending<'a, Result<LookedBack, Unavailable>> {
+        Box::pin(self.read(self.inner.look_back(what)))
     }
 
     fn fatal(&self) -> Pending<'_, Fatal> {

@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Append, Entry, Fatal, Head, Journal, Outcome, Pending, Reach, Scan, Unavailable};
+use super::{
+    Append, Entry, Fatal, Head, Journal, LookBack, LookedBack, Outcome, Pending, Reach, Scan, Unavailable,
+    look_back::Looking,
+};
 use crate::{
     clock,
     domain::{Account, Mention, Timestamp},
@@ -137,6 +140,10 @@ impl Journal for Memory {
         })))
     }
 
+    fn look_back<'a>(&'a self, what: &'a LookBack) -> Pending<'a, Result<LookedBack, Unavailable>> {
+        Box::pin(future::ready(self.read(|log| log.look_back(what))))
+    }
+
     fn fatal(&self) -> Pending<'_, Fatal> {
         Box::pin(future::pending())
     }
@@ -195,6 +202,31 @@ impl Log {
         }
         chain.reverse();
         chain
+    }
+
+    fn look_back(&self, what: &LookBack) -> LookedBack {
+        let mut looking = Looking::new(what);
+        let (tip, start) = match &what.account {
+            Some(account) => (self.tips.get(account).map(|tip| tip.index), what.from),
+            None => (self.entries.len().checked_sub(1), what.from),
+        };
+        let from = usize::try_from(start).ok().and_then(|lsn| lsn.checked_sub(1));
+        let mut next = if start == LookBack::END { tip } else { from.min(tip) };
+        while let Some(index) = next.filter(|_| looking.goes_on()) {
+            let Some(written) = self.entries.get(index) else { break };
+            let Some(append) = written.batch.get(written.place) else { break };
+            if what.account.as_ref().is_some_and(|account| *account != append.account) {
+                break;
+            }
+            next = if what.account.is_some() { written.before } else { index.checked_sub(1) };
+            let lsn = next.and_then(|index| u64::try_from(index).ok()?.checked_add(1));
+            if looking.look(written.at, &append.body, lsn)
+                && let Some(entry) = self.entry(index)
+            {
+                looking.take(entry);
+            }
+        }
+        looking.page()
     }
 
     fn entry(&self, index: usize) -> Option<Entry> {

@@ -2,6 +2,7 @@
 
 mod settings;
 mod lineage;
+mod look_back;
 pub mod record;
 mod policies;
 mod committer;
@@ -18,6 +19,7 @@ use crate::domain::{Account, Mention, Timestamp};
 pub use committer::{Backlog, Committer, CommitterSettings, Done, Observer, Ticket, Urgency};
 pub use faulty::{Fault, Faulty, Foreign, Gate, Odds, Pace, Script};
 pub use lineage::{Lineage, NotALineage};
+pub use look_back::{LookBack, LookedBack};
 pub use memory::Memory;
 pub use policies::{NotRecorded, Policies};
 pub use postgres::Postgres;
@@ -61,6 +63,10 @@ pub trait Journal: Scan {
     /// The entries that speak of an authorization, or of a capture or refund, in the order they were appended. Never
     /// scans the journal.
     fn find<'a>(&'a self, mention: &'a Mention) -> Pending<'a, Result<Vec<Entry>, Unavailable>>;
+
+    /// Entries of all accounts or of one, newest first. A page starts after what was under way when the page before it was
+    /// read: what becomes durable later is on none of the older pages.
+    fn look_back<'a>(&'a self, what: &'a LookBack) -> Pending<'a, Result<LookedBack, Unavailable>>;
 
     /// Resolves when the journal has died of an error after which nobody knows what is on the disk. From then on every
     /// append is `Unknown`; the process must end without another answer, and look again at its next start.

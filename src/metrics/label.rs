@@ -119,6 +119,8 @@ label! {
         WrongMethod = "wrong_method",
         /// A filter of the log that is none.
         BadFilter = "bad_filter",
+        /// A parameter that is unknown or has a wrong value.
+        BadParameter = "bad_parameter",
     }
 }
 

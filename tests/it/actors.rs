@@ -2,6 +2,7 @@
 
 mod askers;
 mod cardholders;
+mod decisions;
 mod evicted;
 mod holds;
 mod overload;

@@ -9,7 +9,12 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use serde::de::DeserializeOwned;
-use tollgate::{config, http::vocabulary, metrics, policy::testing::run};
+use tollgate::{
+    config,
+    http::{admin_api_page, openapi, vocabulary},
+    metrics,
+    policy::testing::run,
+};
 use tollgate_loadtest::{
     compare::{Comparison, Server, Turn},
     record::{Record, Stage},
@@ -41,6 +46,12 @@ fn the_page_of_settings_is_fresh() {
 #[test]
 fn the_page_of_metrics_is_fresh() {
     check("docs/metrics.md", &metrics::markdown(&vocabulary()));
+}
+
+#[test]
+fn the_documentation_of_the_admin_api_is_fresh() {
+    check("docs/openapi.json", &openapi());
+    check("docs/admin-api.md", &admin_api_page());
 }
 
 #[test]

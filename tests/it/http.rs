@@ -24,14 +24,21 @@ use tokio::{
 };
 use tollgate::{
     clock,
-    cluster::{Arrival, Cause, Gate, Hello, Identity, Local, Member, NotBooked, Sealed, TimedAnswer},
+    cluster::{
+        Arrival, Cause, DecisionFilter, Gate, Hello, Identity, Local, Member, NotBooked, Place, Sealed,
+        TimedAnswer,
+    },
     domain::{
         Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardholderId, DecisionId,
         Observation, Outcome, Reason, Source,
     },
     http::{
-        Admin, Books, Desk, Drain, Guard, Readiness, Settings, Slow, Token, Unreadable, Webhook, run,
-        run_peers, vocabulary,
+        Admin, Books, Desk, Drain, Guard, Readiness, Settings, Slow, Token, Unreadable, Webhook,
+        bodies::{
+            AuthorizationBody, CardBody, CardholderBody, DecisionsBody, InForceBody, NodeBody, PoliciesBody,
+            PolicyBody, StateBody, UnconfirmedListBody,
+        },
+        run, run_peers, vocabulary,
     },
     metrics::{Listener, Metrics, Route},
     stripe::{self, Reading, Secret, sign},
@@ -156,32 +163,72 @@ impl Stub {
 struct OneCard;
 
 impl Books for OneCard {
-    async fn card(&self, card: CardId) -> Result<Option<Vec<u8>>, Unreadable> {
+    async fn card(&self, card: CardId) -> Result<Option<CardBody>, Unreadable> {
         match card.as_str() {
-            "ic_known" => Ok(Some(br#"{"card":"ic_known"}"#.to_vec())),
+            "ic_known" => Ok(Some(CardBody { card: "ic_known".to_owned(), ..CardBody::default() })),
             "ic_broken" => Err(Unreadable),
             _ => Ok(None),
         }
     }
 
-    async fn cardholder(&self, cardholder: CardholderId) -> Result<Option<Vec<u8>>, Unreadable> {
-        Ok((cardholder.as_str() == "ich_known").then(|| br#"{"cardholder":"ich_known"}"#.to_vec()))
+    async fn cardholder(&self, cardholder: CardholderId) -> Result<Option<CardholderBody>, Unreadable> {
+        let state = StateBody { active: true, group: None };
+        let body = CardholderBody { cardholder: cardholder.to_string(), state };
+        Ok((cardholder.as_str() == "ich_known").then_some(body))
     }
 
-    async fn authorization(&self, authorization: AuthorizationId) -> Result<Option<Vec<u8>>, Unreadable> {
+    async fn authorization(
+        &self,
+        authorization: AuthorizationId,
+    ) -> Result<Option<AuthorizationBody>, Unreadable> {
         match authorization.as_str() {
-            "iauth_known" => Ok(Some(br#"{"authorization":"iauth_known"}"#.to_vec())),
+            "iauth_known" => {
+                let authorization = "iauth_known".to_owned();
+                Ok(Some(AuthorizationBody { authorization, ..AuthorizationBody::default() }))
+            }
             "iauth_broken" => Err(Unreadable),
             _ => Ok(None),
         }
     }
 
-    fn unconfirmed(&self) -> Vec<u8> {
-        br#"{"unconfirmed":[]}"#.to_vec()
+    async fn decisions(
+        &self,
+        _: DecisionFilter,
+        cursor: Option<Place>,
+        _: usize,
+    ) -> Result<DecisionsBody, Unreadable> {
+        Ok(DecisionsBody { next: cursor.map(|place| place.to_string()), ..DecisionsBody::default() })
     }
 
-    fn node(&self) -> Vec<u8> {
-        br#"{"node":"node-a"}"#.to_vec()
+    /// Nothing is ever recorded.
+    async fn decisions_after(
+        &self,
+        _: DecisionFilter,
+        after: Option<Place>,
+        _: usize,
+    ) -> Result<DecisionsBody, Unreadable> {
+        let next = after.map_or_else(|| "7".to_owned(), |place| place.to_string());
+        Ok(DecisionsBody { next: Some(next), ..DecisionsBody::default() })
+    }
+
+    async fn policies(&self) -> Result<PoliciesBody, Unreadable> {
+        Ok(PoliciesBody::default())
+    }
+
+    async fn policy_version(&self, _: String) -> Result<Option<PolicyBody>, Unreadable> {
+        Ok(None)
+    }
+
+    fn policy_in_force(&self) -> InForceBody {
+        InForceBody { version: "known".to_owned(), text: String::new() }
+    }
+
+    fn unconfirmed(&self) -> UnconfirmedListBody {
+        UnconfirmedListBody::default()
+    }
+
+    fn node(&self) -> NodeBody {
+        NodeBody { node: "node-a".to_owned(), ..NodeBody::default() }
     }
 }
 

@@ -4,6 +4,7 @@
 mod main_job;
 mod one_card;
 mod explanations;
+mod decisions;
 mod first_minutes;
 mod crash;
 mod drain;

@@ -39,8 +39,8 @@ use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
 use super::{
-    Append, Entry, Fatal, Journal, Lineage, Loss, OpenError, Outcome, Pending, Reach, Scan, Unavailable,
-    vitals::Vitals,
+    Append, Entry, Fatal, Journal, Lineage, LookBack, LookedBack, Loss, OpenError, Outcome, Pending, Reach,
+    Scan, Unavailable, vitals::Vitals,
 };
 use crate::{
     clock,
@@ -216,6 +216,10 @@ impl Journal for Postgres {
 
     fn find<'a>(&'a self, mention: &'a Mention) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         self.read(Reading::Find(mention.clone()))
+    }
+
+    fn look_back<'a>(&'a self, what: &'a LookBack) -> Pending<'a, Result<LookedBack, Unavailable>> {
+        Box::pin(read::look_back(Arc::clone(&self.readings), what))
     }
 
     fn fatal(&self) -> Pending<'_, Fatal> {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock,
     domain::{Account, Mention},
-    journal::{Entry, EntryId, Reach, Unavailable},
+    journal::{Entry, EntryId, LookBack, LookedBack, Reach, Unavailable, look_back::Looking},
 };
 
 /// How long a reading waits for a database that is away.
@@ -33,11 +33,53 @@ pub(super) enum Reading {
     Load(Account, Reach),
     Find(Mention),
     Scan { after: u64, entries_max: usize },
+    LookBack(LookBack),
 }
 
 /// Reads, on a task of its own: a reader who goes away, or waits no longer, leaves the connection to whoever comes
 /// next, when its answer has come.
 pub(super) async fn read(pool: Arc<Pool>, reading: Reading) -> Result<Vec<Entry>, Unavailable> {
+    read_rows(pool, reading).await?.iter().map(entry).collect()
+}
+
+/// A page of entries, newest first.
+pub(super) async fn look_back(pool: Arc<Pool>, what: &LookBack) -> Result<LookedBack, Unavailable> {
+    let rows = read_rows(pool, Reading::LookBack(what.clone())).await?;
+    if what.account.is_some() {
+        let entries: Vec<Entry> = rows.iter().map(entry).collect::<Result<_, _>>()?;
+        let mut looking = Looking::new(what);
+        let older = entries.iter().skip(1).map(|entry| Some(entry.lsn)).chain([None]);
+        for (entry, next) in entries.iter().zip(older) {
+            if !looking.goes_on() {
+                break;
+            }
+            if looking.look(entry.at, &entry.body, next) {
+                looking.take(entry.clone());
+            }
+        }
+        return Ok(looking.page());
+    }
+    // An entry of nulls says that none was found.
+    let failed = |error: Error| Unavailable(told(&error));
+    let is_entry = |row: &&Row| row.try_get::<_, Option<i64>>(0).is_ok_and(|lsn| lsn.is_some());
+    let entries: Vec<Entry> = rows.iter().filter(is_entry).map(entry).collect::<Result<_, _>>()?;
+    let mut floor = None;
+    if let Some(row) = rows.first() {
+        let lsn = row.try_get::<_, i64>(8).map_err(failed)?.cast_unsigned();
+        floor = row.try_get::<_, Option<SystemTime>>(9).map_err(failed)?.map(|at| (lsn, timestamp(at)));
+    }
+    let is_full = entries.len() >= what.entries_max;
+    let last = entries.last().map(|entry| (entry.lsn, entry.at));
+    let reached = if is_full { last } else { floor };
+    Ok(LookedBack {
+        next: reached.and_then(|(lsn, _)| lsn.checked_sub(1)).filter(|next| *next > 0),
+        reached: reached.or(last).map(|(_, at)| at),
+        entries,
+    })
+}
+
+/// See [`read`].
+async fn read_rows(pool: Arc<Pool>, reading: Reading) -> Result<Vec<Row>, Unavailable> {
     let read = tokio::spawn(async move {
         let lease = pool.take(PATIENCE).await.map_err(|not_taken| match not_taken {
             NotTaken::Closed => Unavailable("it is closed".into()),
@@ -55,7 +97,7 @@ pub(super) async fn read(pool: Arc<Pool>, reading: Reading) -> Result<Vec<Entry>
         if is_in_doubt {
             return Err(Unavailable("its database does not know whether a standby has what was read".into()));
         }
-        rows.iter().map(entry).collect()
+        Ok(rows)
     });
     match clock::timeout(READ_WITHIN, read).await {
         Ok(Ok(read)) => read,
@@ -78,6 +120,25 @@ async fn answer(connection: &Connection, reading: &Reading) -> Result<Vec<Row>, 
             settled(connection, &statements.load_last, &[&account.as_str(), &entries]).await
         }
         Reading::Find(mention) => settled(connection, &statements.find, &[&mention.as_str()]).await,
+        Reading::LookBack(what) => {
+            let from = i64::try_from(what.from).unwrap_or(i64::MAX);
+            if let Some(account) = &what.account {
+                // One more than is looked at: where to look on.
+                let rows_max = limit(what.look_max.saturating_add(1));
+                return settled(
+                    connection,
+                    &statements.look_back_chain,
+                    &[&account.as_str(), &from, &rows_max],
+                )
+                .await;
+            }
+            let text = |place: usize| what.texts.get(place).map_or("", String::as_str);
+            let (look_max, entries_max) = (limit(what.look_max.max(1)), limit(what.entries_max));
+            let (first, second, third, fourth) = (text(0), text(1), text(2), text(3));
+            let parameters: [&(dyn ToSql + Sync); 7] =
+                [&from, &look_max, &first, &second, &third, &fourth, &entries_max];
+            settled(connection, &statements.look_back, &parameters).await
+        }
         Reading::Scan { after, entries_max } => {
             let last = last_lsn_in_order(connection.session.client(), &statements.scanning).await?;
             let after = i64::try_from(*after).unwrap_or(i64::MAX);

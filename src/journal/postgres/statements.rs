@@ -129,6 +129,34 @@ const FIND: &str = concat!(
     ORDER BY entry.lsn"
 );
 
+/// Entries of all accounts from `$1` back: of the `$2` last ones those that contain each of four texts, at most `$7` of
+/// them. Each row ends with the last of those that were looked at, also where no entry is returned.
+const LOOK_BACK: &str = concat!(
+    "SELECT entry.*, floor.lsn AS floor_lsn, (SELECT at FROM tollgate.entry WHERE entry.lsn = floor.lsn) AS floor_at
+    FROM (SELECT coalesce((
+            SELECT lsn FROM tollgate.entry WHERE lsn <= $1 ORDER BY lsn DESC OFFSET $2::bigint - 1 LIMIT 1
+        ), 0) AS lsn) AS floor
+    LEFT JOIN LATERAL (
+        SELECT ",
+    columns!(),
+    " FROM tollgate.entry
+        WHERE entry.lsn <= $1 AND entry.lsn >= floor.lsn AND strpos(body, $3::text) > 0
+            AND strpos(body, $4::text) > 0 AND strpos(body, $5::text) > 0 AND strpos(body, $6::text) > 0
+        ORDER BY entry.lsn DESC LIMIT $7::bigint
+    ) AS entry ON true
+    ORDER BY entry.lsn DESC"
+);
+
+/// The entries of an account from its entry `$2` back; the greatest number is its last entry.
+const LOOK_BACK_CHAIN: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM tollgate.entry WHERE account = $1 AND seq <= (
+        CASE $2::bigint WHEN 9223372036854775807 THEN $2
+            ELSE (SELECT seq FROM tollgate.entry WHERE lsn = $2 AND account = $1) END
+    ) ORDER BY seq DESC LIMIT $3"
+);
+
 const LAST_LSN: &str = "SELECT coalesce(max(lsn), 0) FROM tollgate.entry";
 
 /// The appends that are under way.
@@ -151,6 +179,8 @@ pub(super) struct Statements {
     pub(super) load_snapshot: Statement,
     pub(super) load_last: Statement,
     pub(super) find: Statement,
+    pub(super) look_back: Statement,
+    pub(super) look_back_chain: Statement,
     pub(super) scanning: Scanning,
 }
 
@@ -176,15 +206,17 @@ impl Statements {
         let client = session.client();
         client.batch_execute(PLANNING).await?;
         let append = append_on(session, copies);
-        let (append, own, settle, load_snapshot, load_last, find, scanning) = tokio::try_join!(
+        let (append, own, settle, load_snapshot, load_last, find, look_back, look_back_chain, scanning) = tokio::try_join!(
             client.prepare(&append),
             client.prepare(OWN),
             client.prepare(SETTLE),
             client.prepare(LOAD_SNAPSHOT),
             client.prepare(LOAD_LAST),
             client.prepare(FIND),
+            client.prepare(LOOK_BACK),
+            client.prepare(LOOK_BACK_CHAIN),
             Scanning::prepare(session),
         )?;
-        Ok(Self { append, own, settle, load_snapshot, load_last, find, scanning })
+        Ok(Self { append, own, settle, load_snapshot, load_last, find, look_back, look_back_chain, scanning })
     }
 }

@@ -30,7 +30,8 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Append, Entry, Fatal, Journal, OpenError, Outcome, Pending, Reach, Scan, Unavailable, vitals::Vitals,
+    Append, Entry, Fatal, Journal, LookBack, LookedBack, OpenError, Outcome, Pending, Reach, Scan,
+    Unavailable, vitals::Vitals,
 };
 use crate::domain::{Account, Mention};
 use {
@@ -119,6 +120,10 @@ impl Journal for Sqlite {
 
     fn find<'a>(&'a self, mention: &'a Mention) -> Pending<'a, Result<Vec<Entry>, Unavailable>> {
         Box::pin(self.readers.find(mention))
+    }
+
+    fn look_back<'a>(&'a self, what: &'a LookBack) -> Pending<'a, Result<LookedBack, Unavailable>> {
+        Box::pin(self.readers.look_back(what))
     }
 
     fn fatal(&self) -> Pending<'_, Fatal> {

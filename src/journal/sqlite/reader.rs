@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     domain::{Account, Mention},
-    journal::{Entry, OpenError, Pending, Reach, Scan, Unavailable},
+    journal::{
+        Entry, LookBack, LookedBack, OpenError, Pending, Reach, Scan, Unavailable, look_back::Looking,
+    },
 };
 
 /// Reads at once. More would only queue at the disk.
@@ -70,6 +72,12 @@ impl Readers {
         entries_max: usize,
     ) -> Result<Vec<Entry>, Unavailable> {
         self.read(move |reader, _| scan(&reader.journal, after, entries_max)).await
+    }
+
+    /// See [`crate::journal::Journal::look_back`].
+    pub(super) async fn look_back(self: &Arc<Self>, what: &LookBack) -> Result<LookedBack, Unavailable> {
+        let what = what.clone();
+        self.read(move |reader, recent| reader.look_back(recent, &what)).await
     }
 
     /// Waits for the reads under way, and closes the connections. Reads afterwards are refused.
@@ -157,6 +165,52 @@ impl Reader {
         }
         chain.reverse();
         Ok(chain)
+    }
+
+    fn look_back(&mut self, recent: &Recent, what: &LookBack) -> Result<LookedBack, Failure> {
+        let mut looking = Looking::new(what);
+        let Some(account) = &what.account else {
+            let mut query = schema::select(&self.journal, "lsn <= ?1 ORDER BY lsn DESC LIMIT ?2")?;
+            let from = i64::try_from(what.from).unwrap_or(i64::MAX);
+            let look_max = i64::try_from(what.look_max).unwrap_or(i64::MAX);
+            let mut rows = query.query([from, look_max])?;
+            while looking.goes_on()
+                && let Some(row) = rows.next()?
+            {
+                let row = Row::read(row)?;
+                let next = row.lsn.checked_sub(1).filter(|next| *next > 0);
+                if looking.look(row.at, row.body, next) {
+                    looking.take(row.to_entry().ok_or(Failure::BrokenChain(row.lsn))?);
+                }
+            }
+            return Ok(looking.page());
+        };
+        let mut lsn = what.from;
+        if lsn == LookBack::END {
+            let place = match recent.place(account) {
+                Some(place) => Some(place),
+                None => self.index.place(account)?,
+            };
+            lsn = place.unwrap_or_default().lsn;
+        }
+        let transaction = self.journal.transaction()?;
+        let mut query = schema::select(&transaction, "lsn = ?1")?;
+        while looking.goes_on() && lsn > 0 {
+            let mut rows = query.query([lsn.cast_signed()])?;
+            let Some(row) = rows.next()? else { break };
+            let row = Row::read(row)?;
+            if row.account != account.as_str() {
+                break;
+            }
+            if row.prev_lsn >= lsn {
+                return Err(Failure::BrokenChain(lsn));
+            }
+            lsn = row.prev_lsn;
+            if looking.look(row.at, row.body, Some(lsn).filter(|next| *next > 0)) {
+                looking.take(row.to_entry().ok_or(Failure::BrokenChain(row.lsn))?);
+            }
+        }
+        Ok(looking.page())
     }
 
     fn find(&mut self, recent: &Recent, mention: &str) -> Result<Vec<Entry>, Failure> {

@@ -30,8 +30,20 @@ async fn the_routes_and_who_may_take_them() {
     check("/v1/cards/ic_known", wrong, 401, "unauthorized").await;
     check("/v1/nowhere", "", 401, "unauthorized").await;
     check("/v1", "", 401, "unauthorized").await;
-    check("/v1/cards/ic_known", &bearer, 200, r#"{"card":"ic_known"}"#).await;
-    check("/v1/authorizations/iauth_known", &bearer, 200, r#"{"authorization":"iauth_known"}"#).await;
+    check("/v1/cards/ic_known", &bearer, 200, r#"{"card":"ic_known","#).await;
+    check("/v1/authorizations/iauth_known", &bearer, 200, r#"{"authorization":"iauth_known","#).await;
+    check("/v1/decisions", "", 401, "unauthorized").await;
+    check("/v1/decisions?cursor=12-1", &bearer, 200, r#""next":"12-1""#).await;
+    check("/v1/decisions?outcome=aproved", &bearer, 400, "the nearest is `approved`").await;
+    check("/v1/decisions?outcom=approved", &bearer, 400, "the nearest is `outcome`").await;
+    check("/v1/decisions?after=now", &bearer, 200, r#""next":"7""#).await;
+    check("/v1/node?verbose=1", &bearer, 400, "expected no parameters").await;
+    check("/metrics?verbose=1", "", 200, "tollgate_ready").await;
+    check("/v1/policies", &bearer, 200, r#"{"policies":[]}"#).await;
+    check("/v1/policies/unknown", &bearer, 404, "not_found").await;
+    check("/v1/policy", &bearer, 200, r#""version":"known""#).await;
+    check("/v1/openapi.json", &bearer, 200, r#""openapi": "3.1.0""#).await;
+    check("/v1/openapi.json", "", 401, "unauthorized").await;
     check("/v1/cards/ic_unknown", &bearer, 404, "not_found").await;
     check("/v1/authorizations/iauth_unknown", &bearer, 404, "not_found").await;
     check("/v1/cards/ic_broken", &bearer, 503, "books_unreadable").await;
@@ -45,6 +57,21 @@ async fn the_routes_and_who_may_take_them() {
     check("/v1/nowhere", &bearer, 404, "not_found").await;
     check("/", "", 404, "not_found").await;
     check("/webhook", "", 404, "not_found").await;
+}
+
+/// A node that goes down does not wait for those who wait for decisions.
+#[tokio::test]
+async fn a_search_that_waits_ends_with_the_node() {
+    let room = Room::open().await;
+    room.readiness.ready();
+    let bearer = format!("authorization: Bearer {TOKEN}\r\n");
+    let mut client = Client::connect(room.admin).await;
+    client.send(request("GET", "/v1/decisions?after=now&wait=30", &bearer)).await;
+    let mut other = Client::connect(room.admin).await;
+    assert_eq!(other.exchange(request("GET", "/livez", "")).await.status, 200);
+    room.readiness.draining();
+    let response = client.response().await;
+    assert_eq!((response.status, response.json()["next"].as_str()), (200, Some("7")));
 }
 
 #[tokio::test]

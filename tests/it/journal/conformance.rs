@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tollgate::{
     domain::{Mention, TransactionId},
-    journal::{Append, BODY_BYTES_MAX, EntryId, Head, Journal, Outcome, Reach},
+    journal::{Append, BODY_BYTES_MAX, Entry, EntryId, Head, Journal, LookBack, Outcome, Reach},
 };
 
 use super::{Writer, append, append_one, bodies, is_durable, mention};
@@ -23,6 +23,8 @@ pub(crate) async fn check(journal: Arc<dyn Journal>) {
     loading_starts_at_the_last_snapshot(journal).await;
     what_entries_speak_of_is_found_wherever_it_was_spoken_of(journal).await;
     a_scan_gives_everything_once_and_in_order(journal).await;
+    looking_back_gives_what_a_scan_gives_in_pages_from_the_end(journal).await;
+    looking_back_along_a_chain_gives_that_chain(journal).await;
     what_no_journal_can_hold_is_rejected_alone(journal).await;
     any_text_comes_back_as_it_was(journal).await;
     of_many_writers_at_one_place_one_gets_in(shared).await;
@@ -208,6 +210,102 @@ async fn a_scan_gives_everything_once_and_in_order(journal: &dyn Journal) {
     assert!(journal.scan(after, 10).await.unwrap().is_empty());
     assert!(journal.scan(u64::MAX, 10).await.unwrap().is_empty());
     assert!(journal.scan(before, 0).await.unwrap().is_empty());
+}
+
+/// All pages of a look back, and how many there were.
+async fn looked_back(journal: &dyn Journal, mut what: LookBack) -> (Vec<Entry>, usize) {
+    let (mut all, mut pages) = (Vec::new(), 0);
+    loop {
+        let page = journal.look_back(&what).await.unwrap();
+        assert!(page.entries.len() <= what.entries_max);
+        assert!(page.entries.is_sorted_by(|a, b| a.lsn > b.lsn));
+        all.extend(page.entries);
+        pages += 1;
+        let Some(next) = page.next else { return (all, pages) };
+        assert!(next < what.from && page.reached.is_some());
+        what.from = next;
+    }
+}
+
+async fn looking_back_gives_what_a_scan_gives_in_pages_from_the_end(journal: &dyn Journal) {
+    let before = journal.scan(0, usize::MAX).await.unwrap().last().map_or(0, |last| last.lsn);
+    let mut writers: Vec<Writer> = (0..4).map(|n| Writer::new(&format!("back{n}"))).collect();
+    for n in 0..40_usize {
+        let body = format!("[1,\"{}\",\"{}\"]", if n % 7 == 3 { "rare" } else { "usual" }, n % 2);
+        append(journal, [writers[n % 4].next(&body)]).await;
+    }
+    let newest = || LookBack {
+        account: None,
+        from: LookBack::END,
+        look_max: usize::MAX,
+        entries_max: usize::MAX,
+        texts: Vec::new(),
+    };
+    let expected = |takes: &dyn Fn(&str) -> bool, scanned: &[Entry]| -> Vec<Entry> {
+        scanned.iter().rev().filter(|entry| takes(&entry.body)).cloned().collect()
+    };
+    let whole = journal.scan(0, usize::MAX).await.unwrap();
+    let of_ours = |entries: Vec<Entry>| -> Vec<Entry> {
+        entries.into_iter().filter(|entry| entry.lsn > before).collect()
+    };
+    for (look_max, entries_max) in
+        [(usize::MAX, usize::MAX), (5, usize::MAX), (usize::MAX, 3), (4, 4), (1, 1)]
+    {
+        let what = LookBack { look_max, entries_max, ..newest() };
+        let (found, pages) = looked_back(journal, what).await;
+        assert_eq!(found, expected(&|_| true, &whole), "{look_max} {entries_max}");
+        assert!(pages > whole.len() / look_max.min(entries_max).max(1) / 2);
+        let texts = vec!["\"rare\"".to_owned(), "\"1\"".to_owned()];
+        let (found, _) = looked_back(journal, LookBack { look_max, entries_max, texts, ..newest() }).await;
+        let is_it = |body: &str| body.contains("\"rare\"") && body.contains("\"1\"");
+        assert_eq!(of_ours(found).len(), 3);
+        assert_eq!(
+            looked_back(journal, LookBack { texts: vec!["\"rare\"".into(), "\"1\"".into()], ..newest() })
+                .await
+                .0,
+            expected(&is_it, &whole)
+        );
+    }
+    // What is looked at is bounded, also if nothing is found.
+    let texts = vec!["nowhere".to_owned()];
+    let page = journal.look_back(&LookBack { look_max: 10, texts, ..newest() }).await.unwrap();
+    assert!(page.entries.is_empty());
+    assert_eq!(page.reached, Some(whole[whole.len() - 10].at));
+    let after = page.next.unwrap();
+    assert!(after < whole[whole.len() - 10].lsn && after >= whole[whole.len() - 11].lsn);
+    let first = whole[0].lsn;
+    let page = journal.look_back(&LookBack { from: first, ..newest() }).await.unwrap();
+    assert_eq!((page.entries.len(), page.next), (1, None));
+}
+
+async fn looking_back_along_a_chain_gives_that_chain(journal: &dyn Journal) {
+    let (mut writer, mut other) = (Writer::new("chained"), Writer::new("other"));
+    for n in 0..20 {
+        let body = format!("[1,{n},\"{}\"]", n % 3);
+        append(journal, [writer.next(&body), other.next("[1,\"0\"]")]).await;
+    }
+    let chain = journal.load(&writer.account, Reach::Genesis).await.unwrap();
+    let newest = |texts: &[&str]| LookBack {
+        account: Some(writer.account.clone()),
+        from: LookBack::END,
+        look_max: 3,
+        entries_max: 2,
+        texts: texts.iter().map(ToString::to_string).collect(),
+    };
+    let (found, pages) = looked_back(journal, newest(&[])).await;
+    assert_eq!(found, chain.iter().rev().cloned().collect::<Vec<_>>());
+    assert_eq!(pages, 10);
+    let (found, _) = looked_back(journal, newest(&["\"0\""])).await;
+    assert_eq!(
+        found,
+        chain.iter().rev().filter(|entry| entry.body.contains("\"0\"")).cloned().collect::<Vec<_>>()
+    );
+    // An entry of another account is none of this one.
+    let stranger = journal.load(&other.account, Reach::Genesis).await.unwrap()[5].lsn;
+    let page = journal.look_back(&LookBack { from: stranger, ..newest(&[]) }).await.unwrap();
+    assert_eq!((page.entries.len(), page.next), (0, None));
+    let unknown = LookBack { account: Some(Writer::new("unknown").account), ..newest(&[]) };
+    assert!(journal.look_back(&unknown).await.unwrap().entries.is_empty());
 }
 
 async fn what_no_journal_can_hold_is_rejected_alone(journal: &dyn Journal) {

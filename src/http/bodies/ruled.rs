@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::{
@@ -9,33 +10,45 @@ use crate::domain::{
     rule::{Marks, Ruled, Traced},
 };
 
-/// What rules had to do with a decision; absent where they said nothing.
-#[derive(Serialize)]
-pub(super) struct RuledBody {
-    rule: Option<String>,
-    message: Option<String>,
-    conditions: Vec<ConditionBody>,
-    tags: BTreeMap<String, String>,
-    flags: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    scores: Vec<ScoreBody>,
+/// The part of the policy's rules in a decision.
+#[derive(Serialize, JsonSchema, Clone, Debug)]
+pub struct RuledBody {
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// Its sentence for the cardholder.
+    pub message: Option<String>,
+    /// Each part of its condition, with the values it compared.
+    pub conditions: Vec<ConditionBody>,
+    /// Metadata of the reply, from matching rules.
+    pub tags: BTreeMap<String, String>,
+    /// Flags of matching rules.
+    pub flags: Vec<String>,
+    /// The scores of matching rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<ScoreBody>,
+    /// The card is blocked by a rule until this time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    blocks_until: Option<String>,
+    pub blocks_until: Option<String>,
 }
 
-#[derive(Serialize)]
-struct ScoreBody {
-    rule: String,
-    score: i64,
+/// What one rule added to the score of a request.
+#[derive(Serialize, JsonSchema, Clone, Debug)]
+pub struct ScoreBody {
+    /// The rule.
+    pub rule: String,
+    /// Its score.
+    pub score: i64,
 }
 
-/// With what else a declined request would have passed.
-#[derive(Serialize)]
-pub(super) struct WouldPassBody {
+/// What else would let a declined request pass. Each change is sufficient alone.
+#[derive(Serialize, JsonSchema, Clone, Debug)]
+pub struct WouldPassBody {
+    /// The earliest time at which the same request passes if nothing else happens.
     #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<String>,
+    pub at: Option<String>,
+    /// The rule without which it passes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    without_rule: Option<String>,
+    pub without_rule: Option<String>,
 }
 
 impl From<&WouldPass> for WouldPassBody {
@@ -45,11 +58,15 @@ impl From<&WouldPass> for WouldPassBody {
     }
 }
 
-#[derive(Serialize)]
-struct ConditionBody {
-    condition: String,
-    value: String,
-    holds: bool,
+/// One part of a rule's condition.
+#[derive(Serialize, JsonSchema, Clone, Debug)]
+pub struct ConditionBody {
+    /// The text of the part.
+    pub condition: String,
+    /// The values that it compared.
+    pub value: String,
+    /// Whether it holds.
+    pub holds: bool,
 }
 
 impl From<&Ruled> for RuledBody {

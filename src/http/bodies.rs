@@ -1,0 +1,37 @@
+//! The bodies of the admin API: what each reply has, by name and type. The OpenAPI document is generated from these types, and
+//! the console shows them. Amounts are minor units, times RFC 3339 in UTC, currencies lower case.
+
+mod ruled;
+mod decision;
+mod authorization;
+mod card;
+mod policy;
+mod node;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+pub use authorization::{AuthorizationBody, EntryBody, OutcomeBody, TransactionBody};
+pub use card::{CardBody, CardholderBody, HoldBody, LimitBody, StateBody};
+pub use decision::{
+    CheckBody, DecisionBody, DecisionsBody, StagesBody, UnconfirmedBody, UnconfirmedListBody,
+};
+pub use node::{ForwardsBody, JournalBody, MemberBody, NodeBody};
+pub use policy::{InForceBody, PoliciesBody, PolicyBody, PolicyVersionBody};
+pub use ruled::{ConditionBody, RuledBody, ScoreBody, WouldPassBody};
+
+use crate::domain::{Outcome, Reason, Source};
+
+/// The words of an outcome.
+fn outcomes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": Outcome::ALL.map(Outcome::as_str)})
+}
+
+/// The words of a reason.
+fn reasons(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": Reason::ALL.map(Reason::as_str)})
+}
+
+/// The words of a source.
+fn sources(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": Source::ALL.map(Source::as_str)})
+}

@@ -1,0 +1,164 @@
+//! The search of decisions and the list of policies, on a node that decides: what is found is what was answered.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    deliveries::{Verdict, purchase_in},
+    postgres::Server,
+    process::{Node, Site},
+};
+
+/// What the node was asked.
+#[derive(Clone)]
+struct Asked {
+    card: String,
+    cardholder: String,
+    group: &'static str,
+    amount: i64,
+    authorization: String,
+    verdict: Verdict,
+}
+
+const GROUPS: [&str; 3] = ["travel", "fuel", "office & more"];
+
+const POLICY: &str = "version: 1\ndefault:\n  spending_limits: [{amount: 1500, interval: all_time}]\n";
+
+async fn ask(node: &Node, n: usize) -> Asked {
+    let (card, cardholder) = (format!("ic_{}", n % 7), format!("ich_{}", n % 5));
+    let (group, authorization) = (GROUPS[n % 3], format!("iauth_{n}"));
+    let amount = i64::try_from(n * 37 % 900).unwrap() + 1;
+    let mut event = purchase_in("usd", &card, &authorization, amount);
+    event["data"]["object"]["card"]["metadata"]["tollgate_group"] = group.into();
+    event["data"]["object"]["card"]["cardholder"]["id"] = cardholder.clone().into();
+    event["data"]["object"]["cardholder"] = cardholder.clone().into();
+    let verdict = Verdict::of(&node.deliver(event.to_string().as_bytes()).await);
+    Asked { card, cardholder, group, amount, authorization, verdict }
+}
+
+/// All pages of a search, by authorization.
+async fn found(node: &Node, query: &str, limit: usize) -> Vec<Value> {
+    let (mut all, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = node.books(&format!("/v1/decisions?{query}&limit={limit}&cursor={cursor}")).await;
+        let decisions = page["decisions"].as_array().unwrap();
+        assert!(decisions.len() <= limit);
+        all.extend(decisions.iter().cloned());
+        match page["next"].as_str() {
+            Some(next) => next.clone_into(&mut cursor),
+            None => return all,
+        }
+    }
+}
+
+async fn check(site: &Site) {
+    fs::write(site.path("policy.yaml"), POLICY).unwrap();
+    let node = site.start().await;
+    let mut asked = Vec::new();
+    for n in 0..60 {
+        asked.push(ask(&node, n).await);
+    }
+    let declined = |one: &Asked| !one.verdict.approved;
+    assert!(asked.iter().filter(|one| declined(one)).count() > 10);
+    let middle = node.authorization("iauth_30").await["decisions"][0]["recorded_at"].clone();
+    let middle = middle.as_str().unwrap();
+    let place = |one: &Asked| one.authorization.strip_prefix("iauth_").unwrap().parse::<usize>().unwrap();
+    let check = async |query: &str, takes: &dyn Fn(&Asked) -> bool| {
+        let expected: Vec<&Asked> = asked.iter().rev().filter(|one| takes(one)).collect();
+        for limit in [3, 200] {
+            let found = found(&node, query, limit).await;
+            let ids: Vec<&str> = found.iter().map(|one| one["authorization"].as_str().unwrap()).collect();
+            let expected: Vec<&str> = expected.iter().map(|one| one.authorization.as_str()).collect();
+            assert_eq!(ids, expected, "{query} {limit}");
+        }
+        assert!(!expected.is_empty(), "{query} finds nothing");
+    };
+    check("", &|_| true).await;
+    check("outcome=declined", &declined).await;
+    check("outcome=approved", &|one| !declined(one)).await;
+    check("reason=spending_limit", &declined).await;
+    check("reason=approved", &|one| !declined(one)).await;
+    check("source=policy", &|_| true).await;
+    check("card=ic_3", &|one| one.card == "ic_3").await;
+    check("card=ic_3&outcome=declined", &|one| one.card == "ic_3" && declined(one)).await;
+    check("cardholder=ich_2", &|one| one.cardholder == "ich_2").await;
+    check("group=office+%26+more", &|one| one.group == "office & more").await;
+    check("min_amount=800", &|one| one.amount >= 800).await;
+    check(&format!("since={middle}"), &|one| place(one) >= 30).await;
+    check(&format!("until={middle}"), &|one| place(one) < 30).await;
+    check(&format!("since={middle}&card=ic_4"), &|one| place(one) >= 30 && one.card == "ic_4").await;
+    check("since=1h&cardholder=ich_1&outcome=declined&group=fuel", &|one| {
+        one.cardholder == "ich_1" && declined(one) && one.group == "fuel"
+    })
+    .await;
+    assert!(found(&node, "until=1h", 10).await.is_empty());
+    assert!(found(&node, "source=stand_in", 10).await.is_empty());
+    assert!(found(&node, "card=ic_unknown", 10).await.is_empty());
+
+    let one = &found(&node, "", 1).await[0];
+    let last = asked.last().unwrap();
+    assert_eq!(
+        (&one["id"], &one["card"]),
+        (&last.verdict.decision.clone().into(), &last.card.clone().into())
+    );
+    assert_eq!((&one["cardholder"], &one["group"]), (&last.cardholder.clone().into(), &last.group.into()));
+    assert_eq!(one["category"], "computer_software_stores");
+
+    let start = node.books("/v1/decisions?after=now").await["next"].as_str().unwrap().to_owned();
+    let waits = async {
+        let path = format!("/v1/decisions?after={start}&wait=30&outcome=declined");
+        node.books(&path).await
+    };
+    let asks = async {
+        let mut more = Vec::new();
+        for n in 60..75 {
+            more.push(ask(&node, n).await);
+        }
+        more
+    };
+    let (followed, more) = tokio::join!(waits, asks);
+    let first = more.iter().find(|one| declined(one)).unwrap();
+    assert_eq!(followed["decisions"][0]["authorization"], *first.authorization);
+    policies(site, node).await;
+}
+
+/// Another policy, and the first one again.
+async fn policies(site: &Site, mut node: Node) {
+    let first = node.books("/v1/policy").await;
+    assert_eq!(first["text"], POLICY);
+    let changed = POLICY.replace("1500", "4000");
+    for text in [changed.as_str(), POLICY] {
+        fs::write(site.path("policy.new"), text).unwrap();
+        fs::rename(site.path("policy.new"), site.path("policy.yaml")).unwrap();
+        node.process.signal(Signal::HUP);
+        node.process.logged("a new policy is in force").await;
+    }
+    assert_eq!(node.books("/v1/policy").await, first);
+    let listed = node.books("/v1/policies").await;
+    let listed = listed["policies"].as_array().unwrap();
+    assert_eq!(listed.len(), 3);
+    let in_force: Vec<bool> = listed.iter().map(|one| one["in_force"].as_bool().unwrap()).collect();
+    assert_eq!(in_force, [true, false, true]);
+    assert!(listed.iter().all(|one| one["origin"] == "policy.yaml" && one["node"].is_string()));
+    let version = listed[1]["version"].as_str().unwrap();
+    let second = node.books(&format!("/v1/policies/{version}")).await;
+    assert_eq!((&second["text"], &second["before"]), (&changed.into(), &first["version"]));
+    let diff = second["diff"].as_str().unwrap();
+    assert!(diff.contains("\n-  spending_limits: [{amount: 1500"), "{diff}");
+    assert!(diff.contains("\n+  spending_limits: [{amount: 4000"), "{diff}");
+    assert_eq!(node.get("/v1/policies/unknown").await.status, 404);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_found_is_what_was_answered() {
+    check(&Site::new(&[("TOLLGATE_POLICY", "policy.yaml")])).await;
+}
+
+#[tokio::test]
+async fn what_is_found_in_postgresql_is_what_was_answered() {
+    let Some(server) = Server::start().await else { return };
+    check(&Site::new(&[("TOLLGATE_POLICY", "policy.yaml"), ("TOLLGATE_JOURNAL", &server.url())])).await;
+}
