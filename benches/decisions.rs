@@ -43,8 +43,8 @@ use tollgate::{
         Reason, Timestamp, decide, windows_in_force,
     },
     journal::{
-        Append, Committer, CommitterSettings, EntryId, Head, Journal, Outcome as Appended, Postgres, Sqlite,
-        record,
+        Append, Committer, CommitterSettings, EntryId, Head, Journal, Outcome as Appended, Postgres, Row,
+        Sqlite, record,
     },
     metrics::Metrics,
 };
@@ -100,16 +100,16 @@ impl Past {
                 .unwrap()
         };
         let head = &mut self.heads[usize::try_from(number).unwrap()];
-        let append = Append {
+        let row = Row {
             account: Account::from(&card),
             head: *head,
-            id: EntryId::new(fastrand::u64(1..)),
             is_snapshot: false,
             mentions: vec![Mention::from(&authorization)],
             body: record::encode([&event]),
         };
-        *head = Head { seq: head.seq + 1, id: append.id };
-        append
+        let id = EntryId::new(fastrand::u64(1..));
+        *head = Head { seq: head.seq + 1, id };
+        Append::one(id, row)
     }
 
     async fn write(&mut self, journal: &dyn Journal, entries: usize) {

@@ -44,7 +44,7 @@ use tollgate::{
     clock,
     domain::{Account, Mention},
     journal::{
-        Append, Committer, CommitterSettings, EntryId, Head, Journal, Memory, Outcome, Postgres, Reach,
+        Append, Committer, CommitterSettings, EntryId, Head, Journal, Memory, Outcome, Postgres, Reach, Row,
         Sqlite, Urgency,
         postgres::{ANOTHER_BATCH_FROM, BATCHES_IN_FLIGHT_MAX},
     },
@@ -83,18 +83,18 @@ impl Cards {
         // Coprime to the number of cards, so that all have their turn before one comes again.
         let place = self.turn * 7_919 % self.heads.len();
         let (account, head) = &mut self.heads[place];
-        let append = Append {
+        let row = Row {
             account: account.clone(),
             head: *head,
-            id: EntryId::new(fastrand::u64(1..)),
             is_snapshot: self.turn.is_multiple_of(64),
             mentions: vec![
                 Mention::new(&format!("iauth_1NvPyY2eZvKYlo{:02}{:08x}", self.node, self.turn)).unwrap(),
             ],
             body: self.body.clone(),
         };
-        *head = Head { seq: head.seq + 1, id: append.id };
-        append
+        let id = EntryId::new(fastrand::u64(1..));
+        *head = Head { seq: head.seq + 1, id };
+        Append::one(id, row)
     }
 
     fn batch(&mut self, entries: usize) -> Arc<[Append]> {
@@ -168,8 +168,11 @@ fn load(criterion: &mut Criterion) {
         let (runtime, journal, mut cards) = (runtime(), open(directory.path()), Cards::of(accounts));
         // Every card gets a chain of 64 entries that are spread over the file.
         let mut plain = |_| {
-            let batch = cards.batch(500);
-            batch.iter().cloned().map(|append| Append { is_snapshot: false, ..append }).collect()
+            let without_snapshot = |mut append: Append| {
+                append.rows.iter_mut().for_each(|row| row.is_snapshot = false);
+                append
+            };
+            cards.batch(500).iter().cloned().map(without_snapshot).collect()
         };
         append_all(&runtime, &*journal, (0..accounts * 64 / 500).map(&mut plain).collect());
         criterion.bench_function(&format!("journal/load-64/{kind}"), |bencher| {
@@ -443,10 +446,12 @@ fn append_bare(directory: &Path, batches: &[Arc<[Append]>]) {
     for batch in batches {
         bare.prepare_cached("BEGIN IMMEDIATE").unwrap().execute([]).unwrap();
         for append in batch.iter() {
-            let numbers = [append.head.seq, append.id.get(), append.head.id.get()].map(u64::cast_signed);
-            insert
-                .execute((append.account.as_str(), numbers[0], numbers[1], numbers[2], &append.body))
-                .unwrap();
+            for row in &append.rows {
+                let numbers = [row.head.seq, append.id.get(), row.head.id.get()].map(u64::cast_signed);
+                insert
+                    .execute((row.account.as_str(), numbers[0], numbers[1], numbers[2], &row.body))
+                    .unwrap();
+            }
         }
         bare.prepare_cached("COMMIT").unwrap().execute([]).unwrap();
     }

@@ -95,7 +95,7 @@ impl Hands<'_> {
 
     fn append(&self, resident: &mut Resident, append: Append, urgency: Urgency) {
         let (id, number) = (append.id, resident.number);
-        self.shared.metrics.journal.appended_bytes.increment(u64::try_from(append.body.len()).unwrap_or(0));
+        self.shared.metrics.journal.appended_bytes.increment(u64::try_from(append.bytes()).unwrap_or(0));
         let (me, account) = (self.me.clone(), self.account.clone());
         let done = move |outcome| {
             drop(me.cast(shard::Message::Back(account, number, Message::Committed(id, outcome))));

@@ -36,8 +36,8 @@ pub type Done = Box<dyn FnOnce(Outcome) + Send>;
 
 /// Collects appends into batches, the most urgent first, and tells each what became of it.
 ///
-/// An account may have one append here at a time; the next one is submitted when the outcome of the one before it was
-/// told.
+/// An account may have a row of one append here at a time; the next one is submitted when the outcome of the one before it
+/// was told.
 pub struct Committer {
     shared: Arc<Shared>,
 }
@@ -285,19 +285,23 @@ impl State {
 
     fn admit(&mut self, urgency: Urgency, job: Job) -> Ticket {
         #[cfg(debug_assertions)]
-        debug_assert!(
-            self.accounts.insert(job.append.account.clone()),
-            "an account submits its next append when the outcome of the previous one is known"
-        );
+        for account in job.append.accounts() {
+            debug_assert!(
+                self.accounts.insert(account.clone()),
+                "an account submits its next append when the outcome of the previous one is known"
+            );
+        }
         self.undecided = self.undecided.saturating_add(1);
         self.queue.push(urgency, job)
     }
 
-    /// An append of this account may be submitted again.
+    /// Appends of its accounts may be submitted again.
     #[cfg_attr(not(debug_assertions), allow(clippy::unused_self, reason = "only checked while debugging"))]
     fn forget(&mut self, append: &Append) {
         #[cfg(debug_assertions)]
-        self.accounts.remove(&append.account);
+        for account in append.accounts() {
+            self.accounts.remove(account);
+        }
         let _ = append;
     }
 
@@ -373,7 +377,8 @@ impl Waiting {
     fn tell(self, append: &Append, outcome: Outcome) {
         let done = self.done;
         if catch_unwind(AssertUnwindSafe(move || done(outcome))).is_err() {
-            error!(account = %append.account, "the receiver of an append's outcome panicked on it");
+            let account = append.accounts().next();
+            error!(?account, "the receiver of an append's outcome panicked on it");
         }
     }
 
@@ -441,7 +446,8 @@ impl Worker {
         let outcomes = self.append(number, &appends, started).await;
         let ended = clock::instant();
         let took = ended.saturating_duration_since(started);
-        self.shared.observer.on_commit(appends.len(), took);
+        let entries = appends.iter().map(|append| append.rows.len()).sum();
+        self.shared.observer.on_commit(entries, took);
         self.shared.state().arrived(number, appends.len(), took);
 
         // A journal that leaves an outcome out has not given one.

@@ -11,7 +11,8 @@ use std::{
 use tokio::{sync::watch, time};
 
 use super::{
-    Append, Entry, EntryId, Fatal, Journal, LookBack, LookedBack, Outcome, Pending, Reach, Scan, Unavailable,
+    Append, Entry, EntryId, Fatal, Journal, LookBack, LookedBack, Outcome, Pending, Reach, Row, Scan,
+    Unavailable,
 };
 use crate::domain::{Account, Mention};
 
@@ -40,7 +41,7 @@ pub enum Fault {
     HalfRejected(usize),
     /// The first so many appends of the batch are written, no more; the connection is lost.
     HalfLost(usize),
-    /// Another node writes an entry behind the head that each append of the batch expects, and wins.
+    /// Another node writes an entry behind the head that one row of each append of the batch expects, and wins.
     Overtaken(Foreign),
     /// Nothing is written before the gate opens; then comes the inner fault.
     HeldBefore(Gate, Box<Fault>),
@@ -231,7 +232,9 @@ impl Faulty {
                     vec![Outcome::Unknown; all]
                 }
                 Fault::Overtaken(foreign) => {
-                    self.inner.append(batch.iter().map(|append| foreign.ahead_of(append)).collect()).await;
+                    self.inner
+                        .append(batch.iter().filter_map(|append| foreign.ahead_of(append)).collect())
+                        .await;
                     self.inner.append(batch).await
                 }
                 Fault::HeldBefore(gate, fault) => {
@@ -261,16 +264,19 @@ impl Faulty {
 }
 
 impl Foreign {
-    /// The other node's entry at the place that `append` wants. Its id differs, and is the same at each run.
-    fn ahead_of(&self, append: &Append) -> Append {
-        Append {
-            account: append.account.clone(),
-            head: append.head,
-            id: EntryId::new(append.id.get().wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+    /// The other node's entry at the place that a row of `append` wants: one of them, so that the others still fit. Its
+    /// id differs, and both are the same at each run.
+    fn ahead_of(&self, append: &Append) -> Option<Append> {
+        let rows = u64::try_from(append.rows.len()).ok()?;
+        let row = append.rows.get(usize::try_from(append.id.get().checked_rem(rows)?).ok()?)?;
+        let foreign = Row {
+            account: row.account.clone(),
+            head: row.head,
             is_snapshot: false,
             mentions: self.mentions.clone(),
             body: self.body.clone(),
-        }
+        };
+        Some(Append::one(EntryId::new(append.id.get().wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1), foreign))
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Append, Entry, Fatal, Head, Journal, LookBack, LookedBack, Outcome, Pending, Reach, Scan, Unavailable,
-    look_back::Looking,
+    Append, Entry, Fatal, Head, Journal, LookBack, LookedBack, Outcome, Pending, Reach, Row, Scan,
+    Unavailable, look_back::Looking,
 };
 use crate::{
     clock,
@@ -66,9 +66,20 @@ impl Mentions {
 struct Written {
     batch: Arc<[Append]>,
     place: usize,
+    row: usize,
     /// The index of the entry before it in its chain.
     before: Option<usize>,
     at: Timestamp,
+}
+
+impl Written {
+    fn append(&self) -> Option<&Append> {
+        self.batch.get(self.place)
+    }
+
+    fn row(&self) -> Option<&Row> {
+        self.append()?.rows.get(self.row)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -155,7 +166,7 @@ impl Journal for Memory {
 }
 
 impl Log {
-    /// Judges one append of a batch whose first entry would be at `first`, and keeps it.
+    /// Judges one append of a batch whose first entry would be at `first`, and keeps all its rows.
     fn put(
         &mut self,
         batch: &Arc<[Append]>,
@@ -165,31 +176,46 @@ impl Log {
         bodies_bytes_max: usize,
     ) -> Outcome {
         let Some(append) = batch.get(place) else { return Outcome::Rejected };
-        let tip = self.tips.get(&append.account).copied();
-        let known = tip.map_or_else(Head::default, |tip| tip.head);
-        if known != append.head && !planted::is(Planted::NotFenced) {
-            let repeated = tip.filter(|tip| tip.index < first && append.is(tip.head));
-            return repeated
-                .and_then(|tip| self.entries.get(tip.index))
-                .map_or(Outcome::Conflict, |written| Outcome::Durable { at: written.at });
+        if let Some(outcome) = self.judge(append, first, bodies_bytes_max) {
+            return outcome;
         }
-        if tip.is_some_and(|tip| tip.index >= first) {
-            return Outcome::Conflict;
+        for (row, written) in append.rows.iter().enumerate() {
+            let index = self.entries.len();
+            for mention in &written.mentions {
+                let mentions = self.mentions.entry(mention.clone());
+                mentions.and_modify(|known| known.add(index)).or_insert(Mentions::One(index));
+            }
+            let tip = Tip { index, head: written.next_head(append.id) };
+            let before = self.tips.insert(written.account.clone(), tip).map(|tip| tip.index);
+            self.entries.push(Written { batch: Arc::clone(batch), place, row, before, at });
         }
-        let bodies_bytes = self.bodies_bytes.saturating_add(append.body.len());
-        let is_refused = self.is_closed || bodies_bytes > bodies_bytes_max || !append.is_writable();
-        if is_refused {
-            return Outcome::Rejected;
-        }
-        let index = self.entries.len();
-        for mention in &append.mentions {
-            let mentions = self.mentions.entry(mention.clone());
-            mentions.and_modify(|known| known.add(index)).or_insert(Mentions::One(index));
-        }
-        self.tips.insert(append.account.clone(), Tip { index, head: append.next_head() });
-        self.entries.push(Written { batch: Arc::clone(batch), place, before: tip.map(|tip| tip.index), at });
-        self.bodies_bytes = bodies_bytes;
+        self.bodies_bytes = self.bodies_bytes.saturating_add(append.bytes());
         Outcome::Durable { at }
+    }
+
+    /// What becomes of an append that does not go in; nothing where it does.
+    fn judge(&self, append: &Append, first: usize, bodies_bytes_max: usize) -> Option<Outcome> {
+        let mut fits = true;
+        // The time of the first try, where every row is the last of its chain.
+        let mut repeated = None;
+        let mut is_repeated = true;
+        for row in &append.rows {
+            let tip = self.tips.get(&row.account).copied();
+            if tip.is_some_and(|tip| tip.index >= first) {
+                return Some(Outcome::Conflict);
+            }
+            let known = tip.map_or_else(Head::default, |tip| tip.head);
+            fits &= known == row.head || planted::is(Planted::NotFenced);
+            is_repeated &= known == row.next_head(append.id);
+            repeated = tip.and_then(|tip| self.entries.get(tip.index)).map(|written| written.at);
+        }
+        if !fits {
+            let at = repeated.filter(|_| is_repeated);
+            return Some(at.map_or(Outcome::Conflict, |at| Outcome::Durable { at }));
+        }
+        let bodies_bytes = self.bodies_bytes.saturating_add(append.bytes());
+        let is_refused = self.is_closed || bodies_bytes > bodies_bytes_max || !append.is_writable();
+        is_refused.then_some(Outcome::Rejected)
     }
 
     fn chain(&self, account: &Account, reach: Reach) -> Vec<Entry> {
@@ -214,13 +240,13 @@ impl Log {
         let mut next = if start == LookBack::END { tip } else { from.min(tip) };
         while let Some(index) = next.filter(|_| looking.goes_on()) {
             let Some(written) = self.entries.get(index) else { break };
-            let Some(append) = written.batch.get(written.place) else { break };
-            if what.account.as_ref().is_some_and(|account| *account != append.account) {
+            let Some(row) = written.row() else { break };
+            if what.account.as_ref().is_some_and(|account| *account != row.account) {
                 break;
             }
             next = if what.account.is_some() { written.before } else { index.checked_sub(1) };
             let lsn = next.and_then(|index| u64::try_from(index).ok()?.checked_add(1));
-            if looking.look(written.at, &append.body, lsn)
+            if looking.look(written.at, &row.body, lsn)
                 && let Some(entry) = self.entry(index)
             {
                 looking.take(entry);
@@ -231,16 +257,16 @@ impl Log {
 
     fn entry(&self, index: usize) -> Option<Entry> {
         let written = self.entries.get(index)?;
-        let append = written.batch.get(written.place)?;
+        let (id, row) = (written.append()?.id, written.row()?);
         Some(Entry {
             lsn: u64::try_from(index).ok()?.saturating_add(1),
-            account: append.account.clone(),
-            seq: append.next_head().seq,
-            id: append.id,
-            prev: append.head.id,
+            account: row.account.clone(),
+            seq: row.next_head(id).seq,
+            id,
+            prev: row.head.id,
             at: written.at,
-            is_snapshot: append.is_snapshot,
-            body: append.body.clone(),
+            is_snapshot: row.is_snapshot,
+            body: row.body.clone(),
         })
     }
 }

@@ -12,7 +12,9 @@ pub mod postgres;
 mod memory;
 mod faulty;
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{collections::HashSet, future::Future, pin::Pin, sync::Arc};
+
+use smallvec::{SmallVec, smallvec};
 
 use crate::domain::{Account, Mention, Timestamp};
 
@@ -30,6 +32,8 @@ pub use sqlite::Sqlite;
 
 /// The longest body that a journal takes, in bytes. A decision has under a thousand.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The most bytes of bodies that one append takes, all its rows together.
+pub const APPEND_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
 /// A future that a journal returns.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -43,14 +47,18 @@ pub trait Scan: Send + Sync + 'static {
 /// A log of entries, one chain for each account, that survives the process.
 ///
 /// The rules, which the conformance suite holds every implementation to:
-/// - An entry goes in only behind the very entry that its writer knew: row `head.seq` of the account carries
-///   `head.id` (or there is no row, and `head.seq` is 0). A writer with a stale view gets [`Outcome::Conflict`],
+/// - A row goes in only behind the very entry that its writer knew: entry `head.seq` of the account carries
+///   `head.id` (or there is no entry, and `head.seq` is 0). A writer with a stale view gets [`Outcome::Conflict`],
 ///   whatever it pipelines.
-/// - `Durable` is said only after the entry would survive a power cut.
-/// - The same append (same account, head, id) may be repeated until its outcome is definite; it goes in once. A
-///   repeat of what is already in is answered `Durable`, with the time of the first try, or `Conflict`.
-/// - A batch holds at most one append for each account; a second one behind a written one is a `Conflict`. Outcomes
-///   come in the order of the batch.
+/// - An append is a group of rows that go in together or not at all: if one of them does not fit, if another writer
+///   takes the place of one of them at the same time, if the power fails in between. All its entries have its id and
+///   one time.
+/// - `Durable` is said only after all entries of the append would survive a power cut.
+/// - The same append (same id, same rows) may be repeated until its outcome is definite; it goes in once. A repeat of
+///   what is already in is answered `Durable`, with the time of the first try, or `Conflict`.
+/// - A batch holds at most one row for each account, over all its appends: one that names an account that an earlier
+///   append of the batch has written to is a `Conflict`. One that names accounts only of earlier appends that did not
+///   go in is judged as if those were not there. Outcomes come in the order of the batch, one for each append.
 /// - What was answered `Durable` is seen by every read that starts afterwards.
 pub trait Journal: Scan {
     /// Makes a batch durable in one group commit. Dropping the future takes nothing back.
@@ -111,50 +119,86 @@ pub struct Head {
     pub id: EntryId,
 }
 
-/// One entry to be written behind a known one.
+/// Rows of one or more accounts that are written together, or not at all.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Append {
+    /// The id of each entry that it becomes.
+    pub id: EntryId,
+    /// One row for each account that it concerns, at least one.
+    pub rows: Rows,
+}
+
+/// The rows of an append; a single one needs no allocation.
+pub type Rows = SmallVec<[Row; 1]>;
+
+/// One entry to be written behind a known one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
     /// Whose chain.
     pub account: Account,
     /// The head that the writer knew: the entry becomes `head.seq + 1`.
     pub head: Head,
-    /// The new entry's own id.
-    pub id: EntryId,
     /// Whether the body ends with a snapshot of the account, so that loading may start here.
     pub is_snapshot: bool,
-    /// The authorizations, captures and refunds that the body speaks of, for [`Journal::find`].
+    /// The authorizations, captures and refunds that the body concerns, for [`Journal::find`].
     pub mentions: Vec<Mention>,
     /// A JSON array; see `record`.
     pub body: String,
 }
 
 impl Append {
-    /// The head of the chain once this is in.
-    pub(super) const fn next_head(&self) -> Head {
-        Head { seq: self.head.seq.saturating_add(1), id: self.id }
+    /// An append of one row.
+    #[must_use]
+    pub fn one(id: EntryId, row: Row) -> Self {
+        Self { id, rows: smallvec![row] }
     }
 
-    /// Whether `head` is this very append, already written.
-    pub(super) fn is(&self, head: Head) -> bool {
-        self.next_head() == head
+    /// How many bytes of bodies it has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.rows.iter().map(|row| row.body.len()).fold(0, usize::saturating_add)
     }
 
-    /// Whether it has an id of its own, and a body that every journal can hold.
+    /// The accounts that it concerns.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.rows.iter().map(|row| &row.account)
+    }
+
+    /// Whether it has an id of its own, rows of different accounts, and bodies that every journal can hold.
     pub(super) fn is_writable(&self) -> bool {
-        self.id != EntryId::NONE && self.body.len() <= BODY_BYTES_MAX
+        let fits = |row: &Row| row.body.len() <= BODY_BYTES_MAX;
+        let is_of_different_accounts = || {
+            let mut accounts = HashSet::with_capacity(self.rows.len());
+            self.accounts().all(|account| accounts.insert(account))
+        };
+        self.id != EntryId::NONE
+            && match &self.rows[..] {
+                [] => false,
+                [row] => fits(row),
+                rows => {
+                    rows.iter().all(fits) && self.bytes() <= APPEND_BYTES_MAX && is_of_different_accounts()
+                }
+            }
+    }
+}
+
+impl Row {
+    /// The head of the chain once this is in, as the entry `id`.
+    pub(super) const fn next_head(&self, id: EntryId) -> Head {
+        Head { seq: self.head.seq.saturating_add(1), id }
     }
 }
 
 /// What became of an append.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// Written, and safe. `at` is the journal's time of writing.
+    /// All its rows are written, and safe. `at` is the journal's time of writing.
     Durable {
         /// When it was written.
         at: Timestamp,
     },
-    /// Not written by this call: the chain does not end where the writer thought. It may have been written by an
-    /// earlier try of the same append: load, and look for its id.
+    /// No row was written by this call: a chain does not end where the writer thought. They may have been written by
+    /// an earlier try of the same append: load, and look for its id.
     Conflict,
     /// Certainly not written by this call, and not for want of a place in the chain: a full disk, a closed journal.
     Rejected,

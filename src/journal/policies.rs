@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Append, Entry, EntryId, Head, Journal, Outcome, Reach, Unavailable,
+    Append, Entry, EntryId, Head, Journal, Outcome, Reach, Row, Unavailable,
     record::{self, Unreadable},
 };
 use crate::{
@@ -88,14 +88,14 @@ impl Policies {
 
     /// Appends one record, and repeats it until its outcome is known.
     async fn append(&self, head: Head, record: PolicyRecord) -> Outcome {
-        let append: Arc<[Append]> = Arc::from([Append {
+        let row = Row {
             account: Account::policies(),
             head,
-            id: EntryId::new(fastrand::u64(1..)),
             is_snapshot: false,
             mentions: Vec::new(),
             body: record::encode([&Event::Policy(Box::new(record))]),
-        }]);
+        };
+        let append: Arc<[Append]> = Arc::from([Append::one(EntryId::new(fastrand::u64(1..)), row)]);
         loop {
             match self.journal.append(Arc::clone(&append)).await.first() {
                 None | Some(Outcome::Unknown) => clock::sleep(PAUSE).await,

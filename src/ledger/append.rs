@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::Instant,
     domain::{Answer, AuthorizationRequest, Decided, Event, Source},
-    journal::{Append, EntryId, Head, Outcome, Urgency, record},
+    journal::{Append, EntryId, Head, Outcome, Row, Urgency, record},
     planted::{self, Planted},
 };
 
@@ -96,8 +96,8 @@ impl<C: Caller> Ledger<C> {
         }
         let urgency = batch.urgency();
         let (account, head) = (self.account.clone(), self.head);
-        let append = Append { account, head, id, is_snapshot: has_snapshot, mentions, body };
-        self.effects.push(Effect::Append(append, urgency));
+        let row = Row { account, head, is_snapshot: has_snapshot, mentions, body };
+        self.effects.push(Effect::Append(Append::one(id, row), urgency));
         self.in_flight = Some(Box::new(InFlight {
             id,
             batch,

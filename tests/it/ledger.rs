@@ -134,16 +134,17 @@ impl Story {
     }
 
     fn write(&mut self, append: Append) {
-        self.chain.push(Entry {
+        let id = append.id;
+        self.chain.extend(append.rows.into_iter().map(|row| Entry {
             lsn: 0,
-            account: append.account,
-            seq: append.head.seq + 1,
-            id: append.id,
-            prev: append.head.id,
+            account: row.account,
+            seq: row.head.seq + 1,
+            id,
+            prev: row.head.id,
             at: clock::now(),
-            is_snapshot: append.is_snapshot,
-            body: append.body,
-        });
+            is_snapshot: row.is_snapshot,
+            body: row.body,
+        }));
     }
 
     /// Another node extends the chain by these events.
@@ -195,7 +196,7 @@ impl Story {
     fn show(&mut self, effect: Effect<Name>) -> String {
         match effect {
             Effect::Append(append, urgency) => {
-                let events = record::decode(&append.body).unwrap();
+                let events = record::decode(&append.rows[0].body).unwrap();
                 let events: Vec<String> = events.iter().map(word).collect();
                 self.appends.push(append);
                 let urgency = match urgency {

@@ -20,7 +20,7 @@ pub(super) struct Memory {
     pub(super) journal: String,
     /// The highest lineage, as `SYSTEM/TIMELINE`.
     lineage: String,
-    /// The last entry of each of the newest batches.
+    /// An entry of the last append of each of the newest batches.
     pub(super) newest: Vec<Remembered>,
 }
 
@@ -36,9 +36,11 @@ impl Memory {
     pub(super) fn new(journal: &str, lineage: Lineage, newest: &[Batch]) -> Self {
         let newest = newest.iter().filter_map(|batch| {
             let append = batch.entries().next_back()?;
-            let head = append.next_head();
+            // All its rows are there, or none.
+            let row = append.rows.first()?;
+            let head = row.next_head(append.id);
             Some(Remembered {
-                account: append.account.to_string(),
+                account: row.account.to_string(),
                 seq: head.seq.cast_signed(),
                 id: head.id.get().cast_signed(),
             })

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    domain::Mention,
+    domain::{Account, Mention},
     journal::{Append, EntryId, Lineage, Outcome},
 };
 
@@ -51,7 +51,15 @@ const BATCHES_AT_ONCE: usize = 64;
 struct Missing {
     /// In the order in which they were acknowledged; then those of unknown outcome.
     pending: Vec<Append>,
+    /// How many of them were acknowledged.
     acknowledged: usize,
+}
+
+impl Missing {
+    /// Those that were acknowledged.
+    fn answered(&self) -> &[Append] {
+        self.pending.get(..self.acknowledged).unwrap_or(&self.pending)
+    }
 }
 
 impl Database {
@@ -131,25 +139,23 @@ impl Database {
         error!(
             server = %session.target(),
             lineage = %session.lineage(),
-            entries = missing.acknowledged,
+            entries = entries_of(missing.answered()),
             authorizations = named(&missing.pending),
             "the journal's database lacks entries that were already answered for"
         );
         match self.options.loss {
             Loss::Restore => self.give_back(session, restored, &connection, missing).await,
             Loss::Accept => {
-                error!(
-                    entries = missing.acknowledged,
-                    "they are given up, as TOLLGATE_JOURNAL_LOSS=accept says"
-                );
-                self.count_lost(missing.acknowledged);
-                self.ring.forget(missing.pending.get(..missing.acknowledged).unwrap_or(&missing.pending));
+                let entries = entries_of(missing.answered());
+                error!(entries, "they are given up, as TOLLGATE_JOURNAL_LOSS=accept says");
+                self.count_lost(entries);
+                self.ring.forget(missing.answered());
                 Ok(())
             }
             Loss::Stop => {
                 let cause = format!(
                     "{} entries that were answered for are missing at {}, and TOLLGATE_JOURNAL_LOSS=stop",
-                    missing.acknowledged,
+                    entries_of(missing.answered()),
                     session.target()
                 );
                 self.vitals.die(cause.clone());
@@ -190,16 +196,19 @@ impl Database {
         connection: &Connection,
         missing: Missing,
     ) -> Result<(), Misfit> {
-        let Missing { mut pending, acknowledged } = missing;
-        let ours: HashSet<_> = pending.iter().take(acknowledged).map(|append| append.id).collect();
+        let entries = entries_of(missing.answered());
+        let ours: HashSet<_> = missing.answered().iter().map(|append| append.id).collect();
+        let Missing { mut pending, .. } = missing;
         let mut moved_at = clock::instant();
         // The others had nothing more to give back before this round.
         let mut was_alone = false;
         let mut progress = None;
         loop {
             let before = pending.len();
-            pending = Box::pin(give_back_once(connection, &pending)).await?;
+            let left = Box::pin(give_back_once(connection, &pending)).await?;
             step(epoch::beat(session, &self.writer, restored)).await?;
+            let Some(left) = left else { continue };
+            pending = left;
             if !pending.iter().any(|append| ours.contains(&append.id)) {
                 break;
             }
@@ -222,18 +231,19 @@ impl Database {
             clock::sleep(TRY_EVERY).await;
         }
         pending.retain(|append| ours.contains(&append.id));
-        self.count_restored(acknowledged.saturating_sub(pending.len()));
-        if acknowledged == 0 {
-        } else if pending.is_empty() {
-            warn!(entries = acknowledged, "what the database lacked was given back: nothing is lost");
+        let lost = entries_of(&pending);
+        self.count_restored(entries.saturating_sub(lost));
+        if entries == 0 {
+        } else if lost == 0 {
+            warn!(entries, "what the database lacked was given back: nothing is lost");
         } else {
             error!(
-                entries = pending.len(),
-                of = acknowledged,
+                entries = lost,
+                of = entries,
                 authorizations = named(&pending),
                 "entries that were already answered for are lost: what they stood behind is gone"
             );
-            self.count_lost(pending.len());
+            self.count_lost(lost);
             self.ring.forget(&pending);
         }
         Ok(())
@@ -257,32 +267,39 @@ async fn step<T>(statement: impl Future<Output = Result<T, Error>>) -> Result<T,
     }
 }
 
-async fn put(connection: &Connection, rows: &[&Append]) -> Result<Vec<Outcome>, Misfit> {
-    let put = append::put(connection, rows, Intent::GiveBack);
+/// What becomes of these appends; nothing where another node has taken a place of a group while the statement ran.
+async fn put(connection: &Connection, appends: &[&Append]) -> Result<Option<Vec<Outcome>>, Misfit> {
+    let put = append::put(connection, appends, Intent::GiveBack);
     match clock::timeout(GIVE_BACK_WITHIN, put).await {
-        Ok(done) => done.map(|put| put.outcomes).map_err(|cause| Misfit::of(&cause)),
+        Ok(Ok(put)) => Ok(Some(put.outcomes)),
+        Ok(Err(cause)) if append::is_torn(&cause) => Ok(None),
+        Ok(Err(cause)) => Err(Misfit::of(&cause)),
         Err(_) => Err(Misfit::Silent(GIVE_BACK_WITHIN)),
     }
 }
 
-/// The ids of those of these entries that are there.
-async fn there(connection: &Connection, entries: &[&Append]) -> Result<HashSet<EntryId>, Misfit> {
-    let mut there = HashSet::with_capacity(entries.len());
-    for entries in entries.chunks(ENTRIES_MAX) {
-        there.extend(step(append::there(connection, entries)).await?);
+/// The ids of those of these appends that are there.
+async fn there(connection: &Connection, appends: &[&Append]) -> Result<HashSet<EntryId>, Misfit> {
+    let mut there = HashSet::with_capacity(appends.len());
+    for appends in statements(appends) {
+        there.extend(step(append::there(connection, appends)).await?);
     }
     Ok(there)
 }
 
 /// Appends what can go in now, in one transaction: each entry has to be there before the one behind it goes in, and the
-/// disks are waited for once. What is left, in its order: entries that stand behind others which are not there.
-async fn give_back_once(connection: &Connection, pending: &[Append]) -> Result<Vec<Append>, Misfit> {
+/// disks are waited for once. Gives what is left, in its order: what stands behind entries which are not there. Nothing
+/// where another node came between: then nothing was appended, and what it has written is there the next time.
+async fn give_back_once(connection: &Connection, pending: &[Append]) -> Result<Option<Vec<Append>>, Misfit> {
     let client = connection.session.client();
     step(client.batch_execute("BEGIN")).await?;
-    let left = Box::pin(put_all(connection, pending)).await?;
+    let Some(left) = Box::pin(put_all(connection, pending)).await? else {
+        step(client.batch_execute("ROLLBACK")).await?;
+        return Ok(None);
+    };
     let commit = clock::timeout(GIVE_BACK_WITHIN, client.batch_execute("COMMIT"));
     commit.await.map_err(|_| Misfit::Silent(GIVE_BACK_WITHIN))?.map_err(|cause| Misfit::of(&cause))?;
-    if connection.session.take_warning() { Err(in_doubt()) } else { Ok(left) }
+    if connection.session.take_warning() { Err(in_doubt()) } else { Ok(Some(left)) }
 }
 
 /// A commit may have been reported before the standbys had it. Whoever tries again waits for them.
@@ -290,19 +307,24 @@ fn in_doubt() -> Misfit {
     Misfit::Refused("does not say whether it took entries back".to_owned())
 }
 
-async fn put_all(connection: &Connection, pending: &[Append]) -> Result<Vec<Append>, Misfit> {
+async fn put_all(connection: &Connection, pending: &[Append]) -> Result<Option<Vec<Append>>, Misfit> {
     let mut left = Vec::new();
     let mut blocked: HashSet<&str> = HashSet::new();
-    for rows in layers(pending) {
-        let (behind, next): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|append| blocked.contains(append.account.as_str()));
-        left.extend(behind.into_iter().cloned());
-        for rows in next.chunks(ENTRIES_MAX) {
-            for (append, outcome) in rows.iter().zip(put(connection, rows).await?) {
+    for appends in layers(pending) {
+        let (behind, next): (Vec<_>, Vec<_>) = appends
+            .into_iter()
+            .partition(|append| append.accounts().any(|account| blocked.contains(account.as_str())));
+        for append in behind {
+            blocked.extend(append.accounts().map(Account::as_str));
+            left.push(append.clone());
+        }
+        for appends in statements(&next) {
+            let Some(outcomes) = put(connection, appends).await? else { return Ok(None) };
+            for (append, outcome) in appends.iter().zip(outcomes) {
                 match outcome {
                     Outcome::Durable { .. } => {}
                     Outcome::Conflict | Outcome::Rejected | Outcome::Expired => {
-                        blocked.insert(append.account.as_str());
+                        blocked.extend(append.accounts().map(Account::as_str));
                         left.push((*append).clone());
                     }
                     Outcome::Unknown => return Err(in_doubt()),
@@ -310,7 +332,7 @@ async fn put_all(connection: &Connection, pending: &[Append]) -> Result<Vec<Appe
             }
         }
     }
-    Ok(left)
+    Ok(Some(left))
 }
 
 /// The appends in layers that keep their order within each account, each account once in each: first the first of each
@@ -319,19 +341,42 @@ fn layers(pending: &[Append]) -> Vec<Vec<&Append>> {
     let mut layers: Vec<Vec<&Append>> = Vec::new();
     let mut seen: HashMap<&str, usize> = HashMap::new();
     for append in pending {
-        let layer = seen.entry(append.account.as_str()).or_default();
-        match layers.get_mut(*layer) {
-            Some(rows) => rows.push(append),
+        let before = append.accounts().filter_map(|account| seen.get(account.as_str())).max();
+        let layer = before.copied().unwrap_or_default();
+        match layers.get_mut(layer) {
+            Some(appends) => appends.push(append),
             None => layers.push(vec![append]),
         }
-        *layer = layer.saturating_add(1);
+        seen.extend(append.accounts().map(|account| (account.as_str(), layer.saturating_add(1))));
     }
     layers
 }
 
+/// The appends in parts that one statement takes.
+fn statements<'s, 'a>(mut appends: &'s [&'a Append]) -> Vec<&'s [&'a Append]> {
+    let mut parts = Vec::new();
+    while !appends.is_empty() {
+        let mut entries = 0_usize;
+        let fits = |append: &&&Append| {
+            entries = entries.saturating_add(append.rows.len());
+            entries <= ENTRIES_MAX
+        };
+        let (part, later) = appends.split_at(appends.iter().take_while(fits).count().max(1));
+        parts.push(part);
+        appends = later;
+    }
+    parts
+}
+
+/// How many entries these are.
+fn entries_of(appends: &[Append]) -> usize {
+    appends.iter().map(|append| append.rows.len()).fold(0, usize::saturating_add)
+}
+
 /// The mentions that these entries speak of, as far as a log line has room.
 fn named(appends: &[Append]) -> String {
-    let all: Vec<&str> = appends.iter().flat_map(|append| &append.mentions).map(Mention::as_str).collect();
+    let rows = appends.iter().flat_map(|append| &append.rows);
+    let all: Vec<&str> = rows.flat_map(|row| &row.mentions).map(Mention::as_str).collect();
     let more = all.len().saturating_sub(NAMED_MAX);
     let named = all.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(" ");
     if more == 0 { named } else { format!("{named} and {more} more") }

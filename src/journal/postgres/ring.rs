@@ -111,7 +111,7 @@ impl Ring {
                 Outcome::Durable { .. } => {
                     kept.doubtful.remove(&append.id);
                     durable.push(*place);
-                    bytes = bytes.saturating_add(append.body.len());
+                    bytes = bytes.saturating_add(append.bytes());
                 }
                 Outcome::Conflict => {
                     kept.doubtful.remove(&append.id);
@@ -191,18 +191,20 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Account, Timestamp},
-        journal::Head,
+        journal::{Head, Row},
     };
 
     #[test]
     fn what_is_lost_is_forgotten_and_the_rest_is_kept() {
-        let append = |id: u64| Append {
-            account: Account::new(&format!("ic_{id}")).unwrap(),
-            head: Head::default(),
-            id: EntryId::new(id),
-            is_snapshot: false,
-            mentions: Vec::new(),
-            body: "[]".into(),
+        let append = |id: u64| {
+            let row = Row {
+                account: Account::new(&format!("ic_{id}")).unwrap(),
+                head: Head::default(),
+                is_snapshot: false,
+                mentions: Vec::new(),
+                body: "[]".into(),
+            };
+            Append::one(EntryId::new(id), row)
         };
         let lineage = Lineage { system: 7, timeline: 1 };
         let ring = Ring::new(lineage, 1 << 20);

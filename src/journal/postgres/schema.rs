@@ -10,7 +10,8 @@ const MIGRATIONS: [&str; 1] = [VERSION_1];
 
 /// The table of entries is written in the order of the log; its one random page for each row is that of the index on
 /// account and sequence, which is what keeps a second writer out. Mentions are kept apart, by parts of the log: so they
-/// are written side by side, whatever the age of the journal.
+/// are written side by side, whatever the age of the journal. The function ends a statement that would write a part of a
+/// group.
 const VERSION_1: &str = "
     CREATE TABLE tollgate.journal (
         is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one),
@@ -38,6 +39,10 @@ const VERSION_1: &str = "
         lsn bigint NOT NULL,
         PRIMARY KEY (part, hash, lsn)
     );
+    CREATE FUNCTION tollgate.torn() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN
+        RAISE EXCEPTION 'another writer has taken a place of a group: nothing of the batch is written'
+            USING ERRCODE = 'TG001';
+    END $$;
     CREATE TABLE tollgate.member (
         node text PRIMARY KEY,
         incarnation bigint NOT NULL,

@@ -49,27 +49,58 @@ fn append_on(session: &Session, copies: u32) -> String {
                 AND pg_backend_pid() = {pid} AND {is_copied}
                 AND ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int = {timeline}
                 AND EXISTS (SELECT FROM tollgate.lineage WHERE is_one AND system = {system}
-                    AND timeline = {timeline} AND (opened_at IS NOT NULL OR $8::boolean)) AS holds
+                    AND timeline = {timeline} AND (opened_at IS NOT NULL OR $8::boolean)) AS holds,
+                clock_timestamp() AS at
         ), {APPEND}"
     )
 }
 
+/// Whether the entry that a row names is the one before its place.
+macro_rules! fits {
+    () => {
+        "(b.seq = 0 AND b.prev = 0 OR EXISTS (
+            SELECT FROM tollgate.entry AS known
+            WHERE known.account = b.account AND known.seq = b.seq AND known.id = b.prev))"
+    };
+}
+
+/// Rows with the same id are a group, and `is_of_group` says that there are several. A group of which one row does not
+/// fit, or has its place taken, is left out. The place of a row may still be taken by an append that this statement did not
+/// see: then part of a group would be written, and the statement fails as a whole. All its entries have one time.
 const APPEND: &str = concat!(
-    "written AS (
-        INSERT INTO tollgate.entry (account, seq, id, prev, is_snapshot, mentions, body)
-        SELECT b.account, b.seq + 1, b.id, b.prev, b.is_snapshot, b.mentions, b.body
-        FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[], $7::text[])
-            AS b (account, seq, id, prev, is_snapshot, mentions, body)
+    "misfit AS MATERIALIZED (
+        SELECT b.id FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $9::boolean[])
+            AS b (account, seq, id, prev, is_of_group)
+        WHERE true = ANY ($9::boolean[]) AND b.is_of_group AND (NOT ",
+    fits!(),
+    " OR EXISTS (
+                SELECT FROM tollgate.entry AS taken
+                WHERE taken.account = b.account AND taken.seq = b.seq + 1))
+    ), written AS (
+        INSERT INTO tollgate.entry (account, seq, id, prev, at, is_snapshot, mentions, body)
+        SELECT b.account, b.seq + 1, b.id, b.prev, (SELECT at FROM guard), b.is_snapshot, b.mentions, b.body
+        FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[], $7::text[],
+                $9::boolean[])
+            AS b (account, seq, id, prev, is_snapshot, mentions, body, is_of_group)
         WHERE (SELECT holds FROM guard)
             AND (SELECT pg_advisory_xact_lock_shared(",
     appending!(),
     ")) IS NOT NULL
-            AND (b.seq = 0 AND b.prev = 0 OR EXISTS (
-                SELECT FROM tollgate.entry AS known
-                WHERE known.account = b.account AND known.seq = b.seq AND known.id = b.prev))
+            AND CASE WHEN b.is_of_group THEN b.id <> ALL (ARRAY(SELECT id FROM misfit)) ELSE ",
+    fits!(),
+    " END
         ORDER BY b.account COLLATE \"C\"
         ON CONFLICT (account, seq) DO NOTHING
-        RETURNING lsn, account, at, mentions
+        RETURNING lsn, account, id, at, mentions
+    ), torn AS (
+        SELECT FROM (
+            SELECT id, true AS is_written FROM written WHERE true = ANY ($9::boolean[])
+            UNION ALL
+            SELECT b.id, false FROM unnest($3::bigint[], $9::boolean[]) AS b (id, is_of_group)
+            WHERE true = ANY ($9::boolean[]) AND b.is_of_group
+        ) AS row
+        GROUP BY id
+        HAVING count(*) FILTER (WHERE is_written) BETWEEN 1 AND count(*) FILTER (WHERE NOT is_written) - 1
     ), mentioned AS (
         INSERT INTO tollgate.mention (part, hash, lsn)
         SELECT (lsn >> 20)::integer, ",
@@ -79,7 +110,8 @@ const APPEND: &str = concat!(
         ON CONFLICT DO NOTHING
     )
     SELECT account, at FROM written
-    UNION ALL SELECT '', clock_timestamp() FROM guard WHERE NOT holds"
+    UNION ALL SELECT '', at FROM guard WHERE NOT holds
+    UNION ALL SELECT '', tollgate.torn() FROM torn"
 );
 
 /// Which of these very entries are there: an append that was repeated.

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::schema::Row;
+use super::schema::StoredRow;
 
 /// The hash over everything up to some entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,7 +15,7 @@ impl Chain {
     }
 
     /// After `row`. Every part has a fixed length, or its length before it; the body ends it.
-    pub(super) fn after(&self, row: &Row<'_>) -> Self {
+    pub(super) fn after(&self, row: &StoredRow<'_>) -> Self {
         let mut fixed = [0; FIXED_BYTES];
         let at = row.at.as_micros().cast_unsigned();
         let lengths = [length(row.account), length(&row.mentions)];

@@ -17,18 +17,28 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    /// The head, if it is remembered. Whoever is asked for stays young.
-    pub(super) fn get_mut(&mut self, account: &Account) -> Option<&mut Place> {
+    /// The head, if it is remembered. An account that is asked for stays young.
+    pub(super) fn get(&mut self, account: &Account) -> Option<Place> {
         if !self.old.is_empty()
             && let Some((account, place)) = self.old.remove_entry(account)
         {
-            self.put(account, place);
+            self.add(account, place);
         }
-        self.young.get_mut(account)
+        self.young.get(account).copied()
     }
 
     /// Remembers a head.
-    pub(super) fn put(&mut self, account: Account, place: Place) {
+    pub(super) fn put(&mut self, account: &Account, place: Place) {
+        if let Some(known) = self.young.get_mut(account) {
+            *known = place;
+        } else {
+            // What the old generation knows of it is no longer so.
+            self.old.remove(account);
+            self.add(account.clone(), place);
+        }
+    }
+
+    fn add(&mut self, account: Account, place: Place) {
         if self.young.len() >= GENERATION_ACCOUNTS {
             self.old = mem::take(&mut self.young);
         }
@@ -39,5 +49,27 @@ impl Heads {
     pub(super) fn forget(&mut self, account: &Account) {
         self.young.remove(account);
         self.old.remove(account);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{EntryId, Head};
+
+    #[test]
+    fn the_newest_head_is_remembered_whatever_generation_the_one_before_is_in() {
+        let account = |n: usize| Account::new(&format!("ic_{n}")).unwrap();
+        let place = |lsn: u64| Place { lsn, head: Head { seq: lsn, id: EntryId::new(lsn) } };
+        let mut heads = Heads::default();
+        heads.put(&account(0), place(1));
+        for n in 1..=GENERATION_ACCOUNTS {
+            heads.put(&account(n), place(1));
+        }
+        assert!(heads.old.contains_key(&account(0)));
+        heads.put(&account(0), place(2));
+        assert_eq!(heads.get(&account(0)), Some(place(2)));
+        heads.forget(&account(0));
+        assert_eq!(heads.get(&account(0)), None);
     }
 }

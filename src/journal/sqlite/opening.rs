@@ -14,7 +14,7 @@ use super::{
     index::Index,
     mark::{self, Mark, Marked, NotOpened, Point},
     recent::{self, GENERATION_ENTRIES, Generation, Place},
-    schema::{self, Identity, Row},
+    schema::{self, Identity, StoredRow},
 };
 use crate::{
     clock,
@@ -215,7 +215,7 @@ impl Opening<'_> {
         let mut query = schema::select(&self.journal, "lsn >= ?1 ORDER BY lsn").map_err(failed)?;
         let mut rows = query.query([first.cast_signed()]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
-            let row = Row::read(row).map_err(failed)?;
+            let row = StoredRow::read(row).map_err(failed)?;
             generation.last = Some(Point { lsn: row.lsn, chain: replayed.tip.point.chain });
             replayed.pass(&row, mark);
             let Some(account) = Account::new(row.account) else { continue };
@@ -235,7 +235,7 @@ impl Opening<'_> {
 
 impl Replayed {
     /// Goes on to `row`.
-    fn pass(&mut self, row: &Row<'_>, mark: Option<Point>) {
+    fn pass(&mut self, row: &StoredRow<'_>, mark: Option<Point>) {
         let next = self.tip.point.lsn.saturating_add(1);
         if row.lsn != next && self.missing.is_none() {
             self.missing = Some(next);

@@ -13,7 +13,7 @@ use super::{
     beside,
     index::Lookup,
     recent::{self, Recent},
-    schema::{self, Identity, Row},
+    schema::{self, Identity, StoredRow},
 };
 use crate::{
     domain::{Account, Mention},
@@ -148,7 +148,7 @@ impl Reader {
             let mut query = schema::select(&transaction, "lsn = ?1")?;
             let mut rows = query.query([next.lsn.cast_signed()])?;
             let row = rows.next()?.ok_or(Failure::BrokenChain(next.lsn))?;
-            let row = Row::read(row)?;
+            let row = StoredRow::read(row)?;
             let is_expected =
                 row.account == account.as_str() && row.seq == next.head.seq && row.id == next.head.id;
             let entry = row.to_entry().filter(|_| is_expected).ok_or(Failure::BrokenChain(next.lsn))?;
@@ -177,7 +177,7 @@ impl Reader {
             while looking.goes_on()
                 && let Some(row) = rows.next()?
             {
-                let row = Row::read(row)?;
+                let row = StoredRow::read(row)?;
                 let next = row.lsn.checked_sub(1).filter(|next| *next > 0);
                 if looking.look(row.at, row.body, next) {
                     looking.take(row.to_entry().ok_or(Failure::BrokenChain(row.lsn))?);
@@ -198,7 +198,7 @@ impl Reader {
         while looking.goes_on() && lsn > 0 {
             let mut rows = query.query([lsn.cast_signed()])?;
             let Some(row) = rows.next()? else { break };
-            let row = Row::read(row)?;
+            let row = StoredRow::read(row)?;
             if row.account != account.as_str() {
                 break;
             }
@@ -224,7 +224,7 @@ impl Reader {
         let mut found = Vec::new();
         for lsn in lsns {
             let mut rows = query.query([lsn.cast_signed()])?;
-            let row = Row::read(rows.next()?.ok_or(Failure::BrokenChain(lsn))?)?;
+            let row = StoredRow::read(rows.next()?.ok_or(Failure::BrokenChain(lsn))?)?;
             // Two ids may share a hash.
             if row.mentions.split_terminator(' ').any(|id| id == mention) {
                 found.push(row.to_entry().ok_or(Failure::BrokenChain(lsn))?);
@@ -242,7 +242,7 @@ fn scan(journal: &Connection, after: u64, entries_max: usize) -> Result<Vec<Entr
     let mut rows = query.query([after, entries_max])?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
-        let row = Row::read(row)?;
+        let row = StoredRow::read(row)?;
         entries.push(row.to_entry().ok_or(Failure::BrokenChain(row.lsn))?);
     }
     Ok(entries)

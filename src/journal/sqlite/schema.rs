@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig, params};
 
 use crate::{
     domain::{Account, Mention, Timestamp},
-    journal::{Append, Entry, EntryId},
+    journal::{Entry, EntryId, Row},
 };
 
 /// "TGJ1" in the header of the file, so that `file` and a mistaken path can tell it from other databases.
@@ -71,7 +71,7 @@ const VIEWS: [(&str, &str); 2] = [
 const COLUMNS: &str = "lsn, account, seq, id, prev, prev_lsn, at, is_snapshot, mentions, body";
 
 /// A row of the table `entry`, borrowed from wherever it is.
-pub(super) struct Row<'a> {
+pub(super) struct StoredRow<'a> {
     pub(super) lsn: u64,
     pub(super) account: &'a str,
     pub(super) seq: u64,
@@ -86,25 +86,25 @@ pub(super) struct Row<'a> {
     pub(super) body: &'a str,
 }
 
-impl<'a> Row<'a> {
-    /// The row that `append` becomes.
-    pub(super) fn of(append: &'a Append, lsn: u64, prev_lsn: u64, at: Timestamp) -> Self {
-        let mentions = match append.mentions.as_slice() {
+impl<'a> StoredRow<'a> {
+    /// What `row` becomes, as the entry `id`.
+    pub(super) fn of(row: &'a Row, id: EntryId, lsn: u64, prev_lsn: u64, at: Timestamp) -> Self {
+        let mentions = match row.mentions.as_slice() {
             [] => Cow::Borrowed(""),
             [only] => Cow::Borrowed(only.as_str()),
             several => Cow::Owned(several.iter().map(Mention::as_str).collect::<Vec<_>>().join(" ")),
         };
         Self {
             lsn,
-            account: append.account.as_str(),
-            seq: append.next_head().seq,
-            id: append.id,
-            prev: append.head.id,
+            account: row.account.as_str(),
+            seq: row.next_head(id).seq,
+            id,
+            prev: row.head.id,
             prev_lsn,
             at,
-            is_snapshot: append.is_snapshot,
+            is_snapshot: row.is_snapshot,
             mentions,
-            body: &append.body,
+            body: &row.body,
         }
     }
 
@@ -163,12 +163,12 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The statement that [`Row::write`] executes.
+/// The statement that [`StoredRow::write`] executes.
 pub(super) fn insert(journal: &Connection) -> rusqlite::Result<rusqlite::CachedStatement<'_>> {
     journal.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")
 }
 
-/// A query whose rows [`Row::read`] reads.
+/// A query whose rows [`StoredRow::read`] reads.
 pub(super) fn select<'c>(
     journal: &'c Connection,
     condition: &str,

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::{
     Shared, Vitals, beside,
-    draft::{Draft, Judged, Verdict},
+    draft::{Draft, Judged, Places, Verdict},
     heads::Heads,
     index::Lookup,
     mark::Point,
@@ -139,17 +139,17 @@ impl Writer {
         let mut works = Vec::new();
         loop {
             let mut next = inbox.blocking_recv();
-            let mut entries = 0_usize;
+            let mut appends = 0_usize;
             let closing = loop {
                 match next {
                     Some(Command::Append(work)) => {
-                        entries = entries.saturating_add(work.batch.len());
+                        appends = appends.saturating_add(work.batch.len());
                         works.push(work);
                     }
                     Some(Command::Close(reply)) => break Some(Some(reply)),
                     None => break Some(None),
                 }
-                if entries >= self.batch_max {
+                if appends >= self.batch_max {
                     break None;
                 }
                 match inbox.try_recv() {
@@ -204,7 +204,7 @@ impl Writer {
             Ok(()) => true,
             Err(Failure::NotWritten(error)) => {
                 warn!(%error, entries = draft.rows.len(), "the journal could not write: appends are rejected");
-                draft.rows.iter().for_each(|(append, _)| self.heads.forget(&append.account));
+                draft.rows.iter().for_each(|(row, _)| self.heads.forget(&row.account));
                 false
             }
             Err(Failure::Fatal(cause)) => return Err(cause),
@@ -224,25 +224,37 @@ impl Writer {
         judged.into_iter().map(|of_batch| of_batch.into_iter().map(outcome).collect()).collect()
     }
 
-    /// Holds an append against the head of its chain, as drafted so far, and drafts its row where it fits.
+    /// Holds an append against the heads of its chains, as drafted so far, and drafts its rows where all of them fit.
     fn judge<'a>(
         &mut self,
         append: &'a Append,
         batch_first: u64,
         draft: &mut Draft<'a>,
     ) -> Result<Judged, String> {
-        if let Some(place) = self.heads.get_mut(&append.account) {
-            return Ok(draft.judge(append, place, batch_first));
-        }
-        let mut place = match self.shared.recent.place(&append.account) {
-            Some(place) => place,
-            None => self.indexed(&append.account)?,
-        };
-        let judged = draft.judge(append, &mut place, batch_first);
-        if place != Place::default() {
-            self.heads.put(append.account.clone(), place);
+        let places: Result<Places, String> = append.accounts().map(|account| self.place(account)).collect();
+        let mut places = places?;
+        let judged = draft.judge(append, &mut places, batch_first);
+        if matches!(judged.0, Verdict::Accepted) {
+            for (account, place) in append.accounts().zip(places) {
+                self.heads.put(account, place);
+            }
         }
         Ok(judged)
+    }
+
+    /// Where the chain of an account ends, as drafted so far.
+    fn place(&mut self, account: &Account) -> Result<Place, String> {
+        if let Some(place) = self.heads.get(account) {
+            return Ok(place);
+        }
+        let place = match self.shared.recent.place(account) {
+            Some(place) => place,
+            None => self.indexed(account)?,
+        };
+        if place != Place::default() {
+            self.heads.put(account, place);
+        }
+        Ok(place)
     }
 
     fn indexed(&self, account: &Account) -> Result<Place, String> {
@@ -286,18 +298,19 @@ impl Writer {
         let mut chain_before = point.chain;
         let mut mentions = Vec::with_capacity(draft.rows.len());
         let mut bytes = COMMIT_BYTES;
-        for (append, row) in &draft.rows {
+        for (row, stored) in &draft.rows {
             chain_before = point.chain;
-            point = Point { lsn: row.lsn, chain: point.chain.after(row) };
-            mentions.extend(append.mentions.iter().map(|id| (recent::hash(id.as_str()), row.lsn)));
-            bytes = bytes.saturating_add(row.bytes());
+            point = Point { lsn: stored.lsn, chain: point.chain.after(stored) };
+            mentions.extend(row.mentions.iter().map(|id| (recent::hash(id.as_str()), stored.lsn)));
+            bytes = bytes.saturating_add(stored.bytes());
         }
         self.shared.mark.write(point).map_err(|error| format!("cannot write its mark: {error}"))?;
         self.tip = Tip { point, at: draft.at };
         self.wal_bytes = self.wal_bytes.saturating_add(bytes);
         let waiting = self.shared.recent.add(|generation| {
-            for (append, row) in &draft.rows {
-                generation.add(append.account.clone(), Place { lsn: row.lsn, head: append.next_head() });
+            for (row, stored) in &draft.rows {
+                let head = row.next_head(stored.id);
+                generation.add(row.account.clone(), Place { lsn: stored.lsn, head });
             }
             generation.mentions.extend(mentions);
             generation.last = Some(Point { lsn: point.lsn, chain: chain_before });
@@ -353,8 +366,8 @@ impl Writer {
 fn insert(journal: &Connection, draft: &Draft<'_>) -> rusqlite::Result<()> {
     journal.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut insert = schema::insert(journal)?;
-    for (_, row) in &draft.rows {
-        row.write(&mut insert)?;
+    for (_, stored) in &draft.rows {
+        stored.write(&mut insert)?;
     }
     journal.prepare_cached("COMMIT")?.execute([])?;
     Ok(())

@@ -7,8 +7,8 @@ use tollgate::{
     actors::{Cause, Settings},
     domain::{Account, Answer, Decided, Decision, Event, Mention, Outcome, Reason, Source, Timestamp},
     journal::{
-        Append, EntryId, Fault, Foreign, Gate, Head, Journal, Outcome as Written, Reach, Scan as _, Script,
-        record,
+        Append, EntryId, Fault, Foreign, Gate, Head, Journal, Outcome as Written, Reach, Row, Scan as _,
+        Script, record,
     },
 };
 
@@ -124,14 +124,10 @@ async fn void_elsewhere(house: &House) {
     let request = Arc::clone(&decided.request);
     let mentions = vec![Mention::from(&request.authorization)];
     let voids = Event::StoodIn(Box::new(Decided { request, decision }));
-    let append = Append {
-        account: account(),
-        head: Head { seq: entry.seq, id: entry.id },
-        id: EntryId::new(7),
-        is_snapshot: false,
-        mentions,
-        body: record::encode(&[voids]),
-    };
+    let head = Head { seq: entry.seq, id: entry.id };
+    let body = record::encode(&[voids]);
+    let row = Row { account: account(), head, is_snapshot: false, mentions, body };
+    let append = Append::one(EntryId::new(7), row);
     let written = house.journal.append(Arc::from([append])).await;
     assert!(matches!(written[..], [Written::Durable { .. }]), "{written:?}");
 }

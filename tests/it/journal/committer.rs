@@ -38,7 +38,7 @@ impl Desk {
     }
 
     fn submit(&self, append: Append) {
-        let (tell, name) = (self.tell.clone(), append.account.as_str().to_owned());
+        let (tell, name) = (self.tell.clone(), append.rows[0].account.as_str().to_owned());
         self.committer.submit(
             append,
             Urgency::Now,

@@ -46,7 +46,8 @@ async fn what_is_appended_is_loaded_as_it_was_written(journal: &dyn Journal) {
     assert_eq!(entries.len(), appends.len());
     for (n, (entry, one)) in entries.iter().zip(&appends).enumerate() {
         let written = (&entry.account, entry.seq, entry.id, entry.prev, entry.is_snapshot, &entry.body);
-        let wanted = (&one.account, n as u64 + 1, one.id, one.head.id, false, &one.body);
+        let row = &one.rows[0];
+        let wanted = (&row.account, n as u64 + 1, one.id, row.head.id, false, &row.body);
         assert_eq!(written, wanted);
         assert_eq!(entry.at, times[n], "an entry has the time that its writer was told");
     }
@@ -151,7 +152,7 @@ async fn loading_starts_at_the_last_snapshot(journal: &dyn Journal) {
     let snapshots = [3, 7];
     for n in 1..=10 {
         let mut one = writer.next(&format!("[{n}]"));
-        one.is_snapshot = snapshots.contains(&n);
+        one.rows[0].is_snapshot = snapshots.contains(&n);
         append(journal, [one]).await;
         let from = snapshots.iter().filter(|at| **at <= n).max().copied().unwrap_or(1);
         let wanted: Vec<String> = (from..=n).map(|n| format!("[{n}]")).collect();
@@ -165,7 +166,7 @@ async fn what_entries_speak_of_is_found_wherever_it_was_spoken_of(journal: &dyn 
     // An authorization, and a transaction.
     let (first, second) = (mention("first"), transaction("second"));
     let speaking = |mut one: Append, of: &[&Mention]| {
-        one.mentions = of.iter().map(|id| (*id).clone()).collect();
+        one.rows[0].mentions = of.iter().map(|id| (*id).clone()).collect();
         one
     };
     assert!(journal.find(&first).await.unwrap().is_empty());
@@ -313,7 +314,7 @@ async fn what_no_journal_can_hold_is_rejected_alone(journal: &dyn Journal) {
     let known = writer.clone();
     let nameless = Append { id: EntryId::NONE, ..writer.next("[]") };
     let mut bulky = Writer::new("bulky");
-    let too_long = Append { body: "1".repeat(BODY_BYTES_MAX + 1), ..bulky.next("[]") };
+    let too_long = bulky.next(&"1".repeat(BODY_BYTES_MAX + 1));
     let mut neighbour = Writer::new("neighbour");
     let outcomes = append(journal, [nameless, too_long, neighbour.next("[1]")]).await;
     assert_eq!(outcomes[..2], [Outcome::Rejected, Outcome::Rejected]);

@@ -16,6 +16,7 @@
 
 pub(crate) mod child;
 mod conformance;
+mod groups;
 mod committer;
 mod urgency;
 mod random;
@@ -31,8 +32,8 @@ use tempfile::TempDir;
 use tollgate::{
     domain::{Account, Mention},
     journal::{
-        Append, Entry, EntryId, Faulty, Head, Journal, Memory, OpenError, Outcome, Postgres, Reach, Script,
-        Sqlite,
+        Append, Entry, EntryId, Faulty, Head, Journal, Memory, OpenError, Outcome, Postgres, Reach, Row,
+        Script, Sqlite,
     },
 };
 
@@ -54,17 +55,20 @@ impl Writer {
 
     /// The next append, which the writer takes for written.
     pub(crate) fn next(&mut self, body: &str) -> Append {
-        let append = Append {
-            account: self.account.clone(),
-            head: self.head,
-            id: EntryId::new(fastrand::u64(1..)),
-            is_snapshot: false,
-            mentions: Vec::new(),
-            body: body.into(),
-        };
-        self.head = Head { seq: append.head.seq.saturating_add(1), id: append.id };
-        append
+        group([self], body)
     }
+
+    fn row(&mut self, id: EntryId, body: &str) -> Row {
+        let (account, head) = (self.account.clone(), self.head);
+        self.head = Head { seq: head.seq.saturating_add(1), id };
+        Row { account, head, is_snapshot: false, mentions: Vec::new(), body: body.into() }
+    }
+}
+
+/// The next append of all these writers together, which they take for written.
+pub(crate) fn group<'a>(writers: impl IntoIterator<Item = &'a mut Writer>, body: &str) -> Append {
+    let id = EntryId::new(fastrand::u64(1..));
+    Append { id, rows: writers.into_iter().map(|writer| writer.row(id, body)).collect() }
 }
 
 /// Something of its own that entries speak of.
@@ -135,6 +139,7 @@ async fn every_implementation_keeps_the_contract() {
     for (name, journal) in journals {
         println!("{name}");
         conformance::check(Arc::clone(&journal)).await;
+        groups::check(Arc::clone(&journal)).await;
         journal.close().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Thousands of random operations, held against a model that is a list for each account. The client here is as patient
+//! Thousands of random operations on appends of one row and of several, held against a model that is a list for each account. The client here is as patient
 //! as the committer and as careful as a card's actor: it repeats what is unknown, and looks for its own id after that.
 
 use std::{collections::HashMap, sync::Arc};
@@ -7,7 +7,8 @@ use fastrand::Rng;
 use tollgate::{
     domain::{Account, Mention},
     journal::{
-        Append, Entry, EntryId, Faulty, Head, Journal, Memory, Odds, Outcome, Postgres, Reach, Script,
+        Append, Entry, EntryId, Faulty, Head, Journal, Memory, Odds, Outcome, Postgres, Reach, Row, Rows,
+        Script,
     },
 };
 
@@ -20,7 +21,7 @@ const MENTIONS: usize = 60;
 /// What should be in the journal.
 #[derive(Default)]
 struct Model {
-    chains: HashMap<Account, Vec<Append>>,
+    chains: HashMap<Account, Vec<(EntryId, Row)>>,
 }
 
 struct Client {
@@ -52,10 +53,24 @@ impl Client {
     }
 
     fn head(&self, account: &Account) -> Head {
-        self.model.chains.get(account).and_then(|chain| chain.last()).map_or_else(Head::default, next_head)
+        let last = self.model.chains.get(account).and_then(|chain| chain.last());
+        last.map_or_else(Head::default, |(id, row)| Head { seq: row.head.seq + 1, id: *id })
     }
 
-    fn draw(&mut self, account: Account, counter: usize) -> (Append, bool) {
+    /// A group of rows, seldom of one of which the head is not known.
+    fn draw(&mut self, accounts: Vec<Account>, counter: usize) -> (Append, bool) {
+        let id = EntryId::new(self.rng.u64(1..));
+        let mut is_stale = false;
+        let mut rows = Rows::new();
+        for account in accounts {
+            let (row, is_one_stale) = self.draw_row(account, counter);
+            rows.push(row);
+            is_stale |= is_one_stale;
+        }
+        (Append { id, rows }, is_stale)
+    }
+
+    fn draw_row(&mut self, account: Account, counter: usize) -> (Row, bool) {
         let known = self.head(&account);
         let is_stale = self.rng.u8(..10) == 0;
         let head = if is_stale {
@@ -64,23 +79,25 @@ impl Client {
             known
         };
         let mentions = (0..self.rng.usize(..3)).map(|_| self.mention()).collect();
-        let append = Append {
-            account,
-            head,
-            id: EntryId::new(self.rng.u64(1..)),
-            is_snapshot: self.rng.u8(..12) == 0,
-            mentions,
-            body: format!("[{counter}]"),
-        };
-        (append, is_stale)
+        let is_snapshot = self.rng.u8(..12) == 0;
+        (Row { account, head, is_snapshot, mentions, body: format!("[{counter}]") }, is_stale)
     }
 
     async fn append_some(&mut self, counter: usize) {
         let mut batch: Vec<(Append, bool)> = Vec::new();
+        let mut named: Vec<Account> = Vec::new();
         for _ in 0..self.rng.usize(1..12) {
-            let account = self.account();
-            if batch.iter().all(|(append, _)| append.account != account) {
-                batch.push(self.draw(account, counter));
+            let mut accounts = Vec::new();
+            // Most have one row, some up to four.
+            for _ in 0..self.rng.usize(1..5).saturating_sub(self.rng.usize(..4)).max(1) {
+                let account = self.account();
+                if !named.contains(&account) {
+                    named.push(account.clone());
+                    accounts.push(account);
+                }
+            }
+            if !accounts.is_empty() {
+                batch.push(self.draw(accounts, counter));
             }
         }
         let outcomes = self.journal.append(batch.iter().map(|(append, _)| append.clone()).collect()).await;
@@ -98,15 +115,20 @@ impl Client {
             match outcome {
                 Outcome::Durable { .. } => {
                     assert!(!is_stale, "a stale append got in");
-                    self.model.chains.entry(append.account.clone()).or_default().push(append);
+                    for row in append.rows {
+                        self.model.chains.entry(row.account.clone()).or_default().push((append.id, row));
+                    }
                     return;
                 }
                 Outcome::Rejected if !was_unknown => return,
                 Outcome::Conflict => {
-                    let had = self.head(&append.account);
-                    self.take_over(&append.account).await;
-                    let got = self.head(&append.account);
-                    assert!(is_stale || had != got, "a conflict without cause at {append:?}");
+                    let mut has_changed = false;
+                    for account in append.accounts() {
+                        let had = self.head(account);
+                        self.take_over(account, append.id).await;
+                        has_changed |= had != self.head(account);
+                    }
+                    assert!(is_stale || has_changed, "a conflict without cause at {append:?}");
                     return;
                 }
                 Outcome::Unknown | Outcome::Rejected => was_unknown = true,
@@ -116,19 +138,22 @@ impl Client {
         }
     }
 
-    /// After a conflict: what is in the chain beyond the model is a foreign entry, or an own one that came to be.
-    async fn take_over(&mut self, account: &Account) {
+    /// After a conflict: what is in the chain beyond the model is a foreign entry, and nothing of the append.
+    async fn take_over(&mut self, account: &Account, id: EntryId) {
         let entries = self.load(account, Reach::Genesis).await;
+        assert!(entries.iter().all(|entry| entry.id != id), "a row of {id:?} is in, and it was a conflict");
         let chain = self.model.chains.entry(account.clone()).or_default();
         same(&entries[..chain.len()], chain);
-        chain.extend(entries[chain.len()..].iter().map(|entry| Append {
-            account: account.clone(),
-            head: Head { seq: entry.seq - 1, id: entry.prev },
-            id: entry.id,
-            is_snapshot: entry.is_snapshot,
-            // Only foreign entries come to light like this, and they speak of nothing.
-            mentions: Vec::new(),
-            body: entry.body.clone(),
+        chain.extend(entries[chain.len()..].iter().map(|entry| {
+            let row = Row {
+                account: account.clone(),
+                head: Head { seq: entry.seq - 1, id: entry.prev },
+                is_snapshot: entry.is_snapshot,
+                // Foreign entries mention nothing.
+                mentions: Vec::new(),
+                body: entry.body.clone(),
+            };
+            (entry.id, row)
         }));
     }
 
@@ -143,7 +168,7 @@ impl Client {
     async fn look(&mut self) {
         let account = self.account();
         let chain = self.model.chains.get(&account).cloned().unwrap_or_default();
-        let start = chain.iter().rposition(|append| append.is_snapshot).unwrap_or(0);
+        let start = chain.iter().rposition(|(_, row)| row.is_snapshot).unwrap_or(0);
         same(&self.load(&account, Reach::Genesis).await, &chain);
         same(&self.load(&account, Reach::Snapshot).await, &chain[start..]);
 
@@ -154,17 +179,13 @@ impl Client {
             }
         };
         let mut found: Vec<EntryId> = found.iter().map(|entry| entry.id).collect();
-        let speaking = |append: &&Append| append.mentions.contains(&mention);
+        let all = self.model.chains.values().flatten();
         let mut wanted: Vec<EntryId> =
-            self.model.chains.values().flatten().filter(speaking).map(|append| append.id).collect();
+            all.filter(|(_, row)| row.mentions.contains(&mention)).map(|(id, _)| *id).collect();
         found.sort_unstable();
         wanted.sort_unstable();
         assert_eq!(found, wanted);
     }
-}
-
-fn next_head(append: &Append) -> Head {
-    Head { seq: append.head.seq + 1, id: append.id }
 }
 
 fn name(outcome: Outcome) -> &'static str {
@@ -178,12 +199,12 @@ fn name(outcome: Outcome) -> &'static str {
 }
 
 #[track_caller]
-fn same(entries: &[Entry], chain: &[Append]) {
+fn same(entries: &[Entry], chain: &[(EntryId, Row)]) {
     assert_eq!(entries.len(), chain.len());
-    for (entry, append) in entries.iter().zip(chain) {
-        assert_eq!((entry.seq, entry.id), (append.head.seq + 1, append.id));
-        assert_eq!((entry.prev, entry.is_snapshot), (append.head.id, append.is_snapshot));
-        assert_eq!(entry.body, append.body);
+    for (entry, (id, row)) in entries.iter().zip(chain) {
+        assert_eq!((entry.seq, entry.id), (row.head.seq + 1, *id));
+        assert_eq!((entry.prev, entry.is_snapshot), (row.head.id, row.is_snapshot));
+        assert_eq!(entry.body, row.body);
     }
 }
 

@@ -1,38 +1,54 @@
-//! `kill -9` of a process that appends: whatever it had acknowledged is there, and nothing stands in the way of its
-//! successor.
+//! `kill -9` of a process that appends, and images of its files: whatever it had acknowledged is there, of no group only a
+//! part, and nothing stands in the way of its successor.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use tollgate::{
     domain::Account,
-    journal::{Committer, CommitterSettings, Head, Journal, OpenError, Reach, Urgency},
+    journal::{Committer, CommitterSettings, EntryId, Head, Journal, OpenError, Reach, Sqlite, Urgency},
 };
 
-use super::{Writer, child, is_durable, open};
+use super::{Writer, append_one, child, group, is_durable, open};
 
 const ACCOUNTS: usize = 40;
 
-/// Appends to forty accounts at once, each as fast as it is answered, until killed. Says every acknowledged entry.
+/// Appends to forty accounts at once, two of them in each group, each as fast as it is answered, until killed. Says every
+/// acknowledged entry.
 async fn append_until_killed(path: &Path) {
     let journal = Arc::new(open(path).unwrap());
     let observer = Arc::new(|_: usize, _: Duration| {});
     let committer = Arc::new(Committer::new(journal.clone(), CommitterSettings::default(), observer));
-    for n in 0..ACCOUNTS {
-        let account = Account::new(&format!("ic_killed_{n}")).unwrap();
-        let chain = journal.load(&account, Reach::Snapshot).await.unwrap();
-        let head = chain.last().map(|last| Head { seq: last.seq, id: last.id }).unwrap_or_default();
-        go_on(&committer, Writer { account, head });
+    for pair in 0..ACCOUNTS / 2 {
+        let mut writers =
+            [2 * pair, 2 * pair + 1].map(|n| Writer { account: account(n), head: Head::default() });
+        for writer in &mut writers {
+            let chain = journal.load(&writer.account, Reach::Snapshot).await.unwrap();
+            writer.head = chain.last().map(|last| Head { seq: last.seq, id: last.id }).unwrap_or_default();
+        }
+        go_on(&committer, writers);
     }
     std::future::pending::<()>().await;
 }
 
-fn go_on(committer: &Arc<Committer>, mut writer: Writer) {
-    let append = writer.next(&format!("[{:?}]", "x".repeat(200)));
+fn account(n: usize) -> Account {
+    Account::new(&format!("ic_killed_{n}")).unwrap()
+}
+
+fn go_on(committer: &Arc<Committer>, mut writers: [Writer; 2]) {
+    let append = group(&mut writers, &format!("[{:?}]", "x".repeat(200)));
     let next = Arc::clone(committer);
     let done = move |outcome| {
         assert!(is_durable(outcome));
-        child::say(&format!("{} {} {}", writer.account, writer.head.seq, writer.head.id.get()));
-        go_on(&next, writer);
+        for writer in &writers {
+            child::say(&format!("{} {} {}", writer.account, writer.head.seq, writer.head.id.get()));
+        }
+        go_on(&next, writers);
     };
     committer.submit(append, Urgency::Now, Box::new(done));
 }
@@ -70,10 +86,16 @@ async fn what_was_acknowledged_before_a_kill_is_there_after_it() {
 
         let journal = open(&path).unwrap();
         let mut found: HashMap<(Account, u64), u64> = HashMap::new();
+        let mut partner = Vec::new();
         for n in 0..ACCOUNTS {
-            let account = Account::new(&format!("ic_killed_{n}")).unwrap();
+            let account = account(n);
             let chain = journal.load(&account, Reach::Genesis).await.unwrap();
             assert!(chain.iter().zip(1..).all(|(entry, seq)| entry.seq == seq));
+            let ids: Vec<EntryId> = chain.iter().map(|entry| entry.id).collect();
+            if n % 2 == 1 {
+                assert_eq!(ids, partner, "both rows of every group are there, or none");
+            }
+            partner = ids;
             found.extend(chain.iter().map(|entry| ((account.clone(), entry.seq), entry.id.get())));
         }
         for (place, id) in &acknowledged {
@@ -83,4 +105,47 @@ async fn what_was_acknowledged_before_a_kill_is_there_after_it() {
         journal.close().await;
     }
     assert!(acknowledged.len() > 200 * 6);
+}
+
+#[tokio::test]
+async fn an_image_whose_log_ends_anywhere_has_every_group_as_a_whole_or_not_at_all() {
+    const FILES: [&str; 3] = ["", "-wal", "-mark"];
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, suffix: &str| directory.path().join(format!("{name}{suffix}"));
+    // The tables are in the database itself, and all groups in the log.
+    let live = file("live.db", "");
+    open(&live).unwrap().close().await;
+    let journal = open(&live).unwrap();
+    let mut writers = ["a", "b", "c"].map(|name| Writer::new(&format!("image_{name}")));
+    let mut groups = Vec::new();
+    for _ in 0..12 {
+        // Three rows of this length do not fit into one page, nor into one frame of the log.
+        let one = group(&mut writers, &format!("[{:?}]", "x".repeat(3000)));
+        groups.push(one.id);
+        assert!(is_durable(append_one(&journal, one).await));
+    }
+    let image = FILES.map(|suffix| fs::read(file("live.db", suffix)).unwrap());
+    journal.close().await;
+
+    let log_bytes = image[1].len();
+    let mut lengths = BTreeSet::new();
+    for end in (0..log_bytes).step_by(1500).chain([log_bytes]) {
+        let cut = format!("cut-{end}.db");
+        for (suffix, bytes) in FILES.iter().zip(&image) {
+            let bytes = if *suffix == "-wal" { &bytes[..end] } else { &bytes[..] };
+            fs::write(file(&cut, suffix), bytes).unwrap();
+        }
+        let journal = Sqlite::open(&file(&cut, ""), 512, true).unwrap();
+        for writer in &writers {
+            let chain = journal.load(&writer.account, Reach::Genesis).await.unwrap();
+            let ids: Vec<EntryId> = chain.iter().map(|entry| entry.id).collect();
+            assert_eq!(ids, groups[..ids.len()]);
+            lengths.insert((end, ids.len()));
+        }
+        journal.close().await;
+    }
+    let ends: BTreeSet<usize> = lengths.iter().map(|(end, _)| *end).collect();
+    assert_eq!(lengths.len(), ends.len(), "three chains of the same length in every image");
+    let lengths: BTreeSet<usize> = lengths.into_iter().map(|(_, length)| length).collect();
+    assert_eq!(lengths, (0..=12).collect(), "the log was cut behind each group");
 }

@@ -161,7 +161,7 @@ async fn the_log_is_folded_while_it_serves_and_the_index_keeps_up() {
         for writer in &mut writers {
             let mut append = writer.next(&body);
             if round == 3 {
-                append.mentions = vec![spoken_of.clone()];
+                append.rows[0].mentions = vec![spoken_of.clone()];
             }
             committer.submit(append, Urgency::Now, Box::new(|outcome| assert!(is_durable(outcome))));
         }

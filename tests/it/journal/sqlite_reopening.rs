@@ -88,7 +88,7 @@ async fn a_crash_loses_nothing() {
     let mut writer = Writer::new("crash");
     let spoken_of = mention("crash");
     let mut one = writer.next("[0]");
-    one.mentions = vec![spoken_of.clone()];
+    one.rows[0].mentions = vec![spoken_of.clone()];
     append_one(&journal, one.clone()).await;
     let mut written = vec!["[0]".to_owned()];
     written.extend(fill(&journal, &mut writer, 50).await);
@@ -113,7 +113,7 @@ async fn the_index_is_made_again_when_it_is_lost_spoilt_or_anothers() {
     let journal = open(&path).unwrap();
     let (mut writer, spoken_of) = (Writer::new("index"), mention("index"));
     let mut one = writer.next("[0]");
-    one.mentions = vec![mention("before"), spoken_of.clone()];
+    one.rows[0].mentions = vec![mention("before"), spoken_of.clone()];
     append_one(&journal, one).await;
     fill(&journal, &mut writer, 20).await;
     journal.close().await;

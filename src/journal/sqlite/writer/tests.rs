@@ -5,7 +5,7 @@ use std::{path::Path, slice::from_ref};
 use rusqlite::Connection;
 
 use super::{super::opening, *};
-use crate::journal::{EntryId, Head};
+use crate::journal::{EntryId, Head, Row};
 
 struct Bench {
     writer: Writer,
@@ -52,14 +52,19 @@ impl Bench {
 }
 
 fn append(account: &str, head: Head, id: u64) -> Append {
-    Append {
+    let row = Row {
         account: Account::new(account).unwrap(),
         head,
-        id: EntryId::new(id),
         is_snapshot: false,
         mentions: Vec::new(),
         body: format!("[{:?}]", "x".repeat(5000)),
-    }
+    };
+    Append::one(EntryId::new(id), row)
+}
+
+/// The head of the one chain that it extends.
+fn head_after(append: &Append) -> Head {
+    append.rows[0].next_head(append.id)
 }
 
 #[test]
@@ -71,8 +76,8 @@ fn a_full_database_rejects_the_whole_transaction_and_the_chains_go_on_as_they_we
 
     let pages: i64 = bench.journal().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     bench.journal().pragma_update_and_check(None, "max_page_count", pages + 3, |_| Ok(())).unwrap();
-    let second = append("ic_1", first.next_head(), 2);
-    let third = append("ic_1", second.next_head(), 3);
+    let second = append("ic_1", head_after(&first), 2);
+    let third = append("ic_1", head_after(&second), 3);
     let misfit = append("ic_1", Head { seq: 7, id: EntryId::new(7) }, 4);
     let others: Vec<Append> =
         (0..9).map(|n| append(&format!("ic_other{n}"), Head::default(), 10 + n)).collect();
@@ -95,11 +100,40 @@ fn batches_that_wait_together_go_down_in_one_transaction() {
     let directory = tempfile::tempdir().unwrap();
     let mut bench = Bench::open(&directory.path().join("a.db"));
     let first = append("ic_1", Head::default(), 1);
-    let second = append("ic_1", first.next_head(), 2);
+    let second = append("ic_1", head_after(&first), 2);
     let outcomes = bench.commit(&[from_ref(&first), from_ref(&second), from_ref(&first), from_ref(&second)]);
     let Outcome::Durable { at } = outcomes[0][0] else { panic!("it fits") };
     assert_eq!(outcomes[1], [Outcome::Durable { at }], "behind what the same transaction writes");
     assert_eq!(outcomes[2], [Outcome::Conflict], "no longer the last of its chain");
     assert_eq!(outcomes[3], [Outcome::Durable { at }], "repeated while it is being written");
     assert_eq!(bench.entries(), 2);
+}
+
+#[test]
+fn a_group_is_judged_as_a_whole_against_what_the_same_transaction_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(&directory.path().join("a.db"));
+    let rows = |appends: [&Append; 2]| appends.map(|append| append.rows[0].clone()).into_iter().collect();
+    let [one, two] = ["ic_1", "ic_2"].map(|account| append(account, Head::default(), 7));
+    let first = Append { id: EntryId::new(7), rows: rows([&one, &two]) };
+    let [one, three] =
+        [("ic_1", head_after(&one)), ("ic_3", Head::default())].map(|(of, head)| append(of, head, 8));
+    let second = Append { id: EntryId::new(8), rows: rows([&one, &three]) };
+    let stale = Append { id: EntryId::new(9), rows: rows([&append("ic_4", Head::default(), 9), &two]) };
+    let last = append("ic_4", Head::default(), 10);
+    let outcomes = bench.commit(&[
+        from_ref(&first),
+        from_ref(&second),
+        from_ref(&stale),
+        from_ref(&last),
+        from_ref(&second),
+        from_ref(&first),
+    ]);
+    let Outcome::Durable { at } = outcomes[0][0] else { panic!("it fits") };
+    assert_eq!(outcomes[1], [Outcome::Durable { at }], "behind what the same transaction writes");
+    assert_eq!(outcomes[2], [Outcome::Conflict], "one of its rows is too late");
+    assert_eq!(outcomes[3], [Outcome::Durable { at }], "the other one of them is not there");
+    assert_eq!(outcomes[4], [Outcome::Durable { at }], "repeated while it is being written");
+    assert_eq!(outcomes[5], [Outcome::Conflict], "no longer the last of both its chains");
+    assert_eq!(bench.entries(), 5);
 }

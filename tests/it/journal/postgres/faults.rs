@@ -79,8 +79,8 @@ async fn random_operations_agree_with_the_model_while_the_server_dies() {
             let squat = format!(
                 "BEGIN; INSERT INTO tollgate.entry (account, seq, id, prev, is_snapshot, mentions, body)
                     VALUES ('{}', {}, 1, 1, false, '', '[]')",
-                append.account,
-                append.head.seq + 1
+                append.rows[0].account,
+                append.rows[0].head.seq + 1
             );
             control.client().batch_execute(&squat).await.unwrap();
             let (of_task, one) = (Arc::clone(&journal), append.clone());
@@ -96,7 +96,7 @@ async fn random_operations_agree_with_the_model_while_the_server_dies() {
                 assert_ne!(outcome, Outcome::Conflict, "nobody else writes there");
                 outcome = append_one(&*journal, append.clone()).await;
             }
-            written.push(append.body);
+            written.push(append.rows[0].body.clone());
         }
     };
     Box::pin(survives(&journal, chaos)).await;
@@ -164,8 +164,9 @@ async fn a_committer_gets_everything_in_once_whatever_the_server_does() {
         while let Some((n, append, outcome)) = within("an outcome", hear.recv()).await {
             assert_ne!(outcome, Outcome::Unknown);
             if is_durable(outcome) {
-                writers[n].head = tollgate::journal::Head { seq: append.head.seq + 1, id: append.id };
-                told[n].push(append.body.clone());
+                let row = &append.rows[0];
+                writers[n].head = tollgate::journal::Head { seq: row.head.seq + 1, id: append.id };
+                told[n].push(row.body.clone());
             } else {
                 assert_eq!(outcome, Outcome::Rejected, "nobody else writes there");
             }

@@ -11,7 +11,7 @@ use tollgate::journal::{
 use super::super::Writer;
 use crate::{
     cluster::proxy::Proxy,
-    journal::{append_one, bodies, is_durable},
+    journal::{append_one, bodies, group, is_durable},
     postgres::{Server, Stop},
     process::within,
 };
@@ -112,6 +112,41 @@ async fn what_stood_behind_entries_of_a_dead_node_is_reported_as_lost() {
     assert!(bodies(&living, &shared.account, Reach::Genesis).await.is_empty());
     let status = living.database().status().borrow().clone();
     assert_eq!((status.restored, status.lost), (1, 1));
+}
+
+#[tokio::test]
+async fn groups_are_given_back_whole_and_lost_whole() {
+    let Some(mut pair) = Pair::start().await else { return };
+    let living = pair.open("living", Loss::Restore).await;
+    let dead = pair.open("dead", Loss::Restore).await;
+    let [mut x, mut y, mut z, mut shared, mut own] = ["x", "y", "z", "shared", "own"].map(Writer::new);
+    pair.hold_back().await;
+    assert!(is_durable(append_one(&dead, shared.next("[\"of the dead\"]")).await));
+    for one in [
+        group([&mut x, &mut y], "[1]"),
+        group([&mut y, &mut z], "[2]"),
+        // One row of it stands behind the entry of the dead node, the other one behind nothing.
+        group([&mut shared, &mut own], "[3]"),
+        group([&mut z, &mut x], "[4]"),
+        own.next("[5]"),
+        y.next("[6]"),
+    ] {
+        assert!(is_durable(append_one(&living, one).await));
+    }
+    drop(dead);
+    pair.fail_over().await;
+    is_open_on(&living, 2).await;
+    for (writer, expected) in [
+        (&x, &["[1]", "[4]"][..]),
+        (&y, &["[1]", "[2]", "[6]"]),
+        (&z, &["[2]", "[4]"]),
+        (&shared, &[]),
+        (&own, &[]),
+    ] {
+        assert_eq!(bodies(&living, &writer.account, Reach::Genesis).await, expected);
+    }
+    let status = living.database().status().borrow().clone();
+    assert_eq!((status.restored, status.lost), (7, 3), "entries, not groups");
 }
 
 #[tokio::test]

@@ -144,7 +144,7 @@ async fn nothing_is_found_by_looking_at_everything() {
     let journal = Postgres::open(&server.url()).await.unwrap();
     let (mut writer, spoken_of) = (Writer::new("plans"), super::super::mention("plans"));
     let mut append = writer.next("[]");
-    append.mentions = vec![spoken_of.clone()];
+    append.rows[0].mentions = vec![spoken_of.clone()];
     append_one(&journal, append).await;
     journal.close().await;
 
