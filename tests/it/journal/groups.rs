@@ -114,9 +114,12 @@ async fn a_repeated_group_goes_in_once(journal: &dyn Journal) {
     let part = Append { rows: first.rows[..1].iter().cloned().collect(), ..first.clone() };
     let part = append_one(journal, part).await;
     assert!(part == outcome || part == Outcome::Conflict, "{part:?}");
-    let mut fresh = Writer::new("more");
-    let more = fresh.next("[]").rows.into_iter().chain(first.rows.iter().cloned()).collect();
-    assert_eq!(append_one(journal, Append { rows: more, ..first }).await, Outcome::Conflict);
+    let fresh = Writer::new("more");
+    for place in [0, 3] {
+        let mut more = first.clone();
+        more.rows.insert(place, fresh.clone().next("[]").rows.remove(0));
+        assert_eq!(append_one(journal, more).await, Outcome::Conflict);
+    }
     assert_eq!(lengths(journal, &writers).await, [1, 2, 1]);
     assert_eq!(lengths(journal, &[fresh]).await, [0]);
 }
