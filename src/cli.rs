@@ -20,6 +20,7 @@ pub mod interrupt;
 pub mod pages;
 pub mod serve;
 pub mod sign;
+pub mod tail;
 pub mod test;
 mod startup;
 
@@ -59,6 +60,8 @@ pub enum Command {
     Test(TestOptions),
     /// Send a signed authorization request to a running node, and show its decision
     Purchase(PurchaseOptions),
+    /// Follow the decisions of a running node and its cluster, one line each
+    Tail(tail::TailOptions),
     /// Sign an event as Stripe does, to send it by hand
     Sign(SignOptions),
     /// Record what happened at Stripe while no node was running

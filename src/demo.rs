@@ -15,6 +15,7 @@ mod database;
 mod page;
 
 pub mod purchase;
+pub mod tail;
 
 use std::io::{self, Write};
 

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Check(options) => cli::check::run(&options, colours, &mut io::stdin(), out, err),
         Command::Test(options) => cli::test::run(&options, load, colours, out, err),
         Command::Purchase(options) => demo::purchase::run(&options, load, colours, out, err),
+        Command::Tail(options) => demo::tail::run(&options, load, colours, out, err),
         Command::Sign(options) => cli::sign::run(&options, load, out, err),
         Command::Config(options) => cli::show_settings(&options, load, out, err),
         Command::Reconcile(options) => {

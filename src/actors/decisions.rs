@@ -6,13 +6,19 @@ use std::{fmt, str::FromStr, time::Duration};
 use super::{Directory, views::DecisionView};
 use crate::{
     clock,
-    domain::{Account, CardId, CardholderId, Decided, Event, Mention, Outcome, Reason, Source, Timestamp},
-    journal::{Entry, LookBack, LookedBack, Reach},
+    domain::{
+        Account, AuthorizationId, CardId, CardholderId, Decided, Event, Mention, Outcome, Reason, Source,
+        Timestamp,
+    },
+    journal::{Entry, LookBack, LookedBack, Reach, record},
     ledger::{self, NotFolded, decided_in},
 };
 
 /// How long a page looks for more, unless it is full. Behind that it ends, with the place to look on.
 const LOOK_FOR: Duration = Duration::from_millis(40);
+
+/// How long the search for one id goes on.
+const LOOK_FOR_ID: Duration = Duration::from_secs(2);
 
 /// Entries that are looked at in one read: of all accounts, and of one.
 const LOOK_ENTRIES: usize = 2_048;
@@ -153,6 +159,45 @@ impl Directory {
     ) -> Result<DecisionPage, String> {
         let _permit = self.shared().searches.acquire().await.map_err(|closed| closed.to_string())?;
         self.follow(filter, after, limit).await.map_err(|cause| cause.to_string())
+    }
+
+    /// The authorization of a decision, an event, or a transaction. Transactions have an index; what has none is searched from
+    /// the end of the journal for two seconds.
+    ///
+    /// # Errors
+    /// A sentence that says why the journal cannot be read.
+    pub async fn authorization_of(&self, id: &str) -> Result<Option<AuthorizationId>, String> {
+        let _permit = self.shared().searches.acquire().await.map_err(|closed| closed.to_string())?;
+        self.authorization_with(id).await.map_err(|cause| cause.to_string())
+    }
+
+    async fn authorization_with(&self, id: &str) -> Result<Option<AuthorizationId>, NotFolded> {
+        if let Some(mention) = Mention::new(id) {
+            for entry in self.shared().journal.find(&mention).await? {
+                let is_it = |event: &&Event| record::mentions_of(event).contains(&mention);
+                let events = ledger::read(&entry)?;
+                if let Some(found) = events.iter().filter(is_it).find_map(record::authorization_of) {
+                    return Ok(Some(found.clone()));
+                }
+            }
+        }
+        let started = clock::instant();
+        let texts = vec![serde_json::Value::from(id).to_string()];
+        let (account, from) = (None, LookBack::END);
+        let mut what = LookBack { account, from, look_max: LOOK_ENTRIES, entries_max: 1, texts };
+        loop {
+            let page = self.shared().journal.look_back(&what).await?;
+            for entry in &page.entries {
+                let events = ledger::read(entry)?;
+                let is_it = |event: &&Event| is_named(event, id);
+                if let Some(found) = events.iter().filter(is_it).find_map(record::authorization_of) {
+                    return Ok(Some(found.clone()));
+                }
+            }
+            let is_over = clock::instant().saturating_duration_since(started) > LOOK_FOR_ID;
+            let Some(next) = page.next.filter(|_| !is_over) else { return Ok(None) };
+            what.from = next;
+        }
     }
 
     async fn search(
@@ -323,5 +368,21 @@ impl Directory {
     async fn at_or_before(&self, lsn: u64) -> Result<Option<Entry>, NotFolded> {
         let what = LookBack { account: None, from: lsn, look_max: 1, entries_max: 1, texts: Vec::new() };
         Ok(self.shared().journal.look_back(&what).await?.entries.into_iter().next())
+    }
+}
+
+/// Whether an event has this id, or the decision in it.
+fn is_named(event: &Event, id: &str) -> bool {
+    match event {
+        Event::Observed(seen) => seen.event.as_str() == id,
+        Event::Decided(decided) | Event::StoodIn(decided) => {
+            decided.decision.id.to_string() == id || decided.request.event.as_str() == id
+        }
+        Event::Recalled(_)
+        | Event::Joined(_)
+        | Event::Carried(_)
+        | Event::Controls(_)
+        | Event::Policy(_)
+        | Event::Snapshot(_) => false,
     }
 }

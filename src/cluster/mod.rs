@@ -312,6 +312,14 @@ impl Cluster {
         self.here.unconfirmed(now)
     }
 
+    /// The authorization of a decision, an event, or a transaction.
+    ///
+    /// # Errors
+    /// Why the journal cannot be read.
+    pub async fn authorization_of(&self, id: &str) -> Result<Option<AuthorizationId>, String> {
+        self.here.authorization_of(id).await
+    }
+
     /// The policies that nodes have put in force, oldest first.
     ///
     /// # Errors

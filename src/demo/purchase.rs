@@ -177,7 +177,7 @@ fn show(
 }
 
 /// The address that an option names, or else the one that the settings have.
-fn address(given: Option<&str>, listen: SocketAddr, option: &str) -> Result<SocketAddr, Failure> {
+pub(super) fn address(given: Option<&str>, listen: SocketAddr, option: &str) -> Result<SocketAddr, Failure> {
     let Some(text) = given else { return Ok(reachable(listen)) };
     let found = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
     let expected = || format!("{option} {text}: expected a host and a port such as 127.0.0.1:4242");

@@ -4,13 +4,11 @@ mod shapes;
 mod routes;
 mod query;
 mod openapi;
+mod browser;
 
 use std::{
     future::Future,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -30,6 +28,7 @@ use super::{
     },
     body::{self, Unusable},
     guard::Guard,
+    readiness::Readiness,
     reply::{With as _, error, json},
     server::{Reply, Respond},
     slow::{Slow, SlowBody},
@@ -42,7 +41,8 @@ use crate::{
     metrics::{AdminRefusal, Label as _, Labels as _, Metrics},
 };
 pub use openapi::{admin_api_page, openapi};
-use query::{After, Query, Search, WrongQuery};
+use query::{After, Search};
+pub(super) use query::{Query, WrongQuery};
 use routes::{Call, Found, ROUTES, Route};
 
 /// The ledger, as the bodies of replies.
@@ -77,6 +77,13 @@ pub trait Books: Send + Sync + 'static {
         after: Option<Place>,
         limit: usize,
     ) -> impl Future<Output = Result<DecisionsBody, Unreadable>> + Send;
+
+    /// The authorization of a decision, an event, or a transaction; nothing if it is not among the newest entries that can be
+    /// searched in two seconds.
+    fn authorization_of(
+        &self,
+        id: String,
+    ) -> impl Future<Output = Result<Option<AuthorizationId>, Unreadable>> + Send;
 
     /// `GET /v1/policies`.
     fn policies(&self) -> impl Future<Output = Result<PoliciesBody, Unreadable>> + Send;
@@ -146,7 +153,7 @@ impl<B: Books> Admin<B> {
             | Call::Slow
             | Call::Log
             | Call::SetLog
-            | Call::OpenApi => self.guard.lets_in(request.uri(), request.headers()),
+            | Call::OpenApi => self.guard.lets_read(request.uri(), request.headers(), clock::now()),
         };
         if let Err(refusal) = allowed {
             return self.refuse(refusal, &refusal_of_caller(refusal));
@@ -317,15 +324,17 @@ impl<B: Books> Admin<B> {
         }
     }
 
-    async fn exported(&self) -> Reply {
+    /// The text of all metrics. Writing a thousand series takes a while: not on a thread that answers Stripe.
+    async fn rendered(&self) -> Option<String> {
         let metrics = Arc::clone(&self.metrics);
-        // Writing a thousand series takes a while: not on a thread that answers Stripe.
-        match tokio::task::spawn_blocking(move || metrics.render()).await {
-            Ok(text) => json(StatusCode::OK, text)
+        tokio::task::spawn_blocking(move || metrics.render()).await.ok()
+    }
+
+    async fn exported(&self) -> Reply {
+        match self.rendered().await {
+            Some(text) => json(StatusCode::OK, text)
                 .with(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8")),
-            Err(_) => {
-                error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics could not be written")
-            }
+            None => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics could not be written"),
         }
     }
 }
@@ -333,6 +342,9 @@ impl<B: Books> Admin<B> {
 impl<B: Books> Respond for Admin<B> {
     async fn respond(&self, request: Request<Incoming>) -> Reply {
         let path = request.uri().path().to_owned();
+        if is_below(&path, "/console") {
+            return self.console(&path, request).await;
+        }
         let reply = match routes::find(request.method().as_str(), &path) {
             Found::Route(route, _) if route.call == Call::SetLog => return self.change_log(request).await,
             Found::Route(route, parameter) => self.read(route, parameter, &request).await,
@@ -409,62 +421,6 @@ fn refusal_of_caller(refusal: AdminRefusal) -> String {
         | AdminRefusal::BadFilter
         | AdminRefusal::BadParameter => {
             "expected the header `Authorization: Bearer …` with TOLLGATE_ADMIN_TOKEN".to_owned()
-        }
-    }
-}
-
-/// Whether the node wants traffic. Cheap to clone; all clones are one.
-#[derive(Clone)]
-pub struct Readiness {
-    state: Arc<AtomicU8>,
-    metrics: Arc<Metrics>,
-}
-
-const STARTING: u8 = 0;
-const READY: u8 = 1;
-const DRAINING: u8 = 2;
-const RESTORING: u8 = 3;
-
-impl Readiness {
-    /// A node that is still starting.
-    #[must_use]
-    pub fn starting(metrics: Arc<Metrics>) -> Self {
-        Self { state: Arc::new(AtomicU8::new(STARTING)), metrics }
-    }
-
-    /// Traffic may come.
-    pub fn ready(&self) {
-        self.state.store(READY, Ordering::Release);
-        self.metrics.node.ready.set(1.0);
-    }
-
-    /// Traffic should go elsewhere while the journal is given back what it lacks; or not any more.
-    pub fn restoring(&self, is_restoring: bool) {
-        let (before, after) = if is_restoring { (READY, RESTORING) } else { (RESTORING, READY) };
-        // A node that drains goes on draining.
-        let turned = self.state.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire);
-        if turned.is_ok() {
-            self.metrics.node.ready.set(if is_restoring { 0.0 } else { 1.0 });
-        }
-    }
-
-    /// Traffic should go elsewhere.
-    pub fn draining(&self) {
-        self.state.store(DRAINING, Ordering::Release);
-        self.metrics.node.ready.set(0.0);
-    }
-
-    /// Whether the node is about to end.
-    pub(super) fn is_draining(&self) -> bool {
-        self.state.load(Ordering::Acquire) == DRAINING
-    }
-
-    fn reply(&self) -> Reply {
-        match self.state.load(Ordering::Acquire) {
-            READY => json(StatusCode::OK, r#"{"status":"ready"}"#),
-            STARTING => json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"starting"}"#),
-            RESTORING => json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"restoring"}"#),
-            _ => json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#),
         }
     }
 }

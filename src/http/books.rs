@@ -52,6 +52,10 @@ impl Books for Cluster {
         Ok(DecisionsBody::from(&page))
     }
 
+    async fn authorization_of(&self, id: String) -> Result<Option<AuthorizationId>, Unreadable> {
+        Self::authorization_of(self, &id).await.map_err(unreadable)
+    }
+
     async fn policies(&self) -> Result<PoliciesBody, Unreadable> {
         let records = Self::policies(self).await.map_err(unreadable)?;
         Ok(PoliciesBody::new(&records, self.policy().version()))

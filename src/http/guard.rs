@@ -1,16 +1,15 @@
 //! Who may read what on the admin port. What is read is not here.
 
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use hyper::{
     HeaderMap, Uri,
     header::{AUTHORIZATION, HOST, HeaderValue},
     http::uri::Authority,
 };
-use sha2::Sha256;
 
-use crate::metrics::AdminRefusal;
+use super::{session, token::Token};
+use crate::{domain::Timestamp, metrics::AdminRefusal};
 
 /// Who may read what.
 ///
@@ -52,6 +51,27 @@ impl Guard {
         }
     }
 
+    /// Whether a caller may read what is below `/v1` and `/console`: a browser with a session too.
+    pub(super) fn lets_read(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<(), AdminRefusal> {
+        if self.has_session(headers, now) { Ok(()) } else { self.lets_in(uri, headers) }
+    }
+
+    /// Whether a request comes in a session of the console.
+    pub(super) fn has_session(&self, headers: &HeaderMap, now: Timestamp) -> bool {
+        self.token.as_ref().is_some_and(|token| session::is_open(token, headers, now))
+    }
+
+    /// Begins a session for who knows the token: the value of `Set-Cookie`.
+    pub(super) fn begin_session(&self, given: &str, now: Timestamp) -> Option<HeaderValue> {
+        let token = self.token.as_ref().filter(|token| token.is(given.as_bytes()))?;
+        session::begin(token, now)
+    }
+
     fn has_token(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return false };
         let credentials = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
@@ -83,53 +103,6 @@ const SCHEME: &[u8] = b"Bearer ";
 #[error("expected TOLLGATE_ADMIN_TOKEN, since {address} can be reached by others, found none")]
 pub struct Unguarded {
     address: IpAddr,
-}
-
-/// What a request under `/v1` has to bring. Never shown.
-#[derive(Clone)]
-pub struct Token {
-    keyed: Hmac<Sha256>,
-    expected: [u8; 32],
-    bearer: HeaderValue,
-    is_short: bool,
-}
-
-impl Token {
-    const BYTES_MIN_ADVISED: usize = 16;
-
-    /// Takes a text that can stand in a header.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        let usable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        let keyed = Hmac::<Sha256>::new_from_slice(text.as_bytes()).ok().filter(|_| usable)?;
-        let expected = keyed.clone().chain_update(text).finalize().into_bytes().into();
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {text}")).ok()?;
-        bearer.set_sensitive(true);
-        Some(Self { keyed, expected, bearer, is_short: text.len() < Self::BYTES_MIN_ADVISED })
-    }
-
-    /// The value of `Authorization` that brings it.
-    #[must_use]
-    pub fn bearer(&self) -> HeaderValue {
-        self.bearer.clone()
-    }
-
-    /// Whether it is soon guessed.
-    #[must_use]
-    pub const fn is_short(&self) -> bool {
-        self.is_short
-    }
-
-    /// Compares hashes under a key that the other side does not know: how long it takes tells nothing.
-    fn is(&self, given: &[u8]) -> bool {
-        self.keyed.clone().chain_update(given).verify_slice(&self.expected).is_ok()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(redacted)")
-    }
 }
 
 #[cfg(test)]
@@ -221,12 +194,5 @@ mod tests {
         check("/v1/cards/ic_1", &[], true);
         check("http://evil.example/v1/cards/ic_1", &["localhost"], false);
         check("http://localhost:9464/v1/cards/ic_1", &["localhost"], true);
-    }
-
-    #[test]
-    fn a_token_fits_a_header_and_is_never_shown() {
-        assert!(Token::new("").is_none());
-        assert!(Token::new("sixteen letters with\nline").is_none());
-        assert!(!format!("{:?}", Token::new(TOKEN)).contains("operators"));
     }
 }

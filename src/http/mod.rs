@@ -12,8 +12,12 @@ mod trace;
 mod slow;
 mod spans;
 mod webhook;
+mod readiness;
 mod admin;
+mod token;
+mod session;
 mod guard;
+mod console;
 mod books;
 mod vocabulary;
 
@@ -24,13 +28,15 @@ use std::{
 
 use hyper::header::HeaderValue;
 
-pub use admin::{Admin, Books, Readiness, Unreadable, admin_api_page, openapi};
-pub use guard::{Guard, Token, Unguarded};
+pub use admin::{Admin, Books, Unreadable, admin_api_page, openapi};
+pub use guard::{Guard, Unguarded};
 pub use peers::run_peers;
+pub use readiness::Readiness;
 pub use reply::Rfc3339;
 pub use server::{Bounds, Drain, Reply, Respond, Stop, run};
 pub use slow::Slow;
 pub use spans::{Collector, Spans};
+pub use token::Token;
 pub use vocabulary::vocabulary;
 pub use webhook::{Desk, PeerDoor, Webhook};
 

@@ -5,6 +5,7 @@ mod webhook;
 mod connections;
 mod drain;
 mod admin;
+mod console;
 mod peers;
 
 use std::{
@@ -209,6 +210,10 @@ impl Books for OneCard {
     ) -> Result<DecisionsBody, Unreadable> {
         let next = after.map_or_else(|| "7".to_owned(), |place| place.to_string());
         Ok(DecisionsBody { next: Some(next), ..DecisionsBody::default() })
+    }
+
+    async fn authorization_of(&self, id: String) -> Result<Option<AuthorizationId>, Unreadable> {
+        Ok(AuthorizationId::new("iauth_known").filter(|_| id == "evt_known"))
     }
 
     async fn policies(&self) -> Result<PoliciesBody, Unreadable> {

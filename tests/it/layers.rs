@@ -53,7 +53,7 @@ const LIBRARIES: [(&str, &[&str]); 23] = [
     ("tokio_postgres_rustls", &["journal"]),
     ("webpki_roots", &["journal"]),
     ("indicatif", &["reconcile", "replay"]),
-    ("maud", &["replay"]),
+    ("maud", &["replay", "http"]),
     ("simd_json", &["stripe"]),
     ("ractor", &["actors"]),
     ("dashmap", &["actors"]),

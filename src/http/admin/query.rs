@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::routes::{Kind, Parameter};
+use super::routes::{DECISIONS, Kind, Parameter};
 use crate::{
     cluster::{DecisionFilter, Place},
     domain::{CardId, CardholderId, Outcome, Reason, Source, Timestamp, parse_span},
@@ -82,6 +82,21 @@ impl Query {
         Ok(Self { values, now })
     }
 
+    /// Reads the query of a list of decisions.
+    ///
+    /// # Errors
+    /// [`WrongQuery`].
+    pub(in crate::http) fn of_decisions(query: Option<&str>, now: Timestamp) -> Result<Self, WrongQuery> {
+        Self::read(&DECISIONS, query, now)
+    }
+
+    /// With a value that a parameter has beside it.
+    #[must_use]
+    pub(in crate::http) fn and(mut self, name: &'static str, value: &str) -> Self {
+        self.values.insert(name, value.to_owned());
+        self
+    }
+
     /// The search that it asks for.
     ///
     /// # Errors
@@ -117,6 +132,20 @@ impl Query {
     /// The value of a parameter.
     pub(in crate::http) fn text(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
+    }
+
+    /// All values, by name, with one of them replaced; as a query.
+    pub(in crate::http) fn with(&self, name: &'static str, value: Option<&str>) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(self.values.iter().filter(|(known, _)| **known != name));
+        query.extend_pairs(value.map(|value| (name, value)));
+        query.finish()
+    }
+
+    /// The same without some of the values.
+    pub(in crate::http) fn without(&self, names: &[&str]) -> Self {
+        let kept = self.values.iter().filter(|(name, _)| !names.contains(name));
+        Self { values: kept.map(|(name, value)| (*name, value.clone())).collect(), now: self.now }
     }
 }
 
@@ -239,5 +268,15 @@ mod tests {
         assert!(found.ends_with("(the nearest is `outcome`), found \"outcom\""), "{found}");
         let WrongQuery(found) = read(&format!("group=a&{}=1", "x".repeat(100))).unwrap_err();
         assert!(found.len() < 300 && found.ends_with('…'), "{found}");
+    }
+
+    #[test]
+    fn a_query_is_written_with_another_value() {
+        let Found::Route(route, _) = find("GET", "/v1/decisions") else { panic!("there is no such route") };
+        let query =
+            Query::read(route.parameters, Some("group=a%26b&outcome=declined"), Timestamp::MIN).unwrap();
+        assert_eq!(query.with("cursor", Some("1-2")), "group=a%26b&outcome=declined&cursor=1-2");
+        assert_eq!(query.with("outcome", None), "group=a%26b");
+        assert_eq!(query.without(&["group"]).with("limit", Some("5")), "outcome=declined&limit=5");
     }
 }

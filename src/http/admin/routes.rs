@@ -256,7 +256,8 @@ pub(in crate::http) static ROUTES: [Route; 16] = [
     },
 ];
 
-const DECISIONS: [Parameter; 13] = [
+/// The parameters of a search for decisions.
+pub(in crate::http) const DECISIONS: [Parameter; 13] = [
     Parameter {
         name: "outcome",
         kind: Kind::Word(|| Outcome::ALL.map(Outcome::as_str).into()),

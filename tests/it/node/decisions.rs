@@ -124,6 +124,37 @@ async fn check(site: &Site) {
     policies(site, node).await;
 }
 
+/// `tollgate tail` shows what was decided last, and goes on with what is decided next.
+#[tokio::test]
+async fn the_tail_shows_each_decision_as_one_line() {
+    let mut site = Site::new(&[("TOLLGATE_POLICY", "policy.yaml")]);
+    fs::write(site.path("policy.yaml"), POLICY).unwrap();
+    let node = site.start().await;
+    ask(&node, 1).await;
+    ask(&node, 2).await;
+    site.set("TOLLGATE_ADMIN_LISTEN", &node.admin.to_string());
+    let shown = site.run(&["tail", "--no-follow", "-n", "1"], &[]).await;
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.lines().count() == 1 && shown.contains("iauth_2 ic_2"), "{shown}");
+    assert!(shown.contains("approved       0.75 USD"), "{shown}");
+    let mut tail = site.follow(&["tail", "--card", "ic_3"]);
+    // It follows from now on only when it has connected: what it shows first says so.
+    ask(&node, 3).await;
+    let first = tail.line(|line| line.contains("iauth_3 ic_3").then(|| line.to_owned())).await;
+    assert!(first.contains("computer software stores, US"), "{first}");
+    ask(&node, 4).await;
+    ask(&node, 10).await;
+    let next = tail.next_line().await.unwrap();
+    assert!(next.contains("iauth_10 ic_3"), "the filter holds: {next}");
+    tail.signal(Signal::TERM);
+    let wrong = site.run(&["tail", "--outcome", "aproved"], &[]).await;
+    assert_eq!(wrong.status.code(), Some(2));
+    let nowhere = site.run(&["tail", "--admin", "127.0.0.1:1"], &[]).await;
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(String::from_utf8(nowhere.stderr).unwrap().contains("no node answers at 127.0.0.1:1"));
+    node.stop().await;
+}
+
 /// Another policy, and the first one again.
 async fn policies(site: &Site, mut node: Node) {
     let first = node.books("/v1/policy").await;
