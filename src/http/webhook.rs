@@ -26,7 +26,7 @@ use super::{
 use crate::{
     clock::{self, Instant},
     cluster::{Arrival, Cause, Cluster, NotBooked, Sealed, TimedAnswer},
-    domain::{AuthorizationRequest, EventId, Observation, Outcome, Timestamp, Violation},
+    domain::{Answer, AuthorizationRequest, EventId, Observation, Outcome, Timestamp, Violation},
     log::Seldom,
     metrics::{Metrics, Refusal, Route, Stage, WebhookResult},
     stripe::{self, Incoming as Delivery, Kind, RECEIVED_BODY, Reading, Unbooked, Verifier},
@@ -229,42 +229,12 @@ impl<D: Desk> Webhook<D> {
         if let (Some(spans), Some(trace)) = (&self.spans, trace) {
             spans.tell(trace, written);
         }
-        macro_rules! tell {
-            ($level:ident) => {
-                tracing::$level!(
-                    decision = %answer.decision,
-                    %event,
-                    %authorization,
-                    card = card.as_ref().map(tracing::field::display),
-                    outcome = answer.outcome.as_str(),
-                    reason = answer.reason.as_str(),
-                    rule = answer.marks.as_ref().and_then(|marks| marks.rule.as_deref()),
-                    source = answer.source.as_str(),
-                    amount = answer.amount,
-                    answer_by = answer.by.as_str(),
-                    route = route.as_str(),
-                    taken_us = micros(taken),
-                    verify_us = stages.verify,
-                    parse_us = stages.parse,
-                    route_us = stages.route,
-                    queue_us = stages.queue,
-                    decide_us = stages.decide,
-                    commit_us = stages.commit,
-                    respond_us = stages.respond,
-                    trace_id = trace.map(tracing::field::display),
-                    "answered"
-                )
-            };
-        }
         if let Some(marks) = answer.marks.as_ref().filter(|marks| !marks.flags.is_empty()) {
             decisions.flags.increment(1);
             let flags = marks.flags.join(", ");
             tracing::warn!(decision = %answer.decision, %authorization, flags, "flagged by rules of the policy");
         }
-        match answer.outcome {
-            Outcome::Declined => tell!(info),
-            Outcome::Approved | Outcome::Partial => tell!(debug),
-        }
+        log_answer(&request, answer, route, (micros(taken), stages), trace);
         Ending { event: Kind::AuthorizationRequest.as_str(), result: WebhookResult::Answered, reply }
     }
 
@@ -359,6 +329,70 @@ fn witnessed(kind: Kind, id: Option<&EventId>) {
         | Kind::Dispute
         | Kind::Thin
         | Kind::Other => {}
+    }
+}
+
+/// A decline is a line of its own, with what was asked for; its stage times are another one, for who looks into them. Any other
+/// answer is one line at `debug`.
+fn log_answer(
+    request: &AuthorizationRequest,
+    answer: &Answer,
+    route: Route,
+    (taken_us, stages): (u32, StageTimes),
+    trace: Option<TraceParent>,
+) {
+    let asked = request.asked.ok();
+    let category = request.merchant.category.as_str();
+    macro_rules! tell {
+        ($level:ident, $($stage:ident = $micros:expr),*) => {
+            tracing::$level!(
+                decision = %answer.decision,
+                event = %request.event,
+                authorization = %request.authorization,
+                card = request.card.as_ref().map(tracing::field::display),
+                outcome = answer.outcome.as_str(),
+                reason = answer.reason.as_str(),
+                rule = answer.marks.as_ref().and_then(|marks| marks.rule.as_deref()),
+                source = answer.source.as_str(),
+                asked = asked.map(|asked| asked.amount),
+                currency = asked.as_ref().map(|asked| asked.currency.as_str()),
+                category = Some(category).filter(|category| !category.is_empty()),
+                amount = answer.amount,
+                answer_by = answer.by.as_str(),
+                route = route.as_str(),
+                taken_us,
+                $($stage = $micros,)*
+                trace_id = trace.map(tracing::field::display),
+                "answered"
+            )
+        };
+    }
+    let StageTimes { verify, parse, route: routing, queue, decide, commit, respond } = stages;
+    match answer.outcome {
+        Outcome::Declined => {
+            tell!(info,);
+            tracing::debug!(
+                decision = %answer.decision,
+                verify_us = verify,
+                parse_us = parse,
+                route_us = routing,
+                queue_us = queue,
+                decide_us = decide,
+                commit_us = commit,
+                respond_us = respond,
+                "stage times"
+            );
+        }
+        Outcome::Approved | Outcome::Partial => tell!(
+            debug,
+            verify_us = verify,
+            parse_us = parse,
+            route_us = routing,
+            queue_us = queue,
+            decide_us = decide,
+            commit_us = commit,
+            respond_us = respond
+        ),
     }
 }
 

@@ -58,7 +58,7 @@ fn one(decision: &DecisionBody, now: Timestamp) -> Markup {
         @if let Some(rule) = &decision.rule { (rules(rule)) }
         section {
             h2 { "Text for the cardholder" }
-            textarea readonly rows="2" aria-label="Text for the cardholder" { (for_the_cardholder(decision)) }
+            textarea readonly rows="3" aria-label="Text for the cardholder" { (for_the_cardholder(decision)) }
         }
         (stages(decision.stage_us))
     }

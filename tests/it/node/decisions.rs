@@ -121,7 +121,79 @@ async fn check(site: &Site) {
     let (followed, more) = tokio::join!(waits, asks);
     let first = more.iter().find(|one| declined(one)).unwrap();
     assert_eq!(followed["decisions"][0]["authorization"], *first.authorization);
+    every_reply_is_as_documented(&node).await;
     policies(site, node).await;
+}
+
+/// What the API replies has the shape that its own document gives it.
+async fn every_reply_is_as_documented(node: &Node) {
+    let document = node.books("/v1/openapi.json").await;
+    let policy = node.books("/v1/policy").await["version"].as_str().unwrap().to_owned();
+    let mut checked = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let schema = &methods["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        if !schema["$ref"].is_string() {
+            continue;
+        }
+        let of =
+            [("/authorizations/{id}", "iauth_1"), ("/cards/{id}", "ic_3"), ("/policies/{version}", &policy)];
+        let asked = of.iter().fold(path.clone(), |path, (end, id)| match path.strip_suffix(end) {
+            Some(start) => format!("{start}{}{id}", end.split('{').next().unwrap()),
+            None => path,
+        });
+        if asked.contains('{') {
+            continue;
+        }
+        let reply = node.books(&asked).await;
+        fits(&document, schema, &reply, &asked);
+        checked += 1;
+    }
+    assert!(checked >= 10, "only {checked}");
+}
+
+/// Whether a value is what a schema says; an object has no other fields either.
+#[track_caller]
+fn fits(document: &Value, schema: &Value, value: &Value, place: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let schema = document.pointer(reference.strip_prefix('#').unwrap()).unwrap();
+        return fits(document, schema, value, place);
+    }
+    if let Some(either) = schema["anyOf"].as_array() {
+        let (null, other): (Vec<&Value>, Vec<&Value>) = either.iter().partition(|one| one["type"] == "null");
+        assert!(!value.is_null() || !null.is_empty(), "{place} is null");
+        if !value.is_null() {
+            fits(document, other[0], value, place);
+        }
+        return;
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let types = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
+    let is_it = types.iter().any(|one| *one == kind || (*one == "number" && kind == "integer"));
+    assert!(is_it, "{place} is {kind}, expected {types:?}");
+    if let Some(words) = schema["enum"].as_array() {
+        assert!(words.contains(value), "{place} is {value}, expected one of {words:?}");
+    }
+    for item in value.as_array().into_iter().flatten() {
+        fits(document, &schema["items"], item, &format!("{place}[]"));
+    }
+    let Some(object) = value.as_object() else { return };
+    for required in schema["required"].as_array().into_iter().flatten() {
+        assert!(object.contains_key(required.as_str().unwrap()), "{place} lacks {required}");
+    }
+    for (name, field) in object {
+        let known = &schema["properties"][name];
+        let known = if known.is_null() { &schema["additionalProperties"] } else { known };
+        assert!(!known.is_null(), "{place}.{name} is not documented");
+        fits(document, known, field, &format!("{place}.{name}"));
+    }
 }
 
 /// `tollgate tail` shows what was decided last, and goes on with what is decided next.

@@ -95,6 +95,23 @@ async fn the_log_says_more_when_it_is_told_to_and_stops_when_it_is_told_to() {
     }
 }
 
+#[tokio::test]
+async fn a_decline_is_logged_with_what_was_asked_for_and_without_stage_times() {
+    let site = Site::new(&[("TOLLGATE_CARD_LIMIT_ALL_TIME", "100")]);
+    let node = site.start().await;
+    node.deliver(&purchase("ic_logged", "iauth_approved", 100)).await;
+    node.deliver(&purchase("ic_logged", "iauth_declined", 2_500)).await;
+    let log = node.stop().await;
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let answered: Vec<Value> = lines.filter(|line| line["message"] == "answered").collect();
+    assert_eq!(answered.len(), 1, "{answered:?}");
+    let line = &answered[0];
+    assert_eq!((&line["level"], &line["reason"]), (&"INFO".into(), &"spending_limit".into()));
+    assert_eq!((line["asked"].as_i64(), &line["currency"]), (Some(2_500), &"usd".into()));
+    assert_eq!(line["category"], "computer_software_stores");
+    assert!(line["taken_us"].is_u64() && line["commit_us"].is_null(), "{line}");
+}
+
 /// The next batch of spans that comes to a collector.
 async fn spans(collector: &TcpListener) -> (String, Vec<Value>) {
     let (stream, _) = collector.accept().await.unwrap();
