@@ -25,7 +25,7 @@ const LOOK_ENTRIES: usize = 2_048;
 const LOOK_CHAIN_ENTRIES: usize = 128;
 
 /// The clocks of nodes and database are this close, so that an entry's time is in the order of the journal but for so much.
-const CLOCKS_APART: Duration = Duration::from_secs(5);
+const CLOCKS_APART: Duration = Duration::from_secs(2);
 
 /// Which decisions are looked for: those to which all of this applies.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -105,16 +105,20 @@ impl DecisionFilter {
     /// Whether it applies to a decision that was recorded at `at`.
     fn takes(&self, decided: &Decided, at: Timestamp) -> bool {
         let Decided { request, decision } = decided;
-        let Self { outcome, reason, source, card, cardholder, group, since, until, min_amount } = self;
+        let Self { outcome, reason, source, card, cardholder, group, min_amount, .. } = self;
         outcome.is_none_or(|outcome| outcome == decision.outcome)
             && reason.is_none_or(|reason| reason == decision.reason)
             && source.is_none_or(|source| source == decision.source)
             && card.as_ref().is_none_or(|card| request.card.as_ref() == Some(card))
             && cardholder.as_ref().is_none_or(|holder| request.cardholder.as_ref() == Some(holder))
             && group.as_ref().is_none_or(|group| request.group.as_deref() == Some(group))
-            && since.is_none_or(|since| at >= since)
-            && until.is_none_or(|until| at < until)
+            && self.covers(at)
             && min_amount.is_none_or(|least| request.asked.is_ok_and(|asked| asked.amount >= least))
+    }
+
+    /// Whether a decision that was recorded at `at` is in time.
+    fn covers(&self, at: Timestamp) -> bool {
+        self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
     }
 
     /// What the body of an entry contains that may have such a decision, by `docs/journal-format.md`.
@@ -223,7 +227,7 @@ impl Directory {
         loop {
             let LookedBack { entries, next, reached } = self.shared().journal.look_back(&what).await?;
             page.reached = reached.or(page.reached);
-            for entry in entries {
+            for entry in entries.into_iter().filter(|entry| filter.covers(entry.at)) {
                 let cursor = cursor.filter(|cursor| cursor.lsn == entry.lsn);
                 let events = ledger::read(&entry)?;
                 for (position, event) in events.iter().enumerate().rev() {
