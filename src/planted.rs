@@ -48,6 +48,7 @@ faults! {
     NotFenced "not-fenced" "the journal takes an append behind any head";
     HoldForgotten "hold-forgotten" "a decision is written and not counted in memory";
     DuplicateByEvent "duplicate-by-event" "a repeated request counts as the same only with the same event id";
+    ClaimSkipped "claim-skipped" "a node answers without asking whether another one has given another answer";
     RepeatFromMemory "repeat-from-memory" "an answer in memory is repeated although another node may have voided it";
     StandInDropped "stand-in-dropped" "stand-in decisions are not recorded";
     SnapshotStale "snapshot-stale" "a snapshot lacks what its own entry decides";

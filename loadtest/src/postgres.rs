@@ -236,6 +236,8 @@ impl Server {
             let mut command = programs.command("postgres");
             command.arg("-D").arg(&self.data).args(["-p", &self.port.to_string()]);
             command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+            // A standby that is promoted while it looks for its primary waits so long first; five seconds by default.
+            command.args(["-c", "wal_retrieve_retry_interval=200ms"]);
             let is_up = |line: &str| line.contains("ready to accept").then_some(());
             match Process::start(command.args(arguments), &self.log, is_up) {
                 Ok((process, ())) => {

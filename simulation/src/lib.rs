@@ -17,6 +17,7 @@
 mod books;
 mod deliveries;
 mod nodes;
+mod placement;
 mod plan;
 mod stripe;
 

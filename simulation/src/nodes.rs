@@ -63,7 +63,9 @@ impl Nodes {
         journal.slow_down(pace(plan));
         let skew_ms = if plan.skew_ms == 0 { 0 } else { plan.random.i64(-plan.skew_ms..=plan.skew_ms) };
         let faulty: Arc<dyn Journal> = journal.clone();
-        Node { directory: self.directory(faulty), journal, life, skew_ms }
+        let directory = self.directory(faulty);
+        tokio::spawn(directory.clone().look_back());
+        Node { directory, journal, life, skew_ms }
     }
 
     fn directory(&self, journal: Arc<dyn Journal>) -> Directory {

@@ -24,7 +24,7 @@ use super::{
     cardholders::Cardholders,
     micros,
     places::{Permit, Unrecorded},
-    reply::{Awaited, Released, Reply},
+    reply::{Awaited, Reply},
     shard::{self, ShardActor},
     standing_in::Approvals,
     unconfirmed::Unconfirmed,
@@ -147,42 +147,16 @@ impl Directory {
         Self { shared }
     }
 
-    /// Decides a request, or answers it by stand-in. The answer is there by the deadline of `arrival`.
-    pub async fn ask(&self, request: impl Into<Arc<AuthorizationRequest>>, arrival: Arrival) -> TimedAnswer {
-        match self.decide(request.into(), arrival, false).await {
-            Ok(answer) => answer,
-            Err(undecided) => {
-                let Undecided { request, cause, is_declined } = undecided;
-                self.shared.stand_in(&request, cause, is_declined).into()
-            }
-        }
-    }
-
-    /// Decides a request that another node was asked, by the deadline of `arrival`. Standing in is left to that node:
-    /// of two that did, one would void what the other had answered.
+    /// Decides a request, by the deadline of `arrival`, and leaves it to whoever asked to answer without a decision.
     ///
     /// # Errors
-    /// Why there is no decision. One that turns durable later is found in the journal.
-    pub async fn ask_for_peer(
+    /// Why there is none. One that turns durable later is what the stand-in answers from then on.
+    pub async fn decide(
         &self,
         request: impl Into<Arc<AuthorizationRequest>>,
         arrival: Arrival,
-    ) -> Result<TimedAnswer, Cause> {
-        self.decide(request.into(), arrival, true).await.map_err(|undecided| undecided.cause)
-    }
-
-    /// Answers without the books what the owner of the card cannot decide.
-    #[must_use]
-    pub fn stand_in(&self, request: impl Into<Arc<AuthorizationRequest>>, cause: Cause) -> TimedAnswer {
-        self.shared.stand_in(&request.into(), cause, false).into()
-    }
-
-    async fn decide(
-        &self,
-        mut request: Arc<AuthorizationRequest>,
-        arrival: Arrival,
-        is_for_a_peer: bool,
     ) -> Result<TimedAnswer, Undecided> {
+        let mut request = request.into();
         let shared = &self.shared;
         let routed_from = clock::instant();
         let Some(permit) = Permit::take(shared) else {
@@ -198,7 +172,7 @@ impl Directory {
         let (reply, answer) = oneshot::channel();
         let is_declined = shared.settings.stand_in.approves().then(Arc::default);
         let caller = Reply::Answer { reply, is_declined: is_declined.clone() };
-        let waiting = Waiting::Answer { caller, deadline: arrival.deadline, is_for_a_peer };
+        let waiting = Waiting::Answer { caller, deadline: arrival.deadline };
         let sent = shared.send(request.account(), |queued_at| {
             let stages = Stages {
                 verify_us: arrival.verify_us,
@@ -214,11 +188,7 @@ impl Directory {
             Err(cause) => Err(cause),
         };
         let cause = match replied {
-            Ok(Released::Now(answer)) => return Ok(answer),
-            Ok(Released::Soon(answer)) => match answer.await {
-                Ok(answer) => return Ok(answer),
-                Err(_) => Cause::Journal,
-            },
+            Ok(answer) => return Ok(answer),
             Err(cause) => cause,
         };
         let is_declined = is_declined.is_some_and(|is_declined| is_declined.load(Ordering::Acquire));
@@ -312,11 +282,14 @@ impl Directory {
 }
 
 /// A request without a decision that may be told.
-struct Undecided {
-    request: Arc<AuthorizationRequest>,
-    cause: Cause,
+#[derive(Clone, Debug)]
+pub struct Undecided {
+    /// The request, completed as far as it was looked into.
+    pub request: Arc<AuthorizationRequest>,
+    /// Why there is none.
+    pub cause: Cause,
     /// Whether it was declined in memory.
-    is_declined: bool,
+    pub is_declined: bool,
 }
 
 impl Shared {
@@ -344,7 +317,7 @@ impl Shared {
         work: impl FnOnce(Instant) -> Work<Reply>,
     ) -> Result<(), Cause> {
         let now = clock::instant();
-        if self.is_failing(&account, now) {
+        if self.is_failing_at(&account, now) {
             self.metrics.decisions.shed.get(Shed::CardFailing).increment(1);
             return Err(Cause::Journal);
         }
@@ -356,7 +329,7 @@ impl Shared {
 
     /// Hands work from one account to another.
     pub(super) fn send_on(&self, account: Account, work: Work<Reply>) {
-        let cause = if self.is_failing(&account, clock::instant()) {
+        let cause = if self.is_failing(&account) {
             Cause::Journal
         } else if let Some(shard) = self.shard(&account) {
             return drop(shard.cast(shard::Message::Work(account, work)));
@@ -420,7 +393,12 @@ impl Shared {
         }
     }
 
-    fn is_failing(&self, account: &Account, now: Instant) -> bool {
+    /// Whether the account has failed too often to be asked for.
+    pub(super) fn is_failing(&self, account: &Account) -> bool {
+        self.is_failing_at(account, clock::instant())
+    }
+
+    fn is_failing_at(&self, account: &Account, now: Instant) -> bool {
         self.failures.get(account).is_some_and(|failures| {
             failures.count >= FAILURES_MAX && now.duration_since(failures.since) < FAILURES_WITHIN
         })

@@ -13,10 +13,11 @@ use super::{
     recall::recall,
     reply::Reply,
     shard::{self, Resident},
+    unconfirmed::view,
 };
 use crate::{
     clock::{self, timeout},
-    domain::{Account, CardId, Decided, Mention, Outcome, windows_in_force},
+    domain::{Account, CardId, Decided, Mention, windows_in_force},
     journal::{Append, EntryId, Head, Reach, Unavailable, Urgency},
     ledger::{
         self, Carry, Effect, Folded, History, Hops, Message, NotFolded, Note, Release, Reloaded, Timer,
@@ -72,7 +73,11 @@ impl Hands<'_> {
                 self.find(number, mentions, work, changes, within);
             }
             Effect::Release(release) => messages.extend(self.release(*release)),
-            Effect::Repeat(reply, answer) => drop(reply.tell(answer.into())),
+            Effect::Repeat(reply, answer) => {
+                // Another node's that was stood in for meanwhile is not voided yet.
+                let instead = self.shared.unconfirmed.in_place_of(&answer);
+                reply.tell(instead.unwrap_or(answer).into());
+            }
             Effect::Receipt(reply) => reply.receive(),
             Effect::GiveUp(reply, cause) => reply.give_up(cause),
             Effect::Refuse(reply) => reply.refuse(),
@@ -104,8 +109,8 @@ impl Hands<'_> {
         resident.ticket = ticket.map(|ticket| (id, ticket));
     }
 
-    /// Gives an answer to all who wait for it. A message comes back where the stand-in has answered meanwhile: Stripe has
-    /// that decision, which takes the place of ours.
+    /// Gives an answer to all who wait for it. A message comes back where the stand-in has answered meanwhile: that answer is
+    /// given to all of them, and takes the place of the decision.
     fn release(&self, release: Release<Reply>) -> Option<Message<Reply>> {
         let Release { decided, answer, is_replaced, commit_us, waiting } = release;
         let stages = &self.shared.metrics.decisions.stages;
@@ -118,64 +123,29 @@ impl Hands<'_> {
         ] {
             stages.get(stage).record(f64::from(us) / 1_000_000.0);
         }
-        let answer = TimedAnswer { answer, stages: took, commit_us };
-        let is_for_a_peer =
-            waiting.iter().any(|waiting| matches!(waiting, Waiting::Answer { is_for_a_peer: true, .. }));
-        let is_late = !is_replaced
-            && !is_for_a_peer
-            && self.shared.unconfirmed.stand_in_answer_to(&decided.request).is_some();
-        let mut waiting = waiting.into_iter().filter_map(|waiting| match waiting {
-            Waiting::Answer { caller, is_for_a_peer, .. } => Some((caller, is_for_a_peer)),
+        // Whoever has stopped waiting for it is told what is known from here on.
+        let before =
+            if is_replaced { None } else { self.shared.unconfirmed.agree(view(&decided), &answer).err() };
+        if before.is_none() && !is_replaced {
+            self.shared.told(&decided.decision);
+        }
+        let answer = before.clone().unwrap_or(answer);
+        let mut callers = waiting.into_iter().filter_map(|waiting| match waiting {
+            Waiting::Answer { caller, .. } => Some(caller),
             Waiting::Receipt(_) | Waiting::StandIn(_) => None,
         });
-        let (Some(first), second) = (waiting.next(), waiting.next()) else {
-            return self.released(decided, is_replaced, is_late).err();
-        };
-        if second.is_none() && !is_late {
-            let (caller, is_peer) = first;
-            // A peer may have stopped waiting, and then finds this in the journal: no reason to void it.
-            let is_told = caller.tell(answer) || is_peer;
-            return self.released(decided, is_replaced, !is_told).err();
+        let last = callers.next();
+        let timed = TimedAnswer { answer, stages: took, commit_us };
+        for caller in callers {
+            caller.tell(timed.clone());
         }
-        // The same to all. Each is bound to wait a moment longer first, or is found gone; if one of this node's is, it has
-        // the stand-in's answer, and so have the others then.
-        let mut bound = Vec::new();
-        let mut is_one_gone = is_late;
-        for (caller, is_peer) in [first].into_iter().chain(second).chain(waiting) {
-            match caller.bind() {
-                Some(tell) => bound.push(tell),
-                None => is_one_gone |= !is_peer,
-            }
+        if let Some(caller) = last {
+            caller.tell(timed);
         }
-        let (instead, message) = match self.released(decided, is_replaced, is_one_gone) {
-            Ok(()) => (answer, None),
-            Err(message) => {
-                let Message::Unheard(stood_in) = &message else { return Some(message) };
-                (stood_in.decision.answer(stood_in.request.is_amount_controllable).into(), Some(message))
-            }
-        };
-        for tell in bound {
-            // A peer's caller may have gone; nobody else can have.
-            let _ = tell.send(instead.clone());
-        }
-        message
-    }
-
-    /// Counts a decision that was told, and watches for Stripe's word of it. Where it came too late, the stand-in decision
-    /// in its place.
-    fn released(&self, decided: Decided, is_replaced: bool, is_late: bool) -> Result<(), Message<Reply>> {
-        if is_replaced {
-            // The stand-in took its place before it was durable, and was counted and remembered then.
-            return Ok(());
-        }
-        if !is_late {
-            self.shared.told(&decided.decision);
-            self.shared.unconfirmed.answered(&decided);
-            return Ok(());
-        }
-        let is_declined = decided.decision.outcome == Outcome::Declined;
-        let decision = self.shared.stand_in_told(&decided.request, is_declined);
-        Err(Message::Unheard(Box::new(Decided { request: decided.request, decision })))
+        before.map(|before| {
+            let decision = self.shared.as_before(&decided.request, &before);
+            Message::Unheard(Box::new(Decided { request: decided.request, decision }))
+        })
     }
 
     fn activated(&self, resident: &mut Resident, result: Done) {

@@ -1,6 +1,7 @@
 //! The shell around the ledgers: actors that keep them in memory, and the directory that finds their actors. An account is
 //! decided by one actor, one request after another; no lock is held around it, and no handler waits for I/O.
 
+mod agreement;
 mod cardholders;
 mod decisions;
 mod directory;
@@ -25,10 +26,11 @@ use crate::{
 };
 
 pub use crate::ledger::{Cause, SNAPSHOT_BYTES_MAX};
+pub use agreement::CLAIM_WITHIN;
 pub use decisions::{DecisionFilter, DecisionPage, NotAPlace, Place};
-pub use directory::{Directory, Parts};
+pub use directory::{Directory, Parts, Undecided};
 pub use stand_in::{StandIn, StandInRule};
-pub use unconfirmed::UnconfirmedView;
+pub use unconfirmed::{Claim, UnconfirmedView};
 pub use views::{AuthorizationView, CardView, DecisionView, EntryView, HoldView, LimitView};
 
 /// The room's settings.

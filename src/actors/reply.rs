@@ -20,7 +20,7 @@ use crate::{clock::Instant, domain::Outcome, ledger::Caller};
 pub(super) enum Reply {
     /// Waits for an answer.
     Answer {
-        reply: oneshot::Sender<Result<Released, Cause>>,
+        reply: oneshot::Sender<Result<TimedAnswer, Cause>>,
         /// Whether it was declined in memory, for a stand-in that might approve it.
         is_declined: Option<Arc<AtomicBool>>,
     },
@@ -28,13 +28,6 @@ pub(super) enum Reply {
     Receipt(oneshot::Sender<Result<(), NotBooked>>),
     /// The place of a stand-in decision among those that are not recorded yet.
     StandIn { _place: Backlog },
-}
-
-/// What a caller is let go with.
-pub(super) enum Released {
-    Now(TimedAnswer),
-    /// With others of the same request: the answer comes here, whatever the time, as soon as none of them can leave.
-    Soon(oneshot::Receiver<TimedAnswer>),
 }
 
 impl Caller for Reply {
@@ -46,11 +39,10 @@ impl Caller for Reply {
 }
 
 impl Reply {
-    /// Gives the answer. False: whoever asked has stopped waiting.
-    pub(super) fn tell(self, answer: TimedAnswer) -> bool {
-        match self {
-            Self::Answer { reply, .. } => reply.send(Ok(Released::Now(answer))).is_ok(),
-            Self::Receipt(_) | Self::StandIn { .. } => false,
+    /// Gives the answer. A caller that has stopped waiting finds it among those that are known.
+    pub(super) fn tell(self, answer: TimedAnswer) {
+        if let Self::Answer { reply, .. } = self {
+            let _ = reply.send(Ok(answer));
         }
     }
 
@@ -59,13 +51,6 @@ impl Reply {
         if let Self::Receipt(reply) = self {
             let _ = reply.send(Ok(()));
         }
-    }
-
-    /// Has it wait for an answer that is about to come, whatever the time. None: whoever asked has stopped waiting.
-    pub(super) fn bind(self) -> Option<oneshot::Sender<TimedAnswer>> {
-        let Self::Answer { reply, .. } = self else { return None };
-        let (tell, told) = oneshot::channel();
-        reply.send(Ok(Released::Soon(told))).is_ok().then_some(tell)
     }
 
     pub(super) fn give_up(self, cause: Cause) {

@@ -5,7 +5,14 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use super::{Cause, StandInRule, directory::Shared, places::Backlog, reply::Reply, stand_in};
+use super::{
+    Cause, StandInRule,
+    directory::{Shared, Undecided},
+    places::Backlog,
+    reply::Reply,
+    stand_in,
+    unconfirmed::view,
+};
 use crate::{
     domain::{
         Account, Answer, AuthorizationRequest, Decided, Decision, Outcome, Timestamp, decide_without_ledger,
@@ -66,76 +73,91 @@ fn day(at: Timestamp) -> i64 {
     at.as_seconds().div_euclid(DAY_SECONDS)
 }
 
+/// An answer of the stand-in's that nothing known here stands against.
+pub(super) struct Proposal {
+    decided: Decided,
+    backlog: Option<Backlog>,
+    cause: Cause,
+}
+
+impl Proposal {
+    /// What would be answered.
+    pub(super) fn answer(&self) -> Answer {
+        self.decided.decision.answer(self.decided.request.is_amount_controllable)
+    }
+}
+
 impl Shared {
-    /// Answers in place of a decision, and records the answer. An approval that the ledger could not count is none, nor is
-    /// one of what was declined in memory; a request that was answered a moment ago gets that answer.
-    pub(super) fn stand_in(
-        self: &Arc<Self>,
-        request: &Arc<AuthorizationRequest>,
-        cause: Cause,
-        is_declined: bool,
-    ) -> Answer {
-        // Where other nodes write too, one of them may have voided a decision: an approval could be held by nothing. A
-        // decline holds nothing.
-        let is_shared = self.settings.is_journal_shared;
-        let is_safe = |before: &Answer| !is_shared || before.outcome == Outcome::Declined;
-        let before = self.unconfirmed.answer_to(request).filter(is_safe);
-        if let Some(before) = before {
+    /// Answers in place of a decision, and records the answer.
+    pub(super) fn stand_in(self: &Arc<Self>, undecided: &Undecided) -> Answer {
+        match self.propose(undecided) {
+            Ok(proposal) => self.give(proposal),
+            Err(before) => before,
+        }
+    }
+
+    /// What the stand-in would answer, unless an answer to the request is known: that one. From here on this one is. An
+    /// approval that the ledger could not count is none, nor is one of what was declined in memory.
+    pub(super) fn propose(self: &Arc<Self>, undecided: &Undecided) -> Result<Proposal, Answer> {
+        let Undecided { request, cause, is_declined } = undecided;
+        if let Some(before) = self.unconfirmed.answer_to(request) {
             self.metrics.decisions.repeats.increment(1);
-            return before;
+            return Err(before);
         }
         let backlog = Backlog::take(self, &request.authorization);
-        let may_approve = backlog.is_some() && !is_declined;
-        let decision = self.decide_without_ledger(request, cause, may_approve);
-        let mut decided = Decided { request: Arc::clone(request), decision };
-        if let Some(before) = self.unconfirmed.stood_in(&decided) {
-            self.give_back(&decided.decision, request);
-            self.metrics.decisions.repeats.increment(1);
-            return before;
+        let may_approve = backlog.is_some() && !is_declined && !self.is_failing(&request.account());
+        let decision = self.decide_without_ledger(request, *cause, may_approve);
+        let decided = Decided { request: Arc::clone(request), decision };
+        let proposal = Proposal { decided, backlog, cause: *cause };
+        match self.unconfirmed.agree(view(&proposal.decided), &proposal.answer()) {
+            Ok(()) => Ok(proposal),
+            Err(before) => {
+                self.give_back(&proposal.decided.decision, request);
+                self.metrics.decisions.repeats.increment(1);
+                Err(before)
+            }
         }
-        if !self.record_stand_in(&decided, backlog) {
-            self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
-            self.give_back(&decided.decision, request);
-            decided.decision = self.decide_without_ledger(request, cause, false);
-            self.unconfirmed.answered(&decided);
-        }
-        let decision = &decided.decision;
-        self.told(decision);
+    }
+
+    /// Gives the answer that was proposed, and sends it on its way into the ledger.
+    pub(super) fn give(self: &Arc<Self>, proposal: Proposal) -> Answer {
+        let answer = proposal.answer();
+        let Proposal { decided, backlog, cause } = proposal;
+        self.told(&decided.decision);
         match cause {
             Cause::Overload => {}
             Cause::Deadline => self.metrics.decisions.shed.get(Shed::Deadline).increment(1),
             Cause::Journal => self.metrics.decisions.shed.get(Shed::Journal).increment(1),
         }
-        decision.answer(request.is_amount_controllable)
-    }
-
-    /// Sends a stand-in answer on its way into the ledger. False: there is no room, or the card cannot be reached.
-    fn record_stand_in(self: &Arc<Self>, decided: &Decided, backlog: Option<Backlog>) -> bool {
-        let Some(place) = backlog else { return false };
-        let caller = Some(Reply::StandIn { _place: place });
-        let stood_in = StoodIn { decided: decided.clone(), hops: Hops::default(), caller };
-        self.send(decided.request.account(), |_| Work::StandIn(Box::new(stood_in))).is_ok()
-    }
-
-    /// What the stand-in has answered to this request; where it has not, what it answers now, since the decision came too
-    /// late. `is_declined`: the ledger had declined it.
-    pub(super) fn stand_in_told(&self, request: &Arc<AuthorizationRequest>, is_declined: bool) -> Decision {
-        if let Some(before) = self.unconfirmed.stand_in_answer_to(request) {
-            return self.as_before(request, &before);
+        let account = decided.request.account();
+        let is_recorded = backlog.is_some_and(|place| {
+            let caller = Some(Reply::StandIn { _place: place });
+            let stood_in = StoodIn { decided, hops: Hops::default(), caller };
+            self.send(account, |_| Work::StandIn(Box::new(stood_in))).is_ok()
+        });
+        if !is_recorded {
+            self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
         }
-        let decision = self.decide_without_ledger(request, Cause::Deadline, !is_declined);
+        answer
+    }
+
+    /// Another node has answered before: its answer leaves.
+    pub(super) fn withdraw(&self, proposal: &Proposal) {
+        self.give_back(&proposal.decided.decision, &proposal.decided.request);
+        self.metrics.decisions.repeats.increment(1);
+    }
+
+    /// Records that the stand-in's answer of another node takes the place of a decision of this one.
+    pub(super) fn overrule(&self, request: &Arc<AuthorizationRequest>, answer: &Answer) {
+        let decision = self.as_before(request, answer);
         let decided = Decided { request: Arc::clone(request), decision };
-        match self.unconfirmed.stood_in(&decided) {
-            Some(before) => {
-                self.give_back(&decided.decision, request);
-                self.as_before(request, &before)
-            }
-            None => decided.decision,
-        }
+        let stood_in = StoodIn { decided, hops: Hops::default(), caller: None };
+        // The other node records it as well.
+        let _ = self.send(request.account(), |_| Work::StandIn(Box::new(stood_in)));
     }
 
     /// The stand-in's decision that this answer was made of.
-    fn as_before(&self, request: &AuthorizationRequest, before: &Answer) -> Decision {
+    pub(super) fn as_before(&self, request: &AuthorizationRequest, before: &Answer) -> Decision {
         let cause = Cause::ALL.into_iter().find(|cause| stand_in::reason(*cause) == before.reason);
         let granted = (before.outcome != Outcome::Declined).then(|| held(request)).flatten();
         self.addressed(stand_in::decision(request, cause.unwrap_or(Cause::Deadline), granted), request)

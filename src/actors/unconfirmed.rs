@@ -1,10 +1,11 @@
-//! Answers that Stripe has not spoken of yet. Usually its `.created` or `.updated` follows within seconds; an answer
-//! that stays here was perhaps never heard.
+//! The newest answers, so that one request gets one answer without a look into the ledger; and which of them Stripe has not
+//! spoken of yet. Usually its `.created` or `.updated` follows within seconds; an answer that stays unconfirmed was perhaps
+//! never received.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -43,28 +44,57 @@ pub struct UnconfirmedView {
     pub at: Timestamp,
 }
 
-/// An answer that waits, and what it was; that is not looked up for those of before the start.
-struct Answered {
-    view: UnconfirmedView,
-    answer: Option<Answer>,
+/// An answer to a request, which a node is about to give, or has given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// Which decision it is, and of what.
+    pub view: UnconfirmedView,
+    /// The answer.
+    pub answer: Answer,
 }
 
-impl Answered {
-    fn of(decided: &Decided) -> Self {
-        let answer = decided.decision.answer(decided.request.is_amount_controllable);
-        Self { view: view(decided), answer: Some(answer) }
+impl Claim {
+    pub(super) fn of(request: &AuthorizationRequest, answer: &Answer) -> Self {
+        let view = UnconfirmedView {
+            decision: DecisionId::of(&request.authorization, request.question()),
+            authorization: request.authorization.clone(),
+            card: request.card.clone(),
+            at: request.received_at,
+        };
+        Self { view, answer: answer.clone() }
     }
 }
 
-/// The answers that wait: the newest, as many as there is room for.
+/// An answer, and of which decision it is.
+struct Answered {
+    view: UnconfirmedView,
+    answer: Answer,
+    /// Whether Stripe has spoken of it, or another node waits for that. It is kept for duplicates even so, as long as there
+    /// is room.
+    is_confirmed: bool,
+}
+
+impl Answered {
+    const fn new(view: UnconfirmedView, answer: Answer) -> Self {
+        Self { view, answer, is_confirmed: false }
+    }
+}
+
+/// The newest answers, as many as there is room for: those that wait for Stripe's word first.
 pub(super) struct Unconfirmed {
     waiting: DashMap<DecisionId, Answered>,
     waiting_max: usize,
-    /// Their ids, oldest first; some of them were confirmed since.
-    order: Mutex<VecDeque<DecisionId>>,
+    order: Mutex<Order>,
     /// What was confirmed while the past is still being looked through.
     meanwhile: Mutex<HashSet<DecisionId>>,
     is_looking_back: AtomicBool,
+}
+
+/// The ids of answers, oldest first; some of them have gone since.
+#[derive(Default)]
+struct Order {
+    waiting: VecDeque<DecisionId>,
+    confirmed: VecDeque<DecisionId>,
 }
 
 impl Unconfirmed {
@@ -78,71 +108,104 @@ impl Unconfirmed {
         }
     }
 
-    /// An answer left.
-    pub(super) fn answered(&self, decided: &Decided) {
-        if self.waiting.insert(decided.decision.id, Answered::of(decided)).is_none() {
-            self.came(decided.decision.id);
-        }
-    }
-
-    /// A new one is here: the oldest one goes if there are too many now.
+    /// A new one is here: if there are too many now, the oldest one goes of those that are confirmed, or else of all.
     fn came(&self, id: DecisionId) {
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        order.push_back(id);
+        let mut order = self.order();
+        order.waiting.push_back(id);
         while self.waiting.len() > self.waiting_max
-            && let Some(oldest) = order.pop_front()
+            && let Some(oldest) = order.confirmed.pop_front().or_else(|| order.waiting.pop_front())
         {
             self.waiting.remove(&oldest);
         }
         // What was confirmed leaves its id behind.
-        if order.len() > self.waiting_max.saturating_mul(2) {
-            order.retain(|id| self.waiting.contains_key(id));
+        if order.waiting.len() > self.waiting_max.saturating_mul(2) {
+            order.waiting.retain(|id| self.waiting.get(id).is_some_and(|known| !known.is_confirmed));
         }
     }
 
-    /// The stand-in's answer is about to leave, unless another one of the stand-in's to the same question is known: that
-    /// one is given, and leaves instead.
-    pub(super) fn stood_in(&self, decided: &Decided) -> Option<Answer> {
-        match self.waiting.entry(decided.decision.id) {
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An answer is about to leave, unless another one to the same request is known. The first one stands, whoever has
+    /// given it: the other comes back, and leaves in its place. Of two decisions the ledger knows which one counts.
+    pub(super) fn agree(&self, view: UnconfirmedView, answer: &Answer) -> Result<(), Answer> {
+        let decision = view.decision;
+        match self.waiting.entry(decision) {
             Entry::Occupied(mut known) => {
-                let before = known.get().answer.clone().filter(|answer| answer.source == Source::StandIn);
-                if before.is_none() {
-                    known.insert(Answered::of(decided));
+                let before = &known.get().answer;
+                if before != answer && [before.source, answer.source].contains(&Source::StandIn) {
+                    return Err(before.clone());
                 }
-                return before;
+                known.get_mut().answer = answer.clone();
+                return Ok(());
             }
-            Entry::Vacant(place) => drop(place.insert(Answered::of(decided))),
+            Entry::Vacant(place) => drop(place.insert(Answered::new(view, answer.clone()))),
         }
-        self.came(decided.decision.id);
-        None
+        self.came(decision);
+        Ok(())
+    }
+
+    /// This is the answer, whatever was known of it.
+    pub(super) fn set(&self, view: UnconfirmedView, answer: Answer) {
+        let decision = view.decision;
+        if self.waiting.insert(decision, Answered::new(view, answer)).is_none() {
+            self.came(decision);
+        }
+    }
+
+    /// One of before the start: it takes no other's room.
+    fn was(&self, decision: DecisionId, answered: Answered) {
+        if self.waiting.len() < self.waiting_max
+            && let Entry::Vacant(place) = self.waiting.entry(decision)
+        {
+            drop(place.insert(answered));
+            self.order().waiting.push_back(decision);
+        }
+    }
+
+    /// Another node watches for Stripe's confirmation of it.
+    pub(super) fn hand_over(&self, decision: DecisionId) {
+        self.settle(decision);
+    }
+
+    /// The stand-in's answer that has left in place of this decision.
+    pub(super) fn in_place_of(&self, decided: &Answer) -> Option<Answer> {
+        let known = self.waiting.get(&decided.decision)?;
+        (known.answer.source == Source::StandIn && decided.source == Source::Policy)
+            .then(|| known.answer.clone())
     }
 
     /// What this question was answered, as far as it is known without the books.
     pub(super) fn answer_to(&self, request: &AuthorizationRequest) -> Option<Answer> {
-        self.waiting.get(&DecisionId::of(&request.authorization, request.question()))?.answer.clone()
-    }
-
-    /// What the stand-in answered to this question.
-    pub(super) fn stand_in_answer_to(&self, request: &AuthorizationRequest) -> Option<Answer> {
-        self.answer_to(request).filter(|answer| answer.source == Source::StandIn)
+        let decision = DecisionId::of(&request.authorization, request.question());
+        self.waiting.get(&decision).map(|known| known.answer.clone())
     }
 
     /// Stripe spoke of it.
     pub(super) fn confirmed(&self, decision: DecisionId) {
-        self.waiting.remove(&decision);
+        self.settle(decision);
         if self.is_looking_back.load(Ordering::Acquire) {
             self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).insert(decision);
         }
     }
 
+    /// Nobody waits for Stripe's word of it any more.
+    fn settle(&self, decision: DecisionId) {
+        let known = self.waiting.get_mut(&decision);
+        if known.is_some_and(|mut known| !std::mem::replace(&mut known.is_confirmed, true)) {
+            self.order().confirmed.push_back(decision);
+        }
+    }
+
     /// How many wait since before `floor`.
     pub(super) fn count_since_before(&self, floor: Timestamp) -> usize {
-        self.waiting.iter().filter(|one| one.view.at < floor).count()
+        self.waiting.iter().filter(|one| !one.is_confirmed && one.view.at < floor).count()
     }
 
     /// Those that wait since before `floor`, oldest first.
     pub(super) fn since_before(&self, floor: Timestamp) -> Vec<UnconfirmedView> {
-        let waiting = self.waiting.iter().filter(|one| one.view.at < floor);
+        let waiting = self.waiting.iter().filter(|one| !one.is_confirmed && one.view.at < floor);
         let mut overdue: Vec<UnconfirmedView> = waiting.map(|one| one.view.clone()).collect();
         overdue.sort_unstable_by_key(|one| (one.at, one.decision));
         overdue
@@ -162,16 +225,23 @@ impl Directory {
     pub async fn look_back(self) {
         let unconfirmed = &self.shared().unconfirmed;
         unconfirmed.is_looking_back.store(true, Ordering::Release);
-        let found = past(&*self.shared().journal, clock::now().minus(LOOK_BACK)).await;
+        let floor = clock::now().minus(LOOK_BACK);
+        let found = past(&*self.shared().journal, floor, unconfirmed.waiting_max).await;
         unconfirmed.is_looking_back.store(false, Ordering::Release);
         let meanwhile =
             std::mem::take(&mut *unconfirmed.meanwhile.lock().unwrap_or_else(PoisonError::into_inner));
         match found {
             Ok(found) => {
-                for (decision, view) in found {
-                    if !meanwhile.contains(&decision) && unconfirmed.waiting.len() < unconfirmed.waiting_max {
-                        unconfirmed.waiting.entry(decision).or_insert(Answered { view, answer: None });
+                let Past { waiting, confirmed } = found;
+                for (decision, answered) in waiting {
+                    unconfirmed.was(decision, answered);
+                    if meanwhile.contains(&decision) {
+                        unconfirmed.confirmed(decision);
                     }
+                }
+                for (decision, answered) in confirmed.into_iter().rev() {
+                    unconfirmed.was(decision, answered);
+                    unconfirmed.confirmed(decision);
                 }
             }
             Err(cause) => {
@@ -181,23 +251,29 @@ impl Directory {
     }
 }
 
-/// What the journal has of unconfirmed answers since `floor`.
-async fn past(
-    journal: &dyn Journal,
-    floor: Timestamp,
-) -> Result<HashMap<DecisionId, UnconfirmedView>, NotFolded> {
-    let mut waiting = HashMap::new();
+/// Answers of before the start.
+#[derive(Default)]
+struct Past {
+    waiting: HashMap<DecisionId, Answered>,
+    /// The newest of those that are confirmed, oldest first.
+    confirmed: VecDeque<(DecisionId, Answered)>,
+}
+
+/// What the journal has of answers since `floor`, with so many confirmed ones at most.
+async fn past(journal: &dyn Journal, floor: Timestamp, confirmed_max: usize) -> Result<Past, NotFolded> {
+    let Past { mut waiting, mut confirmed } = Past::default();
     let mut after = first_since(journal, floor).await?;
     loop {
         let entries = journal.scan(after, PAGE_ENTRIES).await?;
-        let Some(last) = entries.last() else { return Ok(waiting) };
+        let Some(last) = entries.last() else { return Ok(Past { waiting, confirmed }) };
         after = last.lsn;
         for entry in &entries {
             for event in ledger::read(entry)? {
                 match event {
                     Event::Decided(decided) | Event::StoodIn(decided) => {
+                        let answer = decided.decision.answer(decided.request.is_amount_controllable);
                         let view = view(&decided);
-                        waiting.insert(view.decision, view);
+                        waiting.insert(view.decision, Answered::new(view, answer));
                     }
                     Event::Observed(observation) => {
                         if let Fact::Authorization(seen) = &observation.fact {
@@ -207,7 +283,8 @@ async fn past(
                                     amount: told.amount,
                                     approved_before: 0,
                                 };
-                                waiting.remove(&DecisionId::of(&seen.id, question));
+                                let decision = DecisionId::of(&seen.id, question);
+                                confirmed.extend(waiting.remove(&decision).map(|one| (decision, one)));
                             }
                         }
                     }
@@ -220,6 +297,8 @@ async fn past(
                 }
             }
         }
+        let surplus = confirmed.len().saturating_sub(confirmed_max);
+        drop(confirmed.drain(..surplus));
         tokio::task::yield_now().await;
     }
 }
@@ -241,7 +320,7 @@ async fn first_since(journal: &dyn Journal, floor: Timestamp) -> Result<u64, Not
     Ok(low.max(last.saturating_sub(LOOK_BACK_ENTRIES)))
 }
 
-fn view(decided: &Decided) -> UnconfirmedView {
+pub(super) fn view(decided: &Decided) -> UnconfirmedView {
     UnconfirmedView {
         decision: decided.decision.id,
         authorization: decided.request.authorization.clone(),

@@ -15,7 +15,10 @@ use super::{
     member::Member,
     wire::{Message, PeerReply, Sealed},
 };
-use crate::clock::{self, Instant, MissedTickBehavior, interval, sleep};
+use crate::{
+    actors::Claim,
+    clock::{self, Instant, MissedTickBehavior, interval, sleep},
+};
 
 /// How often a peer is asked whether it is there, and how often it may say nothing until the next time. A peer that hangs, or
 /// that the network has swallowed, is given up after the last of them; until then what is forwarded to it costs its budget.
@@ -37,9 +40,17 @@ const CALLS_AT_ONCE: usize = 64;
 #[derive(Default)]
 pub(super) struct Link(Mutex<Option<mpsc::Sender<Call>>>);
 
+/// What a peer is asked.
+pub(super) enum Asked {
+    /// To decide a request.
+    Request(Sealed),
+    /// Whether it knows of another answer.
+    Claim(Box<Claim>),
+}
+
 /// A question on its way to the peer. No reply will come once `reply` is dropped.
 pub(super) struct Call {
-    pub(super) sealed: Sealed,
+    pub(super) asked: Asked,
     /// Until when its reply is of use.
     pub(super) deadline: Instant,
     pub(super) reply: oneshot::Sender<(Option<PeerReply>, Duration)>,
@@ -142,17 +153,22 @@ async fn converse(mut connection: Connection, mut called: mpsc::Receiver<Call>) 
                             is_leaving = true;
                             called.close();
                         }
-                        Message::Hello(_) | Message::Ping | Message::Request { .. } => {}
+                        Message::Hello(_) | Message::Ping | Message::Request { .. } | Message::Claim { .. } => {}
                     }
                 }
                 Turn::Sent => {}
                 Turn::Ended => return Ok(()),
             },
             _ = called.recv_many(&mut calls, CALLS_AT_ONCE), if takes => {
-                for Call { sealed, deadline, reply } in calls.drain(..).filter(|call| !call.reply.is_closed()) {
-                    let within = deadline.saturating_duration_since(clock::instant());
+                for Call { asked, deadline, reply } in calls.drain(..).filter(|call| !call.reply.is_closed()) {
                     next_id = next_id.wrapping_add(1);
-                    connection.send(&Message::Request { id: next_id, sealed, within })?;
+                    connection.send(&match asked {
+                        Asked::Request(sealed) => {
+                            let within = deadline.saturating_duration_since(clock::instant());
+                            Message::Request { id: next_id, sealed, within }
+                        }
+                        Asked::Claim(claim) => Message::Claim { id: next_id, claim },
+                    })?;
                     waiting.insert(next_id, reply);
                 }
             }

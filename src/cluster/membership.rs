@@ -43,9 +43,11 @@ ON CONFLICT (node) DO UPDATE SET incarnation = excluded.incarnation, address = e
     version = excluded.version, key = excluded.key, beat_at = excluded.beat_at
 WHERE known.incarnation = excluded.incarnation OR known.beat_at < clock_timestamp() - interval '2 seconds'";
 
-/// All rows, and which of their nodes are alive: a node that is cut off from the database is trusted, and owns nothing.
+/// All rows, which of their nodes are alive, and which may be: a node that is cut off from the database is trusted, and owns
+/// nothing.
 const MEMBERS: &str = "
-SELECT node, incarnation, address, version, key, beat_at >= clock_timestamp() - interval '2 seconds'
+SELECT node, incarnation, address, version, key, beat_at >= clock_timestamp() - interval '2 seconds',
+    beat_at >= clock_timestamp() - interval '1 minute'
 FROM tollgate.member";
 
 const JOURNAL: &str = "SELECT uuid FROM tollgate.journal";
@@ -123,6 +125,8 @@ struct Heart {
     view: watch::Sender<Arc<View>>,
     /// Every row of the table.
     trusted: watch::Sender<Arc<[Member]>>,
+    /// Those of which the nodes may be there.
+    nodes: Vec<Member>,
     heard: Instant,
     local: Arc<Local>,
     is_missing: bool,
@@ -139,7 +143,9 @@ impl Heart {
         let started = clock::instant();
         let trusted = watch::Sender::new(Arc::default());
         let (session, is_missing) = (None, false);
-        let mut heart = Self { database, here, session, view, trusted, heard: started, local, is_missing };
+        let nodes = Vec::new();
+        let mut heart =
+            Self { database, here, session, view, trusted, nodes, heard: started, local, is_missing };
         let give_up_at = started.checked_add(CLAIM_WITHIN).unwrap_or(started);
         loop {
             let missed = match heart.beat().await {
@@ -179,9 +185,10 @@ impl Heart {
         let beaten = timeout(BEAT_WITHIN, self.exchange()).await;
         let beaten = beaten.unwrap_or_else(|_| Err(Missed::Lost("no answer within a second".to_owned())));
         match beaten {
-            Ok(members) => {
+            Ok(rows) => {
                 self.heard = clock::instant();
-                self.publish(members);
+                self.nodes = rows.nodes;
+                self.publish(&rows.members);
                 Ok(())
             }
             Err(missed) => {
@@ -193,7 +200,7 @@ impl Heart {
         }
     }
 
-    async fn exchange(&mut self) -> Result<Vec<Member>, Missed> {
+    async fn exchange(&mut self) -> Result<Rows, Missed> {
         // A connection to the server of before a failover is a connection to nobody.
         let in_force = self.database.lineage();
         let is_used = |session: &mut Session| !session.client().is_closed() && session.lineage() == in_force;
@@ -206,20 +213,22 @@ impl Heart {
         let claim: [&(dyn ToSql + Sync); 5] = [node, incarnation, address, version, &key.to_string()];
         let claimed = client.execute(CLAIM, &claim).await.map_err(lost)?;
         let rows = client.query(MEMBERS, &[]).await.map_err(lost)?;
-        let rows: Vec<(Member, bool)> = rows.iter().map(member).collect::<Result<_, _>>().map_err(lost)?;
-        let trusted: Arc<[Member]> = rows.iter().map(|(member, _)| member.clone()).collect();
+        let rows: Vec<Seen> = rows.iter().map(seen).collect::<Result<_, _>>().map_err(lost)?;
+        let trusted: Arc<[Member]> = rows.iter().map(|seen| seen.member.clone()).collect();
         self.trusted.send_if_modified(|before| {
             let is_new = **before != *trusted;
             *before = trusted;
             is_new
         });
-        let living = rows.into_iter().filter(|(_, is_alive)| *is_alive);
-        let members: Vec<Member> = living.map(|(member, _)| member).collect();
+        let of = |counts: fn(&Seen) -> bool| {
+            rows.iter().filter(|seen| counts(seen)).map(|seen| seen.member.clone()).collect::<Vec<_>>()
+        };
+        let (members, nodes) = (of(|seen| seen.is_alive), of(|seen| seen.may_be_there));
         if claimed == 0 {
             let other = members.into_iter().find(|member| member.node == *node);
             return Err(Missed::NameInUse { address: other.map(|other| other.address).unwrap_or_default() });
         }
-        Ok(members)
+        Ok(Rows { members, nodes })
     }
 
     async fn connect(&self) -> Result<Session, Missed> {
@@ -263,29 +272,50 @@ impl Heart {
     fn step_back(&mut self) {
         let view = Arc::clone(&self.view.borrow());
         let others = view.members.iter().map(|known| known.member.clone());
-        self.publish(others.filter(|member| *member != self.here).collect());
+        let others: Vec<Member> = others.filter(|member| *member != self.here).collect();
+        self.publish(&others);
     }
 
-    fn publish(&self, members: Vec<Member>) {
+    fn publish(&self, members: &[Member]) {
         let before = Arc::clone(&self.view.borrow());
-        if before.is_of(&members) {
+        let is_known = before.is_of(members);
+        if is_known && before.has_nodes(&self.nodes, &self.here) {
+            return;
+        }
+        let view = View::of(members, &self.nodes, &self.here, &self.local, &before);
+        self.view.send_replace(Arc::new(view));
+        if is_known {
             return;
         }
         let names: Vec<&str> = members.iter().map(|member| member.node.as_str()).collect();
         tracing::info!(members = names.join(","), "the members of the cluster");
         self.local.metrics.cluster.members.set(f64::from(u32::try_from(members.len()).unwrap_or(u32::MAX)));
-        self.view.send_replace(Arc::new(View::of(members, &self.here, &self.local, &before)));
     }
 }
 
-/// A row of the table, and whether its node is alive.
-fn member(row: &Row) -> Result<(Member, bool), tokio_postgres::Error> {
+/// Who is in the table.
+struct Rows {
+    /// Those that are alive.
+    members: Vec<Member>,
+    /// Those that may be.
+    nodes: Vec<Member>,
+}
+
+/// A row of the table.
+struct Seen {
+    member: Member,
+    is_alive: bool,
+    may_be_there: bool,
+}
+
+fn seen(row: &Row) -> Result<Seen, tokio_postgres::Error> {
     let key: String = row.try_get(4)?;
     // A key that is none is nobody's.
     let key = key.parse().unwrap_or_else(|_| Fingerprint::of(&[]));
     let (node, incarnation) = (row.try_get(0)?, row.try_get(1)?);
     let (address, version) = (row.try_get(2)?, row.try_get(3)?);
-    Ok((Member { node, incarnation, address, version, key }, row.try_get(5)?))
+    let member = Member { node, incarnation, address, version, key };
+    Ok(Seen { member, is_alive: row.try_get(5)?, may_be_there: row.try_get(6)? })
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]

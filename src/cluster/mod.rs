@@ -19,19 +19,19 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, watch};
 
 pub use crate::actors::{
-    Arrival, AuthorizationView, CardView, Cause, DecisionFilter, DecisionPage, DecisionView, EntryView,
-    HoldView, LimitView, NotAPlace, NotBooked, Place, TimedAnswer, UnconfirmedView,
+    Arrival, AuthorizationView, CardView, Cause, Claim, DecisionFilter, DecisionPage, DecisionView,
+    EntryView, HoldView, LimitView, NotAPlace, NotBooked, Place, TimedAnswer, UnconfirmedView,
 };
 pub use crate::journal::postgres::Status as JournalStatus;
 use crate::{
-    actors::Directory,
-    clock,
+    actors::{CLAIM_WITHIN, Directory, Undecided},
+    clock::{self, Instant},
     domain::{
-        Account, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Observation, Policy,
+        Account, Answer, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Observation, Policy,
         PolicyRecord, State, Timestamp,
     },
     journal::postgres::{Database, Status},
-    metrics::{Forward, Metrics, Route, Shed},
+    metrics::{Claimed, Forward, Metrics, Route, Shed},
 };
 pub use connection::{Connection, Local, NotConnected, Turn};
 pub use gate::Gate;
@@ -167,13 +167,66 @@ impl Cluster {
         arrival: Arrival,
         sealed: Sealed,
     ) -> (TimedAnswer, Route) {
-        match self.ask_owner(&request.account(), arrival, sealed).await {
+        let account = request.account();
+        match self.ask_owner(&account, arrival, sealed).await {
             Some(PeerReply::Answer(answer)) => (answer.into(), Route::Forwarded),
-            Some(PeerReply::Undecided(cause)) => (self.here.stand_in(request, cause), Route::Forwarded),
+            Some(PeerReply::Undecided(cause)) => {
+                let undecided = Undecided { request, cause, is_declined: false };
+                (self.stand_in(&account, &undecided, arrival.deadline).await, Route::Forwarded)
+            }
             Some(PeerReply::Booked | PeerReply::WrongAccount) | None => {
-                (self.here.ask(request, arrival).await, Route::Local)
+                (self.ask_here(request, &account, arrival).await, Route::Local)
             }
         }
+    }
+
+    async fn ask_here(
+        &self,
+        request: Arc<AuthorizationRequest>,
+        account: &Account,
+        arrival: Arrival,
+    ) -> TimedAnswer {
+        if self.arbiter(account).is_none() {
+            return self.here.ask(request, arrival).await;
+        }
+        let claim = async |claim| self.claim(account, claim, arrival.deadline).await;
+        // A box, so that requests which are decided where they belong do not carry the room for this.
+        Box::pin(self.here.ask_with(request, arrival, claim)).await
+    }
+
+    async fn stand_in(&self, account: &Account, undecided: &Undecided, deadline: Instant) -> TimedAnswer {
+        if self.arbiter(account).is_none() {
+            return self.here.stand_in(undecided);
+        }
+        let claim = async |claim| self.claim(account, claim, deadline).await;
+        Box::pin(self.here.stand_in_with(undecided, claim)).await
+    }
+
+    /// The node that is asked before a request of this account is answered; nothing where it is this one.
+    fn arbiter(&self, account: &Account) -> Option<Arc<Peer>> {
+        self.shared.view.borrow().arbiter(account)
+    }
+
+    /// The first answer that the arbiter of the account was told. It is looked for anew: it may have gone meanwhile.
+    async fn claim(&self, account: &Account, claim: Claim, deadline: Instant) -> Option<Answer> {
+        let Some(arbiter) = self.arbiter(account) else { return Some(self.here.agree(claim)) };
+        let now = clock::instant();
+        let until = now.checked_add(CLAIM_WITHIN).unwrap_or(now).min(deadline);
+        let answer = claim.answer.clone();
+        let first = arbiter.claim(claim, until).await;
+        let result = match &first {
+            Some(first) if *first == answer => Claimed::Agreed,
+            Some(_) => Claimed::Overruled,
+            None => Claimed::Unanswered,
+        };
+        self.shared.metrics.cluster.claims.get(result).increment(1);
+        first
+    }
+
+    /// What another node is about to answer, for this one as the arbiter: the answer that it was told first.
+    #[must_use]
+    pub fn agree(&self, claim: Claim) -> Answer {
+        self.here.agree(claim)
     }
 
     /// Books what Stripe says; returns when it is durable.
@@ -203,7 +256,15 @@ impl Cluster {
         request: Arc<AuthorizationRequest>,
         arrival: Arrival,
     ) -> Result<TimedAnswer, Cause> {
-        self.here.ask_for_peer(request, arrival).await
+        let account = request.account();
+        match self.here.decide(Arc::clone(&request), arrival).await {
+            Ok(timed) if self.arbiter(&account).is_none() => Ok(timed),
+            Ok(timed) => {
+                let claim = async |claim| self.claim(&account, claim, arrival.deadline).await;
+                Ok(Box::pin(self.here.confirm(&request, timed, claim)).await)
+            }
+            Err(undecided) => Err(undecided.cause),
+        }
     }
 
     /// Books what another node forwards.

@@ -17,12 +17,14 @@ use tokio::{
 
 use super::{
     connection::{BODY_BYTES_MAX, Local},
-    link::{Call, Link, keep},
+    link::{Asked, Call, Link, keep},
     member::Member,
     wire::{PeerReply, Sealed},
 };
 use crate::{
+    actors::Claim,
     clock::{self, Instant, timeout_at},
+    domain::Answer,
     metrics::Forward,
 };
 
@@ -93,14 +95,28 @@ impl Peer {
         heard
     }
 
+    /// Tells the peer, as the arbiter, what is about to be answered; gives the answer that it was told first. Nothing: it has
+    /// not said.
+    pub(super) async fn claim(&self, claim: Claim, deadline: Instant) -> Option<Answer> {
+        let said = timeout_at(deadline, self.call(Asked::Claim(Box::new(claim)), deadline)).await;
+        match said.ok()?.ok()?.reply {
+            PeerReply::Answer(answer) => Some(answer),
+            PeerReply::Booked | PeerReply::WrongAccount | PeerReply::Undecided(_) => None,
+        }
+    }
+
     async fn exchange(&self, sealed: Sealed, deadline: Instant) -> Result<Heard, Forward> {
         if sealed.body.len() > BODY_BYTES_MAX {
             return Err(Forward::Refused);
         }
+        self.call(Asked::Request(sealed), deadline).await
+    }
+
+    async fn call(&self, what: Asked, deadline: Instant) -> Result<Heard, Forward> {
         let calls = self.calls().ok_or(Forward::Unreachable)?;
         let asked = clock::instant();
         let (reply, replied) = oneshot::channel();
-        calls.try_send(Call { sealed, deadline, reply }).map_err(|_| Forward::Unreachable)?;
+        calls.try_send(Call { asked: what, deadline, reply }).map_err(|_| Forward::Unreachable)?;
         let (reply, took) = replied.await.map_err(|_| Forward::Broken)?;
         let hop = clock::instant().saturating_duration_since(asked).saturating_sub(took);
         Ok(Heard { reply: reply.ok_or(Forward::Refused)?, hop })

@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use tokio_util::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use crate::{
-    actors::Cause,
-    domain::{Answer, AnswerBy, DecisionId, Outcome, Reason, Source, Timestamp, rule::Marks},
+    actors::{Cause, Claim, UnconfirmedView},
+    domain::{
+        Answer, AnswerBy, AuthorizationId, CardId, DecisionId, Outcome, Reason, Source, Timestamp,
+        rule::Marks,
+    },
 };
 
 /// A request as it came, for its owner to verify again. Its signature is all that makes it believed.
@@ -52,9 +55,16 @@ pub enum Message {
         /// How long the node that was asked waits, in whole milliseconds.
         within: Duration,
     },
-    /// What the owner says to it.
+    /// From a node that is about to answer to the arbiter of the account.
+    Claim {
+        /// By which its reply is known; the connection's own.
+        id: u64,
+        /// The answer.
+        claim: Box<Claim>,
+    },
+    /// What the owner or the arbiter says to it.
     Reply {
-        /// The request's.
+        /// That of the request or claim.
         id: u64,
         /// What came of it. Nothing where the owner does not believe it, or one of both does not know a word of the other.
         reply: Option<PeerReply>,
@@ -71,6 +81,7 @@ pub enum Message {
 mod kind {
     pub(super) const HELLO: u8 = b'H';
     pub(super) const REQUEST: u8 = b'Q';
+    pub(super) const CLAIM: u8 = b'C';
     pub(super) const REPLY: u8 = b'R';
     pub(super) const PING: u8 = b'P';
     pub(super) const LEAVING: u8 = b'L';
@@ -91,7 +102,7 @@ struct Head {
 }
 
 impl Message {
-    /// As bytes: the kind; a hello as JSON; for requests and replies the id, then a request's head as JSON with its length before it, and
+    /// As bytes: the kind; a hello as JSON; for all others the id, then a claim as JSON; or a request's head as JSON with its length before it, and
     /// the body; or how long a reply took, and the reply as JSON.
     #[must_use]
     pub fn encode(&self) -> Bytes {
@@ -119,6 +130,17 @@ impl Message {
                 bytes.put_slice(&head);
                 bytes.put_slice(&sealed.body);
             }
+            Self::Claim { id, claim } => {
+                let Claim { view, answer } = &**claim;
+                bytes.put_u8(kind::CLAIM);
+                bytes.put_u64(*id);
+                bytes.put_slice(&json(&ClaimBody {
+                    authorization: view.authorization.to_string(),
+                    card: view.card.as_ref().map(ToString::to_string),
+                    at_us: view.at.as_micros(),
+                    answer: AnswerBody::of(answer),
+                }));
+            }
             Self::Reply { id, reply, took } => {
                 let reply = reply.as_ref().map_or_else(|| json(&Reply::Refused), PeerReply::encode);
                 bytes.reserve(reply.len().saturating_add(REPLY_HEAD_BYTES));
@@ -139,7 +161,7 @@ impl Message {
     /// No node has written this.
     pub fn decode(bytes: Bytes) -> io::Result<Option<Self>> {
         match bytes.first() {
-            Some(&(kind::HELLO | kind::REQUEST | kind::REPLY | kind::PING | kind::LEAVING)) => {
+            Some(&(kind::HELLO | kind::REQUEST | kind::CLAIM | kind::REPLY | kind::PING | kind::LEAVING)) => {
                 let message = Self::read(bytes);
                 message
                     .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a node's message"))
@@ -162,6 +184,21 @@ impl Message {
                     body: bytes.slice(head_bytes..),
                 };
                 Self::Request { id, sealed, within: Duration::from_millis(head.within_ms) }
+            }
+            kind::CLAIM => {
+                let id = bytes.try_get_u64().ok()?;
+                let body: ClaimBody = serde_json::from_slice(&bytes).ok()?;
+                let answer = body.answer.read()?;
+                let view = UnconfirmedView {
+                    decision: answer.decision,
+                    authorization: AuthorizationId::new(&body.authorization)?,
+                    card: match body.card {
+                        Some(card) => Some(CardId::new(&card)?),
+                        None => None,
+                    },
+                    at: Timestamp::from_micros(body.at_us),
+                };
+                Self::Claim { id, claim: Box::new(Claim { view, answer }) }
             }
             kind::REPLY => {
                 let id = bytes.try_get_u64().ok()?;
@@ -203,6 +240,15 @@ enum Reply {
 }
 
 #[derive(Serialize, Deserialize)]
+struct ClaimBody {
+    authorization: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    card: Option<String>,
+    at_us: i64,
+    answer: AnswerBody,
+}
+
+#[derive(Serialize, Deserialize)]
 struct AnswerBody {
     decision: String,
     outcome: String,
@@ -237,6 +283,20 @@ impl AnswerBody {
         }
     }
 
+    /// Nothing where this version does not know one of the words.
+    fn read(&self) -> Option<Answer> {
+        Some(Answer {
+            decision: DecisionId::parse(&self.decision)?,
+            outcome: Outcome::new(&self.outcome)?,
+            amount: self.amount,
+            reason: Reason::new(&self.reason)?,
+            challenge: self.challenge,
+            source: Source::new(&self.source)?,
+            by: AnswerBy::new(&self.by)?,
+            marks: self.marks(),
+        })
+    }
+
     fn marks(&self) -> Option<Arc<Marks>> {
         let marks = Marks {
             rule: self.rule.as_deref().map(Arc::from),
@@ -262,16 +322,7 @@ impl PeerReply {
     /// Reads what a node wrote; nothing where it refused, or this version does not know one of the words.
     fn decode(json: &[u8]) -> Option<Self> {
         match serde_json::from_slice(json).ok()? {
-            Reply::Answer(body) => Some(Self::Answer(Answer {
-                decision: DecisionId::parse(&body.decision)?,
-                outcome: Outcome::new(&body.outcome)?,
-                amount: body.amount,
-                reason: Reason::new(&body.reason)?,
-                challenge: body.challenge,
-                source: Source::new(&body.source)?,
-                by: AnswerBy::new(&body.by)?,
-                marks: body.marks(),
-            })),
+            Reply::Answer(body) => body.read().map(Self::Answer),
             Reply::Booked => Some(Self::Booked),
             Reply::WrongAccount => Some(Self::WrongAccount),
             Reply::Refused => None,
@@ -310,8 +361,12 @@ mod tests {
             ..answer.clone()
         };
         let undecided = Cause::ALL.map(PeerReply::Undecided);
-        let replies =
-            [PeerReply::Answer(answer), PeerReply::Answer(plain), PeerReply::Booked, PeerReply::WrongAccount];
+        let replies = [
+            PeerReply::Answer(answer),
+            PeerReply::Answer(plain.clone()),
+            PeerReply::Booked,
+            PeerReply::WrongAccount,
+        ];
         let sealed = |signature| Sealed {
             signature,
             received_at: Timestamp::from_micros(1_795_341_600_123_456),
@@ -329,12 +384,25 @@ mod tests {
             incarnation: i64::MAX,
             version: "1.2.3".to_owned(),
         });
+        let claim = |card: Option<&str>| Message::Claim {
+            id: 9,
+            claim: Box::new(Claim {
+                view: UnconfirmedView {
+                    decision: plain.decision,
+                    authorization: AuthorizationId::new("iauth_1").unwrap(),
+                    card: card.and_then(CardId::new),
+                    at: Timestamp::from_micros(1_795_341_600_123_456),
+                },
+                answer: plain.clone(),
+            }),
+        };
+        let claims = [claim(None), claim(Some("ic_1"))];
         let messages =
             [hello, Message::Ping, Message::Leaving, request(None), request(Some("t=1,v1=00".into()))];
         let took = Duration::from_micros(1_234);
         let replies = replies.into_iter().chain(undecided).map(Some).chain([None]);
         let replies = replies.map(|reply| Message::Reply { id: 7, reply, took });
-        for message in replies.chain(messages) {
+        for message in replies.chain(messages).chain(claims) {
             assert_eq!(Message::decode(message.encode()).unwrap(), Some(message));
         }
     }

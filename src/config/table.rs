@@ -319,7 +319,7 @@ pub static SETTINGS: [Setting; 56] = [
         Kind::Count { min: 1, max: 10_000_000 },
         "100_000",
         "10_000",
-        "The most decisions that are tracked for confirmation. Further ones are not tracked.",
+        "The most answers that are kept for duplicate requests and tracked for confirmation. The oldest confirmed ones are dropped first, then the oldest.",
     ),
     setting(
         Section::Journal,

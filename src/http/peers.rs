@@ -198,6 +198,12 @@ impl<D: Desk> Server<D> {
                             let _ = replies.send(Message::Reply { id, reply, took }).await;
                         });
                     }
+                    Ok(Turn::Came(Message::Claim { id, claim })) => {
+                        let reply = Some(self.door.agree(*claim));
+                        if connection.send(&Message::Reply { id, reply, took: Duration::ZERO }).is_err() {
+                            return Some(Cut::Broken);
+                        }
+                    }
                     Ok(Turn::Came(Message::Ping)) => {
                         if !is_leaving {
                             end.as_mut().reset(after(SILENT_MAX));

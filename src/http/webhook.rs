@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    cluster::{Arrival, Cause, Cluster, NotBooked, Sealed, TimedAnswer},
+    cluster::{Arrival, Cause, Claim, Cluster, NotBooked, Sealed, TimedAnswer},
     domain::{Answer, AuthorizationRequest, EventId, Observation, Outcome, Timestamp, Violation},
     log::Seldom,
     metrics::{Metrics, Refusal, Route, Stage, WebhookResult},
@@ -70,6 +70,9 @@ pub trait Desk: Send + Sync + 'static {
         arrival: Arrival,
     ) -> impl Future<Output = Result<(), NotBooked>> + Send;
 
+    /// What another node is about to answer, for the arbiter of the account: the answer that it was told first.
+    fn agree(&self, claim: Claim) -> Answer;
+
     /// What the policy in force wants read.
     fn reading(&self) -> Reading;
 }
@@ -103,6 +106,10 @@ impl Desk for Cluster {
 
     async fn book_peer(&self, observation: Observation, arrival: Arrival) -> Result<(), NotBooked> {
         Self::book_peer(self, observation, arrival).await
+    }
+
+    fn agree(&self, claim: Claim) -> Answer {
+        Self::agree(self, claim)
     }
 
     fn reading(&self) -> Reading {

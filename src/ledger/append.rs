@@ -142,7 +142,7 @@ impl<C: Caller> Ledger<C> {
         let undo = std::mem::take(&mut self.next.undo);
         if undo.undo(&mut self.card) {
             let batch = std::mem::take(&mut self.next);
-            self.taken_back();
+            self.taken_back(given);
             self.decide_again(given, batch);
         } else {
             self.next.undo = Undo::Impossible;
@@ -151,9 +151,9 @@ impl<C: Caller> Ledger<C> {
 
     /// The account is as it was before some events: what was adopted for them is adopted again, what Stripe has is applied
     /// again.
-    fn taken_back(&mut self) {
+    fn taken_back(&mut self, given: &Given<'_>) {
         self.policy = None;
-        self.apply_unrecorded();
+        self.apply_unrecorded(given);
     }
 
     /// The append was certainly not written, for want of time or room: nobody is told a decision of it, and what was
@@ -169,7 +169,7 @@ impl<C: Caller> Ledger<C> {
         }
         undo.extend(std::mem::take(&mut later.undo));
         if undo.undo(&mut self.card) {
-            self.taken_back();
+            self.taken_back(given);
             self.give_up_batch(batch, Cause::Overload);
             self.decide_again(given, later);
         } else {

@@ -24,8 +24,6 @@ pub enum Waiting<C> {
         caller: C,
         /// Until when: later it has the answer of the stand-in.
         deadline: Instant,
-        /// Whether another node asks, for a caller of its own. What it answers without us it records itself.
-        is_for_a_peer: bool,
     },
     /// Until it is durable.
     Receipt(C),
@@ -90,11 +88,6 @@ impl<C> Batch<C> {
     /// Lets another wait for the event at `place`.
     pub(super) fn join(&mut self, place: usize, waiting: Waiting<C>) {
         self.waiting.push((place, waiting));
-    }
-
-    /// Whether another node waits for the event at `place`: it may stop, and find it in the journal.
-    pub(super) fn is_for_a_peer(&self, place: usize) -> bool {
-        self.waiting_for(place).any(|waiting| matches!(waiting, Waiting::Answer { is_for_a_peer: true, .. }))
     }
 
     fn waiting_for(&self, place: usize) -> impl Iterator<Item = &Waiting<C>> {

@@ -44,7 +44,7 @@ pub enum Message<C> {
     Reloaded(EntryId, Result<Box<Reloaded>, NotFolded>),
     /// The other chain has what this one had before it was joined to it, or not yet.
     CarriedOver(Result<(), NotFolded>),
-    /// A decision came too late for a caller: Stripe has this stand-in decision instead.
+    /// A decision came too late: a caller has this stand-in decision instead, and so has whoever else asked.
     Unheard(Box<Decided>),
     /// A pause is over.
     Due(Timer),
@@ -94,7 +94,7 @@ pub struct StoodIn<C> {
     pub decided: Decided,
     /// How it came from card to card.
     pub hops: Hops,
-    /// Held until it is durable; none for one that takes the place of a decision.
+    /// Held until it is durable; none for one that takes the place of a decision whose answer has not left.
     pub caller: Option<C>,
 }
 

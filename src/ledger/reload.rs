@@ -11,6 +11,7 @@ use super::{
     prepare::Looked,
     request::{decided, micros},
     undo::Undo,
+    unrecorded::voids,
 };
 use crate::{
     domain::{Answer, Decided, Event, Mention, Recalled},
@@ -85,7 +86,7 @@ impl<C: Caller> Ledger<C> {
                 self.gone_elsewhere(given, event, waiting);
             }
         }
-        self.apply_unrecorded();
+        self.apply_unrecorded(given);
         self.joined(given);
     }
 
@@ -269,6 +270,10 @@ impl<C: Caller> Ledger<C> {
                         continue;
                     }
                 },
+                Event::StoodIn(decided) if !self.takes_place(given, &decided.request, voids(&waiting)) => {
+                    self.repeat_all(&Event::StoodIn(decided), waiting);
+                    continue;
+                }
                 fact @ (Event::StoodIn(_) | Event::Observed(_) | Event::Recalled(_)) => fact,
                 // Another node may have carried some of it over meanwhile: the other card tries again.
                 Event::Carried(_) => {
@@ -287,6 +292,18 @@ impl<C: Caller> Ledger<C> {
                     waiting.decided(outcome);
                 }
                 self.next.join(place, waiting);
+            }
+        }
+    }
+
+    /// Gives those who wait for this event the answer that stands in its place.
+    pub(super) fn repeat_all(&mut self, event: &Event, waiting: Vec<Waiting<C>>) {
+        let answered = decided_in(event).and_then(|decided| self.card.answer_to(&decided.request));
+        let answer = answered.map(|answered| answered.answer.clone());
+        for waiting in waiting {
+            match &answer {
+                Some(answer) => self.tell(waiting, answer.clone()),
+                None => self.give_up(waiting, Cause::Journal),
             }
         }
     }

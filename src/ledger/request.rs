@@ -84,7 +84,7 @@ impl<C: Caller> Ledger<C> {
         self.tell(waiting, answer);
     }
 
-    /// Records a stand-in decision, unless the answer that is in the ledger has been given.
+    /// Records a stand-in decision, unless another answer stands.
     pub(super) fn stood_in(&mut self, given: &Given<'_>, stood_in: Box<StoodIn<C>>, looked: Looked) {
         if planted::is(Planted::StandInDropped) {
             return;
@@ -100,18 +100,23 @@ impl<C: Caller> Ledger<C> {
                 return self.look_up(Work::StandIn(stood_in), evicted);
             }
         }
-        let is_ours_to_tell =
-            self.unreleased(request).is_some_and(|(batch, place)| !batch.is_for_a_peer(place));
-        // Made for this very request by another node, whose answer never got here. One that was made for another
-        // delivery of the request is told by whoever was asked that.
-        let is_free = self.card.answer_to(request).is_none_or(|answered| {
-            let is_lost = given.settings.is_journal_shared && answered.received_at == request.received_at;
-            answered.answer.source != Source::StandIn && (is_ours_to_tell || is_lost)
-        });
-        if is_free {
+        if self.takes_place(given, request, stood_in.caller.is_none()) {
             let StoodIn { decided, caller, .. } = *stood_in;
             self.record(Event::StoodIn(Box::new(decided)), caller.map(Waiting::StandIn));
         }
+    }
+
+    /// Whether a stand-in decision on this request is the answer from now on. It `voids` a decision whose answer has certainly
+    /// not left, which a node that answers alone knows of each. Else it may only take the place of one that is not durable, or
+    /// that was made for this very delivery and got lost on its way: an approval that Stripe may have keeps its hold.
+    pub(super) fn takes_place(&self, given: &Given<'_>, request: &AuthorizationRequest, voids: bool) -> bool {
+        let voids = voids || !given.settings.is_journal_shared;
+        self.card.answer_to(request).is_none_or(|answered| {
+            answered.answer.source != Source::StandIn
+                && (voids
+                    || answered.received_at == request.received_at
+                    || self.unreleased(request).is_some())
+        })
     }
 
     /// Whether one more may be decided before what was decided is durable.

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{
-    Cause, Effect, Ledger, Phase, Timer, Work,
-    batch::{Batch, Waiting},
+    Cause, Effect, Given, Ledger, Phase, StoodIn, Timer, Work,
+    batch::{Batch, Waiting, decided_in},
     message::Caller,
 };
 use crate::domain::Event;
@@ -41,9 +41,9 @@ impl<C: Caller> Ledger<C> {
             Work::Observation(observed) => self.effects.push(Effect::GiveUp(observed.caller, cause)),
             Work::Carry(carry) => self.effects.push(Effect::GiveUp(carry.caller, cause)),
             Work::StandIn(stood_in) => {
+                let StoodIn { decided, caller, .. } = *stood_in;
                 let mut kept = Batch::default();
-                let caller = stood_in.caller.map(Waiting::StandIn);
-                kept.push(Event::StoodIn(Box::new(stood_in.decided)), caller);
+                kept.push(Event::StoodIn(Box::new(decided)), caller.map(Waiting::StandIn));
                 self.keep(kept);
             }
         }
@@ -65,10 +65,19 @@ impl<C: Caller> Ledger<C> {
         self.unrecorded.extend(batch);
     }
 
-    /// Makes them part of a state that was just read.
-    pub(super) fn apply_unrecorded(&mut self) {
-        for event in &self.unrecorded.events {
-            self.card.apply(event);
+    /// Makes them part of a state that was just read, unless it has another answer that stands.
+    pub(super) fn apply_unrecorded(&mut self, given: &Given<'_>) {
+        for (event, waiting) in std::mem::take(&mut self.unrecorded).into_events() {
+            let voids = voids(&waiting);
+            if decided_in(&event).is_some_and(|decided| self.takes_place(given, &decided.request, voids)) {
+                self.card.apply(&event);
+                let place = self.unrecorded.push(event, None);
+                for waiting in waiting {
+                    self.unrecorded.join(place, waiting);
+                }
+            } else {
+                self.repeat_all(&event, waiting);
+            }
         }
     }
 
@@ -91,4 +100,9 @@ impl<C: Caller> Ledger<C> {
             }
         }
     }
+}
+
+/// Whether a stand-in decision that these wait for takes the place of a decision whose answer has not left.
+pub(super) fn voids<C>(waiting: &[Waiting<C>]) -> bool {
+    !waiting.iter().any(|waiting| matches!(waiting, Waiting::StandIn(_)))
 }

@@ -2,7 +2,7 @@
 //! for people is not here.
 
 use super::label::{
-    AdminRefusal, Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, JournalPhase, Label,
+    AdminRefusal, Agrees, Bound, Claimed, Cut, Done, Export, Forward, JournalFailure, JournalPhase, Label,
     LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload, Route, STRIPE_REASONS,
     SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
@@ -282,6 +282,8 @@ families! {
     "The cluster" {
         FORWARDS = Counter Count "tollgate_forwards_total" ["result": here::<Forward>()]
             "requests forwarded to the owner of the card; without an answer from it, this node decided", "only `answered`, except for a moment when a node stops";
+        CLAIMS = Counter Count "tollgate_claims_total" ["result": here::<Claimed>()]
+            "answers about which this node asked the arbiter of the account before they left", "`unanswered` 0, except for a moment when a node stops: only then two nodes may answer one request differently";
         HOP_DURATION = Histogram Seconds "tollgate_hop_duration_seconds" []
             "time that forwarding added to a request: the network in both directions, and queues at both nodes", "p99 below 2 ms; above that the network is slow, or a node is short of CPU";
         PEER_REFUSALS = Counter Count "tollgate_peer_connections_refused_total" ["cause": here::<PeerRefusal>()]

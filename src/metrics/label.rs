@@ -173,6 +173,18 @@ label! {
 }
 
 label! {
+    /// What the arbiter of an account said to an answer.
+    Claimed {
+        /// It knew of no other.
+        Agreed = "agreed",
+        /// Another one had left before: it left again.
+        Overruled = "overruled",
+        /// It did not say in time, and the answer left alone.
+        Unanswered = "unanswered",
+    }
+}
+
+label! {
     /// How an answer went to Stripe.
     Way {
         /// With the reply to the webhook.

@@ -22,9 +22,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 pub use catalogue::{FAMILIES, Family, Kind, Unit, Values};
 pub use histogram::Histogram;
 pub use label::{
-    AdminRefusal, Agrees, Bound, Cut, Done, Export, Forward, JournalFailure, JournalPhase, Label, Labels,
-    LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload, Route, STRIPE_REASONS,
-    SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
+    AdminRefusal, Agrees, Bound, Claimed, Cut, Done, Export, Forward, JournalFailure, JournalPhase, Label,
+    Labels, LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload, Route,
+    STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 pub use page::{markdown, overview};
 pub use series::{Series, Worded};
@@ -127,6 +127,8 @@ pub struct Decisions {
 pub struct Cluster {
     /// `tollgate_forwards_total`
     pub forwards: Series<Forward, Counter>,
+    /// `tollgate_claims_total`
+    pub claims: Series<Claimed, Counter>,
     /// `tollgate_hop_duration_seconds`
     pub hop_duration: Histogram,
     /// `tollgate_peer_connections_refused_total`

@@ -30,6 +30,7 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
         decisions: resolver.decisions(),
         cluster: Cluster {
             forwards: resolver.series(&family::FORWARDS),
+            claims: resolver.series(&family::CLAIMS),
             hop_duration: resolver.single(&family::HOP_DURATION),
             refused: resolver.series(&family::PEER_REFUSALS),
             members: resolver.single(&family::MEMBERS),

@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 use tollgate::{
-    actors::{Directory, Parts, Settings, StandIn, StandInRule},
+    actors::{Cause, Directory, Parts, Settings, StandIn, StandInRule, Undecided},
     clock,
     domain::{Account, Answer, AuthorizationRequest, EventId, Outcome, Policy, Reason, Source},
     journal::{Committer, CommitterSettings, Fault, Faulty, Journal, Memory, Odds, Reach, Scan as _, Script},
@@ -61,6 +61,11 @@ impl House {
         self.directory.ask(question("one", name, amount), arrival(SOON)).await.answer
     }
 
+    /// The stand-in's answer to this request, or the one that is known.
+    fn stand_in(&self, request: AuthorizationRequest, cause: Cause) -> Answer {
+        self.directory.stand_in(&undecided(request, cause)).answer
+    }
+
     /// How many snapshots of the card are in the journal.
     async fn snapshots(&self) -> usize {
         let entries = self.journal.load(&Account::from(&card("one")), Reach::Genesis).await.unwrap();
@@ -80,6 +85,10 @@ impl House {
         let view = self.directory.card(&card("one"), clock::now()).await.unwrap().unwrap();
         view.limits[0].used
     }
+}
+
+fn undecided(request: AuthorizationRequest, cause: Cause) -> Undecided {
+    Undecided { request: Arc::new(request), cause, is_declined: false }
 }
 
 fn roomy() -> Settings {

@@ -26,8 +26,8 @@ use tokio::{
 use tollgate::{
     clock,
     cluster::{
-        Arrival, Cause, DecisionFilter, Gate, Hello, Identity, Local, Member, NotBooked, Place, Sealed,
-        TimedAnswer,
+        Arrival, Cause, Claim, DecisionFilter, Gate, Hello, Identity, Local, Member, NotBooked, Place,
+        Sealed, TimedAnswer,
     },
     domain::{
         Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardholderId, DecisionId,
@@ -135,6 +135,10 @@ impl Desk for Stub {
 
     async fn book_peer(&self, observation: Observation, _: Arrival) -> Result<(), NotBooked> {
         self.write(observation)
+    }
+
+    fn agree(&self, claim: Claim) -> Answer {
+        claim.answer
     }
 
     fn reading(&self) -> Reading {

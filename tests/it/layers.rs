@@ -24,7 +24,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("http", &["stripe", "cluster", "policy", "domain", "metrics", "log", "clock"]),
     ("stripe", &["domain", "clock"]),
     ("cluster", &["actors", "journal", "domain", "metrics", "clock"]),
-    ("actors", &["ledger", "journal", "domain", "metrics", "log", "clock"]),
+    ("actors", &["ledger", "journal", "domain", "metrics", "log", "clock", "planted"]),
     ("ledger", &["journal", "domain", "clock", "planted"]),
     ("journal", &["domain", "clock", "planted"]),
     ("policy", &["domain"]),

@@ -56,6 +56,13 @@ impl Story {
         story
     }
 
+    /// One that other nodes write to as well.
+    fn shared() -> Self {
+        let mut story = Self::new();
+        story.settings.is_journal_shared = true;
+        story
+    }
+
     /// An account that is being loaded.
     fn unread() -> Self {
         let mut effects = Vec::new();
@@ -97,7 +104,7 @@ impl Story {
 
     fn asks_for(&mut self, name: &'static str, request: AuthorizationRequest) -> String {
         let deadline = self.now + WITHIN;
-        let waiting = Waiting::Answer { caller: Name(name), deadline, is_for_a_peer: false };
+        let waiting = Waiting::Answer { caller: Name(name), deadline };
         self.turn(Message::Work(Work::Request(Box::new(Request {
             asked: Arc::new(request),
             stages: Stages::default(),
@@ -113,10 +120,15 @@ impl Story {
         self.turn(Message::Work(Work::Observation(Box::new(observed))))
     }
 
+    /// The stand-in has answered.
     fn stands_in(&mut self, name: &'static str, amount: i64) -> String {
-        let decided = stand_in(name, amount);
-        let caller = Some(Name(name));
-        self.turn(Message::Work(Work::StandIn(Box::new(StoodIn { decided, hops: Hops::default(), caller }))))
+        self.records(Some(name), stand_in(name, amount))
+    }
+
+    /// With a name, or in place of a decision whose answer has not left.
+    fn records(&mut self, name: Option<&'static str>, decided: Decided) -> String {
+        let (caller, hops) = (name.map(Name), Hops::default());
+        self.turn(Message::Work(Work::StandIn(Box::new(StoodIn { decided, hops, caller }))))
     }
 
     /// The oldest append ends so. What is durable is in the chain then.

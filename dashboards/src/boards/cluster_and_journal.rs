@@ -257,9 +257,12 @@ fn forwards() -> Panel {
         [
             "Requests forwarded to the owner of their card, by result.",
             "Nearly all answered.",
-            "Others are decided by the receiving node, at a higher cost: the owner or the network is slow or down.",
+            "Others are decided by the receiving node, at a higher cost: the owner or the network is slow or down. Such an answer is claimed first from the node that all others ask about this card; an unanswered claim may mean two answers to one request.",
         ],
-        &[(&rates_by("result", "tollgate_forwards_total{@}"), "{{result}}")],
+        &[
+            (&rates_by("result", "tollgate_forwards_total{@}"), "{{result}}"),
+            (&rates_by("result", "tollgate_claims_total{@}"), "claim {{result}}"),
+        ],
     )
 }
 

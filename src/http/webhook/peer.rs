@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Desk, door::Door};
 use crate::{
     clock::{self, timeout},
-    cluster::{Cause, NotBooked, PeerReply, Sealed},
+    cluster::{Cause, Claim, NotBooked, PeerReply, Sealed},
     domain::Timestamp,
     stripe::Incoming as Delivery,
 };
@@ -29,6 +29,11 @@ impl<D: Desk> PeerDoor<D> {
         let within = within.min(self.within_max);
         let replied = timeout(within, self.decide(sealed, within)).await;
         replied.unwrap_or(Some(PeerReply::Undecided(Cause::Deadline)))
+    }
+
+    /// What this node, as the arbiter, says to one that is about to answer. A member is believed what it answers.
+    pub(in crate::http) fn agree(&self, claim: Claim) -> PeerReply {
+        PeerReply::Answer(self.desk.agree(claim))
     }
 
     async fn decide(&self, sealed: Sealed, within: Duration) -> Option<PeerReply> {

@@ -10,7 +10,7 @@ use super::{
     Misfit, Session,
     address::Target,
     database::{Database, State},
-    epoch::{self, Look},
+    epoch::{self, Look, Progress},
     memory::Keeper,
     misfit::told,
 };
@@ -95,7 +95,7 @@ async fn hold(database: &Arc<Database>, control: &Arc<Session>) -> Lost {
 async fn ask(database: &Database, control: &Session) -> Result<Look, Error> {
     let (beaten, look) = tokio::join!(
         biased;
-        epoch::beat(control, &database.writer, control.lineage()),
+        epoch::beat(control, &database.writer, control.lineage(), Progress::default()),
         Look::at(control),
     );
     beaten?;

@@ -28,12 +28,12 @@ const ADD_NODES: &str = "
     UPDATE tollgate.lineage SET nodes = ARRAY(SELECT DISTINCT unnest(nodes || $1::text[]))
     WHERE opened_at IS NULL AND NOT nodes @> $1::text[]";
 
-/// Says that this writer is there, and on which lineage it has nothing more to give back.
+/// Says that this writer is there, on which lineage it has nothing more to give back, and how far it is with that.
 const BEAT: &str = "
-    INSERT INTO tollgate.writer (incarnation, node, system, timeline, beat_at)
-    VALUES ($1, $2, $3, $4, clock_timestamp())
+    INSERT INTO tollgate.writer (incarnation, node, system, timeline, beat_at, given_back, tried)
+    VALUES ($1, $2, $3, $4, clock_timestamp(), $5, $6)
     ON CONFLICT (incarnation) DO UPDATE SET system = excluded.system, timeline = excluded.timeline,
-        beat_at = excluded.beat_at";
+        beat_at = excluded.beat_at, given_back = excluded.given_back, tried = excluded.tried";
 
 /// What the server is now.
 const LOOK: &str = "
@@ -42,10 +42,13 @@ const LOOK: &str = "
            (SELECT count(*) FROM pg_stat_replication),
            ARRAY(SELECT incarnation || ' ' || node FROM tollgate.writer
                WHERE beat_at > clock_timestamp() - interval '3 seconds' ORDER BY incarnation),
-           ARRAY(SELECT w.incarnation FROM tollgate.writer AS w
-               WHERE w.system = l.system AND w.timeline = l.timeline ORDER BY w.incarnation),
-           (SELECT coalesce(max(lsn), 0) FROM tollgate.entry)
-    FROM tollgate.lineage AS l";
+           given_back.sum,
+           NOT EXISTS (SELECT FROM tollgate.writer AS w
+               WHERE (w.system <> l.system OR w.timeline <> l.timeline)
+                   AND w.beat_at > clock_timestamp() - interval '3 seconds'
+                   AND w.tried IS DISTINCT FROM given_back.sum)
+    FROM tollgate.lineage AS l,
+        (SELECT coalesce(sum(given_back), 0)::bigint AS sum FROM tollgate.writer) AS given_back";
 
 /// Opens the lineage for entries, if nothing more is to be given back, and at least half of those who wrote to the one
 /// before are there; or, where loss is accepted, whoever is there.
@@ -82,33 +85,26 @@ pub(super) struct Look {
     pub(super) standbys: i64,
     /// The writers that are there.
     pub(super) writers: Vec<Writer>,
-    restored: Vec<i64>,
-    /// The log sequence number of the last entry that is visible.
-    last_lsn: i64,
+    /// How many entries all writers together have given back.
+    pub(super) given_back: i64,
+    /// Whether no writer that is there can give back one more entry: each of them is done, or has tried in vain since any
+    /// other was successful.
+    pub(super) is_settled: bool,
 }
 
-/// What changes while any writer gives back.
-#[derive(Clone, PartialEq, Eq)]
+/// How far a writer is with giving back.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Progress {
-    last_lsn: i64,
-    restored: Vec<i64>,
-    writers: Vec<Writer>,
+    /// The entries that it has given back.
+    pub(super) given_back: i64,
+    /// What all together had given back before it tried the rest in vain; nothing where it has not.
+    pub(super) tried: Option<i64>,
 }
 
 impl Look {
     pub(super) async fn at(session: &Session) -> Result<Self, Error> {
         let row = session.client().query_one(LOOK, &[]).await?;
         Self::of(&row)
-    }
-
-    /// Whether this writer has nothing more to give back.
-    pub(super) fn has_restored(&self, writer: &Writer) -> bool {
-        self.restored.contains(&writer.incarnation)
-    }
-
-    /// How far all writers are.
-    pub(super) fn progress(&self) -> Progress {
-        Progress { last_lsn: self.last_lsn, restored: self.restored.clone(), writers: self.writers.clone() }
     }
 
     /// How many servers have an entry before it is acknowledged.
@@ -131,8 +127,8 @@ impl Look {
             synchronous: row.try_get(4)?,
             standbys: row.try_get(5)?,
             writers: writers.iter().filter_map(writer).collect(),
-            restored: row.try_get(7)?,
-            last_lsn: row.try_get(8)?,
+            given_back: row.try_get(7)?,
+            is_settled: row.try_get(8)?,
         })
     }
 }
@@ -150,11 +146,17 @@ pub(super) async fn begin(session: &Session, before: Lineage, writers: &[Writer]
     Ok(())
 }
 
-/// Says that `writer` is there, and that it has given back everything up to `restored`.
-pub(super) async fn beat(session: &Session, writer: &Writer, restored: Lineage) -> Result<(), Error> {
+/// Says that `writer` is there, that it has given back everything up to `restored`, and how far it is with the rest.
+pub(super) async fn beat(
+    session: &Session,
+    writer: &Writer,
+    restored: Lineage,
+    progress: Progress,
+) -> Result<(), Error> {
     let (system, timeline) = numbers(restored);
-    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-        [&writer.incarnation, &writer.node, &system, &timeline];
+    let Progress { given_back, tried } = progress;
+    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+        [&writer.incarnation, &writer.node, &system, &timeline, &given_back, &tried];
     session.client().execute(BEAT, &values).await?;
     Ok(())
 }

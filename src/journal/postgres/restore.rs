@@ -14,7 +14,7 @@ use super::{
     Loss, Misfit, Session,
     append::{self, Intent},
     database::{Connection, Database, State},
-    epoch::{self, Look},
+    epoch::{self, Look, Progress},
     ring::Batch,
     statements::Statements,
 };
@@ -32,8 +32,8 @@ const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often it is tried whether an entry that another node has to give back has come.
 const TRY_EVERY: Duration = Duration::from_millis(5);
-/// How long the entries of others may be waited for, without one more entry of any writer going in. Only writers that wait for
-/// each other, all behind an entry of a dead one, wait as long: one that is slow is not to cost what it could give back.
+/// How long the entries of others may be waited for, without one more entry of any writer going in: one that hangs must not
+/// keep the journal closed for ever, and one that is slow is not to cost what it could give back.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// How long statements that were under way on the server of before may take to notice.
 const QUIET_WITHIN: Duration = Duration::from_secs(1);
@@ -83,9 +83,9 @@ impl Database {
             step(epoch::begin(session, before, &self.writers())).await?;
         }
         let restored = if before == lineage { lineage } else { before };
-        step(epoch::beat(session, &self.writer, restored)).await?;
+        step(epoch::beat(session, &self.writer, restored, Progress::default())).await?;
         Box::pin(self.make_good(session, restored)).await?;
-        step(epoch::beat(session, &self.writer, lineage)).await?;
+        step(epoch::beat(session, &self.writer, lineage, Progress::default())).await?;
         let mut waits_since: Option<Instant> = None;
         loop {
             look = step(Look::at(session)).await?;
@@ -102,7 +102,7 @@ impl Database {
                 info!(%lineage, "waiting until every node that wrote to the journal before has given back what is missing");
             }
             step(epoch::open(session, self.options.loss == Loss::Accept)).await?;
-            step(epoch::beat(session, &self.writer, lineage)).await?;
+            step(epoch::beat(session, &self.writer, lineage, Progress::default())).await?;
             clock::sleep(LOOK_EVERY).await;
         }
     }
@@ -199,36 +199,28 @@ impl Database {
         let entries = entries_of(missing.answered());
         let ours: HashSet<_> = missing.answered().iter().map(|append| append.id).collect();
         let Missing { mut pending, .. } = missing;
-        let mut moved_at = clock::instant();
-        // The others had nothing more to give back before this round.
-        let mut was_alone = false;
-        let mut progress = None;
-        loop {
+        let count = |entries: usize| i64::try_from(entries).unwrap_or(i64::MAX);
+        let (all, mut moved) = (pending.len(), (None, clock::instant()));
+        // Also what nobody knows the fate of is tried until no node can go on: another's entries may stand behind it.
+        while !pending.is_empty() {
+            let look = step(Look::at(session)).await?;
             let before = pending.len();
             let left = Box::pin(give_back_once(connection, &pending)).await?;
-            step(epoch::beat(session, &self.writer, restored)).await?;
-            let Some(left) = left else { continue };
-            pending = left;
-            if !pending.iter().any(|append| ours.contains(&append.id)) {
-                break;
-            }
-            if pending.len() < before {
-                // What stands behind it may go in now, here or at another node.
-                moved_at = clock::instant();
-                was_alone = false;
-                continue;
-            }
+            let is_in_vain = left.as_ref().is_some_and(|left| left.len() == before);
+            pending = left.unwrap_or(pending);
+            let tried = is_in_vain.then_some(look.given_back);
+            let progress = Progress { given_back: count(all.saturating_sub(pending.len())), tried };
+            step(epoch::beat(session, &self.writer, restored, progress)).await?;
             let look = step(Look::at(session)).await?;
-            if progress.replace(look.progress()) != Some(look.progress()) {
-                moved_at = clock::instant();
+            if moved.0 != Some(look.given_back) {
+                moved = (Some(look.given_back), clock::instant());
             }
-            let is_alone =
-                look.writers.iter().all(|writer| *writer == self.writer || look.has_restored(writer));
-            if moved_at.elapsed() >= STALLED_AFTER || was_alone {
+            if (is_in_vain && look.is_settled) || moved.1.elapsed() >= STALLED_AFTER {
                 break;
             }
-            was_alone = is_alone;
-            clock::sleep(TRY_EVERY).await;
+            if is_in_vain {
+                clock::sleep(TRY_EVERY).await;
+            }
         }
         pending.retain(|append| ours.contains(&append.id));
         let lost = entries_of(&pending);

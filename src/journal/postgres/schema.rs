@@ -67,7 +67,9 @@ const VERSION_1: &str = "
         node text NOT NULL,
         system bigint NOT NULL,
         timeline integer NOT NULL,
-        beat_at timestamptz NOT NULL
+        beat_at timestamptz NOT NULL,
+        given_back bigint NOT NULL DEFAULT 0,
+        tried bigint
     );
     CREATE VIEW tollgate.events AS
         SELECT entry.lsn, entry.account, entry.seq, entry.at, fact.key AS kind, fact.value AS fact

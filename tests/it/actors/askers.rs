@@ -15,7 +15,7 @@ use tollgate::{
     journal::{Fault, Gate, Script},
 };
 
-use super::{House, SOON, roomy};
+use super::{House, SOON, roomy, undecided};
 use crate::questions::{arrival, card, question};
 
 /// A node with one place for requests.
@@ -113,7 +113,7 @@ async fn an_answer_on_its_way_out_gives_way_to_one_of_the_stand_in() {
             for _ in 0..moments {
                 tokio::task::yield_now().await;
             }
-            directory.stand_in(question("one", "asked-twice", 700), Cause::Overload).answer
+            directory.stand_in(&undecided(question("one", "asked-twice", 700), Cause::Overload)).answer
         });
         let refused = refused.await.unwrap();
         assert_eq!(asked.await.unwrap().answer, refused, "after {moments} moments");

@@ -1,13 +1,13 @@
 //! What a ledger does, turn by turn.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tollgate::{
     domain::{
         AuthorizationSeen, AuthorizationStatus, Event, Fact, Joined, ListedTransaction, Timestamp,
         TransactionId, TransactionKind,
     },
-    journal::{EntryId, Outcome},
+    journal::{EntryId, Outcome, record},
     ledger::{Message, Work},
 };
 
@@ -151,12 +151,59 @@ fn a_stand_in_decision_takes_the_place_of_one_that_has_not_left() {
     assert_eq!(story.stands_in("a", 600), "");
     assert_eq!(story.held(), 0);
     assert_eq!(story.is_durable(), "release a: declined by the stand-in; append later: stood in a declined");
-    // But not of one that was told.
+    // Nor does one that is durable stay, if its answer has certainly not left.
     let mut story = Story::new();
     story.asks("a", 600);
     story.is_durable();
-    assert_eq!(story.stands_in("a", 600), "");
+    assert_eq!(story.records(None, stand_in("a", 600)), "append later: stood in a declined");
+    assert_eq!(story.held(), 0);
+}
+
+/// Nobody could say then whether Stripe has the approval: its hold has to stay.
+#[test]
+fn a_stand_in_decision_leaves_what_was_answered_to_another_delivery() {
+    let other_delivery = |name: &str| {
+        let mut alone = stand_in(name, 600);
+        let request = Arc::make_mut(&mut alone.request);
+        request.received_at = request.received_at.plus(Duration::from_millis(1));
+        alone
+    };
+    // In memory already.
+    let mut story = Story::shared();
+    story.asks("a", 600);
+    story.is_durable();
+    assert_eq!(story.records(Some("a"), other_delivery("a")), "");
     assert_eq!(story.held(), 600);
+    // Written by another node before the append gets in.
+    let mut elsewhere = Story::new();
+    elsewhere.asks("a", 600);
+    let decided = record::decode(&elsewhere.appends[0].body).unwrap();
+    let mut story = Story::shared();
+    assert_eq!(story.records(Some("a"), other_delivery("a")), "append later: stood in a declined");
+    let id = story.appends[0].id;
+    story.another_writes(&decided);
+    assert_eq!(story.ends(Outcome::Conflict), "note Conflict; reload");
+    assert_eq!(story.reloaded(id), "");
+    assert_eq!(story.held(), 600);
+    // Written while the journal did not take it.
+    let mut story = Story::shared();
+    story.records(Some("a"), other_delivery("a"));
+    assert_eq!(story.ends(Outcome::Rejected), "note Rejected; pause Record; load");
+    story.another_writes(&decided);
+    assert_eq!(story.loaded(), "note Loaded");
+    assert_eq!(story.held(), 600);
+    assert!(!story.ledger.is_busy());
+    // One that was made for the very same delivery got lost on its way to whoever stood in.
+    let mut story = Story::shared();
+    story.another_writes(&decided);
+    let mut same_delivery = stand_in("a", 600);
+    let [Event::Decided(other)] = &decided[..] else { panic!("{decided:?}") };
+    Arc::make_mut(&mut same_delivery.request).received_at = other.request.received_at;
+    assert_eq!(story.records(Some("a"), same_delivery), "append later: stood in a declined");
+    let own = story.appends[0].id;
+    assert_eq!(story.ends(Outcome::Conflict), "note Conflict; reload");
+    assert_eq!(story.reloaded(own), "append later: stood in a declined");
+    assert_eq!(story.held(), 0);
 }
 
 #[test]

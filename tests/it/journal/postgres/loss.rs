@@ -1,7 +1,7 @@
 //! A standby that lacks the tail is promoted: what was acknowledged is missed, and given back, before anything new goes
 //! in; where it cannot be given back, that is said.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use tollgate::journal::{
     Journal, Loss, OpenError, Outcome, Postgres, Reach,
@@ -112,6 +112,51 @@ async fn what_stood_behind_entries_of_a_dead_node_is_reported_as_lost() {
     assert!(bodies(&living, &shared.account, Reach::Genesis).await.is_empty());
     let status = living.database().status().borrow().clone();
     assert_eq!((status.restored, status.lost), (1, 1));
+}
+
+/// A node has to go on trying what it was told nothing of, until nobody else can give back one more entry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stood_behind_an_entry_whose_writer_heard_nothing_of_it_is_given_back() {
+    let Some(mut pair) = Pair::start().await else { return };
+    let own_front = Proxy::open().await;
+    own_front.lead_to(([127, 0, 0, 1], pair.primary.port()).into());
+    let options = Options { node: "unheard".to_owned(), ..Options::default() };
+    let url = Server::url_at(own_front.address.port());
+    let unheard = Arc::new(Postgres::open_with(&url, options).await.unwrap());
+    let [first, last, ghost] = [
+        pair.open("first", Loss::Restore).await,
+        pair.open("last", Loss::Restore).await,
+        pair.open("ghost", Loss::Restore).await,
+    ];
+    // It has a connection that it may go on with.
+    let mut own = Writer::new("own");
+    assert!(is_durable(append_one(&*unheard, own.next("[]")).await));
+    let mut writer = Writer::new("shared");
+    pair.hold_back().await;
+    assert!(is_durable(append_one(&first, writer.next("[\"first\"]")).await));
+    // It is written, and nothing of that gets back to its writer.
+    let append = writer.next("[\"unheard\"]");
+    own_front.cut();
+    let (journal, same) = (Arc::clone(&unheard), append.clone());
+    let appending = tokio::spawn(async move { append_one(&*journal, same).await });
+    assert!(is_durable(append_one(&ghost, append).await));
+    drop(ghost);
+    assert!(is_durable(append_one(&last, writer.next("[\"last\"]")).await));
+    pair.primary.stop(Stop::Kill).await;
+    pair.standby.promote().await;
+    let standby = ([127, 0, 0, 1], pair.standby.port()).into();
+    // It is there before the one whose entry its own stood behind.
+    own_front.lead_to(standby);
+    own_front.mend();
+    pair.standby.says("SELECT count(tried) FROM tollgate.writer", "1").await;
+    pair.front.lead_to(standby);
+    for node in [&*unheard, &first, &last] {
+        is_open_on(node, 2).await;
+    }
+    let bodies = bodies(&last, &writer.account, Reach::Genesis).await;
+    assert_eq!(bodies, ["[\"first\"]", "[\"unheard\"]", "[\"last\"]"]);
+    assert_eq!(last.database().status().borrow().lost, 0);
+    assert_eq!(appending.await.unwrap(), Outcome::Unknown);
 }
 
 #[tokio::test]
