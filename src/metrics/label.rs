@@ -20,7 +20,7 @@ impl<A: Label, B: Label> Labels for (A, B) {
 }
 
 macro_rules! label {
-    ($(#[$doc:meta])* $name:ident { $($(#[$value:meta])* $variant:ident = $word:literal,)+ }) => {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$value:meta])* $variant:ident = $word:literal,)+ })+) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum $name {
@@ -47,7 +47,7 @@ macro_rules! label {
                 self as usize
             }
         }
-    };
+    )+};
 }
 
 label! {
@@ -170,9 +170,7 @@ label! {
         /// The owner did not take it, such as for another signing secret, or does not speak this version's words.
         Refused = "refused",
     }
-}
 
-label! {
     /// What the arbiter of an account said to an answer.
     Claimed {
         /// It knew of no other.

@@ -177,7 +177,7 @@ fn a_stand_in_decision_leaves_what_was_answered_to_another_delivery() {
     // Written by another node before the append gets in.
     let mut elsewhere = Story::new();
     elsewhere.asks("a", 600);
-    let decided = record::decode(&elsewhere.appends[0].body).unwrap();
+    let decided = record::decode(&elsewhere.appends[0].rows[0].body).unwrap();
     let mut story = Story::shared();
     assert_eq!(story.records(Some("a"), other_delivery("a")), "append later: stood in a declined");
     let id = story.appends[0].id;
