@@ -30,6 +30,7 @@ const PLANNING: &str = "
     SET enable_seqscan = off;
     SET enable_hashjoin = off;
     SET enable_mergejoin = off;
+    SET max_parallel_workers_per_gather = 0;
     SET jit = off";
 
 /// The fenced append. An entry goes in behind the very entry that its writer names; the sequence number alone would let
@@ -143,7 +144,8 @@ const LOAD_LAST: &str = concat!(
     " FROM tollgate.entry WHERE account = $1 ORDER BY seq DESC LIMIT $2) AS last ORDER BY seq"
 );
 
-/// One small search for each part of the log, of about a million entries.
+/// One small search for each part of the log, of about a million entries. `OFFSET 0` keeps it that: else the planner looks
+/// through the whole index for the hash, in whatever part.
 const FIND: &str = concat!(
     "SELECT entry.* FROM generate_series(0, (SELECT coalesce(max(part), -1) FROM tollgate.mention)) AS p (part)
     CROSS JOIN LATERAL (
@@ -151,12 +153,14 @@ const FIND: &str = concat!(
         WHERE mention.part = p.part AND mention.hash = (SELECT ",
     hash_of!("$1::text"),
     ")
+        OFFSET 0
     ) AS mention
     CROSS JOIN LATERAL (
         SELECT ",
     columns!(),
     " FROM tollgate.entry
         WHERE entry.lsn = mention.lsn AND $1::text = ANY (string_to_array(mentions, ' '))
+        OFFSET 0
     ) AS entry
     ORDER BY entry.lsn"
 );

@@ -4,6 +4,7 @@ mod opening;
 mod encryption;
 mod pooler;
 mod fencing;
+mod finding;
 mod faults;
 mod proxy;
 mod replication;
