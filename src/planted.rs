@@ -59,6 +59,8 @@ faults! {
     PartialInFull "partial-in-full" "a partial approval answers with the whole amount";
     ReversalIgnored "reversal-ignored" "a snapshot with a smaller amount changes nothing";
     TerminalForEver "terminal-for-ever" "what comes after a terminal status is ignored, captures too";
+    LegForgotten "leg-forgotten" "the last budget of a purchase is not charged";
+    LegsKept "legs-kept" "what is taken back on a card stays on its budgets";
     OldestWins "oldest-wins" "an older snapshot takes the place of a newer one";
 }
 

@@ -2,6 +2,7 @@
 //! in force and under another one. What is decided, and on which state, is in `verify` and `compare`.
 
 mod chain;
+mod order;
 mod verify;
 mod compare;
 mod report;
@@ -19,6 +20,8 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+
+use order::{Groups, Read};
 
 pub use chain::Ended;
 pub use compare::{Comparison, Selection};
@@ -158,11 +161,24 @@ pub async fn replay(
     loop {
         let mut hash = Sha256::new();
         let mut after = 0;
+        let mut groups = Groups::default();
+        let mut replay = |groups: Vec<Vec<Read>>| -> Result<(), NotReplayed> {
+            for group in groups {
+                if verified.is_none() {
+                    pass.take(&group)?;
+                }
+                if let Some(comparison) = &mut comparison {
+                    comparison.take(&group);
+                }
+            }
+            Ok(())
+        };
         loop {
             let entries = journal.scan(after, PAGE_ENTRIES).await?;
             let Some(last) = entries.last() else { break };
             after = last.lsn;
-            for entry in &entries {
+            let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+            for entry in entries {
                 hash.update(entry.id.get().to_be_bytes());
                 hash.update(&entry.body);
                 let events = record::decode(&entry.body).map_err(|cause| NotReplayed::Unreadable {
@@ -170,16 +186,12 @@ pub async fn replay(
                     account: entry.account.clone(),
                     cause,
                 })?;
-                if verified.is_none() {
-                    pass.take(entry, &events)?;
-                }
-                if let Some(comparison) = &mut comparison {
-                    comparison.take(entry, &events);
-                }
+                replay(groups.take((entry, events)))?;
             }
-            entries_read = entries_read.saturating_add(u64::try_from(entries.len()).unwrap_or(u64::MAX));
+            entries_read = entries_read.saturating_add(count);
             progress(entries_read);
         }
+        replay(groups.end())?;
         if verified.is_none() {
             match std::mem::take(&mut pass).end() {
                 Ended::Again(again) => pass = again,

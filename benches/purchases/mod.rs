@@ -118,6 +118,7 @@ pub(crate) fn captured(id: AuthorizationId, at: Timestamp, number: u32) -> [Even
     let history =
         HistoryEntry { amount: 1_000, approved: true, created: at, reason: "webhook_approved".into() };
     let seen = AuthorizationSeen {
+        holder: None,
         id: id.clone(),
         is_update: true,
         created: at,

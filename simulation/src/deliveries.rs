@@ -71,7 +71,7 @@ impl Play {
         let body = Rc::clone(&known.body);
         let node = self.plan.random.usize(..self.nodes.count());
         let received_at = self.received_at(node);
-        let read = stripe::read(&body, received_at, &Reading::default());
+        let read = stripe::read(&body, received_at, &Reading { has_budgets: true, ..Reading::default() });
         let Ok(Incoming::Observation(observation)) = read else {
             panic!("the load test's events are events")
         };

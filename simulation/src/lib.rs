@@ -15,6 +15,7 @@
 )]
 
 mod books;
+mod budgets;
 mod deliveries;
 mod nodes;
 mod placement;

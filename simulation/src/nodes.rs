@@ -13,7 +13,7 @@ use tollgate::{
 };
 use tollgate_loadtest::scenario::Limits;
 
-use crate::Plan;
+use crate::{Plan, budgets::Budgets};
 
 /// How long a node may take for an answer.
 pub(crate) const WITHIN: Duration = Duration::from_millis(1_200);
@@ -40,7 +40,7 @@ impl Nodes {
     pub(crate) fn start(plan: &mut Plan) -> Self {
         let mut nodes = Self {
             memory: Arc::new(Memory::new()),
-            policy: policy(&plan.scenario.limits),
+            policy: policy(&plan.scenario.limits, plan.budgets),
             all: Vec::new(),
             settings: Settings {
                 is_journal_shared: plan.nodes > 1 || plan.restarts,
@@ -122,7 +122,7 @@ fn pace(plan: &mut Plan) -> Pace {
     Pace { batch: Duration::from_micros(plan.random.u64(least..most)), append: Duration::ZERO }
 }
 
-fn policy(limits: &Limits) -> Arc<Policy> {
+fn policy(limits: &Limits, budgets: Budgets) -> Arc<Policy> {
     let named = [
         ("per_authorization", limits.per_authorization),
         ("daily", limits.daily),
@@ -141,9 +141,13 @@ fn policy(limits: &Limits) -> Arc<Policy> {
         };
         Some(Limit { max: max?, window: Arc::new(window) })
     });
-    let default = Overrides { spending_limits: Some(limits.collect()), ..Overrides::default() };
-    Arc::new(Policy::new(
+    let budgets = budgets.policies();
+    let named = budgets.iter().any(|budget| &*budget.name == "person").then(|| Arc::from(["person".into()]));
+    let default =
+        Overrides { spending_limits: Some(limits.collect()), budgets: named, ..Overrides::default() };
+    Arc::new(Policy::with_budgets(
         PolicyVersion::new("simulation"),
+        budgets,
         &default,
         &BTreeMap::default(),
         BTreeMap::default(),

@@ -6,6 +6,8 @@ use fastrand::Rng;
 use tollgate::journal::Odds;
 use tollgate_loadtest::scenario::Scenario;
 
+use crate::budgets::Budgets;
+
 /// A run, before it begins.
 pub struct Plan {
     pub(crate) seed: u64,
@@ -23,6 +25,7 @@ pub struct Plan {
     pub(crate) restarts: bool,
     /// How far the clocks of nodes are apart, in milliseconds.
     pub(crate) skew_ms: i64,
+    pub(crate) budgets: Budgets,
     pub(crate) random: Rng,
 }
 
@@ -56,6 +59,7 @@ impl Plan {
             resident_max: if random.u8(..4) == 0 { 2 } else { 1_000 },
             restarts: random.bool(),
             skew_ms: if random.bool() { 0 } else { 3_000 },
+            budgets: Budgets::of(seed),
             random,
         }
     }

@@ -29,6 +29,7 @@ use tollgate_loadtest::{
 use crate::{
     Plan, Run,
     books::Read,
+    budgets::{self, Budgets},
     nodes::{Nodes, WITHIN},
 };
 
@@ -267,7 +268,8 @@ impl Play {
             self.auditor.asked(question, &purchase, asking.asked, now_us);
         }
         let received_at = self.received_at(node);
-        let Ok(Incoming::Request(request)) = stripe::read(&asking.body, received_at, &Reading::default())
+        let Ok(Incoming::Request(request)) =
+            stripe::read(&asking.body, received_at, &Reading { has_budgets: true, ..Reading::default() })
         else {
             panic!("the load test's requests are requests")
         };
@@ -459,9 +461,16 @@ impl Play {
         }
         let memory = &*self.nodes.memory;
         self.run.entries = u64::try_from(memory.scan(0, usize::MAX >> 1).await.unwrap().len()).unwrap();
+        let entries = memory.scan(0, usize::MAX >> 1).await.unwrap();
+        if let Some(found) = budgets::disagreement(&entries) {
+            self.run.violations.insert("budget_disagrees".to_owned(), 1);
+            self.run.examples.push(found);
+        }
         let audit = self.auditor.close(Some(&mut read), &self.writer, &[]).expect("everything was read");
         for (kind, count) in audit.violations {
-            if count > 0 {
+            // The auditor does not know of budgets, which decline as well.
+            let is_of_budgets = kind == "declined_with_room" && self.plan.budgets == Budgets::Tight;
+            if count > 0 && !is_of_budgets {
                 self.run.violations.insert(kind, count);
             }
         }

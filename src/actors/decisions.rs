@@ -386,6 +386,8 @@ fn is_named(event: &Event, id: &str) -> bool {
         | Event::Joined(_)
         | Event::Carried(_)
         | Event::Controls(_)
+        | Event::Charges(_)
+        | Event::Budget(_)
         | Event::Policy(_)
         | Event::Snapshot(_) => false,
     }

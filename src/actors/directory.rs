@@ -25,6 +25,7 @@ use super::{
     micros,
     places::{Permit, Unrecorded},
     reply::{Awaited, Reply},
+    roots::Roots,
     shard::{self, ShardActor},
     standing_in::Approvals,
     unconfirmed::Unconfirmed,
@@ -77,6 +78,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) unconfirmed: Unconfirmed,
     pub(super) cardholders: Cardholders,
+    /// Where cards were decided last that charge budgets.
+    pub(super) roots: Roots,
     /// The bounds of each ledger.
     pub(super) ledger: ledger::Settings,
     shards: OnceLock<Vec<ActorRef<shard::Message>>>,
@@ -115,6 +118,7 @@ impl Directory {
             searches: Semaphore::new(SEARCHES_MAX),
             unconfirmed: Unconfirmed::new(settings.unconfirmed_max),
             cardholders: Cardholders::new(settings.cards_resident_max),
+            roots: Roots::new(settings.cards_resident_max),
             approvals: Approvals::new(settings.cards_resident_max),
             ledger: ledger::Settings {
                 is_journal_shared: settings.is_journal_shared,
@@ -173,7 +177,7 @@ impl Directory {
         let is_declined = shared.settings.stand_in.approves().then(Arc::default);
         let caller = Reply::Answer { reply, is_declined: is_declined.clone() };
         let waiting = Waiting::Answer { caller, deadline: arrival.deadline };
-        let sent = shared.send(request.account(), |queued_at| {
+        let sent = shared.send(shared.root_of(&request), request.account(), |queued_at| {
             let stages = Stages {
                 verify_us: arrival.verify_us,
                 parse_us: arrival.parse_us,
@@ -211,7 +215,8 @@ impl Directory {
         let (reply, booked) = oneshot::channel();
         let subject = observation.subject.clone();
         let caller = Reply::Receipt(reply);
-        shared.send(subject.account(), |_| {
+        let root = shared.root_of_fact(&observation).await;
+        shared.send(root, subject.account(), |_| {
             Work::Observation(Box::new(Observed { observation, hops: Hops::default(), caller }))
         })?;
         Awaited::new(permit, booked).wait(arrival.deadline).await?;
@@ -219,6 +224,18 @@ impl Directory {
             shared.cardholders.changed(cardholder);
         }
         Ok(())
+    }
+
+    /// The account with which a request is decided: its own, or where all is decided that charges the same budgets. The node
+    /// that owns it decides.
+    #[must_use]
+    pub fn root_of(&self, request: &AuthorizationRequest) -> Account {
+        self.shared.root_of(request)
+    }
+
+    /// The account with which a fact is recorded. A wrong one costs a conflict, and nothing else.
+    pub async fn root_of_fact(&self, observation: &Observation) -> Account {
+        self.shared.root_of_fact(observation).await
     }
 
     /// The policy in force.
@@ -313,6 +330,7 @@ impl Shared {
     /// Hands work to the shard of an account, unless the account has failed too often.
     pub(super) fn send(
         &self,
+        root: Account,
         account: Account,
         work: impl FnOnce(Instant) -> Work<Reply>,
     ) -> Result<(), Cause> {
@@ -321,28 +339,34 @@ impl Shared {
             self.metrics.decisions.shed.get(Shed::CardFailing).increment(1);
             return Err(Cause::Journal);
         }
-        let Some(shard) = self.shard(&account) else { return Err(Cause::Overload) };
+        let Some(shard) = self.shard(&root) else { return Err(Cause::Overload) };
         // A node that ends drops the message: the caller sees its reply dropped.
-        drop(shard.cast(shard::Message::Work(account, work(now))));
+        drop(shard.cast(shard::Message::Work(root, account, work(now))));
         Ok(())
     }
 
     /// Hands work from one account to another.
     pub(super) fn send_on(&self, account: Account, work: Work<Reply>) {
+        let root = match &work {
+            Work::Request(request) => self.root_charged(&request.asked),
+            Work::StandIn(stood_in) => self.root_charged(&stood_in.decided.request),
+            Work::Observation(_) | Work::Carry(_) | Work::Operation(_) => None,
+        };
+        let root = root.or_else(|| self.known_root(&account)).unwrap_or_else(|| account.clone());
         let cause = if self.is_failing(&account) {
             Cause::Journal
-        } else if let Some(shard) = self.shard(&account) {
-            return drop(shard.cast(shard::Message::Work(account, work)));
+        } else if let Some(shard) = self.shard(&root) {
+            return drop(shard.cast(shard::Message::Work(root, account, work)));
         } else {
             Cause::Overload
         };
         shard::turn_away(work, cause);
     }
 
-    /// The actor of an account, the same one for as long as the node runs.
-    fn shard(&self, account: &Account) -> Option<&ActorRef<shard::Message>> {
+    /// The actor of a root, the same one for as long as the node runs.
+    fn shard(&self, root: &Account) -> Option<&ActorRef<shard::Message>> {
         let shards = self.shards.get()?;
-        let hash = XxHash3_64::oneshot(account.as_str().as_bytes());
+        let hash = XxHash3_64::oneshot(root.as_str().as_bytes());
         let count = u64::try_from(shards.len()).ok()?;
         shards.get(usize::try_from(hash.checked_rem(count)?).ok()?)
     }
@@ -415,13 +439,13 @@ impl Shared {
         }
     }
 
-    pub(super) fn one_more_resident(&self) {
-        self.resident.fetch_add(1, Ordering::Relaxed);
-        self.metrics.cards.resident.increment(1.0);
-    }
-
-    pub(super) fn one_less_resident(&self) {
-        self.resident.fetch_sub(1, Ordering::Relaxed);
-        self.metrics.cards.resident.decrement(1.0);
+    /// There are more or fewer accounts in memory than there were.
+    pub(super) fn count_residents(&self, before: usize, after: usize) {
+        if before == after {
+            return;
+        }
+        self.resident.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        let count = |accounts: usize| f64::from(u32::try_from(accounts).unwrap_or(u32::MAX));
+        self.metrics.cards.resident.increment(count(after) - count(before));
     }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::{self, timeout},
     domain::{Account, CardId, Decided, Mention, windows_in_force},
-    journal::{Append, EntryId, Head, Reach, Unavailable, Urgency},
+    journal::{Append, Entry, EntryId, Head, Reach, Unavailable, Urgency},
     ledger::{
         self, Carry, Effect, Folded, History, Hops, Message, NotFolded, Note, Release, Reloaded, Timer,
         Waiting, Work,
@@ -33,7 +33,8 @@ const ENTRIES_AT_ONCE: usize = 256;
 pub(super) struct Hands<'a> {
     pub(super) me: &'a ActorRef<shard::Message>,
     pub(super) shared: &'a Arc<Shared>,
-    pub(super) account: &'a Account,
+    /// Which ledger it is.
+    pub(super) root: &'a Account,
     /// Whether the ledger is to be let go.
     pub(super) is_left: bool,
 }
@@ -66,11 +67,11 @@ impl Hands<'_> {
                     messages.push_back(Message::Withdrawn(id));
                 }
             }
-            Effect::Load => self.load(number),
-            Effect::LoadHistory(history) => self.load_history(number, *history),
-            Effect::Reload { id, head } => self.reload(number, id, head),
-            Effect::Find { mentions, work, changes, within } => {
-                self.find(number, mentions, work, changes, within);
+            Effect::Load(account) => self.load(number, account),
+            Effect::LoadHistory(account, history) => self.load_history(number, account, *history),
+            Effect::Reload { id, heads } => self.reload(number, id, heads),
+            Effect::Find { account, mentions, work, changes, within } => {
+                self.find(number, account, mentions, (work, changes), within);
             }
             Effect::Release(release) => messages.extend(self.release(*release)),
             Effect::Repeat(reply, answer) => {
@@ -82,28 +83,29 @@ impl Hands<'_> {
             Effect::GiveUp(reply, cause) => reply.give_up(cause),
             Effect::Refuse(reply) => reply.refuse(),
             Effect::HandOn(account, work) => self.shared.send_on(account, work),
-            Effect::CarryOver(card) => self.carry_over(number, card),
+            Effect::CarryOver(account, card) => self.carry_over(number, account, card),
             Effect::Pause(pause, timer) => self.pause(number, pause, timer),
             Effect::Confirmed(decision) => self.shared.unconfirmed.confirmed(decision),
-            Effect::Failed => self.shared.count_failure(self.account, clock::instant()),
+            Effect::Failed(account) => self.shared.count_failure(&account, clock::instant()),
             Effect::Leave => self.is_left = true,
-            Effect::Note(note) => {
+            Effect::Note(account, note) => {
                 match &note {
                     Note::Loaded => self.activated(resident, Done::Ok),
                     Note::NotLoaded(_) => self.activated(resident, Done::Failed),
                     _ => {}
                 }
-                notes::take(self.shared, self.account, note);
+                notes::take(self.shared, &account, note);
             }
         }
     }
 
     fn append(&self, resident: &mut Resident, append: Append, urgency: Urgency) {
         let (id, number) = (append.id, resident.number);
-        self.shared.metrics.journal.appended_bytes.increment(u64::try_from(append.bytes()).unwrap_or(0));
-        let (me, account) = (self.me.clone(), self.account.clone());
+        let bytes = append.rows.iter().fold(0, |sum: usize, row| sum.saturating_add(row.body.len()));
+        self.shared.metrics.journal.appended_bytes.increment(u64::try_from(bytes).unwrap_or(0));
+        let (me, root) = (self.me.clone(), self.root.clone());
         let done = move |outcome| {
-            drop(me.cast(shard::Message::Back(account, number, Message::Committed(id, outcome))));
+            drop(me.cast(shard::Message::Back(root, number, Message::Committed(id, outcome))));
         };
         let ticket = self.shared.committer.submit(append, urgency, Box::new(done));
         resident.ticket = ticket.map(|ticket| (id, ticket));
@@ -112,7 +114,7 @@ impl Hands<'_> {
     /// Gives an answer to all who wait for it. A message comes back where the stand-in has answered meanwhile: that answer is
     /// given to all of them, and takes the place of the decision.
     fn release(&self, release: Release<Reply>) -> Option<Message<Reply>> {
-        let Release { decided, answer, is_replaced, commit_us, waiting } = release;
+        let Release { account, decided, answer, is_replaced, commit_us, waiting } = release;
         let stages = &self.shared.metrics.decisions.stages;
         let took = decided.decision.stages;
         for (stage, us) in [
@@ -144,7 +146,7 @@ impl Hands<'_> {
         }
         before.map(|before| {
             let decision = self.shared.as_before(&decided.request, &before);
-            Message::Unheard(Box::new(Decided { request: decided.request, decision }))
+            Message::Unheard(account, Box::new(Decided { request: decided.request, decision }))
         })
     }
 
@@ -156,42 +158,49 @@ impl Hands<'_> {
         }
     }
 
-    fn load(&self, number: u64) {
-        let (shared, account) = self.own();
+    fn load(&self, number: u64, account: Account) {
+        let shared = Arc::clone(self.shared);
         self.later(number, async move {
-            let entries = shared.load(&account, Reach::Snapshot).await;
-            Message::Loaded(entries.and_then(|entries| ledger::fold(&entries)).map(Box::new))
+            let folded = match shared.load(&account, Reach::Snapshot).await {
+                Ok(entries) => folded(&shared, &account, &entries).await,
+                Err(cause) => Err(cause),
+            };
+            Message::Loaded(account, folded.map(Box::new))
         });
     }
 
-    fn load_history(&self, number: u64, history: History) {
-        let (shared, account) = self.own();
+    fn load_history(&self, number: u64, account: Account, history: History) {
+        let shared = Arc::clone(self.shared);
         self.later(number, async move {
-            let History { policy, controls } = &history;
-            let windows = windows_in_force(policy, controls.as_deref());
             let entries = shared.load(&account, Reach::Genesis).await;
-            let folded =
-                entries.and_then(|entries| ledger::fold_history(&entries, windows, policy.refunds_restore));
-            Message::Loaded(folded.map(Box::new))
+            let folded = entries.and_then(|entries| match &history {
+                History::Card { policy, controls } => {
+                    let windows = windows_in_force(policy, controls.as_deref());
+                    ledger::fold_history(&entries, windows, policy.refunds_restore)
+                }
+                History::Budget(policy) => ledger::fold_budget_history(&entries, policy),
+            });
+            Message::Loaded(account, folded.map(Box::new))
         });
     }
 
-    fn reload(&self, number: u64, id: EntryId, head: Head) {
-        let (shared, account) = self.own();
-        self.later(number, async move {
-            Message::Reloaded(id, reloaded(&shared, &account, id, head).await.map(Box::new))
-        });
+    fn reload(&self, number: u64, id: EntryId, heads: Vec<(Account, Option<Head>)>) {
+        let shared = Arc::clone(self.shared);
+        self.later(
+            number,
+            async move { Message::Reloaded(id, reloaded(&shared, id, heads).await.map(Box::new)) },
+        );
     }
 
     fn find(
         &self,
         number: u64,
+        account: Account,
         mentions: Vec<Mention>,
-        work: Work<Reply>,
-        changes: u64,
+        (work, changes): (Work<Reply>, u64),
         within: Option<Duration>,
     ) {
-        let (shared, account) = self.own();
+        let shared = Arc::clone(self.shared);
         self.later(number, async move {
             let finding = recall(&*shared.journal, &account, mentions);
             let found = match within {
@@ -201,16 +210,16 @@ impl Hands<'_> {
                 }
                 None => finding.await,
             };
-            Message::Found { work, changes, result: found.map(Box::new) }
+            Message::Found { account, work, changes, result: found.map(Box::new) }
         });
     }
 
-    fn carry_over(&self, number: u64, replaced: CardId) {
-        let (shared, account) = self.own();
-        self.later(
-            number,
-            async move { Message::CarriedOver(carry_over(&shared, &account, &replaced).await) },
-        );
+    fn carry_over(&self, number: u64, account: Account, replaced: CardId) {
+        let shared = Arc::clone(self.shared);
+        self.later(number, async move {
+            let carried = carry_over(&shared, &account, &replaced).await;
+            Message::CarriedOver(account, carried)
+        });
     }
 
     fn pause(&self, number: u64, pause: Duration, timer: Timer) {
@@ -220,32 +229,45 @@ impl Hands<'_> {
         });
     }
 
-    fn own(&self) -> (Arc<Shared>, Account) {
-        (Arc::clone(self.shared), self.account.clone())
-    }
-
     /// Does something that takes a while, and sends what comes of it.
     fn later(&self, number: u64, work: impl Future<Output = Message<Reply>> + Send + 'static) {
-        let (me, account) = (self.me.clone(), self.account.clone());
+        let (me, root) = (self.me.clone(), self.root.clone());
         tokio::spawn(async move {
-            drop(me.cast(shard::Message::Back(account, number, work.await)));
+            drop(me.cast(shard::Message::Back(root, number, work.await)));
         });
     }
 }
 
+/// An account as its entries since the last snapshot tell it; a budget with all windows that the policy has for it.
+async fn folded(shared: &Shared, account: &Account, entries: &[Entry]) -> Result<Folded, NotFolded> {
+    let policy = shared.policy.borrow().budgets().of(account).cloned();
+    let Some(policy) = policy else { return ledger::fold(entries) };
+    let folded = ledger::fold_budget(entries, &policy)?;
+    if folded.budget.keeps(policy.windows(), policy.refunds_restore) {
+        return Ok(folded);
+    }
+    ledger::fold_budget_history(&shared.load(account, Reach::Genesis).await?, &policy)
+}
+
 async fn reloaded(
     shared: &Shared,
-    account: &Account,
     id: EntryId,
-    head: Head,
+    heads: Vec<(Account, Option<Head>)>,
 ) -> Result<Reloaded, NotFolded> {
-    let entries = shared.load(account, Reach::Snapshot).await?;
-    let folded: Folded = ledger::fold(&entries)?;
-    let has = |entries: &[crate::journal::Entry]| entries.iter().any(|entry| entry.id == id);
-    // A snapshot of another writer may hide our entry: then only the whole chain tells.
-    let is_whole = entries.first().is_none_or(|first| first.seq <= head.seq.saturating_add(1));
-    let is_written = has(&entries) || (!is_whole && has(&shared.load(account, Reach::Genesis).await?));
-    Ok(Reloaded { folded, is_written })
+    let mut reloaded = Reloaded { folded: Vec::with_capacity(heads.len()), is_written: true };
+    for (account, head) in heads {
+        let entries = shared.load(&account, Reach::Snapshot).await?;
+        if let Some(head) = head {
+            let has = |entries: &[Entry]| entries.iter().any(|entry| entry.id == id);
+            // A snapshot of another writer may hide our entry: then only the whole chain tells.
+            let is_whole = entries.first().is_none_or(|first| first.seq <= head.seq.saturating_add(1));
+            reloaded.is_written &=
+                has(&entries) || (!is_whole && has(&shared.load(&account, Reach::Genesis).await?));
+        }
+        let folded = folded(shared, &account, &entries).await?;
+        reloaded.folded.push((account, folded));
+    }
+    Ok(reloaded)
 }
 
 /// Copies everything that was recorded on a card to the chain of the card that it replaces.

@@ -2,6 +2,7 @@
 //! decided by one actor, one request after another; no lock is held around it, and no handler waits for I/O.
 
 mod agreement;
+mod budgets;
 mod cardholders;
 mod decisions;
 mod directory;
@@ -11,6 +12,7 @@ mod notes;
 mod places;
 mod recall;
 mod reply;
+mod roots;
 mod shard;
 mod stand_in;
 mod standing_in;
@@ -27,6 +29,7 @@ use crate::{
 
 pub use crate::ledger::{Cause, SNAPSHOT_BYTES_MAX};
 pub use agreement::CLAIM_WITHIN;
+pub use budgets::{BalanceChange, BudgetView, MovementView, NotCredited};
 pub use decisions::{DecisionFilter, DecisionPage, NotAPlace, Place};
 pub use directory::{Directory, Parts, Undecided};
 pub use stand_in::{StandIn, StandInRule};

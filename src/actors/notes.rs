@@ -43,6 +43,13 @@ pub(super) fn take(shared: &Arc<Shared>, account: &Account, note: Note) {
         Note::Repeated => metrics.decisions.repeats.increment(1),
         Note::UnknownGroup(request) => unknown_group(shared, &request),
         Note::Overrun => metrics.decisions.overruns.increment(1),
+        Note::BudgetShare { percent, used, max } => tracing::warn!(
+            budget = account.as_str(),
+            percent,
+            used,
+            max,
+            "a budget has reached a share of a limit that its policy warns at"
+        ),
         Note::Stripe(word) => stripe(shared, &word),
         Note::Conflict => {
             shared.conflicts.fetch_add(1, Ordering::Relaxed);

@@ -34,7 +34,9 @@ pub(super) async fn recall(
     }
     let mut card = Card::default();
     for event in entries.values().flatten() {
-        if record::mentions_of(event).iter().any(|mention| spoken_of.contains(mention)) {
+        // Before what it is for, each entry says which budgets the card charges.
+        let is_of_card = matches!(event, Event::Charges(_));
+        if is_of_card || record::mentions_of(event).iter().any(|mention| spoken_of.contains(mention)) {
             card.apply(event);
         }
     }

@@ -26,14 +26,16 @@ const ROOM_WITHIN: Duration = Duration::from_millis(500);
 const ROOM_AGAIN: Duration = Duration::from_millis(20);
 /// How many are sent away before requests get their turn again.
 const SENT_AT_ONCE: usize = 32;
+/// For how long an account of a root in use was not asked for that leaves it for want of room.
+const UNUSED_UNDER_PRESSURE: Duration = Duration::from_secs(1);
 /// Only an account that was asked for this lately can have a queue worth counting.
 const QUEUED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a shard is told.
 pub(super) enum Message {
-    /// Work for an account.
-    Work(Account, Work<Reply>),
-    /// What became of an effect of a ledger, by the number that it had then.
+    /// Work for an account of a root.
+    Work(Account, Account, Work<Reply>),
+    /// What became of an effect of the ledger of a root, by the number that it had then.
     Back(Account, u64, ledger::Message<Reply>),
     /// Let those go that nobody has asked for.
     Sweep,
@@ -50,10 +52,10 @@ pub(super) struct ShardActor;
 pub(super) struct Shard {
     me: ActorRef<Message>,
     shared: Arc<Shared>,
-    /// In memory, the one that was not asked for the longest first.
+    /// The ledgers in memory by their roots, the one that was not asked for the longest first.
     residents: LinkedHashMap<Account, Resident>,
-    /// Work for accounts that find no room in memory, and until when each waits.
-    arrivals: VecDeque<(Instant, Account, Work<Reply>)>,
+    /// Work for accounts of roots that find no room in memory, and until when each waits.
+    arrivals: VecDeque<(Instant, Account, Account, Work<Reply>)>,
     is_admission_due: bool,
     /// How many ledgers there were.
     numbers: u64,
@@ -62,9 +64,11 @@ pub(super) struct Shard {
     effects: Vec<Effect<Reply>>,
 }
 
-/// An account in memory.
+/// A root in memory.
 pub(super) struct Resident {
     ledger: Box<Ledger<Reply>>,
+    /// How many accounts of it are counted.
+    accounts: usize,
     /// Tells what was asked for it from what was asked for one before it.
     pub(super) number: u64,
     used_at: Instant,
@@ -106,8 +110,8 @@ impl Actor for ShardActor {
         shard: &mut Shard,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Work(account, work) => shard.work(account, work),
-            Message::Back(account, number, message) => shard.back(&account, number, message),
+            Message::Work(root, account, work) => shard.work(root, account, work),
+            Message::Back(root, number, message) => shard.back(&root, number, message),
             Message::Sweep => shard.sweep(),
             Message::MakeRoom => shard.make_room(),
             Message::Admit => shard.admit(),
@@ -117,11 +121,11 @@ impl Actor for ShardActor {
 }
 
 impl Shard {
-    fn work(&mut self, account: Account, work: Work<Reply>) {
+    fn work(&mut self, root: Account, account: Account, work: Work<Reply>) {
         let now = clock::instant();
-        if let Some(resident) = self.residents.to_back(&account) {
+        if let Some(resident) = self.residents.to_back(&root) {
             (resident.used_at, resident.leaving) = (now, None);
-            return self.drive(&account, now, ledger::Message::Work(work));
+            return self.drive(&root, now, ledger::Message::Work(account, work));
         }
         // What Stripe has been told already must not be lost for want of room.
         let is_bounded = matches!(work, Work::Request(_) | Work::Observation(_));
@@ -129,24 +133,25 @@ impl Shard {
             let until = now.checked_add(ROOM_WITHIN).unwrap_or(now);
             let until = match &work {
                 Work::Request(request) => until.min(halfway(now, &request.waiting)),
-                Work::Observation(_) | Work::StandIn(_) | Work::Carry(_) => until,
+                Work::Observation(_) | Work::StandIn(_) | Work::Carry(_) | Work::Operation(_) => until,
             };
-            self.wait_for_room(until, account, work);
+            self.wait_for_room(until, root, account, work);
             return self.ask_for_room();
         }
-        self.activate(&account, now, work);
+        self.activate(&root, now, account, work);
     }
 
-    fn wait_for_room(&mut self, until: Instant, account: Account, work: Work<Reply>) {
-        self.arrivals.push_back((until, account, work));
+    fn wait_for_room(&mut self, until: Instant, root: Account, account: Account, work: Work<Reply>) {
+        self.arrivals.push_back((until, root, account, work));
         self.shared.waiting_for_room.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Takes an account into memory for this work.
-    fn activate(&mut self, account: &Account, now: Instant, work: Work<Reply>) {
+    /// Takes a root into memory for this work.
+    fn activate(&mut self, root: &Account, now: Instant, account: Account, work: Work<Reply>) {
         self.numbers = self.numbers.wrapping_add(1);
         let resident = Resident {
-            ledger: Box::new(Ledger::new(account.clone(), &mut self.effects)),
+            ledger: Box::new(Ledger::new()),
+            accounts: 0,
             number: self.numbers,
             used_at: now,
             woken: Some(now),
@@ -154,45 +159,49 @@ impl Shard {
             ticket: None,
             holds: Holds::new(self.shared.metrics.cards.holds_open.clone()),
         };
-        self.residents.insert(account.clone(), resident);
-        self.shared.one_more_resident();
-        self.drive(account, now, ledger::Message::Work(work));
+        self.residents.insert(root.clone(), resident);
+        self.drive(root, now, ledger::Message::Work(account, work));
     }
 
-    fn back(&mut self, account: &Account, number: u64, message: ledger::Message<Reply>) {
+    fn back(&mut self, root: &Account, number: u64, message: ledger::Message<Reply>) {
         // A ledger that is gone has nobody left to tell.
-        if self.residents.get(account).is_some_and(|resident| resident.number == number) {
-            self.drive(account, clock::instant(), message);
+        if self.residents.get(root).is_some_and(|resident| resident.number == number) {
+            self.drive(root, clock::instant(), message);
         }
     }
 
     /// Feeds a ledger, and does what it wants done, until it wants nothing more.
-    fn drive(&mut self, account: &Account, now: Instant, message: ledger::Message<Reply>) {
+    fn drive(&mut self, root: &Account, now: Instant, message: ledger::Message<Reply>) {
         self.messages.push_back(message);
         // A fault in one account must not take the others of its shard along.
-        let driven = catch_unwind(AssertUnwindSafe(|| self.try_drive(account, now)));
+        let driven = catch_unwind(AssertUnwindSafe(|| self.try_drive(root, now)));
+        if let Some(resident) = self.residents.get_mut(root) {
+            let accounts = resident.ledger.accounts();
+            self.shared.count_residents(resident.accounts, accounts);
+            resident.accounts = accounts;
+        }
         let cause = match driven {
             Ok(false) => return,
-            Ok(true) => self.residents.get(account).and_then(|resident| resident.leaving),
+            Ok(true) => self.residents.get(root).and_then(|resident| resident.leaving),
             Err(_) => {
-                tracing::error!(%account, "a card failed: what waits for it gets stand-in decisions");
+                tracing::error!(%root, "a card failed: what waits for it gets stand-in decisions");
                 self.messages.clear();
                 self.effects.clear();
-                self.shared.count_failure(account, now);
+                self.shared.count_failure(root, now);
                 None
             }
         };
-        if self.residents.remove(account).is_some() {
+        if let Some(gone) = self.residents.remove(root) {
             self.shared.metrics.cards.passivations.get(cause.unwrap_or(Passivation::Failure)).increment(1);
-            self.shared.one_less_resident();
+            self.shared.count_residents(gone.accounts, 0);
             if self.arrivals.is_empty() { self.shared.admit_elsewhere() } else { self.admit_soon() }
         }
     }
 
     /// True: the ledger is to be let go.
-    fn try_drive(&mut self, account: &Account, now: Instant) -> bool {
+    fn try_drive(&mut self, root: &Account, now: Instant) -> bool {
         let Self { me, shared, residents, messages, effects, .. } = self;
-        let Some(resident) = residents.get_mut(account) else { return false };
+        let Some(resident) = residents.get_mut(root) else { return false };
         let policy = Arc::clone(&shared.policy.borrow());
         let mut given = Given {
             now,
@@ -200,7 +209,7 @@ impl Shard {
             settings: &shared.ledger,
             is_journal_in_trouble: shared.journal.is_in_trouble(),
         };
-        let mut hands = Hands { me, shared, account, is_left: false };
+        let mut hands = Hands { me, shared, root, is_left: false };
         while !messages.is_empty() || !effects.is_empty() {
             hands.run_all(resident, effects, messages);
             while let Some(message) = messages.pop_front() {
@@ -232,6 +241,12 @@ impl Shard {
         let used = self.residents.iter().rev().take_while(|(_, resident)| unused(resident) <= QUEUED_WITHIN);
         let longest = used.map(|(_, resident)| resident.ledger.waiting()).max().unwrap_or(0);
         self.shared.queue_longest.fetch_max(longest, Ordering::Relaxed);
+        let unused_since = now.checked_sub(settings.card_idle_after).unwrap_or(now);
+        let shared = self.residents.iter().filter(|(_, resident)| resident.accounts > 1);
+        let shared: Vec<Account> = shared.map(|(root, _)| root.clone()).collect();
+        for root in shared {
+            self.drive(&root, now, ledger::Message::Sweep(unused_since));
+        }
         let are_more = idle.len() == SENT_AT_ONCE;
         for account in idle {
             self.send_away(&account, Passivation::Idle);
@@ -248,8 +263,15 @@ impl Shard {
     /// Sends the longest unused one away that has nothing to do.
     fn make_room(&mut self) {
         let unused = self.residents.iter().find(|(_, resident)| !resident.ledger.is_busy());
-        if let Some(account) = unused.map(|(account, _)| account.clone()) {
-            self.send_away(&account, Passivation::Pressure);
+        if let Some(root) = unused.map(|(root, _)| root.clone()) {
+            return self.send_away(&root, Passivation::Pressure);
+        }
+        // Of a root that is always in use, the accounts that are not.
+        let shared = self.residents.iter().find(|(_, resident)| resident.accounts > 1);
+        if let Some(root) = shared.map(|(root, _)| root.clone()) {
+            let now = clock::instant();
+            let unused_since = now.checked_sub(UNUSED_UNDER_PRESSURE).unwrap_or(now);
+            self.drive(&root, now, ledger::Message::Sweep(unused_since));
         }
     }
 
@@ -281,17 +303,17 @@ impl Shard {
         self.is_admission_due = false;
         let now = clock::instant();
         for _ in 0..self.arrivals.len() {
-            let Some((until, account, work)) = self.arrivals.pop_front() else { break };
+            let Some((until, root, account, work)) = self.arrivals.pop_front() else { break };
             self.shared.waiting_for_room.fetch_sub(1, Ordering::AcqRel);
-            if self.residents.contains_key(&account) {
-                self.work(account, work);
+            if self.residents.contains_key(&root) {
+                self.work(root, account, work);
             } else if self.shared.has_room() {
-                self.activate(&account, now, work);
+                self.activate(&root, now, account, work);
             } else if until <= now {
                 self.shared.metrics.decisions.shed.get(Shed::CardsResident).increment(1);
                 turn_away(work, Cause::Overload);
             } else {
-                self.wait_for_room(until, account, work);
+                self.wait_for_room(until, root, account, work);
             }
         }
         if !self.arrivals.is_empty() {
@@ -311,6 +333,7 @@ pub(super) fn turn_away(work: Work<Reply>, cause: Cause) {
         },
         Work::Observation(observed) => observed.caller.give_up(cause),
         Work::Carry(carry) => carry.caller.give_up(cause),
+        Work::Operation(operation) => operation.caller.give_up(cause),
         Work::StandIn(_) => {}
     }
 }

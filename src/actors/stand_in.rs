@@ -54,6 +54,7 @@ impl StandIn {
 /// The stand-in's decision: an approval of what is `granted`, or a decline.
 pub(super) fn decision(request: &AuthorizationRequest, cause: Cause, granted: Option<i64>) -> Decision {
     Decision {
+        turn: 0,
         id: DecisionId::of(&request.authorization, request.question()),
         at: request.received_at,
         outcome: if granted.is_some() { Outcome::Approved } else { Outcome::Declined },

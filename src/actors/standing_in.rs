@@ -129,11 +129,11 @@ impl Shared {
             Cause::Deadline => self.metrics.decisions.shed.get(Shed::Deadline).increment(1),
             Cause::Journal => self.metrics.decisions.shed.get(Shed::Journal).increment(1),
         }
-        let account = decided.request.account();
+        let (root, account) = (self.root_of(&decided.request), decided.request.account());
         let is_recorded = backlog.is_some_and(|place| {
             let caller = Some(Reply::StandIn { _place: place });
             let stood_in = StoodIn { decided, hops: Hops::default(), caller };
-            self.send(account, |_| Work::StandIn(Box::new(stood_in))).is_ok()
+            self.send(root, account, |_| Work::StandIn(Box::new(stood_in))).is_ok()
         });
         if !is_recorded {
             self.metrics.decisions.shed.get(Shed::StandInBacklog).increment(1);
@@ -153,7 +153,7 @@ impl Shared {
         let decided = Decided { request: Arc::clone(request), decision };
         let stood_in = StoodIn { decided, hops: Hops::default(), caller: None };
         // The other node records it as well.
-        let _ = self.send(request.account(), |_| Work::StandIn(Box::new(stood_in)));
+        let _ = self.send(self.root_of(request), request.account(), |_| Work::StandIn(Box::new(stood_in)));
     }
 
     /// The stand-in's decision that this answer was made of.

@@ -292,6 +292,8 @@ async fn past(journal: &dyn Journal, floor: Timestamp, confirmed_max: usize) -> 
                     | Event::Joined(_)
                     | Event::Carried(_)
                     | Event::Controls(_)
+                    | Event::Charges(_)
+                    | Event::Budget(_)
                     | Event::Policy(_)
                     | Event::Snapshot(_) => {}
                 }

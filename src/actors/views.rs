@@ -7,8 +7,8 @@ use super::{Directory, recall::recall};
 use crate::{
     domain::{
         Account, Authorization, AuthorizationId, CardId, CardholderId, Category, Currency, Decided, Event,
-        Interval, Measure, Mention, NetworkId, PolicyRecord, PolicyVersion, Source, State, Timestamp, Totals,
-        Transaction, TransactionId, limits_in_force,
+        Interval, Limit, Measure, Mention, NetworkId, PolicyRecord, PolicyVersion, Source, State, Tally,
+        Timestamp, Totals, Transaction, TransactionId, limits_in_force,
     },
     journal::{Entry, Reach, record},
     ledger::{self, Folded, NotFolded, decided_in},
@@ -46,6 +46,8 @@ pub struct CardView {
     pub holds: Vec<HoldView>,
     /// Captures and refunds that belong to no authorization, as far back as windows reach.
     pub unlinked: Vec<(TransactionId, Transaction)>,
+    /// The budgets that it charged last.
+    pub budgets: Vec<Account>,
     /// The last decisions, newest first.
     pub recent: Vec<DecisionView>,
 }
@@ -214,26 +216,7 @@ impl Directory {
         let Folded { card, head, .. } = folded;
         let limits = limits_in_force(&policy, None).map(|limit| {
             let tally = card.tallies.iter().find(|tally| tally.is_of(&limit.window));
-            LimitView {
-                measure: match limit.window.measure {
-                    Measure::Amount(currency) => Measure::Amount(currency.or(card.currency)),
-                    Measure::Count => Measure::Count,
-                },
-                interval: limit.window.interval,
-                categories: limit
-                    .window
-                    .categories
-                    .as_ref()
-                    .map(|list| texts(list.iter().map(Category::as_str))),
-                merchants: limit
-                    .window
-                    .merchants
-                    .as_ref()
-                    .map(|list| texts(list.iter().map(NetworkId::as_str))),
-                max: limit.max,
-                used: tally.map_or(0, |tally| tally.used(now)),
-                resets_at: tally.and_then(|tally| tally.resets_at(now)),
-            }
+            limit_view(limit, tally, card.currency, now)
         });
         let limits = limits.collect();
         let holds = card.authorizations.iter().filter(|(_, record)| record.hold() > 0);
@@ -262,6 +245,7 @@ impl Directory {
             limits,
             holds,
             unlinked,
+            budgets: card.charges.to_vec(),
             recent,
         }))
     }
@@ -282,6 +266,28 @@ impl Directory {
             decisions: decisions(&entries, Some(id))?,
             history: history(&entries, id)?,
         }))
+    }
+}
+
+/// A limit with what `tally` says is used of it, in the currency `own` where it names none.
+pub(super) fn limit_view(
+    limit: &Limit,
+    tally: Option<&Tally>,
+    own: Option<Currency>,
+    now: Timestamp,
+) -> LimitView {
+    let window = &limit.window;
+    LimitView {
+        measure: match window.measure {
+            Measure::Amount(currency) => Measure::Amount(currency.or(own)),
+            Measure::Count => Measure::Count,
+        },
+        interval: window.interval,
+        categories: window.categories.as_ref().map(|list| texts(list.iter().map(Category::as_str))),
+        merchants: window.merchants.as_ref().map(|list| texts(list.iter().map(NetworkId::as_str))),
+        max: limit.max,
+        used: tally.map_or(0, |tally| tally.used(now)),
+        resets_at: tally.and_then(|tally| tally.resets_at(now)),
     }
 }
 
@@ -349,6 +355,8 @@ fn livemode_of(event: &Event) -> Option<bool> {
         | Event::Joined(_)
         | Event::Carried(_)
         | Event::Controls(_)
+        | Event::Charges(_)
+        | Event::Budget(_)
         | Event::Policy(_)
         | Event::Snapshot(_) => None,
     }

@@ -235,6 +235,9 @@ impl Shown {
         } else if let Some(name) = group {
             shown.add(format!("each card of group {name}"), &policy.for_card(None, group));
         } else {
+            if !policy.budgets().is_empty() {
+                shown.cards.push(("budgets".to_owned(), policy_file::tree(policy)));
+            }
             shown.add("every card".to_owned(), &policy.for_card(None, None));
             for name in policy.groups() {
                 shown.add(format!("each card of group {name}"), &policy.for_card(None, Some(name)));

@@ -19,16 +19,17 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, watch};
 
 pub use crate::actors::{
-    Arrival, AuthorizationView, CardView, Cause, Claim, DecisionFilter, DecisionPage, DecisionView,
-    EntryView, HoldView, LimitView, NotAPlace, NotBooked, Place, TimedAnswer, UnconfirmedView,
+    Arrival, AuthorizationView, BalanceChange, BudgetView, CardView, Cause, Claim, DecisionFilter,
+    DecisionPage, DecisionView, EntryView, HoldView, LimitView, MovementView, NotAPlace, NotBooked,
+    NotCredited, Place, TimedAnswer, UnconfirmedView,
 };
 pub use crate::journal::postgres::Status as JournalStatus;
 use crate::{
     actors::{CLAIM_WITHIN, Directory, Undecided},
     clock::{self, Instant},
     domain::{
-        Account, Answer, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Observation, Policy,
-        PolicyRecord, State, Timestamp,
+        Account, Answer, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Currency, Observation,
+        Policy, PolicyRecord, State, Timestamp,
     },
     journal::postgres::{Database, Status},
     metrics::{Claimed, Forward, Metrics, Route, Shed},
@@ -167,7 +168,7 @@ impl Cluster {
         arrival: Arrival,
         sealed: Sealed,
     ) -> (TimedAnswer, Route) {
-        let account = request.account();
+        let account = self.here.root_of(&request);
         match self.ask_owner(&account, arrival, sealed).await {
             Some(PeerReply::Answer(answer)) => (answer.into(), Route::Forwarded),
             Some(PeerReply::Undecided(cause)) => {
@@ -239,7 +240,7 @@ impl Cluster {
         arrival: Arrival,
         sealed: Sealed,
     ) -> Result<(), NotBooked> {
-        match self.ask_owner(&observation.subject.account(), arrival, sealed).await {
+        match self.ask_owner(&self.here.root_of_fact(&observation).await, arrival, sealed).await {
             Some(PeerReply::Booked) => Ok(()),
             Some(PeerReply::Undecided(cause)) => Err(cause.into()),
             Some(PeerReply::WrongAccount) => Err(NotBooked::WrongAccount),
@@ -349,6 +350,42 @@ impl Cluster {
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         self.here.policy()
+    }
+
+    /// Every budget of the policy at the time `now`.
+    ///
+    /// # Errors
+    /// Why the journal cannot be read.
+    pub async fn budgets(&self, now: Timestamp) -> Result<Vec<BudgetView>, String> {
+        self.here.budgets(now).await
+    }
+
+    /// One budget at the time `now`, or the account of a template for `key`.
+    ///
+    /// # Errors
+    /// Why the journal cannot be read.
+    pub async fn budget(
+        &self,
+        name: &str,
+        key: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Option<BudgetView>, String> {
+        self.here.budget(name, key, now).await
+    }
+
+    /// Changes a balance; returns when that is durable.
+    ///
+    /// # Errors
+    /// [`NotCredited`].
+    pub async fn credit(
+        &self,
+        account: (&str, Option<&str>),
+        change: BalanceChange,
+        currency: Currency,
+        words: (Option<&str>, Option<&str>),
+        now: Timestamp,
+    ) -> Result<(), NotCredited> {
+        self.here.credit(account, change, currency, words, now).await
     }
 
     /// The books of a card at the time `now`.

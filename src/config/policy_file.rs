@@ -2,6 +2,7 @@
 
 mod shape;
 mod bundle;
+mod budgets;
 mod rules;
 mod tests_key;
 mod lists;
@@ -24,6 +25,7 @@ use crate::{
 use fields::At;
 use mistake::Findings;
 
+pub use budgets::tree;
 pub use bundle::load;
 pub use mistake::{Mistake, Place, Severity};
 pub use outline::outline;

@@ -1,11 +1,13 @@
 //! The record of one authorization: what we answered, what Stripe said of it, what was captured and refunded. What
 //! follows from that for holds and windows is in `worth`.
 
+use std::sync::Arc;
+
 use super::{
     card::Totals,
     decision::{Answer, Outcome, Source},
     event::Decided,
-    ids::{EventId, TransactionId},
+    ids::{Account, EventId, TransactionId},
     merchant::Merchant,
     money::Currency,
     observed::{AuthorizationSeen, AuthorizationStatus, HistoryEntry, TransactionSeen},
@@ -32,6 +34,8 @@ pub struct Authorization {
     pub embedded: Option<Box<Embedded>>,
     /// Captures and refunds, each in its latest version.
     pub transactions: Transactions,
+    /// The budgets that it charges: those that its card charged when it was first counted.
+    pub charges: Arc<[Account]>,
 }
 
 /// One question with the answer that was given.

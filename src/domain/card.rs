@@ -7,10 +7,11 @@ use super::{
     attempts::Latest,
     authorization::{Answered, Authorization},
     authorizations::Authorizations,
+    budget::{Side, Sums},
     controls::Controls,
     event::{Decided, Event, Joined},
     evicted::Forgotten,
-    ids::{AuthorizationId, CardId, ConnectedAccountId, TransactionId},
+    ids::{Account, AuthorizationId, CardId, ConnectedAccountId, Mention, TransactionId},
     merchant::Merchant,
     money::Currency,
     observed::{Fact, Observation},
@@ -61,6 +62,8 @@ pub struct Card {
     pub latest: Latest,
     /// The rule that declines all its requests, and until when.
     pub blocked: Option<(Arc<str>, Timestamp)>,
+    /// The budgets that it charged last.
+    pub charges: Arc<[Account]>,
 }
 
 /// Minor units over the life of a card, in its currency.
@@ -101,6 +104,24 @@ pub struct Unlinked {
     pub currency: Option<Currency>,
     /// Where.
     pub merchant: Merchant,
+    /// The budgets that it charges.
+    pub charges: Arc<[Account]>,
+}
+
+/// What changed of what the budgets of a card are charged.
+pub type Moves = Vec<Move>;
+
+/// An authorization, or a transaction without one, uses something else of its budgets than before.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Move {
+    /// The authorization or transaction.
+    pub of: Mention,
+    /// The budgets.
+    pub charges: Arc<[Account]>,
+    /// What it used.
+    pub before: Side,
+    /// What it uses now.
+    pub after: Side,
 }
 
 /// A window reaches further back than the books do: fold the journal from its first entry.
@@ -117,14 +138,20 @@ impl Card {
 
     /// Books an event. What happened, happened: this cannot fail.
     pub fn apply(&mut self, event: &Event) {
+        self.apply_moving(event, &mut Moves::new());
+    }
+
+    /// Books an event, and adds to `moves` what that changes for the budgets.
+    pub fn apply_moving(&mut self, event: &Event, moves: &mut Moves) {
         match event {
-            Event::Decided(decided) | Event::StoodIn(decided) => self.answered(decided),
-            Event::Observed(observation) => self.observed(observation),
+            Event::Decided(decided) | Event::StoodIn(decided) => self.answered(decided, moves),
+            Event::Observed(observation) => self.observed(observation, moves),
             Event::Recalled(recalled) => self.recalled(recalled),
             Event::Joined(joined) => self.join(joined),
             Event::Carried(carried) => self.carry(carried),
             Event::Controls(controls) => self.stripe_controls = Some(Arc::clone(controls)),
-            Event::Policy(_) => {}
+            Event::Charges(charges) => self.charges = Arc::clone(charges),
+            Event::Policy(_) | Event::Budget(_) => {}
             Event::Snapshot(card) => self.clone_from(card),
         }
     }
@@ -173,7 +200,7 @@ impl Card {
         self.authorizations.values().fold(0, |sum: i64, one| sum.saturating_add(one.hold()))
     }
 
-    fn answered(&mut self, decided: &Decided) {
+    fn answered(&mut self, decided: &Decided, moves: &mut Moves) {
         let Decided { request, decision } = decided;
         if let Some(ruled) = &decision.ruled
             && let (Some(rule), Some(until)) = (&ruled.marks.rule, ruled.blocks_until)
@@ -185,14 +212,14 @@ impl Card {
         self.group.clone_from(&request.group);
         self.move_on(decision.at);
         let listed = self.not_elsewhere(&request.authorization, &request.told.transactions);
-        self.change(&request.authorization, |authorization| {
+        self.change(&request.authorization, moves, |authorization| {
             book_listed(authorization, &listed, request.told.at, request.received_at, &request.event);
             authorization.answered(decided);
         });
         self.remember_places(&request.authorization, &listed);
     }
 
-    fn observed(&mut self, observation: &Observation) {
+    fn observed(&mut self, observation: &Observation, moves: &mut Moves) {
         let Observation { event, created, received_at, connected_account, fact, .. } = observation;
         self.learn_account(connected_account.as_ref());
         let (created, received_at) = (*created, *received_at);
@@ -201,14 +228,14 @@ impl Card {
             Fact::Authorization(seen) => {
                 self.learn_currency(None, Some(seen.amount.currency));
                 let listed = self.not_elsewhere(&seen.id, &seen.listed);
-                self.change(&seen.id, |authorization| {
+                self.change(&seen.id, moves, |authorization| {
                     authorization.observed(seen, created, received_at, event);
                     book_listed(authorization, &listed, created, received_at, event);
                 });
                 self.remember_places(&seen.id, &listed);
             }
             Fact::Transaction(seen) => {
-                self.settled(seen, created, received_at, event);
+                self.settled(seen, (created, received_at), event, moves);
             }
             Fact::Card(seen) => {
                 self.learn_currency(seen.currency, None);
@@ -230,8 +257,14 @@ impl Card {
 
     /// Changes one authorization, and the sums by the difference. A change may also tell where it belongs at all: a
     /// sum gives back what it counted, and counts what it has to count now.
-    pub(super) fn change(&mut self, id: &AuthorizationId, change: impl FnOnce(&mut Authorization)) {
+    pub(super) fn change(
+        &mut self,
+        id: &AuthorizationId,
+        moves: &mut Moves,
+        change: impl FnOnce(&mut Authorization),
+    ) {
         let (refunds_restore, own) = (self.refunds_restore, self.currency);
+        let charges = &self.charges;
         let mut latest = (Latest::default(), Latest::default());
         let tallies = &mut self.tallies;
         self.authorizations.change(id, |authorization| {
@@ -239,9 +272,14 @@ impl Card {
             let others: Vec<Vec<Spend>> = counted_as(tallies, authorization, refunds_restore);
             let (before, currency_before) = (authorization.spends(refunds_restore), authorization.currency);
             latest.0 = authorization.latest();
+            let is_charged = !authorization.charges.is_empty() || !charges.is_empty();
+            let side_before = is_charged.then(|| authorization.side());
             change(authorization);
             latest.1 = authorization.latest();
             let after = authorization.spends(refunds_restore);
+            if let Some(side_before) = side_before {
+                moves.extend(authorization.moved(id, charges, side_before, own));
+            }
             let before = Uses { spends: &before, currency: currency_before };
             let after = Uses { spends: &after, currency: authorization.currency };
             if before != after {
@@ -259,9 +297,24 @@ impl Card {
         self.note_latest(latest.0, latest.1);
     }
 
-    pub(super) fn count_unlinked(&mut self, unlinked: &Unlinked, sign: i64) {
+    /// Counts a transaction without an authorization, or takes it out of the sums again.
+    pub(super) fn count_unlinked(
+        &mut self,
+        id: &TransactionId,
+        unlinked: &Unlinked,
+        sign: i64,
+        moves: &mut Moves,
+    ) {
         for tally in &mut self.tallies {
             unlinked.count(tally, self.currency, sign);
+        }
+        if !unlinked.charges.is_empty() {
+            let (mut before, mut after) = (Side::default(), unlinked.side());
+            if sign < 0 {
+                std::mem::swap(&mut before, &mut after);
+            }
+            let charges = Arc::clone(&unlinked.charges);
+            moves.push(Move { of: Mention::from(id), charges, before, after });
         }
     }
 
@@ -329,7 +382,55 @@ fn counted_as(tallies: &[Tally], authorization: &Authorization, refunds_restore:
     others.map(|occurrence| authorization.counted_as(occurrence, refunds_restore)).collect()
 }
 
+impl Authorization {
+    /// What it uses of its budgets.
+    pub(super) fn side(&self) -> Side {
+        let (spends, restored) = (self.spends(false), self.spends(true));
+        let sums = Sums { held: self.hold(), captured: self.captured(), refunded: self.refunded() };
+        let restored = (restored != spends).then_some(restored);
+        Side { currency: self.currency, spends, restored, incoming: None, sums }
+    }
+
+    /// The change for its budgets since it used `before`. It charges those that its card charges when it is first counted.
+    fn moved(
+        &mut self,
+        id: &AuthorizationId,
+        charges: &Arc<[Account]>,
+        before: Side,
+        own: Option<Currency>,
+    ) -> Option<Move> {
+        let after = self.side();
+        if before == after || (self.charges.is_empty() && (!before.is_nothing() || after.is_nothing())) {
+            return None;
+        }
+        if self.charges.is_empty() {
+            self.charges = Arc::clone(charges);
+            self.currency = self.currency.or(own);
+        }
+        Some(Move { of: Mention::from(id), charges: Arc::clone(&self.charges), before, after: self.side() })
+    }
+}
+
 impl Unlinked {
+    /// What it uses of its budgets. A refund that was reversed takes where refunds give back.
+    fn side(&self) -> Side {
+        let (captured, refunded) = (self.transaction.captured(), self.transaction.refunded());
+        let spend = |amount: i64| Spend {
+            at: self.transaction.at,
+            amount,
+            count: 0,
+            merchant: self.merchant.clone(),
+        };
+        let some = |amount: i64| (amount != 0).then(|| spend(amount));
+        Side {
+            currency: self.currency,
+            spends: some(captured).into_iter().collect(),
+            restored: (refunded < 0).then(|| vec![spend(captured.saturating_sub(refunded))]),
+            incoming: some(refunded.max(0)),
+            sums: Sums { held: 0, captured, refunded },
+        }
+    }
+
     /// A transaction without an authorization was never granted.
     pub(super) fn totals(&self) -> Totals {
         let captured = self.transaction.captured();

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::{
     answering::AnswerBy,
     authorization::Authorization,
+    budget::Charged,
+    budget_checks::{budgets_block, shared_checks},
     card::Card,
     controls::Controls,
     decision::{Decision, LimitCheck, Outcome, Reason, Source, Stages},
@@ -19,19 +21,31 @@ use super::{
     would_pass::would_pass,
 };
 
-/// Answers a question. Nothing changes: the decision takes effect when it is applied to the books.
+/// Answers a question on a card that charges no budget. Nothing changes: the decision takes effect when it is applied.
 #[must_use]
 pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) -> Decision {
-    let moment = Moment { at: card.time.max(request.received_at), has_ledger: true, without: None };
-    let decision = decide_at(card, policy, request, moment);
+    decide_charging(card, &[], policy, request)
+}
+
+/// Answers a question on a card that charges these accounts of budgets: all of them must have room for it, as must the card.
+#[must_use]
+pub fn decide_charging(
+    card: &Card,
+    charged: &[Charged<'_>],
+    policy: &CardPolicy,
+    request: &AuthorizationRequest,
+) -> Decision {
+    let latest = charged.iter().map(|one| one.budget.time).fold(card.time, Timestamp::max);
+    let moment = Moment { at: latest.max(request.received_at), has_ledger: true, without: None };
+    let decision = decide_at(card, charged, policy, request, moment);
     match decision.reason {
         Reason::SpendingLimit | Reason::VelocityLimit | Reason::Rule
             if decision.outcome == Outcome::Declined =>
         {
             let again = |at: Timestamp, without: Option<&str>| {
-                decide_at(card, policy, request, Moment { at, has_ledger: true, without }).outcome
+                decide_at(card, charged, policy, request, Moment { at, has_ledger: true, without }).outcome
             };
-            Decision { would_pass: would_pass(card, policy, &decision, again), ..decision }
+            Decision { would_pass: would_pass(card, charged, policy, &decision, again), ..decision }
         }
         Reason::Approved
         | Reason::SpendingLimit
@@ -46,6 +60,8 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
         | Reason::Rule
         | Reason::CardPaused
         | Reason::UnknownGroup
+        | Reason::InsufficientBalance
+        | Reason::BudgetPaused
         | Reason::CurrencyMismatch
         | Reason::ContractViolation
         | Reason::StandInOverload
@@ -58,7 +74,7 @@ pub fn decide(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest) 
 #[must_use]
 pub fn decide_without_ledger(policy: &CardPolicy, request: &AuthorizationRequest) -> Decision {
     let moment = Moment { at: request.received_at, has_ledger: false, without: None };
-    decide_at(&Card::default(), policy, request, moment)
+    decide_at(&Card::default(), &[], policy, request, moment)
 }
 
 /// When a request is decided, and on what.
@@ -73,6 +89,7 @@ struct Moment<'a> {
 
 fn decide_at(
     card: &Card,
+    charged: &[Charged<'_>],
     policy: &CardPolicy,
     request: &AuthorizationRequest,
     moment: Moment<'_>,
@@ -94,13 +111,16 @@ fn decide_at(
         source: Source::Policy,
         answer_by: AnswerBy::Direct,
         stages: Stages::default(),
+        turn: 0,
     };
     let asked = match request.asked {
         Ok(asked) => asked,
         Err(violation) => return Decision { violation: Some(violation), ..declined },
     };
-    let limits = checks(card, policy, request, asked, at);
-    if let Some(reason) = blocked(card, policy, request, asked) {
+    let mut limits = checks(card, policy, request, asked, at);
+    limits.extend(shared_checks(card, charged, request, asked, at));
+    let reason = blocked(card, policy, request, asked).or_else(|| budgets_block(charged, request, asked));
+    if let Some(reason) = reason {
         let challenge = policy.challenge_on.contains(&reason);
         return Decision { reason, limits, challenge, ..declined };
     }
@@ -178,6 +198,9 @@ fn weigh(
     let reason = match (is_count_used_up(limits), binding_cap(judged, self::largest_approvable(limits))) {
         (true, _) => Reason::VelocityLimit,
         (false, Some(_)) => Reason::Rule,
+        (false, None) if tightest(limits).is_some_and(|check| check.is_balance) => {
+            Reason::InsufficientBalance
+        }
         (false, None) => Reason::SpendingLimit,
     };
     // What a pump asks for is the least that it can use; elsewhere anything above the cash-back helps.
@@ -260,54 +283,69 @@ fn checks(
 ) -> Vec<LimitCheck> {
     let full = request.held_if_approved();
     let own = request.card_currency.or(card.currency).or(Some(asked.currency));
-    let change = Change::of(card, request, at);
+    let change = Change::of(card, request, at, card.refunds_restore);
     limits_in_force(policy, request.stripe_controls.as_deref())
         .filter(|limit| limit.window.admits(&request.merchant, Some(asked.currency), own))
         .map(|limit| {
             let tally = card.tallies.iter().find(|tally| tally.is_of(&limit.window));
-            let measure = limit.window.measure;
-            let adds = match measure {
-                Measure::Amount(_) => full,
-                Measure::Count => 1,
-            };
-            let (before, after) = match (&change, limit.window.interval) {
-                (None, Interval::PerAuthorization) => (0, adds),
-                (Some(change), Interval::PerAuthorization) => change.of_authorization(limit, own),
-                (
-                    change,
-                    Interval::Daily
-                    | Interval::Weekly
-                    | Interval::Monthly
-                    | Interval::Yearly
-                    | Interval::AllTime
-                    | Interval::Rolling(_),
-                ) => match (tally, change) {
-                    (Some(tally), Some(change)) => change.of_window(tally, own, at),
-                    (Some(tally), None) => {
-                        let used = tally.used(at);
-                        (used, used.saturating_add(adds))
-                    }
-                    (None, _) => (0, adds),
-                },
-            };
-            LimitCheck {
-                measure: match measure {
-                    Measure::Amount(_) => Measure::Amount(Some(asked.currency)),
-                    Measure::Count => Measure::Count,
-                },
-                interval: limit.window.interval,
-                before,
-                after,
-                max: limit.max,
-                resets_at: tally.and_then(|tally| tally.resets_at(at)),
-            }
+            check(limit, tally, change.as_ref(), full, (own, asked.currency), at)
         })
         .collect()
 }
 
+/// What a limit holds now, and what it would hold with the purchase.
+pub(super) fn check(
+    limit: &Limit,
+    tally: Option<&Tally>,
+    change: Option<&Change>,
+    full: i64,
+    (own, asked): (Option<Currency>, Currency),
+    at: Timestamp,
+) -> LimitCheck {
+    let measure = limit.window.measure;
+    let adds = match measure {
+        Measure::Amount(_) => full,
+        Measure::Count => 1,
+    };
+    let (before, after) = match (change, limit.window.interval) {
+        (None, Interval::PerAuthorization) => (0, adds),
+        (Some(change), Interval::PerAuthorization) => change.of_authorization(limit, own),
+        (
+            change,
+            Interval::Daily
+            | Interval::Weekly
+            | Interval::Monthly
+            | Interval::Yearly
+            | Interval::AllTime
+            | Interval::Rolling(_),
+        ) => match (tally, change) {
+            (Some(tally), Some(change)) => change.of_window(tally, own, at),
+            (Some(tally), None) => {
+                let used = tally.used(at);
+                (used, used.saturating_add(adds))
+            }
+            (None, _) => (0, adds),
+        },
+    };
+    LimitCheck {
+        account: None,
+        is_balance: false,
+        measure: match measure {
+            Measure::Amount(_) => Measure::Amount(Some(asked)),
+            Measure::Count => Measure::Count,
+        },
+        interval: limit.window.interval,
+        before,
+        after,
+        max: limit.max,
+        resets_at: tally.and_then(|tally| tally.resets_at(at)),
+        owners: None,
+    }
+}
+
 /// What an approval would change where more is known of the authorization than this request: the request tells of what
 /// came before it, or Stripe has told of the request.
-struct Change {
+pub(super) struct Change {
     before: Counted,
     after: Counted,
 }
@@ -340,19 +378,39 @@ impl Counted {
 
 impl Change {
     /// None where the request is the first that is known of its authorization.
-    fn of(card: &Card, request: &AuthorizationRequest, at: Timestamp) -> Option<Self> {
+    pub(super) fn of(
+        card: &Card,
+        request: &AuthorizationRequest,
+        at: Timestamp,
+        refunds_restore: bool,
+    ) -> Option<Self> {
         let known = card.authorizations.get(&request.authorization);
         let is_first = request.history_entries == 0 && request.told.transactions.is_empty();
         if known.is_none() && is_first {
             return None;
         }
         let known = known.cloned().unwrap_or_default();
-        let before = Counted::of(&known, card.refunds_restore);
+        let before = Counted::of(&known, refunds_restore);
         let mut after = known;
         let listed = card.not_elsewhere(&request.authorization, &request.told.transactions);
         book_listed(&mut after, &listed, request.told.at, request.received_at, &request.event);
-        let after = Counted::of(&after.with_approval(request, at), card.refunds_restore);
+        let after = Counted::of(&after.with_approval(request, at), refunds_restore);
         Some(Self { before, after })
+    }
+
+    /// The same for an account that counts nothing of the authorization yet.
+    pub(super) fn of_new(self) -> Self {
+        let before =
+            Counted { spends: Vec::new(), whole: Vec::new(), own: None, own_whole: None, ..self.before };
+        Self { before, ..self }
+    }
+
+    /// What a balance has used, without the request and with it.
+    pub(super) fn of_balance(&self, used: i64) -> (i64, i64) {
+        let sum =
+            |spends: &[Spend]| spends.iter().fold(0, |sum: i64, spend| sum.saturating_add(spend.amount));
+        let after = used.saturating_sub(sum(&self.before.spends)).saturating_add(sum(&self.after.spends));
+        (after.saturating_sub(self.after.own.as_ref().map_or(0, |own| own.amount)), after)
     }
 
     /// What the authorization with all its increments uses, without the request and with it.
@@ -395,9 +453,14 @@ pub fn windows_in_force<'a>(
 
 /// What is left of the tightest amount limit; nothing where a count is used up.
 fn largest_approvable(limits: &[LimitCheck]) -> Option<i64> {
-    let amounts = limits.iter().filter(|check| check.measure != Measure::Count);
-    let tightest = amounts.map(|check| check.max.saturating_sub(check.before).max(0)).min();
+    let tightest = tightest(limits).map(|check| check.max.saturating_sub(check.before).max(0));
     if is_count_used_up(limits) { Some(0) } else { tightest }
+}
+
+/// The amount limit, or the balance, that leaves least.
+fn tightest(limits: &[LimitCheck]) -> Option<&LimitCheck> {
+    let amounts = limits.iter().filter(|check| check.measure != Measure::Count);
+    amounts.min_by_key(|check| check.max.saturating_sub(check.before).max(0))
 }
 
 /// Whether one more authorization would be too many. An increment is none.

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     answering::AnswerBy,
-    ids::DecisionId,
+    ids::{Account, DecisionId},
     money::Currency,
     policy::{Interval, Measure, PolicyVersion},
     request::Violation,
@@ -46,6 +46,9 @@ pub struct Decision {
     pub answer_by: AnswerBy,
     /// How long the stages before the commit took.
     pub stages: Stages,
+    /// Its place among the events of its append, where that is of several accounts: it was made on what those before it
+    /// left of the budgets.
+    pub turn: u32,
 }
 
 /// The smallest changes, other than less money, with which a declined request would have passed as it is. Each is enough
@@ -120,6 +123,10 @@ pub enum Reason {
     CardPaused,
     /// The policy lacks the card's group, and declines such cards.
     UnknownGroup,
+    /// A prepaid budget has less left than was asked for.
+    InsufficientBalance,
+    /// A budget is paused.
+    BudgetPaused,
     /// The currency is not the card's, or no limit names it.
     CurrencyMismatch,
     /// The request broke the contract.
@@ -134,7 +141,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Approved,
         Self::SpendingLimit,
         Self::VelocityLimit,
@@ -148,6 +155,8 @@ impl Reason {
         Self::Rule,
         Self::CardPaused,
         Self::UnknownGroup,
+        Self::InsufficientBalance,
+        Self::BudgetPaused,
         Self::CurrencyMismatch,
         Self::ContractViolation,
         Self::StandInOverload,
@@ -172,6 +181,8 @@ impl Reason {
             Self::Rule => "rule",
             Self::CardPaused => "card_paused",
             Self::UnknownGroup => "unknown_group",
+            Self::InsufficientBalance => "insufficient_balance",
+            Self::BudgetPaused => "budget_paused",
             Self::CurrencyMismatch => "currency_mismatch",
             Self::ContractViolation => "contract_violation",
             Self::StandInOverload => "stand_in_overload",
@@ -203,6 +214,8 @@ impl Reason {
             | Self::Rule
             | Self::CardPaused
             | Self::UnknownGroup
+            | Self::InsufficientBalance
+            | Self::BudgetPaused
             | Self::CurrencyMismatch
             | Self::ContractViolation
             | Self::StandInOverload
@@ -253,6 +266,10 @@ impl Source {
 /// One limit as a decision saw it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LimitCheck {
+    /// The account of the budget whose limit it is; none for one of the card's own.
+    pub account: Option<Account>,
+    /// Whether this is the balance of a prepaid budget: what was credited, and what of it is used.
+    pub is_balance: bool,
     /// Amount or count; the currency is the one that was compared.
     pub measure: Measure,
     /// The window.
@@ -265,6 +282,8 @@ pub struct LimitCheck {
     pub max: i64,
     /// When the window begins anew; a rolling one gives back bit by bit, and some never do.
     pub resets_at: Option<Timestamp>,
+    /// Who can raise it, where it stands against the request.
+    pub owners: Option<Arc<str>>,
 }
 
 impl LimitCheck {

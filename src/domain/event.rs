@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::{
     authorization::Authorization,
+    budget::BudgetEvent,
     card::{Card, Unlinked},
     controls::Controls,
     decision::Decision,
-    ids::{AuthorizationId, CardId, TransactionId},
+    ids::{Account, AuthorizationId, CardId, TransactionId},
     observed::Observation,
     policy::PolicyVersion,
     request::AuthorizationRequest,
@@ -33,6 +34,10 @@ pub enum Event {
     /// The `spending_controls` at Stripe of the card and its cardholder, where the policy mirrors them: from here on the
     /// requests of the chain carry these.
     Controls(Arc<Controls>),
+    /// The budgets that the card charges from here on: an authorization charges those in force when it is first counted.
+    Charges(Arc<[Account]>),
+    /// What happened to a budget. It stands in the chain of the budget, and changes no card.
+    Budget(Box<BudgetEvent>),
     /// A policy was put in force. It stands in the chain of policies, and changes no card.
     Policy(Box<PolicyRecord>),
     /// The whole state after everything before it.

@@ -68,6 +68,8 @@ impl Card {
             Event::Recalled(_)
             | Event::Joined(_)
             | Event::Controls(_)
+            | Event::Charges(_)
+            | Event::Budget(_)
             | Event::Policy(_)
             | Event::Snapshot(_) => Vec::new(),
         }

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::{
     decision::{Decision, LimitCheck, Outcome, Reason, Source},
+    ids::Account,
     money::{Currency, Money, Plain},
     policy::{Interval, Measure},
     request::AuthorizationRequest,
@@ -73,7 +74,10 @@ fn declined(
     let network_id = merchant.network_id.as_ref().map_or("unknown", |id| id.as_str());
     let presence = request.card_presence.map_or("unknown", super::merchant::CardPresence::as_str);
     match decision.reason {
-        Reason::SpendingLimit | Reason::VelocityLimit => limit_reason(text, decision, currency),
+        Reason::SpendingLimit | Reason::VelocityLimit | Reason::InsufficientBalance => {
+            limit_reason(text, decision, currency)
+        }
+        Reason::BudgetPaused => write!(text, "a budget that the card charges is paused"),
         Reason::CategoryBlocked => write!(text, "the merchant category {category} is blocked"),
         Reason::CategoryNotAllowed => {
             let category = if category.is_empty() { "(none given)" } else { category };
@@ -160,10 +164,14 @@ fn limit_reason(text: &mut String, decision: &Decision, currency: Option<Currenc
     }
     match (tightest.resets_at, tightest.interval) {
         (Some(at), Interval::Rolling(_)) => {
-            write!(text, "; usage starts to drop at {}", Minute(at))
+            write!(text, "; usage starts to drop at {}", Minute(at))?;
         }
-        (Some(at), _) => write!(text, "; resets {}", Minute(at)),
-        (None, _) => Ok(()),
+        (Some(at), _) => write!(text, "; resets {}", Minute(at))?,
+        (None, _) => {}
+    }
+    match &tightest.owners {
+        Some(owners) => write!(text, "; ask {owners}"),
+        None => Ok(()),
     }
 }
 
@@ -185,6 +193,8 @@ const fn stand_in_cause(reason: Reason) -> &'static str {
         | Reason::Rule
         | Reason::CardPaused
         | Reason::UnknownGroup
+        | Reason::InsufficientBalance
+        | Reason::BudgetPaused
         | Reason::CurrencyMismatch
         | Reason::ContractViolation => "it could not be decided",
     }
@@ -202,7 +212,13 @@ struct Spent<'a> {
 
 impl fmt::Display for Spent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LimitCheck { interval, max, .. } = *self.check;
+        let LimitCheck { interval, max, is_balance, .. } = *self.check;
+        let of_budget = self.check.account.as_ref().and_then(Account::as_budget);
+        let of_budget = of_budget.map(|(name, key)| match key {
+            Some(key) => format!(" of budget {name} ({key})"),
+            None => format!(" of budget {name}"),
+        });
+        let of_budget = of_budget.unwrap_or_default();
         let span = |interval: Interval| {
             interval.to_string().trim_start_matches("rolling(").trim_end_matches(')').to_owned()
         };
@@ -213,15 +229,18 @@ impl fmt::Display for Spent<'_> {
             Interval::Weekly => ("weekly".to_owned(), "per week".to_owned()),
             Interval::Monthly => ("monthly".to_owned(), "per month".to_owned()),
             Interval::Yearly => ("yearly".to_owned(), "per year".to_owned()),
-            Interval::AllTime => ("lifetime".to_owned(), "in the card's lifetime".to_owned()),
+            Interval::AllTime => ("lifetime".to_owned(), "in all".to_owned()),
             Interval::Rolling(_) => (format!("rolling {}", span(interval)), format!("in {}", span(interval))),
         };
         match self.check.currency() {
             Some(currency) => {
                 let (used, max) = (Money::new(self.used, currency), Money::new(max, currency));
-                write!(f, "{} of the {max} {limit} limit is used", Plain(used))
+                if is_balance {
+                    return write!(f, "{} of the {max} credited{of_budget} is used", Plain(used));
+                }
+                write!(f, "{} of the {max} {limit} limit{of_budget} is used", Plain(used))
             }
-            None => write!(f, "{} of the {max} approvals {each} are used", self.used),
+            None => write!(f, "{} of the {max} approvals {each}{of_budget} are used", self.used),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Borrow,
-    fmt,
+    fmt::{self, Write as _},
     hash::{Hash, Hasher},
     sync::Arc,
 };
@@ -129,6 +129,30 @@ impl fmt::Debug for AuthorizationId {
     }
 }
 
+/// Before the names of budgets; no id of Stripe's has a colon in it.
+const BUDGET: &str = "budget:";
+
+/// The longest key of a budget as it is written, in bytes. A longer value ends with the hash of all of it.
+const BUDGET_KEY_BYTES_MAX: usize = 160;
+
+/// A value as the key of a budget: what is no visible ASCII character, and `%`, `/` and `?`, as `%20`.
+fn budget_key(value: &str) -> String {
+    let mut key = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_graphic() && !matches!(byte, b'%' | b'/' | b'?' | b'#') {
+            key.push(char::from(byte));
+        } else {
+            // Writing to a `String` cannot fail.
+            let _ = write!(key, "%{byte:02X}");
+        }
+    }
+    if key.len() > BUDGET_KEY_BYTES_MAX {
+        key.truncate(BUDGET_KEY_BYTES_MAX);
+        let _ = write!(key, "~{:016x}", hash_of(value));
+    }
+    key
+}
+
 fn is_usable(text: &str) -> bool {
     !text.is_empty() && text.len() <= ID_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -138,6 +162,28 @@ impl Account {
     #[must_use]
     pub fn policies() -> Self {
         Self("tollgate_policies".into())
+    }
+
+    /// The account of a budget; of a template, the one for `key`.
+    #[must_use]
+    pub fn budget(name: &str, key: Option<&str>) -> Self {
+        Self::budget_of_key(name, key.map(budget_key).as_deref())
+    }
+
+    /// As [`Account::budget`], of a key as [`Account::as_budget`] gives it.
+    #[must_use]
+    pub fn budget_of_key(name: &str, key: Option<&str>) -> Self {
+        match key {
+            Some(key) => Self(format!("{BUDGET}{name}/{key}").into()),
+            None => Self(format!("{BUDGET}{name}").into()),
+        }
+    }
+
+    /// The name and the key of a budget, where this is the account of one.
+    #[must_use]
+    pub fn as_budget(&self) -> Option<(&str, Option<&str>)> {
+        let text = self.0.strip_prefix(BUDGET)?;
+        Some(text.split_once('/').map_or((text, None), |(name, key)| (name, Some(key))))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod rule;
 mod decision;
 mod answering;
 mod event;
+mod budget;
 mod values;
 mod window;
 mod transaction;
@@ -27,6 +28,7 @@ mod settling;
 mod evicted;
 mod attempts;
 mod standing;
+mod budget_checks;
 mod decide;
 mod would_pass;
 mod explain;
@@ -35,9 +37,13 @@ pub use answering::{AnswerBy, Answering};
 pub use attempts::Latest;
 pub use authorization::{Answered, Authorization, Embedded, Progress, Seen, StripeOutcome};
 pub use authorizations::Authorizations;
-pub use card::{Card, NeedsHistory, Totals, Unlinked};
+pub use budget::{
+    Budget, BudgetEvent, BudgetPolicy, Budgets, CREDITS_KEPT_MAX, Charged, Credit, Holder, Leg, Per, Side,
+    Sums,
+};
+pub use card::{Card, Move, Moves, NeedsHistory, Totals, Unlinked};
 pub use controls::{Controls, Lists};
-pub use decide::{decide, decide_without_ledger, limits_in_force, windows_in_force};
+pub use decide::{decide, decide_charging, decide_without_ledger, limits_in_force, windows_in_force};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages, WouldPass};
 pub use details::{
     CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,
@@ -54,7 +60,7 @@ pub use merchant::{CardPresence, Category, Country, Merchant};
 pub use money::{AMOUNT_MAX, Currency, Money, NotACurrency};
 pub use observed::{
     AuthorizationSeen, AuthorizationStatus, CardSeen, CardholderSeen, EventType, Fact, HistoryEntry,
-    ListedTransaction, Observation, Subject, TransactionKind, TransactionSeen,
+    HolderSeen, ListedTransaction, Observation, Subject, TransactionKind, TransactionSeen,
 };
 pub use policy::{
     CardPolicy, Feature, Interval, Limit, Measure, Occurrence, Overrides, Policy, PolicyVersion,

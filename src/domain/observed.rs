@@ -3,10 +3,13 @@
 
 use std::{fmt, sync::Arc};
 
+use smol_str::SmolStr;
+
 use super::{
     ids::{Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, EventId, TransactionId},
     merchant::Merchant,
     money::{Currency, Money},
+    rule::MetadataKey,
     standing::State,
     time::Timestamp,
 };
@@ -112,6 +115,19 @@ pub struct AuthorizationSeen {
     pub listed: Vec<ListedTransaction>,
     /// Where the card was used.
     pub merchant: Merchant,
+    /// Whose card it is, where the policy in force has budgets when it is read. Not written down: what comes of it is.
+    pub holder: Option<Box<HolderSeen>>,
+}
+
+/// Whose card an event embeds: what the budgets follow from that it charges.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HolderSeen {
+    /// `metadata.tollgate_group` of the card, or else of its cardholder.
+    pub group: Option<Arc<str>>,
+    /// The cardholder.
+    pub cardholder: Option<CardholderId>,
+    /// The entries of metadata that the policy names.
+    pub metadata: Vec<(MetadataKey, SmolStr)>,
 }
 
 /// A capture or refund as an authorization lists it. It is money, whether or not its own event ever comes.

@@ -9,6 +9,7 @@ use std::{
 pub(super) use super::span::Span;
 pub use super::span::{Interval, Zone, parse_span};
 use super::{
+    budget::{BudgetPolicy, Budgets},
     controls::Controls,
     decision::Reason,
     ids::{CardId, NetworkId},
@@ -28,6 +29,7 @@ pub struct Policy {
     mirrors_stripe_controls: bool,
     text: Arc<str>,
     metadata: MetadataKeys,
+    budgets: Budgets,
 }
 
 /// What a card gets whose metadata name a group that the policy lacks.
@@ -49,6 +51,18 @@ impl Policy {
         groups: &BTreeMap<Arc<str>, Overrides>,
         cards: BTreeMap<CardId, Overrides>,
     ) -> Self {
+        Self::with_budgets(version, Vec::new(), default, groups, cards)
+    }
+
+    /// A policy of these budgets and layers.
+    #[must_use]
+    pub fn with_budgets(
+        version: PolicyVersion,
+        budgets: Vec<BudgetPolicy>,
+        default: &Overrides,
+        groups: &BTreeMap<Arc<str>, Overrides>,
+        cards: BTreeMap<CardId, Overrides>,
+    ) -> Self {
         let default = CardPolicy::permissive(version.clone()).overridden_by(default);
         let groups = groups
             .iter()
@@ -59,7 +73,11 @@ impl Policy {
             || cards.values().any(|own| own.mirror_stripe_controls == Some(true));
         let own = cards.values().filter_map(|own| own.rules.as_ref());
         let rules = [&default.rules].into_iter().chain(groups.values().map(|group| &group.rules)).chain(own);
-        let metadata = MetadataKeys::of(rules.flat_map(|rules| rules.iter()).flat_map(Rule::metadata));
+        let of_rules = rules.flat_map(|rules| rules.iter()).flat_map(Rule::metadata);
+        let named = [&default.budgets].into_iter().chain(groups.values().map(|group| &group.budgets));
+        let named = named.chain(cards.values().filter_map(|own| own.budgets.as_ref())).map(|names| &**names);
+        let budgets = Budgets::new(budgets, named);
+        let metadata = MetadataKeys::of(of_rules.chain(budgets.metadata()));
         let text = Arc::from("");
         Self {
             version,
@@ -70,6 +88,7 @@ impl Policy {
             mirrors_stripe_controls,
             text,
             metadata,
+            budgets,
         }
     }
 
@@ -88,7 +107,13 @@ impl Policy {
         self
     }
 
-    /// The keys of metadata that its rules look at, which have to be read.
+    /// The budgets.
+    #[must_use]
+    pub const fn budgets(&self) -> &Budgets {
+        &self.budgets
+    }
+
+    /// The keys of metadata that its rules and budgets look at, which have to be read.
     #[must_use]
     pub const fn metadata(&self) -> &MetadataKeys {
         &self.metadata
@@ -219,6 +244,8 @@ pub struct Overrides {
     pub rules: Option<Arc<[Rule]>>,
     /// The highest score that a request may have.
     pub score_limit: Option<i64>,
+    /// The budgets that its cards charge, by name; replaced as a whole.
+    pub budgets: Option<Arc<[Arc<str>]>>,
 }
 
 /// What one card gets.
@@ -251,6 +278,8 @@ pub struct CardPolicy {
     pub score_limit: i64,
     /// The country that is home, where the policy names one.
     pub home_country: Option<Country>,
+    /// The budgets that it charges, by name; those above them are charged too.
+    pub budgets: Arc<[Arc<str>]>,
 }
 
 impl CardPolicy {
@@ -274,6 +303,7 @@ impl CardPolicy {
             rules: Arc::default(),
             score_limit: Self::SCORE_LIMIT,
             home_country: None,
+            budgets: Arc::default(),
         }
     }
 
@@ -307,6 +337,7 @@ impl CardPolicy {
         put(&mut self.mirror_stripe_controls, layer.mirror_stripe_controls.as_ref());
         put(&mut self.rules, layer.rules.as_ref());
         put(&mut self.score_limit, layer.score_limit.as_ref());
+        put(&mut self.budgets, layer.budgets.as_ref());
         self
     }
 }

@@ -1,9 +1,11 @@
 //! Where captures and refunds are booked: with the authorization that their latest version names, or with the card. A
 //! transaction that only a listing has told of is booked with the authorization that lists it.
 
+use std::sync::Arc;
+
 use super::{
     authorization::Authorization,
-    card::{Card, Unlinked},
+    card::{Card, Moves, Unlinked},
     ids::{AuthorizationId, EventId, TransactionId},
     observed::{ListedTransaction, TransactionSeen},
     time::Timestamp,
@@ -38,13 +40,13 @@ impl Card {
     pub(super) fn settled(
         &mut self,
         seen: &TransactionSeen,
-        created: Timestamp,
-        received_at: Timestamp,
+        (created, received_at): (Timestamp, Timestamp),
         event: &EventId,
+        moves: &mut Moves,
     ) {
         self.learn_currency(None, seen.currency);
         let transaction = Transaction::new(seen, created, received_at, event);
-        if !self.makes_way(seen, &transaction) {
+        if !self.makes_way(seen, &transaction, moves) {
             return;
         }
         if let Some(authorization) = &seen.authorization {
@@ -53,25 +55,31 @@ impl Card {
             } else {
                 self.places.insert(seen.id.clone(), authorization.clone());
             }
-            self.change(authorization, |authorization| authorization.settled(seen, transaction));
+            self.change(authorization, moves, |authorization| authorization.settled(seen, transaction));
         } else {
             self.places.remove(&seen.id);
-            let unlinked = Unlinked { transaction, currency: seen.currency, merchant: seen.merchant.clone() };
-            self.count_unlinked(&unlinked, 1);
+            let unlinked = Unlinked {
+                transaction,
+                // What a budget counts of it does not change when the card's currency does.
+                currency: seen.currency.or(self.currency.filter(|_| !self.charges.is_empty())),
+                merchant: seen.merchant.clone(),
+                charges: Arc::clone(&self.charges),
+            };
+            self.count_unlinked(&seen.id, &unlinked, 1, moves);
             self.unlinked.insert(seen.id.clone(), unlinked);
         }
     }
 
     /// Takes an older version of a transaction out of where it was booked, if that is elsewhere. False if a later
     /// version, or the same, is booked.
-    fn makes_way(&mut self, seen: &TransactionSeen, transaction: &Transaction) -> bool {
+    fn makes_way(&mut self, seen: &TransactionSeen, transaction: &Transaction, moves: &mut Moves) -> bool {
         let id = &seen.id;
         if let Some(known) = self.unlinked.get(id) {
             if known.transaction.version >= transaction.version {
                 return false;
             }
             if let Some(known) = self.unlinked.remove(id) {
-                self.count_unlinked(&known, -1);
+                self.count_unlinked(id, &known, -1, moves);
             }
             return true;
         }
@@ -89,14 +97,14 @@ impl Card {
             return false;
         }
         if Some(&place) != seen.authorization.as_ref() {
-            self.take_out(&place, id);
+            self.take_out(&place, id, moves);
         }
         true
     }
 
     /// Takes a transaction out of a record, and the record out of the books if nothing else is known of it.
-    fn take_out(&mut self, place: &AuthorizationId, id: &TransactionId) {
-        self.change(place, |authorization| {
+    fn take_out(&mut self, place: &AuthorizationId, id: &TransactionId, moves: &mut Moves) {
+        self.change(place, moves, |authorization| {
             authorization.transactions.remove(id);
         });
         if self.authorizations.get(place).is_some_and(Authorization::is_bare) {

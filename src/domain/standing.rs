@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    card::{Card, Totals},
+    card::{Card, Moves, Totals},
     event::{Carried, Joined},
     evicted::Forgotten,
     ids::{CardId, ConnectedAccountId, EventId},
@@ -118,8 +118,10 @@ impl Card {
 
     pub(super) fn carry(&mut self, carried: &Carried) {
         let Carried { from, through, events } = carried;
+        // The chain that they come from has charged the budgets.
+        let moves = &mut Moves::new();
         for event in events {
-            self.apply(event);
+            self.apply_moving(event, moves);
         }
         match self.carried.iter_mut().find(|(card, _)| card == from) {
             Some((_, known)) => *known = (*known).max(*through),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    budget::Charged,
     card::Card,
     decision::{Decision, Outcome, Reason, WouldPass},
     policy::{CardPolicy, Interval, Measure},
@@ -20,6 +21,7 @@ const MICROSECOND: Duration = Duration::from_micros(1);
 /// and without a rule.
 pub(super) fn would_pass(
     card: &Card,
+    charged: &[Charged<'_>],
     policy: &CardPolicy,
     declined: &Decision,
     again: impl Fn(Timestamp, Option<&str>) -> Outcome,
@@ -30,7 +32,7 @@ pub(super) fn would_pass(
     let at = if is_too_large(declined) {
         None
     } else {
-        earliest(card, policy, declined.at, |at| passes(at, None))
+        earliest(card, charged, policy, declined.at, |at| passes(at, None))
     };
     (at.is_some() || without.is_some()).then(|| Box::new(WouldPass { at, without }))
 }
@@ -48,12 +50,13 @@ fn is_too_large(declined: &Decision) -> bool {
 /// The earliest later time at which it passes, where one microsecond earlier it does not.
 fn earliest(
     card: &Card,
+    charged: &[Charged<'_>],
     policy: &CardPolicy,
     now: Timestamp,
     passes: impl Fn(Timestamp) -> bool,
 ) -> Option<Timestamp> {
     let mut times: Vec<Timestamp> = Vec::new();
-    for tally in &card.tallies {
+    for tally in card.tallies.iter().chain(charged.iter().flat_map(|one| &one.budget.tallies)) {
         times.extend(tally.changes_after(now));
     }
     times.extend(card.blocked.as_ref().map(|(_, until)| *until));

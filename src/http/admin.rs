@@ -2,6 +2,7 @@
 
 mod shapes;
 mod routes;
+mod balance;
 mod query;
 mod openapi;
 mod browser;
@@ -23,8 +24,8 @@ use tokio::sync::Semaphore;
 
 use super::{
     bodies::{
-        AuthorizationBody, CardBody, CardholderBody, DecisionsBody, InForceBody, NodeBody, PoliciesBody,
-        PolicyBody, UnconfirmedListBody,
+        AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
+        NodeBody, PoliciesBody, PolicyBody, UnconfirmedListBody,
     },
     body::{self, Unusable},
     guard::Guard,
@@ -35,11 +36,12 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::{DecisionFilter, Place},
-    domain::{AuthorizationId, CardId, CardholderId},
+    cluster::{BalanceChange, DecisionFilter, NotCredited, Place},
+    domain::{AuthorizationId, CardId, CardholderId, Currency},
     log::{self, Seldom},
     metrics::{AdminRefusal, Label as _, Labels as _, Metrics},
 };
+use balance::budget_of;
 pub use openapi::{admin_api_page, openapi};
 use query::{After, Search};
 pub(super) use query::{Query, WrongQuery};
@@ -84,6 +86,25 @@ pub trait Books: Send + Sync + 'static {
         &self,
         id: String,
     ) -> impl Future<Output = Result<Option<AuthorizationId>, Unreadable>> + Send;
+
+    /// `GET /v1/budgets`.
+    fn budgets(&self) -> impl Future<Output = Result<BudgetsBody, Unreadable>> + Send;
+
+    /// `GET /v1/budgets/{name}[/{key}]`; nothing for a name that the policy lacks.
+    fn budget(
+        &self,
+        name: &str,
+        key: Option<&str>,
+    ) -> impl Future<Output = Result<Option<BudgetBody>, Unreadable>> + Send;
+
+    /// Changes the balance of a prepaid budget.
+    fn credit(
+        &self,
+        account: (&str, Option<&str>),
+        change: BalanceChange,
+        currency: Currency,
+        words: (Option<&str>, Option<&str>),
+    ) -> impl Future<Output = Result<(), NotCredited>> + Send;
 
     /// `GET /v1/policies`.
     fn policies(&self) -> impl Future<Output = Result<PoliciesBody, Unreadable>> + Send;
@@ -145,6 +166,10 @@ impl<B: Books> Admin<B> {
             | Call::Authorization
             | Call::Card
             | Call::Cardholder
+            | Call::Budgets
+            | Call::Budget
+            | Call::Credit
+            | Call::SetAvailable
             | Call::Unconfirmed
             | Call::Policy
             | Call::Policies
@@ -174,6 +199,10 @@ impl<B: Books> Admin<B> {
             | Call::Authorization
             | Call::Card
             | Call::Cardholder
+            | Call::Budgets
+            | Call::Budget
+            | Call::Credit
+            | Call::SetAvailable
             | Call::Unconfirmed
             | Call::Policy
             | Call::Policies
@@ -207,6 +236,11 @@ impl<B: Books> Admin<B> {
                 Some(authorization) => found(books.authorization(authorization).await, "authorization"),
                 None => found::<AuthorizationBody>(Ok(None), "authorization"),
             },
+            Call::Budgets => found(books.budgets().await.map(Some), "budget"),
+            Call::Budget => {
+                let (name, key) = budget_of(parameter);
+                found(books.budget(name, key).await, "budget")
+            }
             Call::PolicyVersion => found(books.policy_version(parameter.to_owned()).await, "policy"),
             Call::Policies => found(books.policies().await.map(Some), "policy"),
             Call::Policy => ok(&books.policy_in_force()),
@@ -215,6 +249,8 @@ impl<B: Books> Admin<B> {
             Call::Live
             | Call::Ready
             | Call::Metrics
+            | Call::Credit
+            | Call::SetAvailable
             | Call::Slow
             | Call::Log
             | Call::SetLog
@@ -347,6 +383,10 @@ impl<B: Books> Respond for Admin<B> {
         }
         let reply = match routes::find(request.method().as_str(), &path) {
             Found::Route(route, _) if route.call == Call::SetLog => return self.change_log(request).await,
+            Found::Route(route, parameter) if matches!(route.call, Call::Credit | Call::SetAvailable) => {
+                let parameter = parameter.to_owned();
+                return self.change_balance(route.call, &parameter, request).await;
+            }
             Found::Route(route, parameter) => self.read(route, parameter, &request).await,
             Found::Nothing if request.method() == Method::GET || request.method() == Method::HEAD => {
                 match is_below(&path, "/v1").then(|| self.guard.lets_in(request.uri(), request.headers())) {

@@ -4,6 +4,7 @@
 mod ruled;
 mod decision;
 mod authorization;
+mod budget;
 mod card;
 mod policy;
 mod node;
@@ -11,6 +12,7 @@ mod node;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 pub use authorization::{AuthorizationBody, EntryBody, OutcomeBody, TransactionBody};
+pub use budget::{AvailableBody, BudgetBody, BudgetsBody, CreditBody, MovementBody};
 pub use card::{CardBody, CardholderBody, HoldBody, LimitBody, StateBody};
 pub use decision::{
     CheckBody, DecisionBody, DecisionsBody, StagesBody, UnconfirmedBody, UnconfirmedListBody,

@@ -3,14 +3,14 @@
 use super::{
     admin::{Books, Unreadable},
     bodies::{
-        AuthorizationBody, CardBody, CardholderBody, DecisionsBody, InForceBody, NodeBody, PoliciesBody,
-        PolicyBody, UnconfirmedBody, UnconfirmedListBody,
+        AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
+        NodeBody, PoliciesBody, PolicyBody, UnconfirmedBody, UnconfirmedListBody,
     },
 };
 use crate::{
     clock,
-    cluster::{Cluster, DecisionFilter, Place},
-    domain::{AuthorizationId, CardId, CardholderId},
+    cluster::{BalanceChange, Cluster, DecisionFilter, NotCredited, Place},
+    domain::{AuthorizationId, CardId, CardholderId, Currency},
 };
 
 impl Books for Cluster {
@@ -54,6 +54,26 @@ impl Books for Cluster {
 
     async fn authorization_of(&self, id: String) -> Result<Option<AuthorizationId>, Unreadable> {
         Self::authorization_of(self, &id).await.map_err(unreadable)
+    }
+
+    async fn budgets(&self) -> Result<BudgetsBody, Unreadable> {
+        let views = Self::budgets(self, clock::now()).await.map_err(unreadable)?;
+        Ok(BudgetsBody { budgets: views.iter().map(BudgetBody::from).collect() })
+    }
+
+    async fn budget(&self, name: &str, key: Option<&str>) -> Result<Option<BudgetBody>, Unreadable> {
+        let view = Self::budget(self, name, key, clock::now()).await.map_err(unreadable)?;
+        Ok(view.map(|view| BudgetBody::from(&view)))
+    }
+
+    async fn credit(
+        &self,
+        account: (&str, Option<&str>),
+        change: BalanceChange,
+        currency: Currency,
+        words: (Option<&str>, Option<&str>),
+    ) -> Result<(), NotCredited> {
+        Self::credit(self, account, change, currency, words, clock::now()).await
     }
 
     async fn policies(&self) -> Result<PoliciesBody, Unreadable> {

@@ -117,6 +117,7 @@ impl Desk for Cluster {
         Reading {
             mirror_stripe_controls: policy.mirrors_stripe_controls(),
             metadata: policy.metadata().clone(),
+            has_budgets: !policy.budgets().is_empty(),
             ..Reading::default()
         }
     }

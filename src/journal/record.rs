@@ -2,6 +2,7 @@
 //! each event. Only the fields that are listed here are ever written; `docs/journal-format.md` draws them.
 
 mod authorization;
+mod budget;
 mod card;
 mod controls;
 mod decided;
@@ -19,7 +20,7 @@ use serde::{
     de::{IgnoredAny, SeqAccess, Visitor},
 };
 
-use crate::domain::{AuthorizationId, Event, Fact, ListedTransaction, Mention};
+use crate::domain::{Account, AuthorizationId, BudgetEvent, Event, Fact, ListedTransaction, Mention};
 
 /// The version of the form that this build writes. It reads this one and all before it.
 const VERSION: u32 = 1;
@@ -133,12 +134,24 @@ pub fn mentions_of(event: &Event) -> Vec<Mention> {
             }
             Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => Vec::new(),
         },
+        // A leg follows from an event of a card, which speaks of it.
+        Event::Budget(event) => match &**event {
+            BudgetEvent::Credit(credit) => credit_mention(&credit.id).into_iter().collect(),
+            BudgetEvent::Leg(_) | BudgetEvent::Snapshot(_) => Vec::new(),
+        },
         Event::Recalled(_)
         | Event::Joined(_)
         | Event::Controls(_)
+        | Event::Charges(_)
         | Event::Policy(_)
         | Event::Snapshot(_) => Vec::new(),
     }
+}
+
+/// How a credit is found in the journal.
+#[must_use]
+pub fn credit_mention(id: &str) -> Option<Mention> {
+    Mention::new(&format!("credit:{id}"))
 }
 
 fn with_listed(authorization: &AuthorizationId, listed: &[ListedTransaction]) -> Vec<Mention> {
@@ -160,6 +173,8 @@ pub fn authorization_of(event: &Event) -> Option<&AuthorizationId> {
         | Event::Joined(_)
         | Event::Carried(_)
         | Event::Controls(_)
+        | Event::Charges(_)
+        | Event::Budget(_)
         | Event::Policy(_)
         | Event::Snapshot(_) => None,
     }
@@ -181,6 +196,8 @@ fn write(body: &mut Vec<u8>, event: &Event) {
         Event::Joined(_) => "joined",
         Event::Carried(_) => "carried",
         Event::Controls(_) => "controls",
+        Event::Charges(_) => "charges",
+        Event::Budget(event) => budget::kind(event),
         Event::Policy(_) => "policy",
         Event::Snapshot(_) => "snapshot",
     };
@@ -204,6 +221,10 @@ fn write(body: &mut Vec<u8>, event: &Event) {
         Event::Controls(controls) => {
             serde_json::to_writer(&mut *body, &controls::ControlsRecord::from(&**controls))
         }
+        Event::Charges(charges) => {
+            serde_json::to_writer(&mut *body, &charges.iter().map(Account::as_str).collect::<Vec<_>>())
+        }
+        Event::Budget(event) => budget::write(body, event),
         Event::Policy(policy) => serde_json::to_writer(&mut *body, &policy::PolicyForm::from(&**policy)),
         Event::Snapshot(card) => serde_json::to_writer(&mut *body, &card::CardRecord::from(&**card)),
     };
@@ -229,6 +250,14 @@ enum EventRecord<'a> {
     #[serde(borrow)]
     Controls(controls::ControlsRecord<'a>),
     #[serde(borrow)]
+    Charges(Vec<Text<'a>>),
+    #[serde(borrow)]
+    Leg(Box<budget::LegRecord<'a>>),
+    #[serde(borrow)]
+    Credit(budget::CreditRecord<'a>),
+    #[serde(borrow)]
+    Budget(Box<budget::BudgetRecord<'a>>),
+    #[serde(borrow)]
     Policy(policy::PolicyForm<'a>),
     #[serde(borrow)]
     Snapshot(Box<card::CardRecord<'a>>),
@@ -244,6 +273,10 @@ impl EventRecord<'_> {
             Self::Joined(record) => Event::Joined(record.into_joined()?),
             Self::Carried(record) => Event::Carried(Box::new(record.into_carried()?)),
             Self::Controls(record) => Event::Controls(Arc::new(record.into_controls()?)),
+            Self::Charges(accounts) => Event::Charges(budget::charges(&accounts)?),
+            Self::Leg(record) => Event::Budget(Box::new(BudgetEvent::Leg(record.into_leg()?))),
+            Self::Credit(record) => Event::Budget(Box::new(BudgetEvent::Credit(record.into_credit()?))),
+            Self::Budget(record) => Event::Budget(Box::new(BudgetEvent::Snapshot(record.into_budget()?))),
             Self::Policy(record) => Event::Policy(Box::new(record.into_record())),
             Self::Snapshot(record) => Event::Snapshot(Box::new(record.into_card()?)),
         })

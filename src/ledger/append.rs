@@ -1,18 +1,19 @@
 //! The append: what was decided goes to the journal, one append at a time; when it is durable, the replies are let go.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Cause, Effect, Given, InFlight, Ledger, Note, Release,
+    Cause, Effect, Given, InFlight, Ledger, Note, Release, Row,
     batch::{Batch, Waiting},
+    member::Slot,
     message::Caller,
     request::micros,
     undo::Undo,
 };
 use crate::{
     clock::Instant,
-    domain::{Answer, AuthorizationRequest, Decided, Event, Source},
-    journal::{Append, EntryId, Head, Outcome, Row, Urgency, record},
+    domain::{Answer, AuthorizationId, AuthorizationRequest, BudgetEvent, Decided, Event, Moves, Source},
+    journal::{self, Append, EntryId, Head, Outcome, Urgency, record},
     planted::{self, Planted},
 };
 
@@ -20,22 +21,43 @@ use crate::{
 /// authorizations: so the cost of snapshots stays in proportion to the events, however large a card grows.
 const SNAPSHOT_ENTRIES: usize = 64;
 
+/// The authorization of a decision.
+fn decided_on(event: &Event) -> Option<AuthorizationId> {
+    match event {
+        Event::Decided(decided) => Some(decided.request.authorization.clone()),
+        Event::StoodIn(_)
+        | Event::Observed(_)
+        | Event::Recalled(_)
+        | Event::Joined(_)
+        | Event::Carried(_)
+        | Event::Controls(_)
+        | Event::Charges(_)
+        | Event::Budget(_)
+        | Event::Policy(_)
+        | Event::Snapshot(_) => None,
+    }
+}
+
 impl<C: Caller> Ledger<C> {
-    /// Makes an event part of the tentative state and of the next append, and tells its place there. Before a decision goes
-    /// what is new of the controls that its request carried.
-    pub(super) fn record(&mut self, event: Event, mut waiting: Option<Waiting<C>>) -> usize {
+    /// Makes an event of a card or a budget part of the tentative state and of the next append, and returns its place there.
+    /// Before a decision goes what is new of the controls that its request carried; behind the event, what it changes for the
+    /// budgets.
+    pub(super) fn record(
+        &mut self,
+        given: &Given<'_>,
+        at: Slot,
+        event: Event,
+        mut waiting: Option<Waiting<C>>,
+    ) -> usize {
         if let Event::Decided(decided) = &event
             && let Some(controls) = &decided.request.stripe_controls
-            && self.card.stripe_controls.as_ref() != Some(controls)
+            && self.members[at].card.stripe_controls.as_ref() != Some(controls)
         {
-            self.record(Event::Controls(Arc::clone(controls)), None);
+            self.put(at, Event::Controls(Arc::clone(controls)), None);
         }
+        self.say_charges(at, &event);
         if let (Event::Decided(decided), Some(waiting)) = (&event, &waiting) {
             waiting.decided(decided.decision.outcome);
-        }
-        self.next.undo.note(&mut self.card, &event);
-        if !(planted::is(Planted::HoldForgotten) && matches!(event, Event::Decided(_))) {
-            self.card.apply(&event);
         }
         if let (true, Event::Decided(decided)) = (planted::is(Planted::AnswerBeforeDurable), &event)
             && let Some(waiting) = waiting.take()
@@ -47,67 +69,140 @@ impl<C: Caller> Ledger<C> {
         {
             self.effects.push(Effect::Receipt(caller));
         }
-        self.next.push(event, waiting)
+        let is_forced = matches!(event, Event::Observed(_));
+        let decided_on = decided_on(&event);
+        let (place, moves) = self.put(at, event, waiting);
+        if !moves.is_empty() {
+            self.charge_legs(given, at, moves, is_forced);
+        } else if let Some(authorization) = decided_on {
+            self.charge_nothing(given, at, &authorization);
+        }
+        place
+    }
+
+    /// Makes an event part of the tentative state and of the next append, by itself.
+    pub(super) fn put(&mut self, at: Slot, event: Event, waiting: Option<Waiting<C>>) -> (usize, Moves) {
+        let mut moves = Moves::new();
+        let member = &mut self.members[at];
+        self.next.undo.note(at, member, &event);
+        match &event {
+            // What is not in memory yet has it when it is read.
+            Event::Budget(event) if member.has_state() => member.budget.apply(event),
+            Event::Budget(_) => {}
+            Event::Decided(_) if planted::is(Planted::HoldForgotten) => {}
+            event => member.card.apply_moving(event, &mut moves),
+        }
+        (self.next.push(at, event, waiting), moves)
+    }
+
+    /// Each entry of a card that charges budgets says which, before all that may charge them: so an authorization that comes
+    /// back from the journal charges what it did.
+    fn say_charges(&mut self, at: Slot, event: &Event) {
+        let member = &mut self.members[at];
+        let is_counted = matches!(event, Event::Decided(_) | Event::StoodIn(_) | Event::Observed(_));
+        if is_counted && !member.card.charges.is_empty() && member.charges_in != self.batches {
+            member.charges_in = self.batches;
+            let charges = Arc::clone(&member.card.charges);
+            self.put(at, Event::Charges(charges), None);
+        }
+    }
+
+    /// Takes what is decided and not on its way.
+    pub(super) fn take_next(&mut self) -> Batch<C> {
+        self.batches = self.batches.wrapping_add(1);
+        std::mem::take(&mut self.next)
     }
 
     /// Writes into the decisions of this turn how long it took to make them.
     pub(super) fn end_turn(&mut self, now: Instant) {
         let Some((since, first)) = self.turn.take() else { return };
         let decide_us = micros(since, now);
-        for event in self.next.events.iter_mut().skip(first) {
+        for (_, event) in self.next.events.iter_mut().skip(first) {
             if let Event::Decided(decided) = event {
                 decided.decision.stages.decide_us = decide_us;
             }
         }
     }
 
-    /// Sends what was decided meanwhile.
+    /// Sends what was decided meanwhile: an entry for each account, which go in together or not at all. Accounts that are
+    /// charged and not in memory yet are read first.
     pub(super) fn append(&mut self, given: &Given<'_>, id: EntryId) {
-        let since_snapshot = (self.entries_since_snapshot, self.events_since_snapshot);
-        let mut batch = std::mem::take(&mut self.unrecorded);
-        batch.extend(std::mem::take(&mut self.next));
-        self.entries_since_snapshot = self.entries_since_snapshot.saturating_add(1);
-        self.events_since_snapshot = self.events_since_snapshot.saturating_add(batch.events.len());
-        let is_due = self.entries_since_snapshot >= SNAPSHOT_ENTRIES
-            && self.events_since_snapshot >= self.snapshot_size;
-        if is_due && !self.is_leaving {
-            let snapshot = self.snapshot(&batch.events);
-            batch.push(snapshot, None);
-        }
-        let mut body = record::encode(&batch.events);
-        let mut has_snapshot = matches!(batch.events.last(), Some(Event::Snapshot(_)));
-        if has_snapshot {
-            // Records were evicted for it.
-            batch.undo = Undo::Impossible;
-        }
-        if has_snapshot && body.len() > given.settings.snapshot_bytes_max {
-            self.go_without_snapshot(&mut batch);
-            if batch.is_empty() {
-                return self.leave();
+        let unread: Vec<Slot> =
+            self.slots_with_events().into_iter().filter(|at| !self.members[*at].has_state()).collect();
+        if !unread.is_empty() {
+            for at in unread {
+                self.load(at);
             }
-            (body, has_snapshot) = (record::encode(&batch.events), false);
+            return;
         }
-        let mut mentions = Vec::with_capacity(batch.events.len());
-        for event in &batch.events {
-            mentions.extend(record::mentions_of(event));
+        let mut batch = std::mem::take(&mut self.unrecorded);
+        batch.extend(self.take_next());
+        batch.number();
+        let mut places = batch.places();
+        for at in std::mem::take(&mut self.leaving) {
+            if self.members[at].is_leaving {
+                places.entry(at).or_default();
+            }
         }
-        if has_snapshot {
-            batch.events.pop();
+        let (mut rows, mut written, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, places) in places {
+            let events = places.iter().filter_map(|place| batch.events.get(*place)).map(|(_, event)| event);
+            match self.row(given, at, &events.collect::<Vec<_>>()) {
+                Some((row, entry)) => {
+                    if row.has_snapshot {
+                        // Records were evicted for it.
+                        batch.undo = Undo::Impossible;
+                    }
+                    rows.push(row);
+                    written.push(entry);
+                }
+                None => bare.push(at),
+            }
         }
-        let urgency = batch.urgency();
-        let (account, head) = (self.account.clone(), self.head);
-        let row = Row { account, head, is_snapshot: has_snapshot, mentions, body };
-        self.effects.push(Effect::Append(Append::one(id, row), urgency));
-        self.in_flight = Some(Box::new(InFlight {
-            id,
-            batch,
-            urgency,
-            is_asked_back: false,
-            has_snapshot,
-            since_snapshot,
-            snapshot_size: self.card.authorizations.len(),
-            since: given.now,
-        }));
+        if !written.is_empty() {
+            let urgency = batch.urgency();
+            self.effects.push(Effect::Append(Append { id, rows: written.into() }, urgency));
+            let (since, is_asked_back, is_in_doubt) = (given.now, false, false);
+            self.in_flight =
+                Some(Box::new(InFlight { id, batch, urgency, is_asked_back, is_in_doubt, rows, since }));
+        }
+        self.leave(bare);
+    }
+
+    /// The entry of one account with these events, and with a snapshot where one is due. None for an account without events
+    /// that is too large for a snapshot.
+    fn row(&mut self, given: &Given<'_>, at: Slot, events: &[&Event]) -> Option<(Row, journal::Row)> {
+        let member = &mut self.members[at];
+        let since_snapshot = (member.entries_since_snapshot, member.events_since_snapshot);
+        member.entries_since_snapshot = member.entries_since_snapshot.saturating_add(1);
+        member.events_since_snapshot = member.events_since_snapshot.saturating_add(events.len());
+        let is_due = member.entries_since_snapshot >= SNAPSHOT_ENTRIES
+            && member.events_since_snapshot >= member.snapshot_size;
+        let snapshot = (is_due || member.is_leaving).then(|| self.snapshot(at, events));
+        let mut has_snapshot = snapshot.is_some();
+        let mut body = record::encode(events.iter().copied().chain(&snapshot));
+        if has_snapshot && body.len() > given.settings.snapshot_bytes_max {
+            self.goes_without_snapshot(at);
+            if events.is_empty() {
+                return None;
+            }
+            (body, has_snapshot) = (record::encode(events.iter().copied()), false);
+        }
+        let member = &self.members[at];
+        let mentions = events.iter().flat_map(|event| record::mentions_of(event)).collect();
+        let (account, head) = (member.account.clone(), member.head);
+        let entry = journal::Row { account, head, is_snapshot: has_snapshot, mentions, body };
+        Some((
+            Row { at, has_snapshot, since_snapshot, snapshot_size: member.card.authorizations.len() },
+            entry,
+        ))
+    }
+
+    /// The accounts with events that are not on their way.
+    fn slots_with_events(&self) -> BTreeSet<Slot> {
+        let mut slots = self.next.slots();
+        slots.extend(self.unrecorded.slots());
+        slots
     }
 
     /// Takes an append back that can wait and is not on its way yet, so that what cannot wait does not wait for it: both
@@ -126,10 +221,21 @@ impl<C: Caller> Ledger<C> {
 
     pub(super) fn withdrawn(&mut self, id: EntryId) {
         if let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.id == id) {
-            (self.entries_since_snapshot, self.events_since_snapshot) = in_flight.since_snapshot;
-            let later = std::mem::take(&mut self.next);
-            self.next = in_flight.batch;
+            let InFlight { batch, rows, .. } = *in_flight;
+            self.take_back_counts(&rows);
+            let leaving = rows.iter().map(|row| row.at).filter(|at| self.members[*at].is_leaving);
+            let leaving: Vec<Slot> = leaving.collect();
+            self.leaving.extend(leaving);
+            let later = self.take_next();
+            self.next = batch;
             self.next.extend(later);
+        }
+    }
+
+    fn take_back_counts(&mut self, rows: &[Row]) {
+        for row in rows {
+            let member = &mut self.members[row.at];
+            (member.entries_since_snapshot, member.events_since_snapshot) = row.since_snapshot;
         }
     }
 
@@ -140,70 +246,79 @@ impl<C: Caller> Ledger<C> {
             return;
         }
         let undo = std::mem::take(&mut self.next.undo);
-        if undo.undo(&mut self.card) {
-            let batch = std::mem::take(&mut self.next);
-            self.taken_back(given);
+        if undo.undo(&mut self.members) {
+            let batch = self.take_next();
+            self.taken_back(given, &batch);
             self.decide_again(given, batch);
         } else {
             self.next.undo = Undo::Impossible;
         }
     }
 
-    /// The account is as it was before some events: what was adopted for them is adopted again, what Stripe has is applied
-    /// again.
-    fn taken_back(&mut self, given: &Given<'_>) {
-        self.policy = None;
+    /// The accounts are as they were before these events: what was adopted for them is adopted again, what Stripe has is
+    /// applied again.
+    fn taken_back(&mut self, given: &Given<'_>, batch: &Batch<C>) {
+        for at in batch.slots() {
+            self.members[at].policy = None;
+        }
         self.apply_unrecorded(given);
     }
 
     /// The append was certainly not written, for want of time or room: nobody is told a decision of it, and what was
     /// decided after it is decided again.
     fn expired(&mut self, given: &Given<'_>, in_flight: InFlight<C>) {
-        (self.entries_since_snapshot, self.events_since_snapshot) = in_flight.since_snapshot;
-        let mut later = std::mem::take(&mut self.next);
+        self.take_back_counts(&in_flight.rows);
+        let mut later = self.take_next();
         let mut batch = in_flight.batch;
         let mut undo = std::mem::take(&mut batch.undo);
-        if self.is_leaving && batch.is_empty() && later.is_empty() {
-            // Only its snapshot is missing.
-            return self.leave();
+        // Only their snapshots are missing.
+        self.leave(in_flight.rows.iter().map(|row| row.at).collect());
+        if batch.is_empty() && later.is_empty() {
+            return;
         }
         undo.extend(std::mem::take(&mut later.undo));
-        if undo.undo(&mut self.card) {
-            self.taken_back(given);
-            self.give_up_batch(batch, Cause::Overload);
+        if undo.undo(&mut self.members) {
+            self.taken_back(given, &batch);
+            self.taken_back(given, &later);
+            self.give_up_batch(given, batch, Cause::Overload);
             self.decide_again(given, later);
         } else {
-            self.give_up_and_read_again(batch, later, Cause::Overload);
+            self.give_up_and_read_again(given, batch, later, Cause::Overload);
         }
     }
 
-    /// Takes a snapshot out of a batch that is too large with it. The next one is tried after as many events as there are
-    /// authorizations, so that trying stays cheap however large the card is.
-    fn go_without_snapshot(&mut self, batch: &mut Batch<C>) {
-        batch.events.pop();
-        self.snapshot_size = self.card.authorizations.len();
-        self.events_since_snapshot = 0;
-        self.note(Note::NoSnapshot(self.snapshot_size));
+    /// An entry is too large with a snapshot. The next one is tried after as many events as there are authorizations, so that
+    /// trying stays cheap however large the card is.
+    fn goes_without_snapshot(&mut self, at: Slot) {
+        let member = &mut self.members[at];
+        member.snapshot_size = member.card.authorizations.len();
+        member.events_since_snapshot = 0;
+        let size = member.snapshot_size;
+        self.note(at, Note::NoSnapshot(size));
     }
 
     /// The account as it is, without what is evicted now. What the events `on_their_way` speak of is not: the journal does
     /// not have them yet.
-    pub(super) fn snapshot(&mut self, on_their_way: &[Event]) -> Event {
-        let kept = on_their_way.iter().flat_map(record::mentions_of).collect();
-        self.changes = self.changes.wrapping_add(1);
-        self.card.forget_except(self.card.time, &kept);
+    fn snapshot(&mut self, at: Slot, on_their_way: &[&Event]) -> Event {
+        let member = &mut self.members[at];
+        if member.is_budget() {
+            return Event::Budget(Box::new(BudgetEvent::Snapshot(member.budget.clone())));
+        }
+        let kept = on_their_way.iter().flat_map(|event| record::mentions_of(event)).collect();
+        member.changes = member.changes.wrapping_add(1);
+        member.card.forget_except(member.card.time, &kept);
         if planted::is(Planted::SnapshotStale) {
-            let mut stale = self.card.clone();
+            let mut stale = member.card.clone();
             let newest =
                 stale.authorizations.iter().max_by_key(|(_, one)| one.last_at()).map(|(id, _)| id.clone());
             newest.map(|id| stale.authorizations.remove(&id));
             return Event::Snapshot(Box::new(stale));
         }
-        Event::Snapshot(Box::new(self.card.clone()))
+        Event::Snapshot(Box::new(member.card.clone()))
     }
 
     pub(super) fn committed(&mut self, given: &Given<'_>, id: EntryId, outcome: Outcome) {
-        let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.id == id) else { return };
+        let Some(mut in_flight) = self.in_flight.take_if(|in_flight| in_flight.id == id) else { return };
         let is_believed = match outcome {
             Outcome::Conflict => planted::is(Planted::ConflictIgnored),
             Outcome::Expired => planted::is(Planted::ExpiredReleased),
@@ -213,28 +328,46 @@ impl<C: Caller> Ledger<C> {
         match outcome {
             _ if is_believed => self.release(given, in_flight.batch, 0),
             Outcome::Durable { .. } => {
-                self.head = Head { seq: self.head.seq.saturating_add(1), id };
-                self.conflicts = 0;
-                if in_flight.has_snapshot {
-                    self.entries_since_snapshot = 0;
-                    self.events_since_snapshot = 0;
-                    self.snapshot_size = in_flight.snapshot_size;
+                for row in &in_flight.rows {
+                    let member = &mut self.members[row.at];
+                    member.head = Head { seq: member.head.seq.saturating_add(1), id };
+                    if row.has_snapshot {
+                        member.entries_since_snapshot = 0;
+                        member.events_since_snapshot = 0;
+                        member.snapshot_size = row.snapshot_size;
+                    }
                 }
+                self.conflicts = 0;
                 let took = micros(in_flight.since, given.now);
                 self.release(given, in_flight.batch, took);
-                if self.is_leaving {
-                    self.leave();
-                }
+                self.leave(in_flight.rows.iter().map(|row| row.at).collect());
             }
             Outcome::Conflict | Outcome::Unknown => {
-                self.note(Note::Conflict);
-                self.effects.push(Effect::Reload { id, head: self.head });
+                let first = in_flight.rows.first().map(|row| row.at);
+                if let Some(at) = first {
+                    self.note(at, Note::Conflict);
+                }
+                let own: BTreeSet<Slot> = in_flight.rows.iter().map(|row| row.at).collect();
+                let mut all = own.clone();
+                all.extend(self.slots_with_events());
+                for at in &own {
+                    self.members[*at].is_leaving = false;
+                }
+                let heads = all.into_iter().map(|at| {
+                    let member = &self.members[at];
+                    (member.account.clone(), own.contains(&at).then_some(member.head))
+                });
+                self.effects.push(Effect::Reload { id, heads: heads.collect() });
+                in_flight.is_in_doubt = true;
                 self.in_flight = Some(in_flight);
             }
             Outcome::Rejected => {
-                self.note(Note::Rejected);
-                let later = std::mem::take(&mut self.next);
-                self.give_up_and_read_again(in_flight.batch, later, Cause::Journal);
+                let first = in_flight.rows.first().map(|row| row.at);
+                if let Some(at) = first {
+                    self.note(at, Note::Rejected);
+                }
+                let later = self.take_next();
+                self.give_up_and_read_again(given, in_flight.batch, later, Cause::Journal);
             }
             Outcome::Expired => self.expired(given, *in_flight),
         }
@@ -242,47 +375,48 @@ impl<C: Caller> Ledger<C> {
 
     /// Lets the replies go that waited for these events.
     pub(super) fn release(&mut self, given: &Given<'_>, batch: Batch<C>, commit_us: u32) {
-        let mut has_joined = false;
-        let mut released: Vec<(Event, Vec<Waiting<C>>)> = batch.into_events().collect();
+        let mut joined = Vec::new();
+        let mut released: Vec<(Slot, Event, Vec<Waiting<C>>)> = batch.into_events().collect();
         if planted::is(Planted::RepliesSwapped)
-            && let [(Event::Decided(_), first), (Event::Decided(_), second), ..] = &mut released[..]
+            && let [(_, Event::Decided(_), first), (_, Event::Decided(_), second), ..] = &mut released[..]
         {
             std::mem::swap(first, second);
         }
-        for (event, waiting) in released {
+        for (at, event, waiting) in released {
             match event {
-                Event::Decided(decided) => self.release_decision(*decided, waiting, commit_us),
+                Event::Decided(decided) => self.release_decision(at, *decided, waiting, commit_us),
                 Event::StoodIn(decided) => {
                     // Whoever joined it meanwhile gets what stands now.
-                    let (answer, _) = self.answer_now(&decided);
+                    let (answer, _) = self.answer_now(at, &decided);
                     for waiting in waiting {
                         self.tell(waiting, answer.clone());
                     }
                 }
-                Event::Joined(_) => has_joined = true,
+                Event::Joined(_) => joined.push(at),
                 Event::Observed(_)
                 | Event::Recalled(_)
                 | Event::Carried(_)
                 | Event::Controls(_)
+                | Event::Charges(_)
+                | Event::Budget(_)
                 | Event::Policy(_)
                 | Event::Snapshot(_) => {
                     for waiting in waiting {
-                        match waiting {
-                            Waiting::Receipt(caller) => self.effects.push(Effect::Receipt(caller)),
-                            other => self.give_up(other, Cause::Journal),
-                        }
+                        self.receive(waiting);
                     }
                 }
             }
         }
-        if has_joined {
-            self.joined(given);
+        for at in joined {
+            self.joined(given, at);
         }
     }
 
-    fn release_decision(&mut self, decided: Decided, waiting: Vec<Waiting<C>>, commit_us: u32) {
-        let (answer, is_replaced) = self.answer_now(&decided);
+    fn release_decision(&mut self, at: Slot, decided: Decided, waiting: Vec<Waiting<C>>, commit_us: u32) {
+        let (answer, is_replaced) = self.answer_now(at, &decided);
+        let account = self.members[at].account.clone();
         self.effects.push(Effect::Release(Box::new(Release {
+            account,
             decided,
             answer,
             is_replaced,
@@ -292,23 +426,24 @@ impl<C: Caller> Ledger<C> {
     }
 
     /// The answer to this request as it stands now, and whether it is the stand-in's.
-    fn answer_now(&self, decided: &Decided) -> (Answer, bool) {
-        match self.card.answer_to(&decided.request) {
+    fn answer_now(&self, at: Slot, decided: &Decided) -> (Answer, bool) {
+        match self.members[at].card.answer_to(&decided.request) {
             Some(answered) => (answered.answer.clone(), answered.answer.source == Source::StandIn),
             None => (decided.decision.answer(decided.request.is_amount_controllable), false),
         }
     }
 
     /// Records a stand-in decision in place of one that came too late.
-    pub(super) fn void(&mut self, decided: Decided) {
+    pub(super) fn void(&mut self, given: &Given<'_>, at: Slot, decided: Decided) {
         // In a chain that the card has joined meanwhile it stands until Stripe's own word.
-        if !self.is_stood_in(&decided.request) && self.card.joined.is_none() {
-            self.record(Event::StoodIn(Box::new(decided)), None);
+        if !self.is_stood_in(at, &decided.request) && self.members[at].card.joined.is_none() {
+            self.record(given, at, Event::StoodIn(Box::new(decided)), None);
         }
     }
 
     /// Whether the answer to this request in the ledger is the stand-in's.
-    fn is_stood_in(&self, request: &AuthorizationRequest) -> bool {
-        self.card.answer_to(request).is_some_and(|answered| answered.answer.source == Source::StandIn)
+    fn is_stood_in(&self, at: Slot, request: &AuthorizationRequest) -> bool {
+        let answered = self.members[at].card.answer_to(request);
+        answered.is_some_and(|answered| answered.answer.source == Source::StandIn)
     }
 }

@@ -1,15 +1,17 @@
 //! What is decided and not yet durable: the events of one append, with those who wait for them.
 
-use super::{message::Caller, undo::Undo};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{member::Slot, message::Caller, undo::Undo};
 use crate::{
     clock::Instant,
-    domain::{AuthorizationRequest, Decided, Event, Outcome},
+    domain::{AuthorizationRequest, BudgetEvent, Decided, Event, Outcome},
     journal::Urgency,
 };
 
 /// Events that are written together, in order.
 pub(super) struct Batch<C> {
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<(Slot, Event)>,
     /// Those who may be told only when an event is durable, by its place.
     waiting: Vec<(usize, Waiting<C>)>,
     /// How to take them back, as long as they are not written.
@@ -43,9 +45,9 @@ impl<C> Batch<C> {
     }
 
     /// Adds an event, and whoever waits for it. Returns its place.
-    pub(super) fn push(&mut self, event: Event, waiting: Option<Waiting<C>>) -> usize {
+    pub(super) fn push(&mut self, at: Slot, event: Event, waiting: Option<Waiting<C>>) -> usize {
         let place = self.events.len();
-        self.events.push(event);
+        self.events.push((at, event));
         self.waiting.extend(waiting.map(|waiting| (place, waiting)));
         place
     }
@@ -61,7 +63,7 @@ impl<C> Batch<C> {
             }
         }
         // Work waits until the way to another chain is durable.
-        if self.events.iter().any(|event| matches!(event, Event::Joined(_))) {
+        if self.events.iter().any(|(_, event)| matches!(event, Event::Joined(_))) {
             return Urgency::Now;
         }
         latest.map_or(Urgency::Later, Urgency::By)
@@ -75,14 +77,94 @@ impl<C> Batch<C> {
         }
         let is_alive = |place: usize| self.waiting_for(place).any(|waiting| waiting.is_waited_for(now));
         let mut events = self.events.iter().enumerate();
-        events.any(|(place, event)| matches!(event, Event::Decided(_)) && !is_alive(place))
+        events.any(|(place, (_, event))| matches!(event, Event::Decided(_)) && !is_alive(place))
     }
 
     /// Where the answer to the same request is, if it is in this batch.
-    pub(super) fn place_of(&self, request: &AuthorizationRequest) -> Option<usize> {
-        self.events
-            .iter()
-            .position(|event| decided_in(event).is_some_and(|decided| is_same(decided, request)))
+    pub(super) fn place_of(&self, at: Slot, request: &AuthorizationRequest) -> Option<usize> {
+        self.events.iter().position(|(of, event)| {
+            *of == at && decided_in(event).is_some_and(|decided| is_same(decided, request))
+        })
+    }
+
+    /// Where the credit of this id is, if it is in this batch.
+    pub(super) fn place_of_credit(&self, at: Slot, id: &str) -> Option<usize> {
+        self.events.iter().position(|(of, event)| match event {
+            Event::Budget(event) => {
+                *of == at && matches!(&**event, BudgetEvent::Credit(credit) if *credit.id == *id)
+            }
+            _ => false,
+        })
+    }
+
+    /// The places of the events of each account.
+    pub(super) fn places(&self) -> BTreeMap<Slot, Vec<usize>> {
+        let mut places: BTreeMap<Slot, Vec<usize>> = BTreeMap::new();
+        for (place, (at, _)) in self.events.iter().enumerate() {
+            places.entry(*at).or_default().push(place);
+        }
+        places
+    }
+
+    /// Where there are several accounts, writes into each decision and each leg the place of its cause, so that they can be
+    /// brought into order again.
+    pub(super) fn number(&mut self) {
+        let first = self.events.first().map(|(at, _)| *at);
+        if self.events.iter().all(|(at, _)| Some(*at) == first) {
+            return;
+        }
+        let mut cause = 0;
+        for (place, (_, event)) in (0_u32..).zip(&mut self.events) {
+            match event {
+                Event::Budget(event) => match &mut **event {
+                    BudgetEvent::Leg(leg) => leg.turn = cause,
+                    BudgetEvent::Credit(_) | BudgetEvent::Snapshot(_) => cause = place,
+                },
+                Event::Decided(decided) => {
+                    cause = place;
+                    decided.decision.turn = place;
+                }
+                _ => cause = place,
+            }
+        }
+    }
+
+    /// Takes the events of an account out, each with those who wait for it.
+    pub(super) fn take_out(&mut self, at: Slot) -> Vec<(Event, Vec<Waiting<C>>)> {
+        let mut taken = Vec::new();
+        for (of, event, waiting) in std::mem::take(self).into_events() {
+            if of == at {
+                taken.push((event, waiting));
+            } else {
+                let place = self.push(of, event, None);
+                for waiting in waiting {
+                    self.join(place, waiting);
+                }
+            }
+        }
+        taken
+    }
+
+    /// Takes events out that nobody waits for.
+    pub(super) fn remove(&mut self, is_removed: impl Fn(&Event) -> bool) {
+        let mut place = 0;
+        while let Some((_, event)) = self.events.get(place) {
+            if !is_removed(event) {
+                place = place.saturating_add(1);
+                continue;
+            }
+            self.events.remove(place);
+            for (of, _) in &mut self.waiting {
+                if *of > place {
+                    *of = of.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    /// The accounts with events in it.
+    pub(super) fn slots(&self) -> BTreeSet<Slot> {
+        self.events.iter().map(|(at, _)| *at).collect()
     }
 
     /// Lets another wait for the event at `place`.
@@ -94,18 +176,18 @@ impl<C> Batch<C> {
         self.waiting.iter().filter(move |(event, _)| *event == place).map(|(_, waiting)| waiting)
     }
 
-    /// The events in order, each with those who wait for it.
-    pub(super) fn into_events(self) -> impl Iterator<Item = (Event, Vec<Waiting<C>>)> {
+    /// The events in order, each with its account and those who wait for it.
+    pub(super) fn into_events(self) -> impl Iterator<Item = (Slot, Event, Vec<Waiting<C>>)> {
         let mut waiting = self.waiting;
         // In order of their events, and of their coming.
         waiting.sort_by_key(|(place, _)| *place);
         let mut waiting = waiting.into_iter().peekable();
-        self.events.into_iter().enumerate().map(move |(place, event)| {
+        self.events.into_iter().enumerate().map(move |(place, (at, event))| {
             let mut of_event = Vec::new();
             while let Some((_, one)) = waiting.next_if(|(event, _)| *event == place) {
                 of_event.push(one);
             }
-            (event, of_event)
+            (at, event, of_event)
         })
     }
 
@@ -152,6 +234,8 @@ pub fn decided_in(event: &Event) -> Option<&Decided> {
         | Event::Joined(_)
         | Event::Carried(_)
         | Event::Controls(_)
+        | Event::Charges(_)
+        | Event::Budget(_)
         | Event::Policy(_)
         | Event::Snapshot(_) => None,
     }

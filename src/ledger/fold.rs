@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    domain::{Account, AuthorizationId, Card, Event, Fact, NeedsHistory, Timestamp, Window},
+    domain::{
+        Account, AuthorizationId, Budget, BudgetEvent, BudgetPolicy, Card, Event, Fact, NeedsHistory,
+        Timestamp, Window,
+    },
     journal::{
         Entry, Head, Unavailable,
         record::{self, Unreadable},
@@ -14,8 +17,10 @@ use crate::{
 /// An account as its chain tells it.
 #[derive(Debug, Default)]
 pub struct Folded {
-    /// Its state.
+    /// Its state, where it is the chain of a card or cardholder.
     pub card: Card,
+    /// Its state, where it is the chain of a budget.
+    pub budget: Budget,
     /// Its last entry.
     pub head: Head,
     /// Entries since the last snapshot.
@@ -49,24 +54,46 @@ pub enum NotFolded {
 /// # Errors
 /// An entry cannot be read.
 pub fn fold(entries: &[Entry]) -> Result<Folded, NotFolded> {
+    Folded::default().onwards(entries)
+}
+
+/// Folds what was loaded of a budget from the last snapshot on, with the windows of the policy in force. Where the snapshot
+/// lacks one, the whole history is needed: [`fold_budget_history`].
+///
+/// # Errors
+/// An entry cannot be read.
+pub fn fold_budget(entries: &[Entry], policy: &BudgetPolicy) -> Result<Folded, NotFolded> {
+    with_windows_of(policy).onwards(entries)
+}
+
+fn with_windows_of(policy: &BudgetPolicy) -> Folded {
     let mut folded = Folded::default();
-    for entry in entries {
-        folded.head = Head { seq: entry.seq, id: entry.id };
-        folded.entries_since_snapshot = folded.entries_since_snapshot.saturating_add(1);
-        for event in read(entry)? {
-            if planted::is(Planted::FoldSkipsStandIns) && matches!(event, Event::StoodIn(_)) {
-                continue;
-            }
-            folded.card.apply(&event);
-            folded.events_since_snapshot = folded.events_since_snapshot.saturating_add(1);
-            if matches!(event, Event::Snapshot(_)) {
-                folded.entries_since_snapshot = 0;
-                folded.events_since_snapshot = 0;
-                folded.snapshot_size = folded.card.authorizations.len();
+    let adopted = folded.budget.adopt(policy.windows(), policy.refunds_restore, Timestamp::default());
+    debug_assert_eq!(adopted, Ok(()), "an empty budget has its whole history");
+    folded
+}
+
+impl Folded {
+    fn onwards(self, entries: &[Entry]) -> Result<Self, NotFolded> {
+        let mut folded = self;
+        for entry in entries {
+            folded.head = Head { seq: entry.seq, id: entry.id };
+            folded.entries_since_snapshot = folded.entries_since_snapshot.saturating_add(1);
+            for event in read(entry)? {
+                if planted::is(Planted::FoldSkipsStandIns) && matches!(event, Event::StoodIn(_)) {
+                    continue;
+                }
+                folded.apply(&event);
+                folded.events_since_snapshot = folded.events_since_snapshot.saturating_add(1);
+                if is_snapshot(&event) {
+                    folded.entries_since_snapshot = 0;
+                    folded.events_since_snapshot = 0;
+                    folded.snapshot_size = folded.card.authorizations.len();
+                }
             }
         }
+        Ok(folded)
     }
-    Ok(folded)
 }
 
 /// Folds a whole history with the windows of the policy in force from the start, so that none of them misses
@@ -82,17 +109,46 @@ pub fn fold_history<'a>(
     let mut folded = Folded::default();
     let adopted: Result<(), NeedsHistory> = folded.card.adopt(windows, refunds_restore, Timestamp::default());
     debug_assert_eq!(adopted, Ok(()), "an empty card has its whole history");
-    for entry in entries {
-        folded.head = Head { seq: entry.seq, id: entry.id };
-        folded.entries_since_snapshot = folded.entries_since_snapshot.saturating_add(1);
-        for event in read(entry)? {
-            if !matches!(event, Event::Snapshot(_) | Event::Recalled(_)) {
-                folded.card.apply(&event);
-                folded.events_since_snapshot = folded.events_since_snapshot.saturating_add(1);
+    folded.history(entries)
+}
+
+/// Folds the whole history of a budget, with the windows of the policy in force from the start.
+///
+/// # Errors
+/// An entry cannot be read.
+pub fn fold_budget_history(entries: &[Entry], policy: &BudgetPolicy) -> Result<Folded, NotFolded> {
+    with_windows_of(policy).history(entries)
+}
+
+impl Folded {
+    fn history(mut self, entries: &[Entry]) -> Result<Self, NotFolded> {
+        for entry in entries {
+            self.head = Head { seq: entry.seq, id: entry.id };
+            self.entries_since_snapshot = self.entries_since_snapshot.saturating_add(1);
+            for event in read(entry)? {
+                if !is_snapshot(&event) && !matches!(event, Event::Recalled(_)) {
+                    self.apply(&event);
+                    self.events_since_snapshot = self.events_since_snapshot.saturating_add(1);
+                }
             }
         }
+        Ok(self)
     }
-    Ok(folded)
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Budget(event) => self.budget.apply(event),
+            event => self.card.apply(event),
+        }
+    }
+}
+
+fn is_snapshot(event: &Event) -> bool {
+    match event {
+        Event::Snapshot(_) => true,
+        Event::Budget(event) => matches!(**event, BudgetEvent::Snapshot(_)),
+        _ => false,
+    }
 }
 
 /// Whose ledger an authorization is in, by the entries that speak of it: the last that has more than a transaction, since

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     clock::Instant,
     domain::{
-        Account, Answer, AuthorizationId, AuthorizationRequest, CardId, CardPolicy, Controls, Decided,
-        DecisionId, Event, Mention, Observation, Outcome, Recalled, Stages,
+        Account, Answer, AuthorizationId, AuthorizationRequest, BudgetPolicy, CardId, CardPolicy, Controls,
+        Credit, Decided, DecisionId, Event, Mention, Observation, Outcome, Recalled, Stages,
     },
     journal::{self, Append, EntryId, Head, Urgency},
 };
@@ -23,12 +23,14 @@ pub trait Caller {
 
 /// What a ledger is told.
 pub enum Message<C> {
-    /// Work to do, in the order it came.
-    Work(Work<C>),
+    /// Work to do on an account, in the order it came.
+    Work(Account, Work<C>),
     /// The account was read from the journal.
-    Loaded(Result<Box<Folded>, NotFolded>),
+    Loaded(Account, Result<Box<Folded>, NotFolded>),
     /// The journal was asked for what this work speaks of.
     Found {
+        /// The account that it is for.
+        account: Account,
         /// What waited for it.
         work: Work<C>,
         /// The number that came with the question.
@@ -40,16 +42,19 @@ pub enum Message<C> {
     Committed(EntryId, journal::Outcome),
     /// The append of this id was taken back before it was written.
     Withdrawn(EntryId),
-    /// The account was read again, after the append of this id lost its place.
+    /// The accounts were read again, after the append of this id lost its place.
     Reloaded(EntryId, Result<Box<Reloaded>, NotFolded>),
-    /// The other chain has what this one had before it was joined to it, or not yet.
-    CarriedOver(Result<(), NotFolded>),
-    /// A decision came too late: a caller has this stand-in decision instead, and so has whoever else asked.
-    Unheard(Box<Decided>),
+    /// The other chain has what this account's had before it was joined to it, or not yet.
+    CarriedOver(Account, Result<(), NotFolded>),
+    /// A decision in the chain of this account came too late: a caller has this stand-in decision instead, and so has whoever
+    /// else asked.
+    Unheard(Account, Box<Decided>),
     /// A pause is over.
     Due(Timer),
-    /// Leave memory, if there is nothing to do.
+    /// All accounts leave memory, if there is nothing to do.
     Leave,
+    /// The accounts leave memory that had no work since then, as far as nothing waits for them.
+    Sweep(Instant),
 }
 
 /// What is asked of a ledger. It may have to wait for a look into the journal.
@@ -62,6 +67,8 @@ pub enum Work<C> {
     StandIn(Box<StoodIn<C>>),
     /// Record what was recorded on a card that this one replaces.
     Carry(Box<Carry<C>>),
+    /// Record what an operator does to a budget.
+    Operation(Box<Operation<C>>),
 }
 
 /// A request on its way.
@@ -110,6 +117,14 @@ pub struct Carry<C> {
     pub caller: C,
 }
 
+/// What an operator does to a budget, on its way.
+pub struct Operation<C> {
+    /// What.
+    pub credit: Credit,
+    /// Who waits until it is durable.
+    pub caller: C,
+}
+
 /// How a message came from card to card.
 #[derive(Clone, Default)]
 pub struct Hops {
@@ -119,21 +134,21 @@ pub struct Hops {
     pub least: Option<Account>,
 }
 
-/// An account after a lost place, and whether the append was written after all.
+/// Accounts after a lost place, and whether the append was written after all.
 pub struct Reloaded {
-    /// The account.
-    pub folded: Folded,
-    /// Whether the append is in the chain.
+    /// Each account.
+    pub folded: Vec<(Account, Folded)>,
+    /// Whether the append is in the chains.
     pub is_written: bool,
 }
 
 /// A pause.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Timer {
     /// Until stand-in decisions that the journal did not take are tried again.
     Record,
-    /// Until entries are copied to the other chain again.
-    CarryOver,
+    /// Until entries of this account are copied to the other chain again.
+    CarryOver(Account),
 }
 
 /// What the shell has to do for a ledger, in order.
@@ -143,18 +158,20 @@ pub enum Effect<C> {
     /// Take the append of this id back if it is not on its way yet; then say [`Message::Withdrawn`].
     Withdraw(EntryId),
     /// Read the account from its last snapshot on; say [`Message::Loaded`].
-    Load,
+    Load(Account),
     /// Read the account from its first entry on; say [`Message::Loaded`].
-    LoadHistory(Box<History>),
-    /// Read the account again, and look for an append in it; say [`Message::Reloaded`].
+    LoadHistory(Account, Box<History>),
+    /// Read the accounts again, and look for an append in them; say [`Message::Reloaded`].
     Reload {
         /// The append.
         id: EntryId,
-        /// The last entry that was known before it.
-        head: Head,
+        /// Each account, with the last entry that was known before the append; none for one that it has no entry of.
+        heads: Vec<(Account, Option<Head>)>,
     },
     /// Look for these things in the journal, and for all that belongs to them; say [`Message::Found`] with the work.
     Find {
+        /// The account that the work is for.
+        account: Account,
         /// Which.
         mentions: Vec<Mention>,
         /// What waits for it.
@@ -176,30 +193,37 @@ pub enum Effect<C> {
     Refuse(C),
     /// This work is for another account.
     HandOn(Account, Work<C>),
-    /// Copy what is in this chain to the chain of the card that this one replaces; say [`Message::CarriedOver`].
-    CarryOver(CardId),
+    /// Copy what is in the chain of this account to the chain of the card that it replaces; say [`Message::CarriedOver`].
+    CarryOver(Account, CardId),
     /// Say [`Message::Due`] after so long.
     Pause(Duration, Timer),
     /// Stripe has spoken of this decision.
     Confirmed(DecisionId),
     /// The account could not be read although the journal is there.
-    Failed,
+    Failed(Account),
     /// There is nothing to do, and everything is durable: let go of the ledger.
     Leave,
-    /// Something to count or to log.
-    Note(Note),
+    /// Something of this account to count or to log.
+    Note(Account, Note),
 }
 
 /// The windows for which a whole history is read.
-pub struct History {
-    /// The policy that has them.
-    pub policy: Arc<CardPolicy>,
-    /// Stripe's own limits that it mirrors.
-    pub controls: Option<Arc<Controls>>,
+pub enum History {
+    /// Of a card.
+    Card {
+        /// The policy that has them.
+        policy: Arc<CardPolicy>,
+        /// Stripe's own limits that it mirrors.
+        controls: Option<Arc<Controls>>,
+    },
+    /// Of a budget.
+    Budget(Arc<BudgetPolicy>),
 }
 
 /// A durable decision, and those who wait for it.
 pub struct Release<C> {
+    /// The account in whose chain it is.
+    pub account: Account,
     /// The decision.
     pub decided: Decided,
     /// What it answers now: something recorded later may have taken its place.
@@ -265,6 +289,15 @@ pub enum Note {
     UnknownGroup(Arc<AuthorizationRequest>),
     /// Stripe or a network took more than a limit had left.
     Overrun,
+    /// A budget has reached a share of a limit at which a warning is due.
+    BudgetShare {
+        /// The share, in percent.
+        percent: u8,
+        /// Used of the limit.
+        used: i64,
+        /// The limit.
+        max: i64,
+    },
     /// What Stripe did with a request.
     Stripe(Box<StripeWord>),
     /// Another writer has extended the chain.
@@ -297,22 +330,24 @@ pub struct StripeWord {
 }
 
 impl<C> Work<C> {
-    /// How it came here.
-    pub(super) const fn hops(&self) -> &Hops {
+    /// How it came from card to card; what is for a budget never does.
+    pub(super) const fn hops(&self) -> Option<&Hops> {
         match self {
-            Self::Request(request) => &request.hops,
-            Self::Observation(observed) => &observed.hops,
-            Self::StandIn(stood_in) => &stood_in.hops,
-            Self::Carry(carry) => &carry.hops,
+            Self::Request(request) => Some(&request.hops),
+            Self::Observation(observed) => Some(&observed.hops),
+            Self::StandIn(stood_in) => Some(&stood_in.hops),
+            Self::Carry(carry) => Some(&carry.hops),
+            Self::Operation(_) => None,
         }
     }
 
-    pub(super) const fn hops_mut(&mut self) -> &mut Hops {
+    pub(super) const fn hops_mut(&mut self) -> Option<&mut Hops> {
         match self {
-            Self::Request(request) => &mut request.hops,
-            Self::Observation(observed) => &mut observed.hops,
-            Self::StandIn(stood_in) => &mut stood_in.hops,
-            Self::Carry(carry) => &mut carry.hops,
+            Self::Request(request) => Some(&mut request.hops),
+            Self::Observation(observed) => Some(&mut observed.hops),
+            Self::StandIn(stood_in) => Some(&mut stood_in.hops),
+            Self::Carry(carry) => Some(&mut carry.hops),
+            Self::Operation(_) => None,
         }
     }
 }

@@ -1,12 +1,15 @@
-//! The ledger of one spend root as a state machine: messages in, effects out. It decides on its tentative state, has one
-//! append on its way at a time, and lets replies go when their own entry is durable. No I/O, no clock, no tasks: what the
-//! time is, and what became of an effect, it is told by its shell.
+//! The ledger of one spend root as a state machine: messages in, effects out. A root is a card alone, or all accounts that
+//! charge budgets together. The ledger decides on its tentative state, has one append on its way at a time, and lets replies
+//! go when their own entry is durable. No I/O, no clock, no tasks: the time, and what became of an effect, come from its
+//! shell.
 
 mod append;
 mod batch;
+mod charge;
 mod fold;
 mod join;
 mod leave;
+mod member;
 mod message;
 mod observe;
 mod prepare;
@@ -17,19 +20,23 @@ mod unrecorded;
 
 use std::sync::Arc;
 
-use self::{batch::Batch, prepare::Looked};
+use self::{
+    batch::Batch,
+    member::{Members, Phase, Slot},
+    prepare::Looked,
+};
 use crate::{
     clock::Instant,
-    domain::{Account, Answering, Card, CardId, CardPolicy, Controls, Policy},
+    domain::{Account, Answering, Budget, Card, Policy},
     journal::{BODY_BYTES_MAX, EntryId, Head, Urgency},
 };
 
 pub use batch::{Waiting, decided_in};
-pub use fold::{Folded, NotFolded, account_of, fold, fold_history, read};
+pub use fold::{Folded, NotFolded, account_of, fold, fold_budget, fold_budget_history, fold_history, read};
 pub use join::purchases;
 pub use message::{
-    Caller, Carry, Cause, Effect, History, Hops, Message, Note, Observed, Release, Reloaded, Request,
-    StoodIn, StripeWord, Timer, Work,
+    Caller, Carry, Cause, Effect, History, Hops, Message, Note, Observed, Operation, Release, Reloaded,
+    Request, StoodIn, StripeWord, Timer, Work,
 };
 
 /// Three quarters of what an entry may have: what is decided meanwhile has to fit beside it.
@@ -72,97 +79,72 @@ pub struct Given<'a> {
     pub is_journal_in_trouble: bool,
 }
 
-/// Whether the account is in memory.
-enum Phase<C> {
-    /// It could not be read; the next piece of work tries again.
-    Unread,
-    /// It is being read; work waits here, in order.
-    Loading(Vec<Work<C>>),
-    /// It is.
-    Ready,
-}
-
-/// The policy as this account last saw it.
-struct InForce {
-    source: Arc<Policy>,
-    /// A chain may be that of several cards, each with a policy of its own.
-    card: Option<CardId>,
-    group: Option<Arc<str>>,
-    policy: Arc<CardPolicy>,
-    mirrored: Option<Arc<Controls>>,
-}
-
-/// An append on its way.
+/// An append on its way: entries of one or more accounts that go in together or not at all.
 struct InFlight<C> {
     id: EntryId,
     batch: Batch<C>,
     urgency: Urgency,
     /// Whether it was asked back already.
     is_asked_back: bool,
+    /// Whether it lost its place, and the accounts are being read again.
+    is_in_doubt: bool,
+    rows: Vec<Row>,
+    since: Instant,
+}
+
+/// The entry of one account in an append on its way.
+struct Row {
+    at: Slot,
     has_snapshot: bool,
     /// Entries and events since the last snapshot, without it.
     since_snapshot: (usize, usize),
     /// Authorizations in it.
     snapshot_size: usize,
-    since: Instant,
 }
 
-/// The ledger of one account: everything that is known of it in memory.
+/// The ledger of one spend root: everything that is known of its accounts in memory.
 pub struct Ledger<C> {
-    account: Account,
-    phase: Phase<C>,
-    /// The tentative state: everything decided, durable or not.
-    card: Card,
-    policy: Option<InForce>,
-    /// The last entry known to be durable.
-    head: Head,
+    members: Members<C>,
     in_flight: Option<Box<InFlight<C>>>,
     next: Batch<C>,
+    /// Counts the batches.
+    batches: u64,
     /// Since when the decisions of this turn are made, and the first of them in `next`.
     turn: Option<(Instant, usize)>,
     /// Stand-in decisions that the journal did not take; part of the tentative state.
     unrecorded: Batch<C>,
-    /// Work that waits for a look into the journal.
-    lookups: usize,
-    /// Counts when records come back, are evicted, or are read anew: what the journal said before is out of date then.
-    changes: u64,
-    /// Work that waits until the chain that this one joins may have it.
-    joining: Option<Vec<Work<C>>>,
-    /// A window of the policy reaches back further than what is in memory: read the whole history before going on.
-    needs_history: bool,
+    /// Accounts that leave memory behind a snapshot.
+    leaving: Vec<Slot>,
+    /// What came while an append was in doubt.
+    held: Vec<Message<C>>,
+    /// Accounts whose whole history is to be read.
+    histories: Vec<Slot>,
     /// Places lost in a row.
     conflicts: u32,
-    entries_since_snapshot: usize,
-    events_since_snapshot: usize,
-    /// Authorizations in the last snapshot.
-    snapshot_size: usize,
-    is_leaving: bool,
     effects: Vec<Effect<C>>,
 }
 
+impl<C: Caller> Default for Ledger<C> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<C: Caller> Ledger<C> {
-    /// The ledger of an account that is not in memory yet: it is being read from here on.
-    pub fn new(account: Account, effects: &mut Vec<Effect<C>>) -> Self {
-        effects.push(Effect::Load);
+    /// A ledger without accounts: each is read when there is work for it.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
-            account,
-            phase: Phase::Loading(Vec::new()),
-            card: Card::default(),
-            policy: None,
-            head: Head::default(),
+            members: Members::new(),
             in_flight: None,
             next: Batch::default(),
+            batches: 1,
             turn: None,
             unrecorded: Batch::default(),
-            lookups: 0,
-            changes: 0,
-            joining: None,
-            needs_history: false,
+            leaving: Vec::new(),
+            held: Vec::new(),
+            histories: Vec::new(),
             conflicts: 0,
-            entries_since_snapshot: 0,
-            events_since_snapshot: 0,
-            snapshot_size: 0,
-            is_leaving: false,
             effects: Vec::new(),
         }
     }
@@ -172,20 +154,97 @@ impl<C: Caller> Ledger<C> {
     pub fn step(&mut self, given: &Given<'_>, message: Message<C>, effects: &mut Vec<Effect<C>>) {
         std::mem::swap(&mut self.effects, effects);
         self.turn.get_or_insert((given.now, self.next.events.len()));
+        if let Some(message) = self.not_held(given, message) {
+            self.take(given, message);
+        }
+        // As soon as nothing is in doubt any more.
+        while !self.held.is_empty() && !self.is_in_doubt() {
+            for message in std::mem::take(&mut self.held) {
+                if let Some(message) = self.not_held(given, message) {
+                    self.take(given, message);
+                }
+            }
+        }
+        std::mem::swap(&mut self.effects, effects);
+    }
+
+    fn take(&mut self, given: &Given<'_>, message: Message<C>) {
         match message {
-            Message::Work(work) => self.take_up(given, work),
-            Message::Loaded(result) => self.loaded(given, result),
-            Message::Found { work, changes, result } => self.found(given, work, changes, result),
+            Message::Work(account, work) => {
+                let at = self.members.find_or_add(&account, given.now);
+                self.members[at].used_at = given.now;
+                self.take_up(given, at, work);
+            }
+            Message::Loaded(account, result) => {
+                if let Some(at) = self.members.find(&account) {
+                    self.loaded(given, at, result);
+                }
+            }
+            Message::Found { account, work, changes, result } => {
+                let at = self.members.find_or_add(&account, given.now);
+                self.found(given, at, work, changes, result);
+            }
             Message::Committed(id, outcome) => self.committed(given, id, outcome),
             Message::Withdrawn(id) => self.withdrawn(id),
             Message::Reloaded(id, result) => self.reloaded(given, id, result),
-            Message::CarriedOver(result) => self.carried_over(result),
-            Message::Unheard(decided) => self.void(*decided),
+            Message::CarriedOver(account, result) => {
+                if let Some(at) = self.members.find(&account) {
+                    self.carried_over(at, result);
+                }
+            }
+            Message::Unheard(account, decided) => {
+                let at = self.members.find_or_add(&account, given.now);
+                self.void(given, at, *decided);
+            }
             Message::Due(Timer::Record) => self.record_unrecorded(),
-            Message::Due(Timer::CarryOver) => self.carry_over(),
-            Message::Leave => self.prepare_to_leave(),
+            Message::Due(Timer::CarryOver(account)) => {
+                if let Some(at) = self.members.find(&account) {
+                    self.carry_over(at);
+                }
+            }
+            Message::Leave => self.prepare_to_leave(None),
+            Message::Sweep(unused_since) => self.prepare_to_leave(Some(unused_since)),
         }
-        std::mem::swap(&mut self.effects, effects);
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.is_in_doubt)
+    }
+
+    /// Keeps what has to wait while an append is in doubt: the state may be void. What the journal says of it is taken, and
+    /// so is a repeated request whose answer is durable.
+    fn not_held(&mut self, given: &Given<'_>, message: Message<C>) -> Option<Message<C>> {
+        if !self.is_in_doubt() {
+            return Some(message);
+        }
+        match message {
+            Message::Committed(..) | Message::Withdrawn(_) | Message::Reloaded(..) => Some(message),
+            Message::Work(account, Work::Request(request)) => {
+                let known = self.members.find(&account).filter(|at| {
+                    self.members[*at].card.answer_to(&request.asked).is_some()
+                        && self.unreleased(*at, &request.asked).is_none()
+                });
+                if known.is_some() {
+                    return Some(Message::Work(account, Work::Request(request)));
+                }
+                if given.is_journal_in_trouble {
+                    self.give_up(request.waiting, Cause::Journal);
+                } else {
+                    self.held.push(Message::Work(account, Work::Request(request)));
+                }
+                None
+            }
+            Message::Leave | Message::Sweep(_) => None,
+            Message::Work(..)
+            | Message::Loaded(..)
+            | Message::Found { .. }
+            | Message::CarriedOver(..)
+            | Message::Unheard(..)
+            | Message::Due(_) => {
+                self.held.push(message);
+                None
+            }
+        }
     }
 
     /// Ends a turn of one or more steps: hands on what was decided in it, as the append of this `id`, unless one is on its
@@ -196,19 +255,24 @@ impl<C: Caller> Ledger<C> {
         self.overtake();
         if self.in_flight.is_none() {
             self.drop_dead(given);
-            if self.next.is_empty() {
-                self.load_history_if_needed(given);
-            } else {
+            if !self.next.is_empty() || !self.leaving.is_empty() {
                 self.append(given, id);
             }
         }
+        self.load_histories_if_needed();
         std::mem::swap(&mut self.effects, effects);
     }
 
     /// Holds that are open.
     #[must_use]
-    pub fn open_holds(&self) -> usize {
-        self.card.authorizations.open()
+    pub fn open_holds(&mut self) -> usize {
+        self.members.open()
+    }
+
+    /// Accounts in memory.
+    #[must_use]
+    pub fn accounts(&self) -> usize {
+        self.members.len()
     }
 
     /// Whether there is something to do or to wait for.
@@ -216,71 +280,85 @@ impl<C: Caller> Ledger<C> {
     pub fn is_busy(&self) -> bool {
         self.in_flight.is_some()
             || !self.next.is_empty()
+            || !self.leaving.is_empty()
             || !self.unrecorded.is_empty()
-            || self.lookups > 0
-            || self.joining.is_some()
-            || matches!(self.phase, Phase::Loading(_))
+            || self.members.iter().any(|(_, member)| member.is_busy())
     }
 
-    /// The state as it is decided on, durable or not.
+    /// The state of a card or cardholder as it is decided on, durable or not.
     #[must_use]
-    pub const fn card(&self) -> &Card {
-        &self.card
+    pub fn card(&self, account: &Account) -> Option<&Card> {
+        self.members.find(account).map(|at| &self.members[at].card)
     }
 
-    /// The last entry that is known to be durable.
+    /// The state of a budget as it is decided on, durable or not.
     #[must_use]
-    pub const fn head(&self) -> Head {
-        self.head
+    pub fn budget(&self, account: &Account) -> Option<&Budget> {
+        self.members.find(account).map(|at| &self.members[at].budget)
     }
 
-    fn take_up(&mut self, given: &Given<'_>, work: Work<C>) {
+    /// The last entry of an account that is known to be durable.
+    #[must_use]
+    pub fn head(&self, account: &Account) -> Head {
+        self.members.find(account).map_or_else(Head::default, |at| self.members[at].head)
+    }
+
+    fn take_up(&mut self, given: &Given<'_>, at: Slot, work: Work<C>) {
         let is_bounded = matches!(work, Work::Request(_) | Work::Observation(_));
-        if is_bounded && self.waiting() >= given.settings.queue_max {
-            self.note(Note::QueueFull);
-            return self.turn_away(work, Cause::Overload);
+        if is_bounded && self.members[at].waiting() >= given.settings.queue_max {
+            self.note(at, Note::QueueFull);
+            return self.turn_away(given, at, work, Cause::Overload);
         }
-        match &mut self.phase {
-            Phase::Loading(waiting) => waiting.push(work),
-            Phase::Unread => {
-                self.phase = Phase::Loading(vec![work]);
-                self.effects.push(Effect::Load);
-            }
-            Phase::Ready => self.work(given, work),
+        match self.members[at].phase {
+            Phase::Ready => self.work(given, at, work),
+            Phase::Loading(_) | Phase::Unread => self.wait_for(at, at, work),
+        }
+    }
+
+    /// Has work for the account at `of` wait until the one at `at` is in memory.
+    fn wait_for(&mut self, at: Slot, of: Slot, work: Work<C>) {
+        self.load(at);
+        if let Phase::Loading(waiting) = &mut self.members[at].phase {
+            waiting.push((of, work));
+        }
+    }
+
+    /// Has an account read that is not in memory.
+    fn load(&mut self, at: Slot) {
+        if matches!(self.members[at].phase, Phase::Unread) {
+            self.members[at].phase = Phase::Loading(Vec::new());
+            self.effects.push(Effect::Load(self.members[at].account.clone()));
         }
     }
 
     /// Work that waits for the journal to be read.
     pub(crate) fn waiting(&self) -> usize {
-        let loading = match &self.phase {
-            Phase::Loading(waiting) => waiting.len(),
-            Phase::Unread | Phase::Ready => 0,
-        };
-        let joining = self.joining.as_ref().map_or(0, Vec::len);
-        loading.saturating_add(joining).saturating_add(self.lookups)
+        let held = self.held.len();
+        self.members.iter().fold(held, |sum, (_, member)| sum.saturating_add(member.waiting()))
     }
 
     /// Does what is for this chain, and hands on what is not.
-    fn work(&mut self, given: &Given<'_>, mut work: Work<C>) {
+    fn work(&mut self, given: &Given<'_>, at: Slot, mut work: Work<C>) {
         if let Work::Request(request) = &mut work {
-            self.complete(request);
+            self.complete(at, request);
         }
-        if let Some(work) = self.kept(work) {
-            self.do_here(given, work, Looked::Not);
+        if let Some(work) = self.kept(given, at, work) {
+            self.do_here(given, at, work, Looked::Not);
         }
     }
 
-    fn do_here(&mut self, given: &Given<'_>, work: Work<C>, looked: Looked) {
-        self.is_leaving = false;
+    fn do_here(&mut self, given: &Given<'_>, at: Slot, work: Work<C>, looked: Looked) {
+        self.members[at].is_leaving = false;
         match work {
-            Work::Request(request) => self.request(given, request, looked),
-            Work::Observation(observed) => self.observe(given, observed, looked),
-            Work::StandIn(stood_in) => self.stood_in(given, stood_in, looked),
-            Work::Carry(carry) => self.carry(*carry, looked),
+            Work::Request(request) => self.request(given, at, request, looked),
+            Work::Observation(observed) => self.observe(given, at, observed, looked),
+            Work::StandIn(stood_in) => self.stood_in(given, at, stood_in, looked),
+            Work::Carry(carry) => self.carry(given, at, *carry, looked),
+            Work::Operation(operation) => self.operate(given, at, *operation),
         }
     }
 
-    fn note(&mut self, note: Note) {
-        self.effects.push(Effect::Note(note));
+    fn note(&mut self, at: Slot, note: Note) {
+        self.effects.push(Effect::Note(self.members[at].account.clone(), note));
     }
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use super::{
     Cause, Effect, Given, Ledger, Note, Phase, Request, StoodIn, Work,
     batch::{Batch, Waiting},
+    member::Slot,
     message::Caller,
     prepare::{Looked, Prepared},
 };
 use crate::{
     clock::Instant,
     domain::{
-        Account, Answer, AuthorizationRequest, Card, CardPolicy, Decided, Decision, Event, Source, Stages,
-        Violation, decide,
+        Account, Answer, AuthorizationRequest, CardPolicy, Charged, Decided, Decision, Event, Source, Stages,
+        Violation, decide_charging,
     },
     planted::{self, Planted},
 };
@@ -23,35 +24,68 @@ const PENDING_PER_PLACE: usize = 16;
 const PENDING_LEAST: usize = 1_024;
 
 impl<C: Caller> Ledger<C> {
-    pub(super) fn request(&mut self, given: &Given<'_>, request: Box<Request<C>>, looked: Looked) {
+    pub(super) fn request(&mut self, given: &Given<'_>, at: Slot, request: Box<Request<C>>, looked: Looked) {
         if !request.waiting.is_waited_for(given.now) {
             return self.give_up(request.waiting, Cause::Deadline);
         }
-        match self.prepare(given, &request.asked, looked) {
+        match self.prepare(given, at, &request.asked, looked) {
             Prepared::OtherAccount => self.request_elsewhere(request),
-            Prepared::LookUp(evicted) => self.look_up(Work::Request(request), evicted),
+            Prepared::LookUp(evicted) => self.look_up(at, Work::Request(request), evicted),
             Prepared::Answered(answer) => {
-                self.note(Note::Repeated);
-                self.repeat(answer, *request);
+                self.note(at, Note::Repeated);
+                self.repeat(at, answer, *request);
             }
             Prepared::NoRoom => self.give_up(request.waiting, Cause::Overload),
             Prepared::InDoubt => self.give_up(request.waiting, Cause::Journal),
-            Prepared::History => {
-                self.needs_history = true;
-                self.phase = Phase::Loading(vec![Work::Request(request)]);
+            Prepared::Unread(unread) => {
+                if self.members[unread].is_ready() {
+                    // Its whole history is read, once nothing of it is on its way.
+                    self.members[unread].phase = Phase::Loading(Vec::new());
+                    self.histories.push(unread);
+                }
+                self.wait_for(unread, at, Work::Request(request));
             }
-            Prepared::Ready(policy) => self.decide(given, &policy, *request),
+            Prepared::Ready(policy, charges) => self.decide(given, at, (&policy, charges), *request),
         }
     }
 
-    fn decide(&mut self, given: &Given<'_>, policy: &CardPolicy, request: Request<C>) {
+    fn decide(
+        &mut self,
+        given: &Given<'_>,
+        at: Slot,
+        (policy, charges): (&CardPolicy, Arc<[Account]>),
+        request: Request<C>,
+    ) {
         let Request { asked: request, stages, queued_at, waiting, .. } = request;
         if policy.unknown_group.is_some() {
-            self.note(Note::UnknownGroup(Arc::clone(&request)));
+            self.note(at, Note::UnknownGroup(Arc::clone(&request)));
         }
-        let mut decision = decided(given, &self.card, policy, &request);
+        let mut decision = self.decided(given, at, (policy, &charges), &request);
         decision.stages = Stages { queue_us: micros(queued_at, given.now), ..stages };
-        self.record(Event::Decided(Box::new(Decided { request, decision })), Some(waiting));
+        self.charge(at, charges);
+        self.record(given, at, Event::Decided(Box::new(Decided { request, decision })), Some(waiting));
+    }
+
+    /// A decision on the state of the card and of the budgets, which knows how its answer goes to Stripe.
+    pub(super) fn decided(
+        &self,
+        given: &Given<'_>,
+        at: Slot,
+        (policy, charges): (&CardPolicy, &[Account]),
+        request: &AuthorizationRequest,
+    ) -> Decision {
+        let card = &self.members[at].card;
+        let known = card.authorizations.get(&request.authorization);
+        let is_counted = known.is_some_and(|known| !known.charges.is_empty());
+        let accounts = charges.iter().filter_map(|account| {
+            let budget = &self.members[self.members.find(account)?].budget;
+            let policy = given.policy.budgets().of(account).map(|policy| &**policy);
+            Some(Charged { account, policy, budget, is_counted })
+        });
+        let accounts: Vec<Charged<'_>> = accounts.collect();
+        let decision = decide_charging(card, &accounts, policy, request);
+        let answer_by = given.settings.answering.way(&request.authorization, decision.challenge);
+        Decision { answer_by, ..decision }
     }
 
     /// A request of another connected account is declined, and recorded apart from the card.
@@ -62,20 +96,20 @@ impl<C: Caller> Ledger<C> {
     }
 
     /// Where the answer to the same request is, if it is on its way to being durable.
-    pub(super) fn unreleased(&self, request: &AuthorizationRequest) -> Option<(&Batch<C>, usize)> {
+    pub(super) fn unreleased(&self, at: Slot, request: &AuthorizationRequest) -> Option<(&Batch<C>, usize)> {
         let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
         let mut batches = in_flight.into_iter().chain([&self.next]);
-        batches.find_map(|batch| Some((batch, batch.place_of(request)?)))
+        batches.find_map(|batch| Some((batch, batch.place_of(at, request)?)))
     }
 
     /// Answers a request that was answered before: at once if that answer is durable, else together with it.
-    fn repeat(&mut self, answer: Answer, request: Request<C>) {
+    fn repeat(&mut self, at: Slot, answer: Answer, request: Request<C>) {
         let Request { asked: request, waiting, .. } = request;
         // A stand-in decision left without being durable the first time.
         if answer.source != Source::StandIn {
             let in_flight = self.in_flight.as_mut().map(|in_flight| &mut in_flight.batch);
             for batch in in_flight.into_iter().chain([&mut self.next]) {
-                if let Some(place) = batch.place_of(&request) {
+                if let Some(place) = batch.place_of(at, &request) {
                     waiting.decided(answer.outcome);
                     return batch.join(place, waiting);
                 }
@@ -85,46 +119,59 @@ impl<C: Caller> Ledger<C> {
     }
 
     /// Records a stand-in decision, unless another answer stands.
-    pub(super) fn stood_in(&mut self, given: &Given<'_>, stood_in: Box<StoodIn<C>>, looked: Looked) {
+    pub(super) fn stood_in(
+        &mut self,
+        given: &Given<'_>,
+        at: Slot,
+        stood_in: Box<StoodIn<C>>,
+        looked: Looked,
+    ) {
         if planted::is(Planted::StandInDropped) {
             return;
         }
         let request = &stood_in.decided.request;
-        if !self.card.is_of(request.connected_account.as_ref()) {
+        if !self.members[at].card.is_of(request.connected_account.as_ref()) {
             let elsewhere = Account::from(&request.authorization);
-            return self.hand_on(Work::StandIn(stood_in), elsewhere);
+            return self.hand_on(given, at, Work::StandIn(stood_in), elsewhere);
         }
         if looked == Looked::Not {
-            let evicted = self.card.evicted_of_request(request);
+            let evicted = self.members[at].card.evicted_of_request(request);
             if !evicted.is_empty() {
-                return self.look_up(Work::StandIn(stood_in), evicted);
+                return self.look_up(at, Work::StandIn(stood_in), evicted);
             }
         }
-        if self.takes_place(given, request, stood_in.caller.is_none()) {
+        if self.takes_place(given, at, request, stood_in.caller.is_none()) {
             let StoodIn { decided, caller, .. } = *stood_in;
-            self.record(Event::StoodIn(Box::new(decided)), caller.map(Waiting::StandIn));
+            self.charge_for(given, at, &decided.request);
+            self.record(given, at, Event::StoodIn(Box::new(decided)), caller.map(Waiting::StandIn));
         }
     }
 
     /// Whether a stand-in decision on this request is the answer from now on. It `voids` a decision whose answer has certainly
     /// not left, which a node that answers alone knows of each. Else it may only take the place of one that is not durable, or
     /// that was made for this very delivery and got lost on its way: an approval that Stripe may have keeps its hold.
-    pub(super) fn takes_place(&self, given: &Given<'_>, request: &AuthorizationRequest, voids: bool) -> bool {
+    pub(super) fn takes_place(
+        &self,
+        given: &Given<'_>,
+        at: Slot,
+        request: &AuthorizationRequest,
+        voids: bool,
+    ) -> bool {
         let voids = voids || !given.settings.is_journal_shared;
-        self.card.answer_to(request).is_none_or(|answered| {
+        self.members[at].card.answer_to(request).is_none_or(|answered| {
             answered.answer.source != Source::StandIn
                 && (voids
                     || answered.received_at == request.received_at
-                    || self.unreleased(request).is_some())
+                    || self.unreleased(at, request).is_some())
         })
     }
 
     /// Whether one more may be decided before what was decided is durable.
-    pub(super) fn has_room(&mut self, given: &Given<'_>) -> bool {
+    pub(super) fn has_room(&mut self, given: &Given<'_>, at: Slot) -> bool {
         let pending_max = given.settings.queue_max.saturating_mul(PENDING_PER_PLACE).max(PENDING_LEAST);
         let has_room = self.next.events.len() < pending_max;
         if !has_room {
-            self.note(Note::PendingFull);
+            self.note(at, Note::PendingFull);
         }
         has_room
     }
@@ -138,6 +185,14 @@ impl<C: Caller> Ledger<C> {
         }
     }
 
+    /// What was asked for is recorded.
+    pub(super) fn receive(&mut self, waiting: Waiting<C>) {
+        match waiting {
+            Waiting::Receipt(caller) => self.effects.push(Effect::Receipt(caller)),
+            Waiting::Answer { .. } | Waiting::StandIn(_) => self.give_up(waiting, Cause::Journal),
+        }
+    }
+
     pub(super) fn give_up(&mut self, waiting: Waiting<C>, cause: Cause) {
         match waiting {
             Waiting::Answer { caller, .. } | Waiting::Receipt(caller) => {
@@ -146,18 +201,6 @@ impl<C: Caller> Ledger<C> {
             Waiting::StandIn(caller) => drop(caller),
         }
     }
-}
-
-/// A decision that knows how its answer goes to Stripe.
-pub(super) fn decided(
-    given: &Given<'_>,
-    card: &Card,
-    policy: &CardPolicy,
-    request: &AuthorizationRequest,
-) -> Decision {
-    let decision = decide(card, policy, request);
-    let answer_by = given.settings.answering.way(&request.authorization, decision.challenge);
-    Decision { answer_by, ..decision }
 }
 
 /// Whole microseconds between two moments, as far as they fit.

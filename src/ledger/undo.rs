@@ -1,22 +1,32 @@
-//! What it takes to take back events that an account has applied and that were certainly not written: the account as it was
+//! What it takes to take back events that accounts have applied and that were certainly not written: each account as it was
 //! before the first of them.
 
-use crate::domain::{Authorization, AuthorizationId, Card, Event, Fact};
+use super::member::{Member, Members, Slot};
+use crate::{
+    domain::{Authorization, AuthorizationId, Budget, Card, Event, Fact},
+    planted::{self, Planted},
+};
 
-/// How to get back to the card before some events.
+/// How to get back to the accounts before some events.
 #[derive(Default)]
 pub(super) enum Undo {
     /// There were no events.
     #[default]
     Nothing,
-    /// By this.
-    To(Box<Checkpoint>),
+    /// By these.
+    To(Vec<(Slot, Checkpoint)>),
     /// Not without the journal: an event changed more than the records it names.
     Impossible,
 }
 
+/// An account as it was.
+pub(super) enum Checkpoint {
+    Card(Box<CardBefore>),
+    Budget(Box<Budget>),
+}
+
 /// The card as it was: everything but its records, which are many; of those the ones that were changed since.
-pub(super) struct Checkpoint {
+pub(super) struct CardBefore {
     rest: Card,
     /// As they were before each change, in order.
     records: Vec<(AuthorizationId, Option<Authorization>)>,
@@ -26,45 +36,60 @@ pub(super) struct Checkpoint {
 enum Change<'a> {
     /// At most one record of an authorization, and nothing that is kept by transaction.
     Record(Option<&'a AuthorizationId>),
+    /// A budget.
+    Budget,
     More,
 }
 
 impl Undo {
-    /// Notes how `card` is before `event` is applied to it.
-    pub(super) fn note(&mut self, card: &mut Card, event: &Event) {
-        let Change::Record(id) = change(event) else {
+    /// Notes how an account is before `event` is applied to it.
+    pub(super) fn note<C>(&mut self, at: Slot, member: &mut Member<C>, event: &Event) {
+        let change = change(event);
+        if matches!(self, Self::Impossible) {
+            return;
+        }
+        if matches!(change, Change::More) {
             *self = Self::Impossible;
             return;
-        };
-        if matches!(self, Self::Nothing) {
-            *self = Self::To(Box::new(Checkpoint { rest: without_records(card), records: Vec::new() }));
         }
-        if let (Self::To(checkpoint), Some(id)) = (self, id) {
-            checkpoint.records.push((id.clone(), card.authorizations.get(id).cloned()));
+        if matches!(self, Self::Nothing) {
+            *self = Self::To(Vec::with_capacity(1));
+        }
+        let Self::To(checkpoints) = self else { return };
+        let place = checkpoints.iter().position(|(of, _)| *of == at).unwrap_or_else(|| {
+            let checkpoint = match change {
+                Change::Budget => Checkpoint::Budget(Box::new(member.budget.clone())),
+                Change::Record(_) | Change::More => Checkpoint::Card(Box::new(CardBefore {
+                    rest: without_records(&mut member.card),
+                    records: Vec::new(),
+                })),
+            };
+            checkpoints.push((at, checkpoint));
+            checkpoints.len().saturating_sub(1)
+        });
+        if let (Change::Record(Some(id)), Some((_, Checkpoint::Card(before)))) =
+            (change, checkpoints.get_mut(place))
+        {
+            before.records.push((id.clone(), member.card.authorizations.get(id).cloned()));
         }
     }
 
     /// Takes everything back that was noted. False: nothing was done, since that is impossible.
     #[must_use]
-    pub(super) fn undo(self, card: &mut Card) -> bool {
-        match self {
-            Self::Nothing => true,
-            Self::Impossible => false,
-            Self::To(checkpoint) => {
-                let Checkpoint { rest, records } = *checkpoint;
-                let current = std::mem::replace(card, rest);
-                card.authorizations = current.authorizations;
-                card.unlinked = current.unlinked;
-                card.places = current.places;
-                for (id, record) in records.into_iter().rev() {
-                    match record {
-                        Some(record) => card.authorizations.insert(id, record),
-                        None => drop(card.authorizations.remove(&id)),
-                    }
-                }
-                true
+    pub(super) fn undo<C>(self, members: &mut Members<C>) -> bool {
+        let checkpoints = match self {
+            Self::Nothing => return true,
+            Self::Impossible => return false,
+            Self::To(checkpoints) => checkpoints,
+        };
+        for (at, checkpoint) in checkpoints {
+            match checkpoint {
+                Checkpoint::Card(before) => before.put_back(&mut members[at].card),
+                Checkpoint::Budget(_) if planted::is(Planted::LegsKept) => {}
+                Checkpoint::Budget(before) => members[at].budget = *before,
             }
         }
+        true
     }
 
     /// What was noted here, and then there.
@@ -72,8 +97,34 @@ impl Undo {
         match (&mut *self, later) {
             (_, Self::Nothing) | (Self::Impossible, _) => {}
             (_, Self::Impossible) => *self = Self::Impossible,
-            (Self::To(checkpoint), Self::To(later)) => checkpoint.records.extend(later.records),
+            (Self::To(checkpoints), Self::To(later)) => {
+                for (at, later) in later {
+                    match (checkpoints.iter_mut().find(|(of, _)| *of == at), later) {
+                        (Some((_, Checkpoint::Card(before))), Checkpoint::Card(later)) => {
+                            before.records.extend(later.records);
+                        }
+                        (Some(_), _) => {}
+                        (None, later) => checkpoints.push((at, later)),
+                    }
+                }
+            }
             (Self::Nothing, later @ Self::To(_)) => *self = later,
+        }
+    }
+}
+
+impl CardBefore {
+    fn put_back(self, card: &mut Card) {
+        let Self { rest, records } = self;
+        let current = std::mem::replace(card, rest);
+        card.authorizations = current.authorizations;
+        card.unlinked = current.unlinked;
+        card.places = current.places;
+        for (id, record) in records.into_iter().rev() {
+            match record {
+                Some(record) => card.authorizations.insert(id, record),
+                None => drop(card.authorizations.remove(&id)),
+            }
         }
     }
 }
@@ -102,7 +153,8 @@ fn change(event: &Event) -> Change<'_> {
             Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => Change::Record(None),
             Fact::Authorization(_) | Fact::Transaction(_) => Change::More,
         },
-        Event::Controls(_) | Event::Policy(_) => Change::Record(None),
+        Event::Controls(_) | Event::Charges(_) | Event::Policy(_) => Change::Record(None),
+        Event::Budget(_) => Change::Budget,
         Event::Decided(_)
         | Event::StoodIn(_)
         | Event::Recalled(_)

@@ -4,24 +4,26 @@
 use std::time::Duration;
 
 use super::{
-    Cause, Effect, Given, Ledger, Phase, StoodIn, Timer, Work,
+    Cause, Effect, Given, Ledger, Timer, Work,
     batch::{Batch, Waiting, decided_in},
+    member::{InForce, Slot},
     message::Caller,
 };
-use crate::domain::Event;
+use crate::domain::{BudgetEvent, Decided, Event, Holder, Move, Moves};
 
 /// How long an account without other work waits before it asks the journal again.
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl<C: Caller> Ledger<C> {
     /// Tells everyone that nothing of `batch` was recorded, and keeps what has to be recorded all the same.
-    pub(super) fn give_up_batch(&mut self, batch: Batch<C>, cause: Cause) {
+    pub(super) fn give_up_batch(&mut self, given: &Given<'_>, batch: Batch<C>, cause: Cause) {
+        let slots = batch.slots();
         let mut kept = Batch::default();
-        for (event, waiting) in batch.into_events() {
+        for (at, event, waiting) in batch.into_events() {
             if matches!(event, Event::StoodIn(_)) {
                 let (held, others): (Vec<_>, Vec<_>) =
                     waiting.into_iter().partition(|waiting| matches!(waiting, Waiting::StandIn(_)));
-                let place = kept.push(event, None);
+                let place = kept.push(at, event, None);
                 for waiting in held {
                     kept.join(place, waiting);
                 }
@@ -30,74 +32,154 @@ impl<C: Caller> Ledger<C> {
                 self.give_up_all(waiting, cause);
             }
         }
-        self.keep(kept);
-        self.stay();
+        self.keep(given, kept);
+        for at in slots {
+            self.stay(given, at);
+        }
     }
 
     /// Tells work that it cannot be done now. Stand-in decisions are kept.
-    pub(super) fn turn_away(&mut self, work: Work<C>, cause: Cause) {
+    pub(super) fn turn_away(&mut self, given: &Given<'_>, at: Slot, work: Work<C>, cause: Cause) {
         match work {
             Work::Request(request) => self.give_up(request.waiting, cause),
             Work::Observation(observed) => self.effects.push(Effect::GiveUp(observed.caller, cause)),
             Work::Carry(carry) => self.effects.push(Effect::GiveUp(carry.caller, cause)),
+            Work::Operation(operation) => self.effects.push(Effect::GiveUp(operation.caller, cause)),
             Work::StandIn(stood_in) => {
-                let StoodIn { decided, caller, .. } = *stood_in;
-                let mut kept = Batch::default();
-                kept.push(Event::StoodIn(Box::new(decided)), caller.map(Waiting::StandIn));
-                self.keep(kept);
+                let caller = stood_in.caller.map(Waiting::StandIn);
+                self.push_unrecorded(given, at, Event::StoodIn(Box::new(stood_in.decided)), caller);
             }
         }
     }
 
-    fn keep(&mut self, batch: Batch<C>) {
+    fn keep(&mut self, given: &Given<'_>, batch: Batch<C>) {
         if batch.is_empty() {
             return;
         }
+        for (at, event, waiting) in batch.into_events() {
+            let place = self.push_unrecorded(given, at, event, None);
+            for waiting in waiting {
+                self.unrecorded.join(place, waiting);
+            }
+        }
+        self.apply_unrecorded(given);
+    }
+
+    fn push_unrecorded(
+        &mut self,
+        given: &Given<'_>,
+        at: Slot,
+        event: Event,
+        waiting: Option<Waiting<C>>,
+    ) -> usize {
         if self.unrecorded.is_empty() {
             self.effects.push(Effect::Pause(PAUSE, Timer::Record));
         }
-        for event in &batch.events {
-            if !self.next.is_empty() {
-                self.next.undo.note(&mut self.card, event);
-            }
-            self.card.apply(event);
+        if let Some(decided) = decided_in(&event).filter(|_| !given.policy.budgets().is_empty()) {
+            let request = &decided.request;
+            let (card, group) = (request.card.as_ref(), request.group.as_ref());
+            let in_force = InForce::new(given.policy, card, group, &Holder::from(&**request), None);
+            self.unrecorded.push(at, Event::Charges(in_force.charges), None);
         }
-        self.unrecorded.extend(batch);
+        self.unrecorded.push(at, event, waiting)
     }
 
-    /// Makes them part of a state that was just read, unless it has another answer that stands.
+    /// Makes them part of the state of their accounts, as far as those are in memory, unless another answer stands. One that is
+    /// part of it already changes nothing.
     pub(super) fn apply_unrecorded(&mut self, given: &Given<'_>) {
-        for (event, waiting) in std::mem::take(&mut self.unrecorded).into_events() {
-            let voids = voids(&waiting);
-            if decided_in(&event).is_some_and(|decided| self.takes_place(given, &decided.request, voids)) {
-                self.card.apply(&event);
-                let place = self.unrecorded.push(event, None);
+        if self.unrecorded.is_empty() {
+            return;
+        }
+        for (at, event, waiting) in std::mem::take(&mut self.unrecorded).into_events() {
+            let decided = decided_in(&event).filter(|_| self.members[at].has_state());
+            let is_kept = decided.is_none_or(|decided| {
+                self.is_answer_of(at, decided)
+                    || self.takes_place(given, at, &decided.request, voids(&waiting))
+            });
+            if is_kept {
+                let place = self.unrecorded.push(at, event, None);
                 for waiting in waiting {
                     self.unrecorded.join(place, waiting);
                 }
             } else {
-                self.repeat_all(&event, waiting);
+                self.repeat_all(at, &event, waiting);
+            }
+        }
+        let mut legs: Vec<(Slot, Move)> = Vec::new();
+        for (at, event) in &self.unrecorded.events {
+            let member = &mut self.members[*at];
+            if !member.is_ready() || matches!(event, Event::Budget(_)) {
+                continue;
+            }
+            if !self.next.is_empty() {
+                self.next.undo.note(*at, member, event);
+            }
+            let mut moves = Moves::new();
+            member.card.apply_moving(event, &mut moves);
+            legs.extend(moves.into_iter().map(|one| (*at, one)));
+        }
+        // What a card that was read anew changes for its budgets takes the place of what it had changed before.
+        for (at, Move { of, .. }) in &legs {
+            let card = &self.members[*at].account;
+            self.unrecorded.remove(|event| match event {
+                Event::Budget(event) => {
+                    matches!(&**event, BudgetEvent::Leg(leg) if leg.of == *of && leg.card == *card)
+                }
+                _ => false,
+            });
+        }
+        for (at, moved) in legs {
+            for (budget, leg) in self.legs(given, at, moved) {
+                let event = Event::Budget(Box::new(BudgetEvent::Leg(leg)));
+                let member = &mut self.members[budget];
+                if member.has_state() {
+                    if !self.next.is_empty() {
+                        self.next.undo.note(budget, member, &event);
+                    }
+                    if let Event::Budget(event) = &event {
+                        member.budget.apply(event);
+                    }
+                }
+                self.unrecorded.push(budget, event, None);
             }
         }
     }
 
+    /// Whether this stand-in decision is the answer in memory already.
+    fn is_answer_of(&self, at: Slot, decided: &Decided) -> bool {
+        let answer = decided.decision.answer(decided.request.is_amount_controllable);
+        self.members[at].card.answer_to(&decided.request).is_some_and(|answered| answered.answer == answer)
+    }
+
+    /// Applies what was recorded for a budget while it was not in memory.
+    pub(super) fn apply_pending(&mut self, at: Slot) {
+        let pending = self.unrecorded.events.iter().chain(&self.next.events);
+        for event in pending.filter(|(of, _)| *of == at).map(|(_, event)| event) {
+            if let Event::Budget(event) = event {
+                self.members[at].budget.apply(event);
+            }
+        }
+    }
+
+    /// The cards are read anew: what they change for budgets follows when they are.
+    pub(super) fn drop_unrecorded_legs(&mut self) {
+        self.unrecorded.remove(|event| matches!(event, Event::Budget(_)));
+    }
+
     /// Puts them before what was decided meanwhile.
     pub(super) fn record_unrecorded(&mut self) {
-        if self.unrecorded.is_empty() {
-            return;
+        let unread: Vec<Slot> =
+            self.unrecorded.slots().into_iter().filter(|at| !self.members[*at].has_state()).collect();
+        if !unread.is_empty() {
+            for at in unread {
+                self.load(at);
+            }
+            return self.effects.push(Effect::Pause(PAUSE, Timer::Record));
         }
-        match self.phase {
-            Phase::Ready => {
-                let later = std::mem::take(&mut self.next);
-                self.next = std::mem::take(&mut self.unrecorded);
-                self.next.extend(later);
-            }
-            Phase::Loading(_) => self.effects.push(Effect::Pause(PAUSE, Timer::Record)),
-            Phase::Unread => {
-                self.phase = Phase::Loading(Vec::new());
-                self.effects.push(Effect::Load);
-                self.effects.push(Effect::Pause(PAUSE, Timer::Record));
-            }
+        if !self.unrecorded.is_empty() {
+            let later = self.take_next();
+            self.next = std::mem::take(&mut self.unrecorded);
+            self.next.extend(later);
         }
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 pub use given::{Given, NotGiven, blank, given, set};
 
 use crate::domain::{
-    AnswerBy, AuthorizationRequest, Card, Decided, Decision, DecisionId, Event, Outcome, Policy,
-    PolicyVersion, Reason, Source, Stages, decide, explain, windows_in_force,
+    Account, AnswerBy, AuthorizationRequest, Budget, BudgetEvent, Card, Charged, Decided, Decision,
+    DecisionId, Event, Holder, Leg, Move, Moves, Outcome, Policy, PolicyVersion, Reason, Source, Stages,
+    Timestamp, decide_charging, explain, windows_in_force,
 };
 
 /// One test.
@@ -156,14 +157,40 @@ impl Ran {
 #[must_use]
 pub fn run(policy: &Policy, test: &PolicyTest) -> Ran {
     let request = &test.request;
+    let budgets = policy.budgets();
     let policy = policy.for_card(request.card.as_ref(), request.group.as_deref());
-    let mut card = Card::default();
+    let mut card =
+        Card { charges: budgets.charged(&policy.budgets, &Holder::from(request)), ..Card::default() };
+    let mut states: Vec<(Account, Budget)> =
+        card.charges.iter().map(|account| (account.clone(), Budget::default())).collect();
+    for (account, budget) in &mut states {
+        if let Some(of_budget) = budgets.of(account) {
+            // An empty budget has its whole history.
+            let _ = budget.adopt(of_budget.windows(), of_budget.refunds_restore, Timestamp::default());
+        }
+    }
     for past in &test.history {
-        card.apply(&past.event());
+        let mut moves = Moves::new();
+        card.apply_moving(&past.event(), &mut moves);
+        for Move { of, before, after, .. } in moves {
+            for (_, budget) in &mut states {
+                let (of, before, after) = (of.clone(), before.clone(), after.clone());
+                let leg =
+                    Leg { of, card: request.account(), at: past.request.received_at, turn: 0, before, after };
+                budget.apply(&BudgetEvent::Leg(leg));
+            }
+        }
     }
     // Nothing was evicted, so that every window reaches back far enough.
     let _ = card.adopt(windows_in_force(&policy, None), policy.refunds_restore, request.received_at);
-    let decision = decide(&card, &policy, request);
+    let is_counted = card.authorizations.contains_key(&request.authorization);
+    let charged = states.iter().map(|(account, budget)| Charged {
+        account,
+        policy: budgets.of(account).map(|policy| &**policy),
+        budget,
+        is_counted,
+    });
+    let decision = decide_charging(&card, &charged.collect::<Vec<_>>(), &policy, request);
     let fields = test.expected.iter().map(|(field, expected)| {
         let found = Some(field.of(&decision)).filter(|found| found != expected);
         (*field, expected.clone(), found)
@@ -190,6 +217,7 @@ impl Past {
             source: Source::Policy,
             answer_by: AnswerBy::Direct,
             stages: Stages::default(),
+            turn: 0,
         };
         Event::Decided(Box::new(Decided { request: Arc::new(request.clone()), decision }))
     }

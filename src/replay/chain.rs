@@ -1,18 +1,35 @@
-//! The state of one chain at some place in the journal, on which a request can be decided under any policy.
+//! The states of all accounts at some place in the journal, on which a request can be decided under any policy.
 
-use std::sync::Arc;
-
-use crate::domain::{
-    AuthorizationRequest, Card, CardPolicy, Decision, Event, NeedsHistory, Policy, Timestamp, decide,
-    windows_in_force,
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
 };
 
-/// The state of one chain.
+use crate::domain::{
+    Account, AuthorizationRequest, Budget, BudgetEvent, BudgetPolicy, Card, CardPolicy, Charged, Decision,
+    Event, Holder, Leg, Move, Moves, NeedsHistory, Policy, Timestamp, decide_charging, windows_in_force,
+};
+
+/// The state of one account.
 #[derive(Default)]
-pub(super) struct Chain {
+struct Chain {
     card: Card,
-    /// Everything that happened so far, where it may be needed once more.
+    budget: Budget,
+    /// Everything that happened so far, if it may be needed once more.
     history: Vec<Event>,
+}
+
+/// The states of all accounts.
+#[derive(Default)]
+pub(super) struct Chains {
+    by_account: HashMap<Account, Chain>,
+    /// Accounts whose whole history is kept.
+    with_history: HashSet<Account>,
+    /// Accounts whose whole history turned out to be needed.
+    pub(super) missed: HashSet<Account>,
+    /// Whether what cards change for budgets follows from the cards, under the policy that they are decided under, and not from
+    /// the journal.
+    derives_legs: bool,
 }
 
 /// How a pass over a journal ended.
@@ -23,38 +40,73 @@ pub enum Ended<Pass, Found> {
     Found(Box<Found>),
 }
 
-/// The chain does not hold the `spending_controls` that a request carried.
+/// Why a recorded request is not decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct NoControls;
+pub(super) enum Undecided {
+    /// The chain does not hold the `spending_controls` that the request carried.
+    NoControls,
+    /// A window of the policy reaches further back than a state: it is among the missed ones now.
+    NeedsHistory,
+}
 
-impl Chain {
-    /// Decides a recorded request under `policy`. Nothing changes but the windows that are summed.
-    ///
-    /// # Errors
-    /// [`NeedsHistory`] where a window of the policy reaches further back than the state, and no history was kept.
-    pub(super) fn decide(
-        &mut self,
-        policy: &Policy,
-        request: &Arc<AuthorizationRequest>,
-    ) -> Result<Result<Decision, NoControls>, NeedsHistory> {
-        let mut request = Arc::clone(request);
-        if let Some(fingerprint) = request.details.controls {
-            let controls = self.card.stripe_controls.clone();
-            match controls.filter(|controls| controls.fingerprint() == fingerprint) {
-                Some(controls) => Arc::make_mut(&mut request).stripe_controls = Some(controls),
-                None => return Ok(Err(NoControls)),
-            }
-        }
-        let policy = policy.for_card(request.card.as_ref(), request.group.as_deref());
-        self.adopt(&policy, &request)?;
-        Ok(Ok(decide(&self.card, &policy, &request)))
+impl Chains {
+    /// States that keep the whole history of some accounts.
+    pub(super) fn new(with_history: HashSet<Account>, derives_legs: bool) -> Self {
+        Self { with_history, derives_legs, ..Self::default() }
     }
 
-    /// Applies an event, and keeps it where `keeps_history`.
-    pub(super) fn apply(&mut self, event: &Event, keeps_history: bool) {
-        match event {
-            // The state is here already. What the snapshot no longer has is evicted here as well.
-            Event::Snapshot(card) => self.card.forget_like(card),
+    /// Decides a recorded request under `policy`. Nothing changes but the windows that are summed, and what the card charges.
+    pub(super) fn decide(
+        &mut self,
+        account: &Account,
+        policy: &Policy,
+        request: &Arc<AuthorizationRequest>,
+    ) -> Result<Decision, Undecided> {
+        let chain = self.by_account.entry(account.clone()).or_default();
+        let mut request = Arc::clone(request);
+        if let Some(fingerprint) = request.details.controls {
+            let controls = chain.card.stripe_controls.clone();
+            let controls = controls.filter(|controls| controls.fingerprint() == fingerprint);
+            Arc::make_mut(&mut request).stripe_controls = Some(controls.ok_or(Undecided::NoControls)?);
+        }
+        let of_card = policy.for_card(request.card.as_ref(), request.group.as_deref());
+        if chain.adopt(&of_card, &request).is_err() {
+            self.missed.insert(account.clone());
+            return Err(Undecided::NeedsHistory);
+        }
+        let charges = policy.budgets().charged(&of_card.budgets, &Holder::from(&*request));
+        if self.derives_legs {
+            chain.card.charges = Arc::clone(&charges);
+        }
+        let known = chain.card.authorizations.get(&request.authorization);
+        let counted = known.map(|known| Arc::clone(&known.charges)).filter(|known| !known.is_empty());
+        let is_counted = counted.is_some();
+        let charges = counted.unwrap_or(charges);
+        for one in charges.iter() {
+            let budget = self.by_account.entry(one.clone()).or_default();
+            if let Some(of_budget) = policy.budgets().of(one)
+                && budget.adopt_budget(of_budget, request.received_at).is_err()
+            {
+                self.missed.insert(one.clone());
+                return Err(Undecided::NeedsHistory);
+            }
+        }
+        let accounts = charges.iter().filter_map(|one| {
+            let budget = &self.by_account.get(one)?.budget;
+            let policy = policy.budgets().of(one).map(|policy| &**policy);
+            Some(Charged { account: one, policy, budget, is_counted })
+        });
+        let accounts: Vec<Charged<'_>> = accounts.collect();
+        let card = self.by_account.get(account).map(|chain| &chain.card);
+        let empty = Card::default();
+        Ok(decide_charging(card.unwrap_or(&empty), &accounts, &of_card, &request))
+    }
+
+    /// Applies an event.
+    pub(super) fn apply(&mut self, account: &Account, event: &Event) {
+        let is_derived = match event {
+            Event::Charges(_) => true,
+            Event::Budget(event) => matches!(**event, BudgetEvent::Leg(_)),
             Event::Decided(_)
             | Event::StoodIn(_)
             | Event::Observed(_)
@@ -62,13 +114,64 @@ impl Chain {
             | Event::Joined(_)
             | Event::Carried(_)
             | Event::Controls(_)
-            | Event::Policy(_) => self.card.apply(event),
+            | Event::Policy(_)
+            | Event::Snapshot(_) => false,
+        };
+        if self.derives_legs && is_derived {
+            return;
         }
-        if keeps_history && !matches!(event, Event::Snapshot(_) | Event::Recalled(_)) {
-            self.history.push(event.clone());
+        let mut moves = Moves::new();
+        self.put(account, event, &mut moves);
+        if !self.derives_legs {
+            return;
+        }
+        let at = self.by_account.get(account).map_or_else(Timestamp::default, |chain| chain.card.time);
+        for Move { of, charges, before, after } in moves {
+            for budget in charges.iter() {
+                let leg = Leg {
+                    of: of.clone(),
+                    card: account.clone(),
+                    at,
+                    turn: 0,
+                    before: before.clone(),
+                    after: after.clone(),
+                };
+                let event = Event::Budget(Box::new(BudgetEvent::Leg(leg)));
+                self.put(budget, &event, &mut Moves::new());
+            }
         }
     }
 
+    fn put(&mut self, account: &Account, event: &Event, moves: &mut Moves) {
+        let chain = self.by_account.entry(account.clone()).or_default();
+        let mut is_snapshot = false;
+        match event {
+            // The state is here already. What the snapshot no longer has is evicted here as well.
+            Event::Snapshot(card) => {
+                is_snapshot = true;
+                chain.card.forget_like(card);
+            }
+            Event::Budget(event) => match &**event {
+                BudgetEvent::Snapshot(_) => is_snapshot = true,
+                event @ (BudgetEvent::Leg(_) | BudgetEvent::Credit(_)) => chain.budget.apply(event),
+            },
+            Event::Decided(_)
+            | Event::StoodIn(_)
+            | Event::Observed(_)
+            | Event::Recalled(_)
+            | Event::Joined(_)
+            | Event::Carried(_)
+            | Event::Controls(_)
+            | Event::Charges(_)
+            | Event::Policy(_) => chain.card.apply_moving(event, moves),
+        }
+        if !is_snapshot && self.with_history.contains(account) && !matches!(event, Event::Recalled(_)) {
+            chain.history.push(event.clone());
+        }
+    }
+}
+
+impl Chain {
     /// Puts the policy's windows in place, from the whole history where the card's state does not reach back far enough.
     fn adopt(&mut self, policy: &CardPolicy, request: &AuthorizationRequest) -> Result<(), NeedsHistory> {
         let windows = || windows_in_force(policy, request.stripe_controls.as_deref());
@@ -81,7 +184,28 @@ impl Chain {
         for event in &self.history {
             card.apply(event);
         }
+        card.charges = Arc::clone(&self.card.charges);
         self.card = card;
+        Ok(())
+    }
+
+    /// The same for a budget.
+    fn adopt_budget(&mut self, policy: &BudgetPolicy, now: Timestamp) -> Result<(), NeedsHistory> {
+        if self.budget.keeps(policy.windows(), policy.refunds_restore) {
+            return Ok(());
+        }
+        let adopted = self.budget.adopt(policy.windows(), policy.refunds_restore, now);
+        if adopted.is_ok() || self.history.is_empty() {
+            return adopted;
+        }
+        let mut budget = Budget::default();
+        budget.adopt(policy.windows(), policy.refunds_restore, Timestamp::default())?;
+        for event in &self.history {
+            if let Event::Budget(event) = event {
+                budget.apply(event);
+            }
+        }
+        self.budget = budget;
         Ok(())
     }
 }

@@ -7,17 +7,17 @@ use std::{
 };
 
 use super::{
-    chain::{Chain, Ended},
+    chain::{Chains, Ended, Undecided},
+    order::{Read, in_order},
     report::{Change, Changed, Fate, Fates, Report, cause},
     verify::is_carried,
 };
 use crate::{
     cli::Cards,
     domain::{
-        Account, AuthorizationId, AuthorizationStatus, Decided, Decision, Event, Fact, NeedsHistory,
-        Observation, Outcome, Policy, Source, Timestamp, TransactionKind,
+        Account, AuthorizationId, AuthorizationStatus, Decided, Decision, Event, Fact, Observation, Outcome,
+        Policy, Source, Timestamp, TransactionKind,
     },
-    journal::Entry,
 };
 
 /// Which requests are counted. All others only make the history.
@@ -33,18 +33,16 @@ pub struct Selection {
 pub struct Comparison {
     candidate: Arc<Policy>,
     selection: Selection,
-    worlds: HashMap<Account, Worlds>,
+    worlds: Worlds,
     with_history: HashSet<Account>,
-    missed: HashSet<Account>,
     fates: Fates,
     report: Report,
 }
 
-/// One chain in both worlds.
-#[derive(Default)]
+/// All accounts in both worlds.
 struct Worlds {
-    as_it_happened: Chain,
-    as_it_would_have_gone: Chain,
+    as_it_happened: Chains,
+    as_it_would_have_gone: Chains,
     /// Authorizations that hold another amount in the second world: what Stripe said of them did not happen there.
     departed: HashMap<AuthorizationId, Departed>,
 }
@@ -66,45 +64,44 @@ impl Comparison {
             report: Report::new(candidate.version().as_str()),
             candidate,
             selection,
-            worlds: HashMap::new(),
+            worlds: Worlds::new(&HashSet::new()),
             with_history: HashSet::new(),
-            missed: HashSet::new(),
             fates: Fates::default(),
         }
     }
 
-    /// Takes the next entry, with its events.
-    pub fn take(&mut self, entry: &Entry, events: &[Event]) {
-        let is_carried = is_carried(events);
-        for event in events {
-            self.event(&entry.account, event, is_carried);
+    /// Takes the entries of the next append, with their events.
+    pub(super) fn take(&mut self, group: &[Read]) {
+        let are_carried: Vec<bool> = group.iter().map(|(_, events)| is_carried(events)).collect();
+        for (place, event) in in_order(group) {
+            if let (Some((entry, _)), Some(is_carried)) = (group.get(place), are_carried.get(place)) {
+                self.event(&entry.account, event, *is_carried);
+            }
         }
     }
 
     /// Ends the pass.
     #[must_use]
     pub fn end(self) -> Ended<Self, Report> {
-        let Self { candidate, selection, mut with_history, missed, fates, mut report, .. } = self;
+        let Self { candidate, selection, mut with_history, worlds, fates, mut report } = self;
+        let missed = worlds.missed();
         if missed.is_empty() {
             report.settle(&fates);
             return Ended::Found(Box::new(report));
         }
         with_history.extend(missed);
-        Ended::Again(Self { with_history, ..Self::new(candidate, selection) })
+        let worlds = Worlds::new(&with_history);
+        Ended::Again(Self { worlds, with_history, ..Self::new(candidate, selection) })
     }
 
     fn event(&mut self, account: &Account, event: &Event, is_carried: bool) {
-        let keeps_history = self.with_history.contains(account);
         if let Event::Observed(observation) = event {
             self.fates.observed(observation);
         }
-        let worlds = self.worlds.entry(account.clone()).or_default();
+        let worlds = &mut self.worlds;
         let gone = match event {
             Event::Decided(decided) if decided.decision.source == Source::Policy && !is_carried => {
-                let Ok(both) = worlds.decide(&self.candidate, decided) else {
-                    self.missed.insert(account.clone());
-                    return;
-                };
+                let Ok(both) = worlds.decide(account, &self.candidate, decided) else { return };
                 let gone = both.gone.clone();
                 if self.selection.has(decided) {
                     self.report.count(decided, both, &mut self.fates);
@@ -116,9 +113,9 @@ impl Comparison {
             }
             other => worlds.remains(other).then(|| other.clone()),
         };
-        worlds.as_it_happened.apply(event, keeps_history);
+        worlds.as_it_happened.apply(account, event);
         if let Some(gone) = gone {
-            worlds.as_it_would_have_gone.apply(&gone, keeps_history);
+            worlds.as_it_would_have_gone.apply(account, &gone);
         }
     }
 }
@@ -144,7 +141,28 @@ pub(super) struct Both {
 }
 
 impl Worlds {
-    fn decide(&mut self, candidate: &Policy, decided: &Decided) -> Result<Both, NeedsHistory> {
+    fn new(with_history: &HashSet<Account>) -> Self {
+        Self {
+            as_it_happened: Chains::new(with_history.clone(), true),
+            as_it_would_have_gone: Chains::new(with_history.clone(), true),
+            departed: HashMap::new(),
+        }
+    }
+
+    fn missed(&self) -> HashSet<Account> {
+        self.as_it_happened.missed.union(&self.as_it_would_have_gone.missed).cloned().collect()
+    }
+
+    /// The candidate's decisions.
+    ///
+    /// # Errors
+    /// [`Undecided::NeedsHistory`].
+    fn decide(
+        &mut self,
+        account: &Account,
+        candidate: &Policy,
+        decided: &Decided,
+    ) -> Result<Both, Undecided> {
         let request = &decided.request;
         // Controls that the journal does not hold were not mirrored then: the request goes without them.
         let bare = || {
@@ -152,18 +170,19 @@ impl Worlds {
             bare.details.controls = None;
             Arc::new(bare)
         };
-        let happened = match self.as_it_happened.decide(candidate, request)? {
-            Ok(decision) => decision,
-            Err(_) => match self.as_it_happened.decide(candidate, &bare())? {
-                Ok(decision) => decision,
-                Err(_) => decided.decision.clone(),
-            },
+        let in_world = |world: &mut Chains| match world.decide(account, candidate, request) {
+            Err(Undecided::NoControls) => world.decide(account, candidate, &bare()),
+            other => other,
+        };
+        let happened = match in_world(&mut self.as_it_happened) {
+            Err(Undecided::NoControls) => decided.decision.clone(),
+            other => other?,
         };
         let gone = match self.departed.get(&request.authorization) {
             Some(Departed::Declined) => None,
-            Some(Departed::Held) | None => match self.as_it_would_have_gone.decide(candidate, request)? {
-                Ok(decision) => Some(decision),
-                Err(_) => self.as_it_would_have_gone.decide(candidate, &bare())?.ok(),
+            Some(Departed::Held) | None => match in_world(&mut self.as_it_would_have_gone) {
+                Err(Undecided::NoControls) => None,
+                other => Some(other?),
             },
         };
         Ok(Both { happened, gone })
@@ -195,6 +214,8 @@ impl Worlds {
             Event::Joined(_)
             | Event::Carried(_)
             | Event::Controls(_)
+            | Event::Charges(_)
+            | Event::Budget(_)
             | Event::Policy(_)
             | Event::Snapshot(_) => true,
         }

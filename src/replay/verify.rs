@@ -7,13 +7,13 @@ use std::{
     sync::Arc,
 };
 
-use super::chain::{Chain, Ended, NoControls};
+use super::{
+    chain::{Chains, Ended, Undecided},
+    order::{Read, in_order},
+};
 use crate::{
     config::policy_file,
-    domain::{
-        Account, Decided, Decision, Event, NeedsHistory, Policy, PolicyRecord, PolicyVersion, Source,
-        Timestamp,
-    },
+    domain::{Account, Decided, Decision, Event, Policy, PolicyRecord, PolicyVersion, Source, Timestamp},
     journal::Entry,
 };
 
@@ -80,10 +80,9 @@ pub struct NotAPolicy {
 #[derive(Default)]
 pub struct Pass {
     policies: HashMap<PolicyVersion, Arc<Policy>>,
-    chains: HashMap<Account, Chain>,
+    chains: Chains,
     with_requests: HashSet<Account>,
     with_history: HashSet<Account>,
-    missed: HashSet<Account>,
     verified: Verified,
 }
 
@@ -94,16 +93,20 @@ impl Pass {
         Self { policies: known, ..Self::default() }
     }
 
-    /// Takes the next entry, with its events.
+    /// Takes the entries of the next append, with their events.
     ///
     /// # Errors
     /// [`NotAPolicy`]: it holds a policy that this build cannot read.
-    pub fn take(&mut self, entry: &Entry, events: &[Event]) -> Result<(), NotAPolicy> {
+    pub(super) fn take(&mut self, group: &[Read]) -> Result<(), NotAPolicy> {
         let Verified { entries, period, .. } = &mut self.verified;
-        *entries = entries.saturating_add(1);
-        *period = Some((period.map_or(entry.at, |(first, _)| first), entry.at));
-        let is_carried = is_carried(events);
-        for event in events {
+        for (entry, _) in group {
+            *entries = entries.saturating_add(1);
+            *period = Some((period.map_or(entry.at, |(first, _)| first), entry.at));
+        }
+        let are_carried: Vec<bool> = group.iter().map(|(_, events)| is_carried(events)).collect();
+        for (place, event) in in_order(group) {
+            let Some((entry, _)) = group.get(place) else { continue };
+            let is_carried = are_carried.get(place).copied().unwrap_or(false);
             match event {
                 Event::Policy(record) => self.learn(entry.lsn, record)?,
                 Event::Decided(decided) if !is_carried => self.check(entry, decided),
@@ -116,10 +119,11 @@ impl Pass {
                 | Event::Joined(_)
                 | Event::Carried(_)
                 | Event::Controls(_)
+                | Event::Charges(_)
+                | Event::Budget(_)
                 | Event::Snapshot(_) => {}
             }
-            let keeps_history = self.with_history.contains(&entry.account);
-            self.chain(&entry.account).apply(event, keeps_history);
+            self.chains.apply(&entry.account, event);
         }
         Ok(())
     }
@@ -127,18 +131,15 @@ impl Pass {
     /// Ends the pass.
     #[must_use]
     pub fn end(self) -> Ended<Self, Verified> {
-        let Self { policies, with_requests, mut with_history, missed, mut verified, .. } = self;
-        if missed.is_empty() {
+        let Self { policies, with_requests, mut with_history, chains, mut verified } = self;
+        if chains.missed.is_empty() {
             verified.cards = with_requests.len();
             verified.policies = policies.into_keys().collect();
             return Ended::Found(Box::new(verified));
         }
-        with_history.extend(missed);
-        Ended::Again(Self { policies, with_history, ..Self::default() })
-    }
-
-    fn chain(&mut self, account: &Account) -> &mut Chain {
-        self.chains.entry(account.clone()).or_default()
+        with_history.extend(chains.missed);
+        let chains = Chains::new(with_history.clone(), false);
+        Ended::Again(Self { policies, chains, with_history, ..Self::default() })
     }
 
     fn learn(&mut self, lsn: u64, record: &PolicyRecord) -> Result<(), NotAPolicy> {
@@ -160,17 +161,15 @@ impl Pass {
         self.with_requests.insert(entry.account.clone());
         let again = match self.policies.get(&decision.policy).cloned() {
             None => Some(Again::NoPolicy),
-            Some(policy) => match self.chain(&entry.account).decide(&policy, request) {
-                Ok(Ok(again)) => {
+            Some(policy) => match self.chains.decide(&entry.account, &policy, request) {
+                Ok(again) => {
                     // How long it took, and by which way it left, is no part of the answer.
-                    let again = Decision { stages: decision.stages, answer_by: decision.answer_by, ..again };
+                    let Decision { stages, answer_by, turn, .. } = *decision;
+                    let again = Decision { answer_by, stages, turn, ..again };
                     (again != *decision).then(|| Again::Decided(Box::new(again)))
                 }
-                Ok(Err(NoControls)) => Some(Again::NoControls),
-                Err(NeedsHistory) => {
-                    self.missed.insert(entry.account.clone());
-                    return;
-                }
+                Err(Undecided::NoControls) => Some(Again::NoControls),
+                Err(Undecided::NeedsHistory) => return,
             },
         };
         let Verified { requests, equal, differences, .. } = &mut self.verified;

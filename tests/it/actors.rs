@@ -1,6 +1,7 @@
 //! Cards in memory: exact under concurrency, durable before known, one answer to one question, in time.
 
 mod askers;
+mod budgets;
 mod cardholders;
 mod decisions;
 mod evicted;

@@ -26,18 +26,18 @@ use tokio::{
 use tollgate::{
     clock,
     cluster::{
-        Arrival, Cause, Claim, DecisionFilter, Gate, Hello, Identity, Local, Member, NotBooked, Place,
-        Sealed, TimedAnswer,
+        Arrival, BalanceChange, Cause, Claim, DecisionFilter, Gate, Hello, Identity, Local, Member,
+        NotBooked, NotCredited, Place, Sealed, TimedAnswer,
     },
     domain::{
-        Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardholderId, DecisionId,
+        Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Currency, DecisionId,
         Observation, Outcome, Reason, Source,
     },
     http::{
         Admin, Books, Desk, Drain, Guard, Readiness, Settings, Slow, Token, Unreadable, Webhook,
         bodies::{
-            AuthorizationBody, CardBody, CardholderBody, DecisionsBody, InForceBody, NodeBody, PoliciesBody,
-            PolicyBody, StateBody, UnconfirmedListBody,
+            AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
+            NodeBody, PoliciesBody, PolicyBody, StateBody, UnconfirmedListBody,
         },
         run, run_peers, vocabulary,
     },
@@ -218,6 +218,24 @@ impl Books for OneCard {
 
     async fn authorization_of(&self, id: String) -> Result<Option<AuthorizationId>, Unreadable> {
         Ok(AuthorizationId::new("iauth_known").filter(|_| id == "evt_known"))
+    }
+
+    async fn budgets(&self) -> Result<BudgetsBody, Unreadable> {
+        Ok(BudgetsBody::default())
+    }
+
+    async fn budget(&self, _: &str, _: Option<&str>) -> Result<Option<BudgetBody>, Unreadable> {
+        Ok(None)
+    }
+
+    async fn credit(
+        &self,
+        _: (&str, Option<&str>),
+        _: BalanceChange,
+        _: Currency,
+        _: (Option<&str>, Option<&str>),
+    ) -> Result<(), NotCredited> {
+        Err(NotCredited::NotNow)
     }
 
     async fn policies(&self) -> Result<PoliciesBody, Unreadable> {

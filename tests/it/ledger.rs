@@ -2,6 +2,7 @@
 //! ledger wants done; whatever it asks the journal, the story answers.
 #![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
 
+mod budgets;
 mod stories;
 
 use std::{sync::Arc, time::Duration};
@@ -9,13 +10,13 @@ use std::{sync::Arc, time::Duration};
 use tollgate::{
     clock,
     domain::{
-        Account, AuthorizationRequest, Decided, Decision, Event, Observation, Outcome as Answered, Policy,
-        Source, Stages,
+        Account, AuthorizationRequest, BudgetEvent, Decided, Decision, Event, Observation,
+        Outcome as Answered, Policy, Source, Stages,
     },
     journal::{self, Append, Entry, EntryId, Urgency, record},
     ledger::{
         Caller, Effect, Folded, Given, Hops, Ledger, Message, NotFolded, Note, Observed, Release, Reloaded,
-        Request, Settings, StoodIn, Waiting, Work, fold,
+        Request, Settings, StoodIn, Timer, Waiting, Work, fold, fold_budget,
     },
 };
 
@@ -45,6 +46,8 @@ struct Story {
     /// Work that waits for a look into the journal.
     sought: Vec<Work<Name>>,
     handed_on: Vec<Work<Name>>,
+    /// Accounts that are being read again.
+    reloading: Vec<Account>,
     ids: u64,
 }
 
@@ -52,7 +55,9 @@ impl Story {
     /// An account that was loaded and is empty, with a limit of 1,000 for all time.
     fn new() -> Self {
         let mut story = Self::unread();
-        assert_eq!(story.loaded(), "note Loaded");
+        assert_eq!(story.asks("nobody", 0), "load");
+        story.now += WITHIN;
+        assert_eq!(story.loaded(), "note Loaded; give up nobody: deadline");
         story
     }
 
@@ -65,10 +70,8 @@ impl Story {
 
     /// An account that is being loaded.
     fn unread() -> Self {
-        let mut effects = Vec::new();
-        let ledger = Ledger::new(Account::from(&crate::questions::card("one")), &mut effects);
-        let mut story = Self {
-            ledger,
+        Self {
+            ledger: Ledger::new(),
             now: clock::instant(),
             policy: policy("test", &[("all_time", 1_000)]),
             settings: Settings::default(),
@@ -77,10 +80,9 @@ impl Story {
             appends: Vec::new(),
             sought: Vec::new(),
             handed_on: Vec::new(),
+            reloading: Vec::new(),
             ids: 0,
-        };
-        assert_eq!(story.shown(effects), "load");
-        story
+        }
     }
 
     /// One turn: a message, and then what was decided is handed on.
@@ -105,19 +107,22 @@ impl Story {
     fn asks_for(&mut self, name: &'static str, request: AuthorizationRequest) -> String {
         let deadline = self.now + WITHIN;
         let waiting = Waiting::Answer { caller: Name(name), deadline };
-        self.turn(Message::Work(Work::Request(Box::new(Request {
+        let account = request.account();
+        let request = Request {
             asked: Arc::new(request),
             stages: Stages::default(),
             queued_at: self.now,
             hops: Hops::default(),
             waiting,
-        }))))
+        };
+        self.turn(Message::Work(account, Work::Request(Box::new(request))))
     }
 
     fn tells(&mut self, name: &'static str, observation: Observation) -> String {
         let caller = Name(name);
+        let account = observation.subject.account();
         let observed = Observed { observation, hops: Hops::default(), caller };
-        self.turn(Message::Work(Work::Observation(Box::new(observed))))
+        self.turn(Message::Work(account, Work::Observation(Box::new(observed))))
     }
 
     /// The stand-in has answered.
@@ -128,7 +133,8 @@ impl Story {
     /// With a name, or in place of a decision whose answer has not left.
     fn records(&mut self, name: Option<&'static str>, decided: Decided) -> String {
         let (caller, hops) = (name.map(Name), Hops::default());
-        self.turn(Message::Work(Work::StandIn(Box::new(StoodIn { decided, hops, caller }))))
+        let account = decided.request.account();
+        self.turn(Message::Work(account, Work::StandIn(Box::new(StoodIn { decided, hops, caller }))))
     }
 
     /// The oldest append ends so. What is durable is in the chain then.
@@ -174,29 +180,39 @@ impl Story {
         });
     }
 
-    fn folded(&self) -> Folded {
-        fold(&self.chain).unwrap()
+    fn folded(&self, account: &Account) -> Folded {
+        let chain: Vec<Entry> =
+            self.chain.iter().filter(|entry| entry.account == *account).cloned().collect();
+        match self.policy.budgets().of(account) {
+            Some(policy) => fold_budget(&chain, policy).unwrap(),
+            None => fold(&chain).unwrap(),
+        }
     }
 
     fn loaded(&mut self) -> String {
-        let folded = self.folded();
-        self.turn(Message::Loaded(Ok(Box::new(folded))))
+        self.loaded_of(&card_account())
+    }
+
+    fn loaded_of(&mut self, account: &Account) -> String {
+        let folded = self.folded(account);
+        self.turn(Message::Loaded(account.clone(), Ok(Box::new(folded))))
     }
 
     fn cannot_be_loaded(&mut self) -> String {
-        self.turn(Message::Loaded(Err(away())))
+        self.turn(Message::Loaded(card_account(), Err(away())))
     }
 
     /// The chain was read again after the append of this id lost its place.
     fn reloaded(&mut self, id: EntryId) -> String {
         let is_written = self.chain.iter().any(|entry| entry.id == id);
-        let folded = self.folded();
+        let accounts = std::mem::take(&mut self.reloading);
+        let folded = accounts.into_iter().map(|account| (account.clone(), self.folded(&account))).collect();
         self.turn(Message::Reloaded(id, Ok(Box::new(Reloaded { folded, is_written }))))
     }
 
     /// So much is held, by the tentative state.
     fn held(&self) -> i64 {
-        self.ledger.card().held()
+        self.ledger.card(&card_account()).unwrap().held()
     }
 
     /// Effects as words, and what they carry as the story's own.
@@ -208,20 +224,30 @@ impl Story {
     fn show(&mut self, effect: Effect<Name>) -> String {
         match effect {
             Effect::Append(append, urgency) => {
-                let events = record::decode(&append.rows[0].body).unwrap();
-                let events: Vec<String> = events.iter().map(word).collect();
+                let rows = append.rows.iter().map(|row| {
+                    let events = record::decode(&row.body).unwrap();
+                    let events: Vec<String> = events.iter().map(word).collect();
+                    let account = of(&row.account);
+                    let account = if account.is_empty() { account } else { format!("{}: ", account.trim()) };
+                    format!("{account}{}", events.join(", "))
+                });
+                let mut rows: Vec<String> = rows.collect();
+                rows.sort_by_key(|row| (row.starts_with("budget:"), row.contains(": "), row.clone()));
                 self.appends.push(append);
                 let urgency = match urgency {
                     Urgency::By(_) => "in time",
                     Urgency::Now => "now",
                     Urgency::Later => "later",
                 };
-                format!("append {urgency}: {}", events.join(", "))
+                format!("append {urgency}: {}", rows.join(" | "))
             }
             Effect::Withdraw(_) => "withdraw".to_owned(),
-            Effect::Load => "load".to_owned(),
-            Effect::LoadHistory(_) => "load history".to_owned(),
-            Effect::Reload { .. } => "reload".to_owned(),
+            Effect::Load(account) => format!("load{}", of(&account)),
+            Effect::LoadHistory(account, _) => format!("load history{}", of(&account)),
+            Effect::Reload { heads, .. } => {
+                self.reloading = heads.into_iter().map(|(account, _)| account).collect();
+                "reload".to_owned()
+            }
             Effect::Find { work, within, .. } => {
                 self.sought.push(work);
                 if within.is_some() { "find soon".to_owned() } else { "find".to_owned() }
@@ -240,15 +266,16 @@ impl Story {
                 self.handed_on.push(work);
                 format!("hand on to {account}")
             }
-            Effect::CarryOver(card) => format!("carry over to {card}"),
-            Effect::Pause(_, timer) => format!("pause {timer:?}"),
+            Effect::CarryOver(_, card) => format!("carry over to {card}"),
+            Effect::Pause(_, Timer::Record) => "pause Record".to_owned(),
+            Effect::Pause(_, Timer::CarryOver(_)) => "pause CarryOver".to_owned(),
             Effect::Confirmed(_) => "confirmed".to_owned(),
-            Effect::Failed => "failed".to_owned(),
+            Effect::Failed(_) => "failed".to_owned(),
             Effect::Leave => "leave".to_owned(),
-            Effect::Note(Note::NotLoaded(_)) => "note NotLoaded".to_owned(),
-            Effect::Note(Note::NotFound(_)) => "note NotFound".to_owned(),
-            Effect::Note(Note::Stripe(word)) => format!("note Stripe agrees {:?}", word.agrees),
-            Effect::Note(note) => format!("note {note:?}"),
+            Effect::Note(_, Note::NotLoaded(_)) => "note NotLoaded".to_owned(),
+            Effect::Note(_, Note::NotFound(_)) => "note NotFound".to_owned(),
+            Effect::Note(_, Note::Stripe(word)) => format!("note Stripe agrees {:?}", word.agrees),
+            Effect::Note(account, note) => format!("note {note:?}{}", of(&account)),
         }
     }
 }
@@ -257,6 +284,15 @@ fn name(waiting: &Waiting<Name>) -> &'static str {
     match waiting {
         Waiting::Answer { caller, .. } | Waiting::Receipt(caller) | Waiting::StandIn(caller) => caller.0,
     }
+}
+
+fn card_account() -> Account {
+    Account::from(&crate::questions::card("one"))
+}
+
+/// Which account, where it is not the usual one.
+fn of(account: &Account) -> String {
+    if *account == card_account() { String::new() } else { format!(" {account}") }
 }
 
 fn word(event: &Event) -> String {
@@ -273,6 +309,15 @@ fn word(event: &Event) -> String {
         Event::Joined(_) => "joined".to_owned(),
         Event::Carried(_) => "carried".to_owned(),
         Event::Controls(_) => "controls".to_owned(),
+        Event::Charges(charges) => format!("charges {}", charges.len()),
+        Event::Budget(event) => match &**event {
+            BudgetEvent::Leg(leg) => {
+                let of = leg.of.as_str().trim_start_matches("iauth_");
+                format!("leg {of} {}", leg.after.sums.used() - leg.before.sums.used())
+            }
+            BudgetEvent::Credit(credit) => format!("credit {} {}", credit.id, credit.amount),
+            BudgetEvent::Snapshot(_) => "snapshot".to_owned(),
+        },
         Event::Policy(_) => "policy".to_owned(),
         Event::Snapshot(_) => "snapshot".to_owned(),
     }

@@ -14,6 +14,7 @@ mod stand_in;
 mod bad_disk;
 mod settings;
 mod policy;
+mod budgets;
 mod rules;
 mod privacy;
 mod bounds;

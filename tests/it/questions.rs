@@ -63,6 +63,7 @@ pub(crate) fn told(card_name: &str, name: &str, amount: i64, approved: bool, rea
         subject: Subject::Card(card(card_name)),
         replacement_for: None,
         fact: Fact::Authorization(Box::new(AuthorizationSeen {
+            holder: None,
             id: asked.authorization,
             is_update: false,
             created: asked.created,

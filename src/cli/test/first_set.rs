@@ -144,6 +144,8 @@ async fn gathered(location: &Location, parsed: &Parsed) -> Result<FirstSet, Stri
                 | Event::Joined(_)
                 | Event::Carried(_)
                 | Event::Controls(_)
+                | Event::Charges(_)
+                | Event::Budget(_)
                 | Event::Policy(_) => card.apply(event),
             }
         }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    budgets,
     conflicts::{self, Effective},
     lists::ListsInUse,
     mistake::{Findings, Located, Place, Severity},
@@ -14,8 +15,8 @@ use super::{
     shape::{Layer, List, PolicyFile, SpendingLimit},
 };
 use crate::domain::{
-    Category, Currency, Interval, Limit, Measure, NetworkId, Occurrence, Overrides, Policy, PolicyVersion,
-    Reason, UnknownGroup, Window, Zone,
+    BudgetPolicy, Category, Currency, Interval, Limit, Measure, NetworkId, Occurrence, Overrides, Policy,
+    PolicyVersion, Reason, UnknownGroup, Window, Zone,
 };
 
 /// A limit, and where it stands.
@@ -38,7 +39,9 @@ pub(super) fn policy(file: PolicyFile, version: PolicyVersion, findings: &mut Fi
         currency: file.currency.map(|currency| currency.value),
         time_zone: file.time_zone.map_or(Zone::UTC, |zone| zone.value),
         has_home: file.home_country.is_some(),
+        budgets: Vec::new(),
     };
+    base.budgets = budgets::compiled(file.budgets, &base, findings);
     let default = file.default.map(|layer| base.overrides(layer, &Overrides::default(), findings));
     let default = default.unwrap_or_default();
     let mut groups = BTreeMap::new();
@@ -49,7 +52,7 @@ pub(super) fn policy(file: PolicyFile, version: PolicyVersion, findings: &mut Fi
     for (id, layer) in file.cards {
         cards.insert(id.value, base.overrides(layer, &default, findings));
     }
-    base.lists.check(findings);
+    std::mem::take(&mut base.lists).check(findings);
     if findings.is_empty() && default == Overrides::default() && groups.is_empty() && cards.is_empty() {
         warn_of_no_limits(findings);
     }
@@ -58,7 +61,9 @@ pub(super) fn policy(file: PolicyFile, version: PolicyVersion, findings: &mut Fi
         Some(scalars::UnknownGroup::Default) | None => UnknownGroup::Default,
     };
     let home = file.home_country.map(|country| country.value);
-    Policy::new(version, &default, &groups, cards).with_unknown_group(unknown_group).with_home_country(home)
+    Policy::with_budgets(version, base.budgets, &default, &groups, cards)
+        .with_unknown_group(unknown_group)
+        .with_home_country(home)
 }
 
 /// A policy in which nothing could ever be declined is most likely an empty or half-written file.
@@ -68,11 +73,12 @@ fn warn_of_no_limits(findings: &mut Findings) {
 }
 
 /// What holds for limits that do not say it themselves.
-struct Base {
+pub(super) struct Base {
     lists: ListsInUse,
-    currency: Option<Currency>,
+    pub(super) currency: Option<Currency>,
     time_zone: Zone,
     has_home: bool,
+    budgets: Vec<BudgetPolicy>,
 }
 
 impl Base {
@@ -103,6 +109,7 @@ impl Base {
             }),
             mirror_stripe_controls: layer.mirror_stripe_controls,
             score_limit: layer.score_limit,
+            budgets: layer.budgets.map(|named| budgets::layer_names(named, &self.budgets, findings)),
             rules: layer.rules.map(|rules| {
                 rules::compiled(rules, (&self.time_zone, self.has_home), &mut self.lists, findings)
             }),
@@ -115,7 +122,11 @@ impl Base {
     }
 
     /// The limit; none where a mistake left a hole.
-    fn limit(&self, entry: Located<SpendingLimit>, findings: &mut Findings) -> Option<LocatedLimit> {
+    pub(super) fn limit(
+        &self,
+        entry: Located<SpendingLimit>,
+        findings: &mut Findings,
+    ) -> Option<LocatedLimit> {
         let limit = &entry.value;
         if let (Some(_), Some(count)) = (&limit.amount, &limit.count) {
             let advice = "keep one, or write two limits";

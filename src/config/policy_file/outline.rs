@@ -35,6 +35,9 @@ pub fn outline(policy: &CardPolicy) -> Vec<String> {
         let reasons: Vec<&str> = policy.challenge_on.iter().copied().map(Reason::as_str).collect();
         lines.push(format!("sends a fraud challenge by text message on {}", reasons.join(", ")));
     }
+    if !policy.budgets.is_empty() {
+        lines.push(format!("charges the budgets {}", policy.budgets.join(", ")));
+    }
     lines.extend(policy.rules.iter().map(rule_text));
     for (holds, line) in [
         (!policy.partial_approvals, "never approves in part"),

@@ -9,9 +9,10 @@ use super::schema::json_schema;
 use crate::policy::rules;
 
 /// The parts of a file, as headings, with their place in the schema.
-const PARTS: [(&str, &str); 6] = [
+const PARTS: [(&str, &str); 7] = [
     ("Keys of the file", ""),
     ("Keys of `default`, of a group and of a card", "/definitions/Layer"),
+    ("Keys of a budget", "/definitions/Budget"),
     ("Keys of a limit", "/definitions/SpendingLimit"),
     ("Keys of a rule", "/definitions/Rule"),
     ("Keys of a test", "/definitions/Test"),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 
 use super::{
+    budgets::{self, Budget, NamedBudget},
     fields::{At, Fields, Read},
     lists::{self, NamedList},
     mistake::{Findings, Located, Severity},
@@ -34,6 +35,9 @@ pub(super) struct PolicyFile {
     /// `{file: trusted.txt}`: a file beside the policy with one entry a line.
     #[schemars(with = "Option<BTreeMap<String, super::schema::ListEntries>>")]
     pub(super) lists: Vec<NamedList>,
+    /// Budgets by name: limits and balances that many cards share. A layer names those that its cards charge.
+    #[schemars(with = "Option<BTreeMap<String, Budget>>")]
+    pub(super) budgets: Vec<NamedBudget>,
     /// For every card.
     #[schemars(with = "Option<Layer>")]
     pub(super) default: Option<Located<Layer>>,
@@ -92,6 +96,9 @@ pub(super) struct Layer {
     pub(super) rules: Option<Vec<Located<RuleEntry>>>,
     /// The highest score that a request may have: above it, the rules with `score` decline it. 100 by default.
     pub(super) score_limit: Option<i64>,
+    /// The budgets that the cards charge, by name; those above them are charged too. The list replaces that of the layer below
+    /// as a whole.
+    pub(super) budgets: Option<List<String>>,
 }
 
 /// A list with the place of its key.
@@ -132,6 +139,7 @@ pub(super) fn policy_file(at: At<'_>, findings: &mut Findings) -> Option<PolicyF
             scalars::country(at, findings).map(|country| at.located(country))
         }),
         lists: fields.read_mapping("lists", findings, lists::lists).unwrap_or_default(),
+        budgets: fields.read_mapping("budgets", findings, budgets::budgets).unwrap_or_default(),
         default: fields.read_mapping("default", findings, layer),
         groups: fields.read_mapping("groups", findings, groups).unwrap_or_default(),
         unknown_group: fields.read("unknown_group", findings, scalars::unknown_group),
@@ -212,6 +220,7 @@ fn layer(at: At<'_>, findings: &mut Findings) -> Option<Located<Layer>> {
         mirror_stripe_controls: fields.read("mirror_stripe_controls", findings, scalars::switch),
         rules: fields.read("rules", findings, rules::rules),
         score_limit: fields.read("score_limit", findings, rules::score),
+        budgets: fields.read("budgets", findings, budgets::named),
     };
     let is_empty = fields.is_empty();
     fields.finish(findings);
@@ -226,7 +235,7 @@ fn layer(at: At<'_>, findings: &mut Findings) -> Option<Located<Layer>> {
 /// More limits than this on one card would make each decision slow.
 const LIMITS_MAX: usize = 100;
 
-fn spending_limits(at: At<'_>, findings: &mut Findings) -> Option<Vec<Located<SpendingLimit>>> {
+pub(super) fn spending_limits(at: At<'_>, findings: &mut Findings) -> Option<Vec<Located<SpendingLimit>>> {
     let limits = items(at, findings, spending_limit)?;
     if limits.len() > LIMITS_MAX {
         at.refuse(findings, format!("{} limits", limits.len()), format!("{LIMITS_MAX} are the most"));

@@ -198,6 +198,7 @@ fn a_stand_in_says_why_nobody_asked_the_books() {
     let check = |source, outcome, reason, sentence: &str| {
         let request = question(4_000, "usd");
         let decision = Decision {
+            turn: 0,
             id: crate::domain::DecisionId::of(&request.authorization, request.question()),
             at: at(NOON),
             outcome,

@@ -112,7 +112,7 @@ fn operation(route: &Route, problem: &Value, generator: &mut SchemaGenerator) ->
 
 /// The name of the parameter in the path.
 fn path_parameter(route: &Route) -> Option<&'static str> {
-    route.path.split_once('{').map(|(_, name)| name.trim_end_matches('}'))
+    route.path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name)
 }
 
 fn value_schema(kind: Kind) -> Value {

@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::super::{
     bodies::{
-        AuthorizationBody, CardBody, CardholderBody, DecisionsBody, InForceBody, NodeBody, PoliciesBody,
-        PolicyBody, UnconfirmedListBody,
+        AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
+        NodeBody, PoliciesBody, PolicyBody, UnconfirmedListBody,
     },
     slow::SlowBody,
 };
@@ -23,6 +23,10 @@ pub(in crate::http) enum Call {
     Authorization,
     Card,
     Cardholder,
+    Budgets,
+    Budget,
+    Credit,
+    SetAvailable,
     Unconfirmed,
     Policy,
     Policies,
@@ -38,7 +42,7 @@ pub(in crate::http) enum Call {
 pub(in crate::http) struct Route {
     pub(in crate::http) call: Call,
     pub(in crate::http) method: &'static str,
-    /// The path; its last segment may be a parameter, `{id}`.
+    /// The path; one segment may be a parameter, `{id}`. A parameter `{name}` takes a second segment along.
     pub(in crate::http) path: &'static str,
     /// A few words.
     pub(in crate::http) summary: &'static str,
@@ -94,6 +98,9 @@ impl Shape {
     }
 }
 
+/// The parameter that may be two segments: the name of a budget, and the key of its account.
+const BUDGET: &str = "name";
+
 /// The schema of every error.
 pub(in crate::http) fn error_schema(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<ErrorBody>()
@@ -112,7 +119,7 @@ const NONE: Route = Route {
 };
 
 /// Every route, in the order of the documentation.
-pub(in crate::http) static ROUTES: [Route; 16] = [
+pub(in crate::http) static ROUTES: [Route; 20] = [
     Route {
         call: Call::Decisions,
         path: "/v1/decisions",
@@ -154,6 +161,51 @@ pub(in crate::http) static ROUTES: [Route; 16] = [
         about: "The state and group of a cardholder, from its own events.",
         path_parameter: "The cardholder, `ich_…`",
         reply: Shape::of::<CardholderBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::Budgets,
+        path: "/v1/budgets",
+        summary: "Budgets",
+        about: "The budgets of the policy in force, with what is used of each. Of a template, the account of cards \
+                without its key; `/v1/budgets/{name}/{key}` has each of the others.",
+        reply: Shape::of::<BudgetsBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::Budget,
+        path: "/v1/budgets/{name}",
+        summary: "Budget",
+        about: "Limits with usage, balance, and the last 50 changes. `/v1/budgets/{name}/{key}` is the account of a template \
+                for a key, such as `/v1/budgets/person/ich_1`; a character of the key that is not visible ASCII, and any of \
+                `%`, `/`, `?` and `#`, is written as `%20`.",
+        path_parameter: "The name in the policy; of a template, followed by `/` and the key",
+        reply: Shape::of::<BudgetBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::Credit,
+        method: "POST",
+        path: "/v1/budgets/{name}/credits",
+        summary: "Credit a balance",
+        about: "Adds to the balance of a prepaid budget, or takes away with a negative amount. The reply comes when that is \
+                durable. A repeated request with the same id changes nothing; the same id with another amount is refused \
+                with 409.",
+        path_parameter: "The name in the policy; of a template, followed by `/` and the key",
+        body: Some("JSON with `id`, `amount`, `currency`, and perhaps `note` and `by`"),
+        reply: Shape::of::<BudgetBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::SetAvailable,
+        method: "PUT",
+        path: "/v1/budgets/{name}/available",
+        summary: "State a balance",
+        about: "For a balance that another system keeps: so much was available at `as_of`. Holds, captures, refunds and \
+                credits after that time count on. The reply comes when that is durable.",
+        path_parameter: "The name in the policy; of a template, followed by `/` and the key",
+        body: Some("JSON with `amount`, `currency`, `as_of`, and perhaps `note` and `by`"),
+        reply: Shape::of::<BudgetBody>(),
         ..NONE
     },
     Route {
@@ -331,15 +383,35 @@ pub(in crate::http) fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
 
 /// The methods of a path, as `Allow` has them.
 fn allowed(path: &str) -> &'static str {
-    let has_put = ROUTES.iter().any(|route| route.method == "PUT" && parameter_of(route, path).is_some());
-    if has_put { "GET, HEAD, PUT" } else { "GET, HEAD" }
+    let has = |method: &str| {
+        ROUTES.iter().any(|route| route.method == method && parameter_of(route, path).is_some())
+    };
+    match (has("GET"), has("PUT"), has("POST")) {
+        (true, true, _) => "GET, HEAD, PUT",
+        (false, true, _) => "PUT",
+        (false, _, true) => "POST",
+        (true, ..) | (false, false, false) => "GET, HEAD",
+    }
 }
 
 /// The last segment of `path`, if it is the route's: empty where the route's path has no parameter.
 fn parameter_of<'a>(route: &Route, path: &'a str) -> Option<&'a str> {
     match route.path.split_once('{') {
         None => (path == route.path).then_some(""),
-        Some((start, _)) => path.strip_prefix(start).filter(|rest| !rest.contains('/')),
+        Some((start, rest)) => {
+            let (name, end) = rest.split_once('}')?;
+            let parameter = path.strip_prefix(start)?.strip_suffix(end)?;
+            let segments_max = if name == BUDGET { 2 } else { 1 };
+            let segments = parameter.split('/').count();
+            let is_whole =
+                segments <= segments_max && parameter.split('/').all(|segment| !segment.is_empty());
+            // What ends a longer route is no key of a budget.
+            let is_longer = end.is_empty()
+                && name == BUDGET
+                && ["credits", "available"].iter().any(|word| parameter.ends_with(&format!("/{word}")));
+            (is_whole && !is_longer || segments == 1 && parameter.is_empty() && name != BUDGET)
+                .then_some(parameter)
+        }
     }
 }
 

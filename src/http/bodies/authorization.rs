@@ -177,6 +177,8 @@ impl From<&EntryView> for EntryBody {
             | Event::Joined(_)
             | Event::Carried(_)
             | Event::Controls(_)
+            | Event::Charges(_)
+            | Event::Budget(_)
             | Event::Policy(_)
             | Event::Snapshot(_) => bare,
         }

@@ -46,6 +46,9 @@ pub struct CardBody {
     pub holds: Vec<HoldBody>,
     /// Captures and refunds that belong to no authorization.
     pub unlinked: Vec<TransactionBody>,
+    /// The accounts of budgets that it charged last; `/v1/budgets/{name}` has each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<String>,
     /// The last decisions, newest first; `/v1/decisions?card=` has all.
     pub recent: Vec<DecisionBody>,
 }
@@ -138,6 +141,7 @@ impl CardBody {
             limits: view.limits.iter().map(LimitBody::from).collect(),
             holds: view.holds.iter().map(HoldBody::from).collect(),
             unlinked: view.unlinked.iter().map(|(id, one)| TransactionBody::new(id, one)).collect(),
+            budgets: view.budgets.iter().map(ToString::to_string).collect(),
             recent: view.recent.iter().map(DecisionBody::from).collect(),
         }
     }

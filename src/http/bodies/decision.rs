@@ -101,7 +101,9 @@ pub struct DecisionBody {
 /// A limit as a decision found it.
 #[derive(Serialize, JsonSchema, Clone, Debug)]
 pub struct CheckBody {
-    /// `amount` or `count`.
+    /// Whose limit it is: `card`, or the account of a budget such as `budget:engineering` or `budget:person/ich_…`.
+    pub account: String,
+    /// `amount` or `count`; `balance` of a prepaid budget, whose `max` is what was credited.
     pub limit: &'static str,
     /// The window, such as `daily` or `rolling(24h)`.
     pub window: String,
@@ -206,7 +208,8 @@ impl From<&DecisionView> for DecisionBody {
 impl From<&LimitCheck> for CheckBody {
     fn from(check: &LimitCheck) -> Self {
         Self {
-            limit: check.measure.as_str(),
+            account: check.account.as_ref().map_or_else(|| "card".to_owned(), ToString::to_string),
+            limit: if check.is_balance { "balance" } else { check.measure.as_str() },
             window: check.interval.to_string(),
             before: check.before,
             after: check.after,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Text, Unreadable, decided::MerchantRecord, decided::answer_by, decided::currency_text, field, is_false,
-    is_zero, observed::HistoryRecord, optional, ruled::MarksRecord,
+    Text, Unreadable, budget::charges, decided::MerchantRecord, decided::answer_by, decided::currency_text,
+    field, is_false, is_zero, observed::HistoryRecord, optional, ruled::MarksRecord,
 };
 use crate::domain::{
     Answer, AnswerBy, Answered, Authorization, AuthorizationStatus, DecisionId, Embedded, EventId, Outcome,
@@ -29,6 +29,8 @@ pub(super) struct AuthorizationRecord<'a> {
     embedded: Option<EmbeddedRecord<'a>>,
     #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
     transactions: Vec<(Text<'a>, TransactionRecord<'a>)>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    charges: Vec<Text<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,6 +119,7 @@ impl<'a> From<&'a Authorization> for AuthorizationRecord<'a> {
             seen: authorization.seen.as_deref().map(SeenRecord::from),
             embedded: authorization.embedded.as_deref().map(EmbeddedRecord::from),
             transactions: transactions.map(|(id, one)| (id.as_str().into(), one.into())).collect(),
+            charges: authorization.charges.iter().map(|account| account.as_str().into()).collect(),
         }
     }
 }
@@ -135,6 +138,7 @@ impl AuthorizationRecord<'_> {
             seen: self.seen.map(SeenRecord::into_seen).transpose()?.map(Box::new),
             embedded: self.embedded.map(|record| Box::new(Embedded::from(record))),
             transactions,
+            charges: charges(&self.charges)?,
         })
     }
 }

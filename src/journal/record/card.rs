@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Text, Unreadable, authorization::AuthorizationRecord, authorization::TransactionRecord,
+    Text, Unreadable, authorization::AuthorizationRecord, authorization::TransactionRecord, budget::charges,
     controls::ControlsRecord, decided::MerchantRecord, decided::currency_text, field, is_false,
     observed::StateRecord, optional, tally::TallyRecord,
 };
@@ -51,6 +51,9 @@ pub(super) struct CardRecord<'a> {
     /// A rule that declines all requests, and until when.
     #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
     blocked: Option<(Text<'a>, i64)>,
+    /// The budgets that it charged last.
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    charges: Vec<Text<'a>>,
 }
 
 /// The state of a card or cardholder by its own events.
@@ -98,6 +101,8 @@ struct UnlinkedRecord<'a> {
     currency: Option<Text<'a>>,
     #[serde(borrow, flatten)]
     merchant: MerchantRecord<'a>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    charges: Vec<Text<'a>>,
 }
 
 impl<'a> From<&'a Card> for CardRecord<'a> {
@@ -130,6 +135,7 @@ impl<'a> From<&'a Card> for CardRecord<'a> {
             let_go: (card.let_go.captured, card.let_go.refunded, card.let_go.overrun),
             blocked: card.blocked.as_ref().map(|(rule, until)| ((&**rule).into(), until.as_micros())),
             latest: (latest != [Timestamp::MIN; 4]).then(|| latest.map(Timestamp::as_micros)),
+            charges: card.charges.iter().map(|account| account.as_str().into()).collect(),
         }
     }
 }
@@ -153,6 +159,7 @@ impl CardRecord<'_> {
             let_go: Totals { captured: self.let_go.0, refunded: self.let_go.1, overrun: self.let_go.2 },
             connected_account: optional("account", self.account.as_ref(), ConnectedAccountId::new)?,
             joined: self.joined.map(JoinedRecord::into_joined).transpose()?,
+            charges: charges(&self.charges)?,
             stripe_controls: self.controls.map(ControlsRecord::into_controls).transpose()?.map(Arc::new),
             ..Card::default()
         };
@@ -262,6 +269,7 @@ impl<'a> From<&'a Unlinked> for UnlinkedRecord<'a> {
             transaction: (&unlinked.transaction).into(),
             currency: unlinked.currency.map(currency_text),
             merchant: (&unlinked.merchant).into(),
+            charges: unlinked.charges.iter().map(|account| account.as_str().into()).collect(),
         }
     }
 }
@@ -272,6 +280,7 @@ impl UnlinkedRecord<'_> {
             transaction: self.transaction.into_transaction()?,
             currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
             merchant: self.merchant.into_merchant()?,
+            charges: charges(&self.charges)?,
         })
     }
 }

@@ -14,7 +14,7 @@ use super::{
     ruled::RuledRecord,
 };
 use crate::domain::{
-    AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardPresence, CardholderId, Category,
+    Account, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardPresence, CardholderId, Category,
     ConnectedAccountId, Country, Currency, Decided, Decision, DecisionId, Details, EventId, Interval,
     LimitCheck, Measure, Merchant, Money, NetworkId, Outcome, PolicyVersion, Reason, Source, Stages,
     Timestamp, Told, Violation, WouldPass,
@@ -128,6 +128,9 @@ pub(super) struct DecidedRecord<'a> {
     listed: Vec<ListedRecord<'a>>,
     /// Verify, parse, route, queue, decide, in microseconds.
     stages_us: [u32; 5],
+    /// Its place among the events of its append, where that is of several accounts.
+    #[serde(default)]
+    turn: u32,
 }
 
 /// A merchant's fields, written among those of what it belongs to.
@@ -143,6 +146,13 @@ pub(super) struct MerchantRecord<'a> {
 
 #[derive(Deserialize)]
 struct LimitRecord<'a> {
+    /// The budget's, where it is not the card's own.
+    #[serde(borrow, default)]
+    account: Option<Borrowed<'a>>,
+    #[serde(default)]
+    balance: bool,
+    #[serde(borrow, default)]
+    owners: Option<Borrowed<'a>>,
     #[serde(borrow)]
     window: Borrowed<'a>,
     #[serde(default)]
@@ -225,6 +235,7 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
     let Stages { verify_us, parse_us, route_us, queue_us, decide_us } = decision.stages;
     let stages = [verify_us, parse_us, route_us, queue_us, decide_us];
     record.array("stages_us", stages.map(i64::from), write_number);
+    number_unless_zero(&mut record, "turn", decision.turn.into());
     record.end();
 }
 
@@ -261,6 +272,9 @@ fn write_merchant(record: &mut Object<'_>, merchant: &Merchant) {
 
 fn write_limit(body: &mut Vec<u8>, check: &LimitCheck) {
     let mut record = Object::begin(body);
+    optional_text(&mut record, "account", check.account.as_ref().map(Account::as_str));
+    record.flag("balance", check.is_balance);
+    optional_text(&mut record, "owners", check.owners.as_deref());
     match check.interval {
         // Written where it belongs: a text of its own would only be thrown away.
         rolling @ Interval::Rolling(_) => record.shown("window", rolling),
@@ -371,6 +385,7 @@ impl DecidedRecord<'_> {
                 source,
                 answer_by: answer_by(self.by_api),
                 stages: Stages { verify_us, parse_us, route_us, queue_us, decide_us },
+                turn: self.turn,
             },
         })
     }
@@ -399,6 +414,9 @@ impl MerchantRecord<'_> {
 impl LimitRecord<'_> {
     fn to_check(&self, currency: Option<Currency>) -> Result<LimitCheck, Unreadable> {
         Ok(LimitCheck {
+            account: optional("account", self.account.as_ref(), Account::new)?,
+            is_balance: self.balance,
+            owners: self.owners.as_deref().map(Into::into),
             measure: if self.count { Measure::Count } else { Measure::Amount(currency) },
             interval: field("window", &self.window, Interval::parse)?,
             before: self.before,

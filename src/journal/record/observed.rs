@@ -200,6 +200,7 @@ impl AuthorizationRecord<'_> {
     fn into_seen(self) -> Result<AuthorizationSeen, Unreadable> {
         let currency = field("currency", &self.currency, |text| text.parse::<Currency>().ok())?;
         Ok(AuthorizationSeen {
+            holder: None,
             id: field("id", &self.id, AuthorizationId::new)?,
             is_update: self.update,
             created: Timestamp::from_micros(self.created),

@@ -396,6 +396,7 @@ fn listed(random: &mut Rng) -> Vec<ListedTransaction> {
 fn fact(random: &mut Rng) -> Fact {
     match random.u8(0..7) {
         0 | 1 => Fact::Authorization(Box::new(AuthorizationSeen {
+            holder: None,
             id: authorization(random),
             is_update: random.bool(),
             created: at(0),

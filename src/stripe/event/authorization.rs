@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use super::{
-    About, Unbooked,
+    About, Reading, Unbooked,
     card::Card,
+    details::metadata,
     envelope::Envelope,
     merchant,
     tape::{Value, fields},
 };
 use crate::domain::{
-    AuthorizationId, AuthorizationSeen, AuthorizationStatus, Currency, Fact, HistoryEntry, ListedTransaction,
-    Money, Subject, Timestamp, TransactionId, TransactionKind,
+    AuthorizationId, AuthorizationSeen, AuthorizationStatus, Currency, Fact, HistoryEntry, HolderSeen,
+    ListedTransaction, Money, Subject, Timestamp, TransactionId, TransactionKind,
 };
 
-pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
+pub(super) fn read(envelope: &Envelope<'_>, reading: &Reading) -> Result<About, Unbooked> {
     fields!(envelope.object;
         "id" => id,
         "amount" => amount,
@@ -40,7 +41,7 @@ pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
     let listed = listed(transactions, created);
     let merchant = merchant::read(merchant_data);
     let authorization = id.text().and_then(AuthorizationId::new).ok_or(Unbooked::NoId)?;
-    let card_id = card.id.ok_or(Unbooked::NoCard)?;
+    let card_id = card.id.clone().ok_or(Unbooked::NoCard)?;
     let minor_units = amount.whole().filter(|amount| *amount >= 0).ok_or(Unbooked::NoAmount)?;
     // Some senders leave the currency out. The merchant's is the card's only if the two amounts agree.
     let merchant_currency =
@@ -58,6 +59,13 @@ pub(super) fn read(envelope: &Envelope<'_>) -> Result<About, Unbooked> {
         transactions: transactions.length(),
         listed,
         merchant,
+        holder: reading.has_budgets.then(|| {
+            Box::new(HolderSeen {
+                group: card.group.clone().or_else(|| card.cardholder_group.clone()),
+                cardholder: card.cardholder.clone(),
+                metadata: metadata(&card, &reading.metadata),
+            })
+        }),
     };
     Ok(About {
         subject: Subject::Card(card_id),

@@ -99,7 +99,7 @@ pub(super) fn read(
 }
 
 /// The entries of metadata that are named, cut to what Stripe allows.
-fn metadata(card: &Card<'_>, keys: &MetadataKeys) -> Vec<(MetadataKey, SmolStr)> {
+pub(super) fn metadata(card: &Card<'_>, keys: &MetadataKeys) -> Vec<(MetadataKey, SmolStr)> {
     let value = |named: &MetadataKey| {
         let mut entries = match named.owner {
             Owner::Card => card.metadata.fields(),

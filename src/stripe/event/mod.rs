@@ -79,6 +79,8 @@ pub struct Reading {
     pub merchant_names: MerchantNames,
     /// The entries of metadata of card and cardholder that are read too.
     pub metadata: MetadataKeys,
+    /// Read whose card an authorization is on, for the budgets that it charges.
+    pub has_budgets: bool,
 }
 
 /// When names of merchants are read, and so recorded: the name of a sole trader is personal.
@@ -131,7 +133,7 @@ fn incoming(root: Value<'_>, received_at: Timestamp, reading: &Reading) -> Resul
     }
     let event = envelope.event.clone();
     let kind = envelope.kind;
-    Ok(match observation(envelope) {
+    Ok(match observation(envelope, reading) {
         Ok(observation) => Incoming::Observation(Box::new(observation)),
         Err(cause) => Incoming::Acknowledged { event, kind, cause },
     })
@@ -144,9 +146,9 @@ struct About {
     fact: Fact,
 }
 
-fn observation(envelope: Envelope<'_>) -> Result<Observation, Unbooked> {
+fn observation(envelope: Envelope<'_>, reading: &Reading) -> Result<Observation, Unbooked> {
     let About { subject, replacement_for, fact } = match envelope.kind {
-        Kind::AuthorizationCreated | Kind::AuthorizationUpdated => authorization::read(&envelope)?,
+        Kind::AuthorizationCreated | Kind::AuthorizationUpdated => authorization::read(&envelope, reading)?,
         Kind::TransactionCreated | Kind::TransactionUpdated | Kind::TransactionReceiptUpdated => {
             transaction::read(&envelope)?
         }

@@ -15,8 +15,9 @@
 )]
 
 pub(crate) mod child;
-mod conformance;
 mod groups;
+mod conformance;
+
 mod committer;
 mod urgency;
 mod random;

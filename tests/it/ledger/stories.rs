@@ -11,7 +11,7 @@ use tollgate::{
     ledger::{Message, Work},
 };
 
-use super::{Story, WITHIN, away, stand_in};
+use super::{Story, WITHIN, away, card_account, stand_in};
 use crate::questions::{card, policy, question, told};
 
 #[test]
@@ -125,7 +125,7 @@ fn a_decision_that_nobody_waits_for_any_more_is_not_written() {
 #[test]
 fn a_request_that_comes_too_late_is_not_decided() {
     let mut story = Story::unread();
-    assert_eq!(story.asks("a", 100), "");
+    assert_eq!(story.asks("a", 100), "load");
     story.now += WITHIN;
     assert_eq!(story.loaded(), "note Loaded; give up a: deadline");
 }
@@ -135,11 +135,11 @@ fn a_decision_that_was_not_heard_is_voided_by_the_stand_ins() {
     let mut story = Story::new();
     story.asks("a", 600);
     assert_eq!(story.is_durable(), "release a: approved");
-    let unheard = Message::Unheard(Box::new(stand_in("a", 600)));
+    let unheard = Message::Unheard(card_account(), Box::new(stand_in("a", 600)));
     assert_eq!(story.turn(unheard), "append later: stood in a declined");
     assert_eq!(story.held(), 0);
     // Once is enough.
-    assert_eq!(story.turn(Message::Unheard(Box::new(stand_in("a", 600)))), "");
+    assert_eq!(story.turn(Message::Unheard(card_account(), Box::new(stand_in("a", 600)))), "");
     assert_eq!(story.is_durable(), "");
     assert_eq!(story.asks("a", 600), "note Repeated; repeat a: declined");
 }
@@ -248,7 +248,7 @@ fn an_account_that_cannot_be_loaded_gives_up_what_waits_and_leaves() {
 fn no_more_work_waits_than_may() {
     let mut story = Story::unread();
     story.settings.queue_max = 2;
-    assert_eq!((story.asks("a", 1), story.asks("b", 1)), (String::new(), String::new()));
+    assert_eq!((story.asks("a", 1), story.asks("b", 1)), ("load".to_owned(), String::new()));
     assert_eq!(story.asks("c", 1), "note QueueFull; give up c: overload");
     // Stripe has a stand-in decision already: it is not turned away.
     assert_eq!(story.stands_in("s", 1), "");
@@ -277,7 +277,7 @@ fn an_answer_that_another_node_may_have_voided_is_looked_up() {
     assert_eq!(story.asks("a", 600), "find soon");
     let work = story.sought.remove(0);
     // The journal does not say in good time: what is in memory is believed.
-    let shown = story.turn(Message::Found { work, changes: 0, result: Err(away()) });
+    let shown = story.turn(Message::Found { account: card_account(), work, changes: 1, result: Err(away()) });
     assert!(shown.starts_with("note RepeatedFromMemory") && shown.ends_with("repeat a: approved"), "{shown}");
 }
 
@@ -324,16 +324,18 @@ fn a_new_window_is_counted_from_the_whole_history() {
     story.is_durable();
     let mut later = Story::unread();
     later.chain = story.chain;
+    later.asks("nobody", 0);
+    later.now += WITHIN;
     later.loaded();
     later.policy = policy("new", &[("yearly", 1_000)]);
     let mut request = question("one", "b", 500);
     request.created = request.received_at;
-    assert_eq!(later.asks_for("b", request), "load history");
+    assert_eq!(later.asks_for("b", request), "load history", "{:?}", later.chain.len());
     let policy = later.policy.for_card(None, None);
     let windows = policy.controls.spending_limits.iter().map(|limit| &limit.window);
     let folded = tollgate::ledger::fold_history(&later.chain, windows, false).unwrap();
     assert_eq!(
-        later.turn(Message::Loaded(Ok(Box::new(folded)))),
+        later.turn(Message::Loaded(card_account(), Ok(Box::new(folded)))),
         "note Loaded; append in time: decided b declined"
     );
 }
@@ -372,10 +374,13 @@ fn what_was_bought_before_the_replacement_was_known_is_carried_over_first() {
     assert_eq!(story.asks_for("a", request), "append now: joined");
     assert_eq!(story.is_durable(), "carry over to ic_zero");
     assert_eq!(story.asks("b", 100), "");
-    let failed = story.turn(Message::CarriedOver(Err(away())));
+    let failed = story.turn(Message::CarriedOver(card_account(), Err(away())));
     assert!(failed.starts_with("note NotCarriedOver") && failed.ends_with("pause CarryOver"), "{failed}");
-    assert_eq!(story.turn(Message::Due(tollgate::ledger::Timer::CarryOver)), "carry over to ic_zero");
-    assert_eq!(story.turn(Message::CarriedOver(Ok(()))), "append now: joined for good");
+    assert_eq!(
+        story.turn(Message::Due(tollgate::ledger::Timer::CarryOver(card_account()))),
+        "carry over to ic_zero"
+    );
+    assert_eq!(story.turn(Message::CarriedOver(card_account(), Ok(()))), "append now: joined for good");
     assert_eq!(story.is_durable(), "hand on to ic_zero; hand on to ic_zero");
 }
 

@@ -72,6 +72,7 @@ pub(super) fn question(
 pub(super) fn answer(request: &AuthorizationRequest, granted: Option<i64>, source: Source) -> Decision {
     let asked = request.asked.map_or(0, |asked| asked.amount);
     Decision {
+        turn: 0,
         id: DecisionId::of(&request.authorization, request.question()),
         at: request.received_at,
         outcome: match granted {
@@ -137,6 +138,7 @@ pub(super) fn snapshot(
     merchant: &Merchant,
 ) -> Fact {
     Fact::Authorization(Box::new(AuthorizationSeen {
+        holder: None,
         id: id.clone(),
         is_update,
         created: Timestamp::from_seconds(created.as_seconds()),

@@ -261,6 +261,7 @@ fn authorization(
         .or(entries.iter().find_map(|entry| currency(entry, "/currency")))
         .or(if same_amount { currency(object, "/merchant_currency") } else { None });
     let seen = AuthorizationSeen {
+        holder: None,
         id,
         is_update,
         created,

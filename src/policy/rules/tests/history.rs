@@ -31,6 +31,7 @@ struct Life {
 fn event(request: AuthorizationRequest, outcome: Outcome, source: Source) -> Event {
     let amount = request.asked.unwrap().amount;
     let decision = Decision {
+        turn: 0,
         id: DecisionId::of(&request.authorization, request.question()),
         at: request.received_at,
         outcome,

@@ -1,0 +1,243 @@
+//! What happens to a budget, and its whole state, on disk.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Text, Unreadable,
+    decided::{MerchantRecord, currency_text},
+    field, is_false, is_zero, optional,
+    tally::TallyRecord,
+};
+use crate::domain::{Account, Budget, BudgetEvent, Credit, Leg, Mention, Side, Spend, Sums, Timestamp};
+
+/// What an authorization uses of a budget from now on.
+#[derive(Serialize, Deserialize)]
+pub(super) struct LegRecord<'a> {
+    of: Text<'a>,
+    card: Text<'a>,
+    at: i64,
+    #[serde(skip_serializing_if = "is_first", default)]
+    turn: u32,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    before: Option<SideRecord<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    after: Option<SideRecord<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SideRecord<'a> {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    currency: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    spends: Vec<SpendRecord<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    restored: Option<Vec<SpendRecord<'a>>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    incoming: Option<SpendRecord<'a>>,
+    /// Held, captured, refunded.
+    sums: (i64, i64, i64),
+}
+
+#[derive(Serialize, Deserialize)]
+struct SpendRecord<'a> {
+    at: i64,
+    amount: i64,
+    #[serde(skip_serializing_if = "is_zero", default)]
+    count: i64,
+    #[serde(borrow, flatten)]
+    merchant: MerchantRecord<'a>,
+}
+
+/// A change of a balance.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CreditRecord<'a> {
+    id: Text<'a>,
+    amount: i64,
+    currency: Text<'a>,
+    at: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    note: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    by: Option<Text<'a>>,
+}
+
+/// The whole state of an account of a budget.
+#[derive(Serialize, Deserialize)]
+pub(super) struct BudgetRecord<'a> {
+    time: i64,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    tallies: Vec<TallyRecord<'a>>,
+    #[serde(skip_serializing_if = "is_false", default)]
+    refunds_restore: bool,
+    /// Held, captured, refunded.
+    sums: (i64, i64, i64),
+    #[serde(skip_serializing_if = "is_zero", default)]
+    credits: i64,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    credited: Vec<Text<'a>>,
+    #[serde(skip_serializing_if = "is_false", default)]
+    used: bool,
+}
+
+/// The name of an event on disk.
+pub(super) const fn kind(event: &BudgetEvent) -> &'static str {
+    match event {
+        BudgetEvent::Leg(_) => "leg",
+        BudgetEvent::Credit(_) => "credit",
+        BudgetEvent::Snapshot(_) => "budget",
+    }
+}
+
+pub(super) fn write(body: &mut Vec<u8>, event: &BudgetEvent) -> serde_json::Result<()> {
+    match event {
+        BudgetEvent::Leg(leg) => serde_json::to_writer(body, &LegRecord::from(leg)),
+        BudgetEvent::Credit(credit) => serde_json::to_writer(body, &CreditRecord::from(credit)),
+        BudgetEvent::Snapshot(budget) => serde_json::to_writer(body, &BudgetRecord::from(budget)),
+    }
+}
+
+/// The accounts that a card charges.
+pub(super) fn charges(accounts: &[Text<'_>]) -> Result<Arc<[Account]>, Unreadable> {
+    accounts.iter().map(|account| field("charges", account, Account::new)).collect()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields by reference")]
+const fn is_first(turn: &u32) -> bool {
+    *turn == 0
+}
+
+fn sums_text(sums: Sums) -> (i64, i64, i64) {
+    (sums.held, sums.captured, sums.refunded)
+}
+
+const fn sums_of((held, captured, refunded): (i64, i64, i64)) -> Sums {
+    Sums { held, captured, refunded }
+}
+
+impl<'a> From<&'a Leg> for LegRecord<'a> {
+    fn from(leg: &'a Leg) -> Self {
+        let side = |side: &'a Side| (!side.is_nothing()).then(|| SideRecord::from(side));
+        Self {
+            of: leg.of.as_str().into(),
+            card: leg.card.as_str().into(),
+            at: leg.at.as_micros(),
+            turn: leg.turn,
+            before: side(&leg.before),
+            after: side(&leg.after),
+        }
+    }
+}
+
+impl LegRecord<'_> {
+    pub(super) fn into_leg(self) -> Result<Leg, Unreadable> {
+        let side = |side: Option<SideRecord<'_>>| side.map(SideRecord::into_side).transpose();
+        Ok(Leg {
+            of: field("of", &self.of, Mention::new)?,
+            card: field("card", &self.card, Account::new)?,
+            at: Timestamp::from_micros(self.at),
+            turn: self.turn,
+            before: side(self.before)?.unwrap_or_default(),
+            after: side(self.after)?.unwrap_or_default(),
+        })
+    }
+}
+
+impl<'a> From<&'a Side> for SideRecord<'a> {
+    fn from(side: &'a Side) -> Self {
+        let spends = |spends: &'a [Spend]| spends.iter().map(SpendRecord::from).collect();
+        Self {
+            currency: side.currency.map(currency_text),
+            spends: spends(&side.spends),
+            restored: side.restored.as_deref().map(spends),
+            incoming: side.incoming.as_ref().map(SpendRecord::from),
+            sums: sums_text(side.sums),
+        }
+    }
+}
+
+impl SideRecord<'_> {
+    fn into_side(self) -> Result<Side, Unreadable> {
+        let spends = |spends: Vec<SpendRecord<'_>>| spends.into_iter().map(SpendRecord::into_spend).collect();
+        Ok(Side {
+            currency: optional("currency", self.currency.as_ref(), |text| text.parse().ok())?,
+            spends: spends(self.spends)?,
+            restored: self.restored.map(spends).transpose()?,
+            incoming: self.incoming.map(SpendRecord::into_spend).transpose()?,
+            sums: sums_of(self.sums),
+        })
+    }
+}
+
+impl<'a> From<&'a Spend> for SpendRecord<'a> {
+    fn from(spend: &'a Spend) -> Self {
+        let Spend { at, amount, count, merchant } = spend;
+        Self { at: at.as_micros(), amount: *amount, count: *count, merchant: merchant.into() }
+    }
+}
+
+impl SpendRecord<'_> {
+    fn into_spend(self) -> Result<Spend, Unreadable> {
+        Ok(Spend {
+            at: Timestamp::from_micros(self.at),
+            amount: self.amount,
+            count: self.count,
+            merchant: self.merchant.into_merchant()?,
+        })
+    }
+}
+
+impl<'a> From<&'a Credit> for CreditRecord<'a> {
+    fn from(credit: &'a Credit) -> Self {
+        Self {
+            id: (&*credit.id).into(),
+            amount: credit.amount,
+            currency: currency_text(credit.currency),
+            at: credit.at.as_micros(),
+            note: credit.note.as_deref().map(Into::into),
+            by: credit.by.as_deref().map(Into::into),
+        }
+    }
+}
+
+impl CreditRecord<'_> {
+    pub(super) fn into_credit(self) -> Result<Credit, Unreadable> {
+        Ok(Credit {
+            id: Arc::from(&*self.id),
+            amount: self.amount,
+            currency: field("currency", &self.currency, |text| text.parse().ok())?,
+            at: Timestamp::from_micros(self.at),
+            note: self.note.as_deref().map(Into::into),
+            by: self.by.as_deref().map(Into::into),
+        })
+    }
+}
+
+impl<'a> From<&'a Budget> for BudgetRecord<'a> {
+    fn from(budget: &'a Budget) -> Self {
+        Self {
+            time: budget.time.as_micros(),
+            tallies: budget.tallies.iter().map(TallyRecord::from).collect(),
+            refunds_restore: budget.refunds_restore,
+            sums: sums_text(budget.sums),
+            credits: budget.credits,
+            credited: budget.credited.iter().map(|id| (&**id).into()).collect(),
+            used: budget.is_used,
+        }
+    }
+}
+
+impl BudgetRecord<'_> {
+    pub(super) fn into_budget(self) -> Result<Budget, Unreadable> {
+        Ok(Budget {
+            time: Timestamp::from_micros(self.time),
+            tallies: self.tallies.into_iter().map(TallyRecord::into_tally).collect::<Result<_, _>>()?,
+            refunds_restore: self.refunds_restore,
+            sums: sums_of(self.sums),
+            credits: self.credits,
+            credited: self.credited.iter().map(|id| Arc::from(&**id)).collect(),
+            is_used: self.used,
+        })
+    }
+}

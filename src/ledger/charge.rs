@@ -1,0 +1,165 @@
+//! What a card charges: which budgets, and what each event of the card changes there. A change goes into the same append as
+//! its cause, so that all accounts have it or none.
+
+use std::sync::Arc;
+
+use super::{Given, Ledger, Note, Operation, batch::Waiting, member::InForce, member::Slot, message::Caller};
+use crate::{
+    domain::{
+        Account, AuthorizationId, AuthorizationRequest, Budget, BudgetEvent, BudgetPolicy, Event, Fact,
+        Holder, Leg, Mention, Move, Moves, Observation, Side, Timestamp,
+    },
+    planted::{self, Planted},
+};
+
+impl<C: Caller> Ledger<C> {
+    /// From here on the card charges these accounts.
+    pub(super) fn charge(&mut self, at: Slot, charges: Arc<[Account]>) {
+        let member = &mut self.members[at];
+        // What an authorization charges already does not change what its card charges.
+        let charges = member.policy.as_ref().map_or(charges, |in_force| Arc::clone(&in_force.charges));
+        if member.card.charges != charges {
+            member.charges_in = self.batches;
+            self.put(at, Event::Charges(charges), None);
+        }
+    }
+
+    /// From here on the card charges what the policy says for this request.
+    pub(super) fn charge_for(&mut self, given: &Given<'_>, at: Slot, request: &AuthorizationRequest) {
+        if given.policy.budgets().is_empty() && self.members[at].card.charges.is_empty() {
+            return;
+        }
+        let (card, group) = (request.card.as_ref(), request.group.as_ref());
+        let in_force = InForce::new(given.policy, card, group, &Holder::from(request), None);
+        self.members[at].policy = None;
+        self.charge(at, in_force.charges);
+    }
+
+    /// From here on the card charges what the policy says for the card that a fact describes.
+    pub(super) fn charge_for_fact(&mut self, given: &Given<'_>, at: Slot, observation: &Observation) {
+        let Fact::Authorization(seen) = &observation.fact else { return };
+        let Some(holder) = seen.holder.as_deref().filter(|_| !given.policy.budgets().is_empty()) else {
+            return;
+        };
+        if self.members[at].card.authorizations.get(&seen.id).is_some_and(|known| !known.charges.is_empty()) {
+            return;
+        }
+        let group = holder.group.as_ref().or(self.members[at].card.group.as_ref()).cloned();
+        let whose = Holder {
+            cardholder: holder.cardholder.as_ref(),
+            connected_account: observation.connected_account.as_ref(),
+            metadata: &holder.metadata,
+        };
+        let in_force = InForce::new(given.policy, observation.card(), group.as_ref(), &whose, None);
+        self.members[at].policy = None;
+        self.charge(at, in_force.charges);
+    }
+
+    /// Records what an event of a card changes for the budgets that it charges.
+    pub(super) fn charge_legs(&mut self, given: &Given<'_>, at: Slot, moves: Moves, is_forced: bool) {
+        for moved in moves {
+            for (budget, leg) in self.legs(given, at, moved) {
+                let now = leg.at;
+                let policy = given.policy.budgets().of(&self.members[budget].account).cloned();
+                let policy = policy.filter(|_| self.members[budget].is_ready());
+                let shares = |member: &Self| {
+                    policy
+                        .as_ref()
+                        .map_or_else(Vec::new, |policy| shares(&member.members[budget].budget, policy, now))
+                };
+                let before = shares(self);
+                self.put(budget, Event::Budget(Box::new(BudgetEvent::Leg(leg))), None);
+                let after = shares(self);
+                self.note_shares(budget, policy.as_deref(), (&before, &after), is_forced);
+            }
+        }
+    }
+
+    /// Records on its budgets that a request was decided on them, and changes nothing: so the append goes in only if they are
+    /// what the decision saw.
+    pub(super) fn charge_nothing(&mut self, given: &Given<'_>, at: Slot, authorization: &AuthorizationId) {
+        let card = &self.members[at].card;
+        let known = card.authorizations.get(authorization).map(|known| &known.charges);
+        let charges = known.filter(|charges| !charges.is_empty()).unwrap_or(&card.charges);
+        if charges.is_empty() {
+            return;
+        }
+        let (of, charges) = (Mention::from(authorization), Arc::clone(charges));
+        let moved = Move { of, charges, before: Side::default(), after: Side::default() };
+        for (budget, leg) in self.legs(given, at, moved) {
+            self.put(budget, Event::Budget(Box::new(BudgetEvent::Leg(leg))), None);
+        }
+    }
+
+    /// Notes which limits a change has passed, and which shares of them at which a warning is due.
+    fn note_shares(
+        &mut self,
+        at: Slot,
+        policy: Option<&BudgetPolicy>,
+        (before, after): (&[Share], &[Share]),
+        is_forced: bool,
+    ) {
+        let Some(policy) = policy else { return };
+        for (before, after) in before.iter().zip(after).filter(|(before, after)| after.used > before.used) {
+            if is_forced && after.used > after.max {
+                self.note(at, Note::Overrun);
+            }
+            let has_crossed = |percent: &&u8| !before.has_reached(**percent) && after.has_reached(**percent);
+            if let Some(percent) = policy.warn_at.iter().filter(has_crossed).max() {
+                self.note(at, Note::BudgetShare { percent: *percent, used: after.used, max: after.max });
+            }
+        }
+    }
+
+    /// What a change is for each account that is charged.
+    pub(super) fn legs(&mut self, given: &Given<'_>, at: Slot, moved: Move) -> Vec<(Slot, Leg)> {
+        let (card, now) = (self.members[at].account.clone(), self.members[at].card.time);
+        let Move { of, charges, before, after } = moved;
+        let forgotten = charges.last().filter(|_| planted::is(Planted::LegForgotten));
+        let charged = charges.iter().filter(|account| Some(*account) != forgotten).map(|account| {
+            let (of, card) = (of.clone(), card.clone());
+            let leg = Leg { of, card, at: now, turn: 0, before: before.clone(), after: after.clone() };
+            (self.members.find_or_add(account, given.now), leg)
+        });
+        charged.collect()
+    }
+
+    /// Records what an operator does to a budget, once.
+    pub(super) fn operate(&mut self, given: &Given<'_>, at: Slot, operation: Operation<C>) {
+        let Operation { credit, caller } = operation;
+        let is_known = self.members[at].budget.has_credit(&credit.id);
+        if is_known {
+            let in_flight = self.in_flight.as_mut().map(|in_flight| &mut in_flight.batch);
+            for batch in in_flight.into_iter().chain([&mut self.next]) {
+                if let Some(place) = batch.place_of_credit(at, &credit.id) {
+                    return batch.join(place, Waiting::Receipt(caller));
+                }
+            }
+            return self.effects.push(super::Effect::Receipt(caller));
+        }
+        let event = Event::Budget(Box::new(BudgetEvent::Credit(credit)));
+        self.record(given, at, event, Some(Waiting::Receipt(caller)));
+    }
+}
+
+/// What is used of a limit or a balance.
+struct Share {
+    used: i64,
+    max: i64,
+}
+
+impl Share {
+    fn has_reached(&self, percent: u8) -> bool {
+        i128::from(self.used).saturating_mul(100) >= i128::from(self.max).saturating_mul(percent.into())
+    }
+}
+
+/// What is used of each limit of a budget, and of its balance.
+fn shares(budget: &Budget, policy: &BudgetPolicy, now: Timestamp) -> Vec<Share> {
+    let limits = policy.limits.iter().filter_map(|limit| {
+        let tally = budget.tallies.iter().find(|tally| tally.is_of(&limit.window))?;
+        Some(Share { used: tally.used(now), max: limit.max })
+    });
+    let balance = policy.prepaid.map(|_| Share { used: budget.sums.used(), max: budget.credits });
+    limits.chain(balance).collect()
+}

@@ -1,0 +1,122 @@
+//! Budgets, from the policy file and the admin API to the reply and the journal.
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Client, Response, request},
+    deliveries::{Verdict, purchase_in},
+    process::{Node, Site},
+};
+
+const POLICY: &str = r"
+version: 1
+currency: usd
+budgets:
+  company:  {spending_limits: [{amount: 100000, interval: monthly}], owners: [finance]}
+  team:     {parent: company, per: card.metadata.team, spending_limits: [{amount: 9000, interval: daily}]}
+  customer: {per: card.metadata.customer, prepaid: true}
+default: {budgets: [team], spending_limits: [{amount: 50000, interval: daily}]}
+groups: {customers: {budgets: [customer]}}
+";
+
+fn purchase(card: &str, metadata: &Value, authorization: &str, amount: i64) -> String {
+    let mut event = purchase_in("usd", card, authorization, amount);
+    event["data"]["object"]["card"]["metadata"] = metadata.clone();
+    event.to_string()
+}
+
+async fn asks(node: &Node, card: &str, metadata: &Value, authorization: &str, amount: i64) -> Verdict {
+    Verdict::of(&node.deliver(purchase(card, metadata, authorization, amount).as_bytes()).await)
+}
+
+async fn change(node: &Node, method: &str, path: &str, body: &Value) -> Response {
+    let body = body.to_string();
+    let head =
+        String::from_utf8(request(method, path, &format!("Content-Length: {}\r\n", body.len()))).unwrap();
+    let mut client = Client::connect(node.admin).await;
+    client.exchange(format!("{head}{body}")).await
+}
+
+#[tokio::test]
+async fn cards_of_a_team_share_its_budget_and_the_companys() {
+    let site = Site::new(&[("TOLLGATE_POLICY", "policy.yaml")]);
+    std::fs::write(site.path("policy.yaml"), POLICY).unwrap();
+    let node = site.start().await;
+    let (red, blue) = (json!({"team": "red"}), json!({"team": "blue"}));
+    assert_eq!(asks(&node, "ic_a", &red, "iauth_1", 6_000).await.reason, "approved");
+    assert_eq!(asks(&node, "ic_b", &red, "iauth_2", 4_000).await.reason, "spending_limit");
+    assert_eq!(asks(&node, "ic_b", &blue, "iauth_3", 4_000).await.reason, "approved");
+    let decision = node.authorization("iauth_2").await["decisions"][0].clone();
+    let accounts: Vec<&str> = decision["limits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|limit| limit["account"].as_str().unwrap())
+        .collect();
+    assert_eq!(accounts, ["card", "budget:team/red", "budget:company"]);
+    let sentence = decision["explanation"].as_str().unwrap();
+    assert!(
+        sentence.starts_with(
+            "declined: 60.00 of the 90.00 USD daily limit of budget team (red) is used; at most 30.00 would have been approved"
+        ),
+        "{sentence}"
+    );
+    assert_eq!(decision["largest_approvable"], 3_000);
+    let team = node.books("/v1/budgets/team/red").await;
+    assert_eq!((&team["held"], &team["limits"][0]["remaining"]), (&json!(6_000), &json!(3_000)));
+    assert_eq!(team["movements"][0]["id"], "iauth_1");
+    assert_eq!(team["movements"].as_array().unwrap().len(), 1, "a declined request moves nothing: {team}");
+    let company = node.books("/v1/budgets/company").await;
+    assert_eq!((&company["held"], &company["children"]), (&json!(10_000), &json!(["team"])));
+    assert_eq!(node.card("ic_a").await["budgets"], json!(["budget:team/red", "budget:company"]));
+    assert_eq!(node.books("/v1/budgets").await["budgets"].as_array().unwrap().len(), 3);
+    // The same after a restart, from the journal; and an answer is repeated to the byte.
+    node.stop().await;
+    let node = site.start().await;
+    assert_eq!(node.books("/v1/budgets/company").await["held"], 10_000);
+    assert_eq!(asks(&node, "ic_b", &red, "iauth_2", 4_000).await.reason, "spending_limit");
+    assert_eq!(asks(&node, "ic_c", &red, "iauth_4", 3_000).await.reason, "approved");
+    assert_eq!(node.books("/v1/budgets/team/red").await["limits"][0]["used"], 9_000);
+}
+
+#[tokio::test]
+async fn a_balance_is_credited_by_the_admin_api() {
+    let site = Site::new(&[("TOLLGATE_POLICY", "policy.yaml")]);
+    std::fs::write(site.path("policy.yaml"), POLICY).unwrap();
+    let node = site.start().await;
+    let acme = json!({"customer": "acme", "tollgate_group": "customers"});
+    assert_eq!(asks(&node, "ic_a", &acme, "iauth_1", 100).await.reason, "insufficient_balance");
+    let credit = json!({"id": "top-up-1", "amount": 5_000, "currency": "usd", "by": "ops"});
+    let path = "/v1/budgets/customer/acme/credits";
+    let credited = change(&node, "POST", path, &credit).await;
+    assert_eq!((credited.status, &credited.json()["available"]), (200, &json!(5_000)));
+    let again = change(&node, "POST", path, &credit).await;
+    assert_eq!((again.status, &again.json()["available"]), (200, &json!(5_000)));
+    let other = json!({"id": "top-up-1", "amount": 6_000, "currency": "usd"});
+    assert_eq!(change(&node, "POST", path, &other).await.status, 409);
+    assert_eq!(asks(&node, "ic_a", &acme, "iauth_2", 4_000).await.reason, "approved");
+    assert_eq!(asks(&node, "ic_b", &acme, "iauth_3", 1_001).await.reason, "insufficient_balance");
+    assert_eq!(asks(&node, "ic_b", &acme, "iauth_4", 1_000).await.reason, "approved");
+    let decision = node.authorization("iauth_3").await["decisions"][0].clone();
+    assert_eq!(
+        decision["explanation"],
+        "declined: 40.00 of the 50.00 USD credited of budget customer (acme) is used; at most 10.00 would have been approved"
+    );
+    let stated = json!({"amount": 2_500, "currency": "usd", "as_of": "2020-01-01T00:00:00Z"});
+    let stated = change(&node, "PUT", "/v1/budgets/customer/acme/available", &stated).await;
+    // All of it happened after the statement, the credit too.
+    assert_eq!((stated.status, &stated.json()["available"]), (200, &json!(2_500)));
+    for (wrong, status) in [
+        (json!({"id": "x", "amount": 1, "currency": "eur"}), 400),
+        (json!({"id": "x", "amount": 1.5, "currency": "usd"}), 400),
+        (json!({"id": "a b", "amount": 1, "currency": "usd"}), 400),
+        (json!({"amount": 1, "currency": "usd"}), 400),
+    ] {
+        assert_eq!(change(&node, "POST", path, &wrong).await.status, status, "{wrong}");
+    }
+    let body = json!({"id": "x", "amount": 1, "currency": "usd"});
+    assert_eq!(change(&node, "POST", "/v1/budgets/company/credits", &body).await.status, 404);
+    assert_eq!(node.get("/v1/budgets/nowhere").await.status, 404);
+    // What it decided comes out again from its journal, which this looks at.
+    node.stop().await;
+}
