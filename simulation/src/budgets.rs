@@ -41,8 +41,8 @@ impl Budgets {
 version: 1
 currency: usd
 budgets:
-  all: {{spending_limits: [{{amount: {amount}, interval: rolling(7d)}}]}}
-  person: {{parent: all, per: cardholder, spending_limits: [{{amount: {amount}, interval: daily}}]}}
+  all: {{other_currencies: allow, spending_limits: [{{amount: {amount}, interval: rolling(7d)}}]}}
+  person: {{parent: all, per: cardholder, other_currencies: allow, spending_limits: [{{amount: {amount}, interval: daily}}]}}
 "
         );
         let parsed = policy_file::read(&text).expect("the policy is one");
