@@ -12,7 +12,7 @@ impl<C: Caller> Ledger<C> {
         if unused_since.is_none() && self.is_busy() {
             return;
         }
-        let busy = self.slots_in_use();
+        let busy = self.slots_waited_for();
         let idle = self.members.iter().filter(|(at, member)| {
             let is_used = unused_since.is_some_and(|since| member.used_at > since);
             !is_used && !busy.contains(at) && !member.is_busy() && !member.is_leaving
@@ -32,7 +32,7 @@ impl<C: Caller> Ledger<C> {
         if !accounts.iter().any(|at| self.members[*at].is_leaving) {
             return;
         }
-        let busy = self.slots_in_use();
+        let busy = self.slots_waited_for();
         for at in accounts {
             let member = &mut self.members[at];
             if std::mem::take(&mut member.is_leaving) && !member.is_busy() && !busy.contains(&at) {
@@ -42,6 +42,15 @@ impl<C: Caller> Ledger<C> {
         if self.members.len() == 0 && !self.is_busy() {
             self.effects.push(Effect::Leave);
         }
+    }
+
+    /// The accounts with entries that are not durable, or with work that waits, perhaps until another account is read.
+    fn slots_waited_for(&self) -> BTreeSet<Slot> {
+        let mut slots = self.slots_in_use();
+        for (_, member) in self.members.iter() {
+            slots.extend(member.work_waits_for());
+        }
+        slots
     }
 
     /// The accounts with entries that are not durable.

@@ -116,6 +116,15 @@ impl<C> Member<C> {
         loading.saturating_add(joining).saturating_add(self.lookups)
     }
 
+    /// The accounts whose work waits until this one is read.
+    pub(super) fn work_waits_for(&self) -> impl Iterator<Item = Slot> {
+        let waiting = match &self.phase {
+            Phase::Loading(waiting) => waiting.as_slice(),
+            Phase::Unread | Phase::Ready => &[],
+        };
+        waiting.iter().map(|(of, _)| *of)
+    }
+
     /// Whether it waits for something, or something for it.
     pub(super) const fn is_busy(&self) -> bool {
         self.lookups > 0 || self.joining.is_some() || matches!(self.phase, Phase::Loading(_))

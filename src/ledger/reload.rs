@@ -109,7 +109,7 @@ impl<C: Caller> Ledger<C> {
             }
         }
         self.apply_pending(at);
-        self.apply_unrecorded(given);
+        self.apply_unrecorded_of(given, at);
         self.joined(given, at);
     }
 

@@ -9,7 +9,7 @@ use super::{
     member::{InForce, Slot},
     message::Caller,
 };
-use crate::domain::{BudgetEvent, Decided, Event, Holder, Move, Moves};
+use crate::domain::{BudgetEvent, Event, Holder, Move, Moves};
 
 /// How long an account without other work waits before it asks the journal again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -84,31 +84,46 @@ impl<C: Caller> Ledger<C> {
         self.unrecorded.push(at, event, waiting)
     }
 
-    /// Makes them part of the state of their accounts, as far as those are in memory, unless another answer stands. One that is
-    /// part of it already changes nothing.
-    pub(super) fn apply_unrecorded(&mut self, given: &Given<'_>) {
+    /// Makes those of an account that was just read part of its state, unless another answer stands there.
+    pub(super) fn apply_unrecorded_of(&mut self, given: &Given<'_>, read: Slot) {
         if self.unrecorded.is_empty() {
             return;
         }
+        let mut charges = None;
         for (at, event, waiting) in std::mem::take(&mut self.unrecorded).into_events() {
-            let decided = decided_in(&event).filter(|_| self.members[at].has_state());
-            let is_kept = decided.is_none_or(|decided| {
-                self.is_answer_of(at, decided)
-                    || self.takes_place(given, at, &decided.request, voids(&waiting))
-            });
-            if is_kept {
+            let decided = decided_in(&event).filter(|_| at == read);
+            let is_kept =
+                decided.is_none_or(|decided| self.takes_place(given, at, &decided.request, voids(&waiting)));
+            if at == read && matches!(event, Event::Charges(_)) {
+                charges = Some(event);
+            } else if is_kept {
+                if at == read {
+                    charges.take().map(|charges| self.unrecorded.push(at, charges, None));
+                }
                 let place = self.unrecorded.push(at, event, None);
                 for waiting in waiting {
                     self.unrecorded.join(place, waiting);
                 }
             } else {
+                charges = None;
                 self.repeat_all(at, &event, waiting);
             }
         }
+        self.apply(given, Some(read));
+    }
+
+    /// Makes them part of the state of their accounts, as far as those are in memory. One that is part of it already changes
+    /// nothing.
+    pub(super) fn apply_unrecorded(&mut self, given: &Given<'_>) {
+        self.apply(given, None);
+    }
+
+    fn apply(&mut self, given: &Given<'_>, only: Option<Slot>) {
         let mut legs: Vec<(Slot, Move)> = Vec::new();
         for (at, event) in &self.unrecorded.events {
             let member = &mut self.members[*at];
-            if !member.is_ready() || matches!(event, Event::Budget(_)) {
+            let is_meant = only.is_none_or(|only| only == *at);
+            if !is_meant || !member.is_ready() || matches!(event, Event::Budget(_)) {
                 continue;
             }
             if !self.next.is_empty() {
@@ -143,12 +158,6 @@ impl<C: Caller> Ledger<C> {
                 self.unrecorded.push(budget, event, None);
             }
         }
-    }
-
-    /// Whether this stand-in decision is the answer in memory already.
-    fn is_answer_of(&self, at: Slot, decided: &Decided) -> bool {
-        let answer = decided.decision.answer(decided.request.is_amount_controllable);
-        self.members[at].card.answer_to(&decided.request).is_some_and(|answered| answered.answer == answer)
     }
 
     /// Applies what was recorded for a budget while it was not in memory.

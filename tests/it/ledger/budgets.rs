@@ -275,3 +275,18 @@ fn accounts_leave_a_root_that_is_in_use_one_by_one() {
         story.chain.iter().all(|entry| !tollgate::journal::record::decode(&entry.body).unwrap().is_empty())
     );
 }
+
+#[test]
+fn a_card_stays_while_its_request_waits_for_a_budget() {
+    let mut story = Story::new();
+    story.policy = policy(SHARED);
+    assert_eq!(story.asks("a", 500), "load budget:team");
+    story.now += WITHIN / 4;
+    assert_eq!(story.turn(Message::Sweep(story.now)), "");
+    assert_eq!(story.loaded_of(&team()), "note Loaded budget:team; load budget:company");
+    assert_eq!(
+        story.loaded_of(&company()),
+        "note Loaded budget:company; append in time: charges 2, decided a approved | budget:company: leg a 500 | \
+         budget:team: leg a 500"
+    );
+}
