@@ -79,6 +79,8 @@ pub struct DecisionBody {
     pub explanation: String,
     /// Every limit that was checked.
     pub limits: Vec<CheckBody>,
+    /// The accounts whose limits were checked: `card`, and budgets such as `budget:engineering`.
+    pub legs: Vec<String>,
     /// The largest amount that would have passed; null if no limit on amounts applied.
     pub largest_approvable: Option<i64>,
     /// What else would have passed.
@@ -194,6 +196,7 @@ impl From<&DecisionView> for DecisionBody {
             reason: decision.reason.as_str(),
             explanation: explain(request, decision),
             limits: decision.limits.iter().map(CheckBody::from).collect(),
+            legs: legs(&decision.limits),
             largest_approvable: decision.largest_approvable,
             would_pass: decision.would_pass.as_deref().map(WouldPassBody::from),
             rule: decision.ruled.as_deref().map(RuledBody::from),
@@ -208,7 +211,7 @@ impl From<&DecisionView> for DecisionBody {
 impl From<&LimitCheck> for CheckBody {
     fn from(check: &LimitCheck) -> Self {
         Self {
-            account: check.account.as_ref().map_or_else(|| "card".to_owned(), ToString::to_string),
+            account: account_of(check),
             limit: if check.is_balance { "balance" } else { check.measure.as_str() },
             window: check.interval.to_string(),
             before: check.before,
@@ -217,6 +220,22 @@ impl From<&LimitCheck> for CheckBody {
             resets_at: check.resets_at.map(Rfc3339),
         }
     }
+}
+
+/// The accounts of these checks, each once.
+fn legs(checks: &[LimitCheck]) -> Vec<String> {
+    let mut legs: Vec<String> = Vec::new();
+    for check in checks {
+        let account = account_of(check);
+        if legs.last() != Some(&account) {
+            legs.push(account);
+        }
+    }
+    legs
+}
+
+fn account_of(check: &LimitCheck) -> String {
+    check.account.as_ref().map_or_else(|| "card".to_owned(), ToString::to_string)
 }
 
 fn stages(decided: &Decided, written_at: Timestamp) -> StagesBody {

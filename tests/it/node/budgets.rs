@@ -54,6 +54,7 @@ async fn cards_of_a_team_share_its_budget_and_the_companys() {
         .map(|limit| limit["account"].as_str().unwrap())
         .collect();
     assert_eq!(accounts, ["card", "budget:team/red", "budget:company"]);
+    assert_eq!(decision["legs"], json!(accounts));
     let sentence = decision["explanation"].as_str().unwrap();
     assert!(
         sentence.starts_with(
