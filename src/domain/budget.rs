@@ -286,22 +286,8 @@ impl Budget {
         now: Timestamp,
     ) -> Result<(), NeedsHistory> {
         let now = now.max(self.time);
-        let is_same_count = self.refunds_restore == refunds_restore;
-        let mut tallies: Vec<Tally> = Vec::new();
-        for window in windows {
-            if tallies.iter().any(|tally| tally.is_of(window)) {
-                continue;
-            }
-            let kept = self.tallies.iter().find(|tally| is_same_count && tally.is_of(window));
-            if let Some(tally) = kept {
-                tallies.push(tally.clone().of_window(window));
-            } else if let Some(tally) = Tally::new(window, refunds_restore, now) {
-                if self.is_used {
-                    return Err(NeedsHistory);
-                }
-                tallies.push(tally);
-            }
-        }
+        let count = |tally| if self.is_used { Err(NeedsHistory) } else { Ok(tally) };
+        let tallies = Tally::of_windows(&self.tallies, windows, refunds_restore, now, count)?;
         self.tallies = tallies;
         self.refunds_restore = refunds_restore;
         Ok(())

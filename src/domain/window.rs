@@ -128,6 +128,33 @@ impl Tally {
         Self { window: Arc::clone(window), ..self }
     }
 
+    /// The sums of exactly these windows, each once: those in `kept` that are counted so, and for the others what `count`
+    /// makes of an empty one.
+    ///
+    /// # Errors
+    /// What `count` refuses.
+    pub(super) fn of_windows<'a, E>(
+        kept: &[Self],
+        windows: impl Iterator<Item = &'a Arc<Window>>,
+        refunds_restore: bool,
+        now: Timestamp,
+        count: impl Fn(Self) -> Result<Self, E>,
+    ) -> Result<Vec<Self>, E> {
+        let mut tallies: Vec<Self> = Vec::new();
+        for window in windows {
+            if tallies.iter().any(|tally| tally.is_of(window)) {
+                continue;
+            }
+            let is_kept = |tally: &&Self| tally.refunds_restore == refunds_restore && tally.is_of(window);
+            if let Some(tally) = kept.iter().find(is_kept) {
+                tallies.push(tally.clone().of_window(window));
+            } else if let Some(tally) = Self::new(window, refunds_restore, now) {
+                tallies.push(count(tally)?);
+            }
+        }
+        Ok(tallies)
+    }
+
     /// Puts a remembered moment behind those that are there.
     pub fn push(&mut self, moment: Moment) {
         self.spent = self.spent.saturating_add(moment.spent);
