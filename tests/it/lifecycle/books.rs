@@ -66,6 +66,26 @@ fn capture(
 }
 
 #[test]
+fn a_policy_that_changes_whether_refunds_give_back_counts_the_purchases_anew() {
+    let mut card = card(&[(Measure::Amount(None), "all_time", None)]);
+    let (bakery, id) = (facts::merchant("bakeries", None), facts::authorization("a"));
+    card.apply(&capture(1, "t", Some("a"), false, &bakery));
+    let refund = (TransactionKind::Refund, 200);
+    let (refunded, later) = (facts::transaction("r"), noon().plus(Duration::from_secs(2)));
+    card.apply(&facts::observed(
+        2,
+        later,
+        facts::settled(&refunded, false, later, refund, Some(&id), &bakery),
+    ));
+    let windows: Vec<_> = card.tallies.iter().map(|tally| tally.window.clone()).collect();
+    assert_eq!(used(&card), [700]);
+    card.adopt(windows.iter(), true, card.time).unwrap();
+    assert_eq!(used(&card), [500], "refunds give back");
+    card.adopt(windows.iter(), false, card.time).unwrap();
+    assert_eq!(used(&card), [700], "and no longer do");
+}
+
+#[test]
 fn a_sum_gives_back_what_it_counted_where_the_merchant_is_told_differently() {
     let amount = Measure::Amount(None);
     let mut card = card(&[(amount, "all_time", Some("bakeries")), (amount, "all_time", Some("book_stores"))]);
