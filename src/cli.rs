@@ -22,6 +22,7 @@ pub mod serve;
 pub mod sign;
 pub mod tail;
 pub mod test;
+pub mod token;
 mod startup;
 
 /// Decides Stripe Issuing authorizations: exact limits, durable answers, every decision explained.
@@ -64,6 +65,8 @@ pub enum Command {
     Tail(tail::TailOptions),
     /// Sign an event as Stripe does, to send it by hand
     Sign(SignOptions),
+    /// Make a token for an operator: prints the line for `TOLLGATE_ADMIN_TOKENS_FILE`, and the token
+    Token(token::TokenOptions),
     /// Record what happened at Stripe while no node was running
     Reconcile(ReconcileOptions),
     /// Decide a journal again, or under another policy

@@ -12,7 +12,9 @@ mod problem;
 mod documentation;
 
 pub mod policy_file;
+mod file_watch;
 mod policy_watch;
+mod token_file;
 
 pub use documentation::{env_example, json, markdown, overview};
 pub use policy_watch::{LoadError, Observer, PolicyWatch, Reload, poke_on_hangup};
@@ -22,6 +24,7 @@ pub use reader::{Effective, EffectiveValue, Source};
 pub use setting::{Default, Kind, Section, Setting};
 pub use settings::{PolicySource, Settings};
 pub use table::{SETTINGS, find};
+pub use token_file::{NewToken, TokenName, watch_tokens};
 
 /// What reads the settings, for commands. No type parameter: each program that names a command would compile the whole
 /// node once more.

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Purchase(options) => demo::purchase::run(&options, load, colours, out, err),
         Command::Tail(options) => demo::tail::run(&options, load, colours, out, err),
         Command::Sign(options) => cli::sign::run(&options, load, out, err),
+        Command::Token(options) => cli::token::run(&options, out, err),
         Command::Config(options) => cli::show_settings(&options, load, out, err),
         Command::Reconcile(options) => {
             let is_terminal = io::stderr().is_terminal();

@@ -18,9 +18,9 @@ use crate::{
     actors::{Directory, Parts},
     clock,
     cluster::{Cluster, Gate, Membership},
-    config::{LoadError, PolicySource, PolicyWatch, Reload, Settings, poke_on_hangup},
+    config::{LoadError, PolicySource, PolicyWatch, Reload, Settings, poke_on_hangup, watch_tokens},
     domain::Policy,
-    http::{self, Admin, Drain, Guard, Readiness, Slow, Spans, Unguarded, Webhook},
+    http::{self, Admin, Drain, Guard, Readiness, SessionKey, Slow, Spans, Unguarded, Webhook},
     journal::{
         self, Committer, CommitterSettings, Fatal, Journal, NotRecorded, Observer, OpenError, Opened,
         Policies,
@@ -98,7 +98,8 @@ impl Node {
         if settings.http.admin_token.as_ref().is_some_and(http::Token::is_short) {
             tracing::warn!("TOLLGATE_ADMIN_TOKEN is short, and soon guessed: use 16 characters or more");
         }
-        let guard = Guard::new(settings.http.admin_listen.ip(), settings.http.admin_token.clone())?;
+        let mut background = Vec::new();
+        let guard = guard(&settings, &mut background)?;
         let webhook_socket = reserve("TOLLGATE_LISTEN", settings.http.listen)?;
         let admin_listener = listen("TOLLGATE_ADMIN_LISTEN", settings.http.admin_listen).await?;
         let (webhook, admin) = (webhook_socket.local_addr()?, admin_listener.local_addr()?);
@@ -109,7 +110,6 @@ impl Node {
 
         let peers = peer_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
-        let mut background = Vec::new();
         tell_capacities(&settings, &metrics);
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let (drain, stop) = Drain::new();
@@ -246,6 +246,25 @@ impl Node {
         self.journal.close().await;
         tracing::info!("stopped: everything that was answered is in the journal");
     }
+}
+
+/// Knows who sends requests to the admin port; reads the file of tokens again when it changes.
+fn guard(settings: &Settings, background: &mut Vec<JoinHandle<()>>) -> Result<Guard, NotStarted> {
+    let http = &settings.http;
+    let admin = http.admin_token.as_ref().map(http::Token::of_admin);
+    let tokens = match (&http.admin_token_file, admin) {
+        (Some(file), admin) => {
+            let (tokens, reread) = watch_tokens(file, admin);
+            background.push(tokio::spawn(reread));
+            Some(tokens)
+        }
+        (None, Some(admin)) => Some(watch::channel([admin].into()).1),
+        (None, None) => None,
+    };
+    // Nodes with the same signing secret know each other's sessions.
+    let key = settings.stripe.secrets.first().map(|secret| secret.derive("sessions of the console"));
+    let sessions = key.as_ref().and_then(SessionKey::new);
+    Ok(Guard::new(http.admin_listen.ip(), tokens, sessions)?)
 }
 
 /// The card actors on an open journal, and the tasks that look after them.

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     clock::{self, timeout_at},
-    domain::{Account, Budget, BudgetEvent, BudgetPolicy, Credit, Currency, Event, Leg, Sums, Timestamp},
+    domain::{
+        Account, Attribution, Budget, BudgetEvent, BudgetPolicy, Credit, Currency, Event, Leg, Sums,
+        Timestamp,
+    },
     journal::{Entry, Reach, record},
     ledger::{self, NotFolded, Operation, Work},
 };
@@ -182,7 +185,7 @@ impl Directory {
         (name, key): (&str, Option<&str>),
         change: BalanceChange,
         currency: Currency,
-        (note, by): (Option<&str>, Option<&str>),
+        attribution: Attribution,
         now: Timestamp,
     ) -> Result<(), NotCredited> {
         let policy = self.policy();
@@ -207,14 +210,7 @@ impl Directory {
                 Err(NotCredited::IdInUse(known))
             };
         }
-        let credit = Credit {
-            id: id.into(),
-            amount,
-            currency,
-            at,
-            note: note.map(Into::into),
-            by: by.map(Into::into),
-        };
+        let credit = Credit { id: id.into(), amount, currency, at, attribution };
         self.operate(account, credit).await.map_err(|_| NotCredited::NotNow)
     }
 

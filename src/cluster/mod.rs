@@ -28,8 +28,8 @@ use crate::{
     actors::{CLAIM_WITHIN, Directory, Undecided},
     clock::{self, Instant},
     domain::{
-        Account, Answer, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Currency, Observation,
-        Policy, PolicyRecord, State, Timestamp,
+        Account, Answer, Attribution, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Currency,
+        Observation, Policy, PolicyRecord, State, Timestamp,
     },
     journal::postgres::{Database, Status},
     metrics::{Claimed, Forward, Metrics, Route, Shed},
@@ -382,10 +382,10 @@ impl Cluster {
         account: (&str, Option<&str>),
         change: BalanceChange,
         currency: Currency,
-        words: (Option<&str>, Option<&str>),
+        attribution: Attribution,
         now: Timestamp,
     ) -> Result<(), NotCredited> {
-        self.here.credit(account, change, currency, words, now).await
+        self.here.credit(account, change, currency, attribution, now).await
     }
 
     /// The books of a card at the time `now`.

@@ -1,4 +1,4 @@
-//! The policy file while the node runs: read again when it changes, published when it is good, kept when it is not.
+//! The policy file while the node runs: read when it changes, published when it is good, kept when it is not.
 //! What a policy file may say is elsewhere.
 
 use std::{
@@ -6,33 +6,25 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
-use sha2::{Digest as _, Sha256};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Notify, watch},
     task::spawn_blocking,
-    time::{MissedTickBehavior, interval, sleep},
 };
 use tracing::{info, warn};
 
-use super::policy_file::{self, Mistake, Parsed};
+use super::{
+    file_watch::FileWatch,
+    policy_file::{self, Mistake, Parsed},
+};
 use crate::domain::{Policy, PolicyVersion};
-
-/// How often the file's content is looked at.
-const POLL_EVERY: Duration = Duration::from_secs(2);
-
-/// How long a new content must stand still before it is taken: half of a file that is being written may be a policy
-/// too, with fewer limits.
-const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
 /// Watches one policy file.
 pub struct PolicyWatch {
-    path: PathBuf,
+    file: FileWatch,
     policy: watch::Sender<Arc<Policy>>,
-    seen: Seen,
     observe: Observer,
 }
 
@@ -46,15 +38,6 @@ pub enum Reload {
     Published(PolicyVersion),
     /// It has mistakes, or cannot be read; the policy is the one before.
     Refused,
-}
-
-/// What the file held when it was last looked at.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Seen {
-    /// The hash of its content.
-    Content([u8; 32]),
-    /// Nothing: it could not be read.
-    Unreadable(io::ErrorKind),
 }
 
 /// The policy file cannot be used at start.
@@ -92,67 +75,37 @@ impl PolicyWatch {
         observe: Observer,
     ) -> Result<(Self, watch::Receiver<Arc<Policy>>), LoadError> {
         let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
-        let bytes = content(path).await.map_err(unreadable)?;
+        let mut file = FileWatch::new(path, policy_file::load);
+        let bytes = file.read().await.map_err(unreadable)?;
         let Parsed { policy, mistakes, .. } = policy_file::read_bytes(&bytes)
             .map_err(|mistakes| LoadError::Mistaken { path: path.to_owned(), mistakes })?;
         warn_of(path, &mistakes);
         observe(&Reload::Published(policy.version().clone()));
         let (sender, receiver) = watch::channel(Arc::new(policy));
-        let seen = Seen::Content(Sha256::digest(&bytes).into());
-        Ok((Self { path: path.to_owned(), policy: sender, seen, observe }, receiver))
+        Ok((Self { file, policy: sender, observe }, receiver))
     }
 
     /// Looks at the file every two seconds and whenever `poke` is notified, until `stop` is done.
     pub async fn run(mut self, poke: Arc<Notify>, stop: impl Future<Output = ()>) {
-        let mut ticks = interval(POLL_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(stop);
         loop {
-            tokio::select! {
+            let content = tokio::select! {
                 () = &mut stop => return,
-                () = poke.notified() => {
-                    if !self.look().await {
-                        info!(path = %self.path.display(), "the policy file has not changed");
-                    }
-                }
-                _ = ticks.tick() => {
-                    self.look().await;
+                content = self.file.changed(&poke) => content,
+            };
+            match content {
+                Ok(bytes) => self.take(bytes).await,
+                Err(error) => {
+                    let path = self.file.path().display();
+                    warn!(%path, %error, "the policy file cannot be read; the policy stays as it is");
+                    (self.observe)(&Reload::Refused);
                 }
             }
         }
-    }
-
-    /// Looks at the file once. Says whether it has changed.
-    async fn look(&mut self) -> bool {
-        let (seen, bytes) = self.settled().await;
-        if seen == self.seen {
-            return false;
-        }
-        self.seen = seen;
-        match bytes {
-            Ok(bytes) => self.take(bytes).await,
-            Err(error) => {
-                warn!(path = %self.path.display(), %error, "the policy file cannot be read; the policy stays as it is");
-                (self.observe)(&Reload::Refused);
-            }
-        }
-        true
-    }
-
-    /// The content, once it stands still. What never does is left to the next look.
-    async fn settled(&self) -> (Seen, io::Result<Vec<u8>>) {
-        let first = content(&self.path).await;
-        let seen = Seen::of(&first);
-        if seen == self.seen {
-            return (seen, first);
-        }
-        sleep(SETTLED_AFTER).await;
-        let second = content(&self.path).await;
-        if Seen::of(&second) == seen { (seen, second) } else { (self.seen.clone(), second) }
     }
 
     async fn take(&self, bytes: Vec<u8>) {
-        let path = self.path.display();
+        let path = self.file.path().display();
         // A large file takes a while to read: not on a thread that decides.
         let Ok(parsed) = spawn_blocking(move || policy_file::read_bytes(&bytes)).await else {
             warn!(%path, "reading the policy file was broken off; the policy stays as it is");
@@ -161,27 +114,18 @@ impl PolicyWatch {
         };
         match parsed {
             Ok(Parsed { policy, mistakes, .. }) => {
-                warn_of(&self.path, &mistakes);
+                warn_of(self.file.path(), &mistakes);
                 let version = policy.version().clone();
                 info!(%path, version = version.as_str(), "a new policy was read");
                 self.policy.send_replace(Arc::new(policy));
                 (self.observe)(&Reload::Published(version));
             }
             Err(mistakes) => {
-                warn_of(&self.path, &mistakes);
+                warn_of(self.file.path(), &mistakes);
                 let version = self.policy.borrow().version().clone();
                 warn!(%path, version = version.as_str(), "the policy file has mistakes; the policy stays as it is");
                 (self.observe)(&Reload::Refused);
             }
-        }
-    }
-}
-
-impl Seen {
-    fn of(content: &io::Result<Vec<u8>>) -> Self {
-        match content {
-            Ok(bytes) => Self::Content(Sha256::digest(bytes).into()),
-            Err(error) => Self::Unreadable(error.kind()),
         }
     }
 }
@@ -197,12 +141,6 @@ pub fn poke_on_hangup(poke: Arc<Notify>) -> io::Result<impl Future<Output = ()>>
             poke.notify_one();
         }
     })
-}
-
-/// The policy file with the files of its lists.
-async fn content(path: &Path) -> io::Result<Vec<u8>> {
-    let path = path.to_owned();
-    spawn_blocking(move || policy_file::load(&path)).await.map_err(io::Error::other)?
 }
 
 fn warn_of(path: &Path, mistakes: &[Mistake]) {

@@ -137,11 +137,13 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
     let livemode = reader.optional("TOLLGATE_LIVEMODE", values::switch);
     let admin_listen = reader.required("TOLLGATE_ADMIN_LISTEN", values::address);
     let collector = reader.optional("TOLLGATE_TRACES_ENDPOINT", http::Collector::new);
-    let admin_token_given = reader.is_set("TOLLGATE_ADMIN_TOKEN");
+    let has_tokens =
+        ["TOLLGATE_ADMIN_TOKEN", "TOLLGATE_ADMIN_TOKENS_FILE"].iter().any(|name| reader.is_set(name));
     let admin_token = reader.optional("TOLLGATE_ADMIN_TOKEN", Token::new);
-    if let Some(admin) = admin_listen.filter(|admin| !admin.ip().is_loopback() && !admin_token_given) {
+    let admin_token_file = reader.tokens("TOLLGATE_ADMIN_TOKENS_FILE");
+    if let Some(admin) = admin_listen.filter(|admin| !admin.ip().is_loopback() && !has_tokens) {
         reader.note(Problem::Conflict(format!(
-            "TOLLGATE_ADMIN_LISTEN={admin}: an admin port that others can reach needs TOLLGATE_ADMIN_TOKEN, a long random text; expected a loopback address without it, for example `127.0.0.1:9464`"
+            "TOLLGATE_ADMIN_LISTEN={admin}: an admin port that others can reach needs TOLLGATE_ADMIN_TOKEN, a long random text, or TOLLGATE_ADMIN_TOKENS_FILE; expected a loopback address without it, for example `127.0.0.1:9464`"
         )));
     }
     if let Some(both) = listen.filter(|listen| listen.port() != 0 && Some(*listen) == admin_listen) {
@@ -153,6 +155,7 @@ fn http(reader: &mut Reader) -> Option<http::Settings> {
         listen: listen?,
         admin_listen: admin_listen?,
         admin_token,
+        admin_token_file,
         collector,
         answer_within: answer_within?,
         body_bytes_max: body_bytes_max?,

@@ -10,8 +10,9 @@ use super::{
     problem::{Problem, without_password},
     setting::{Default, Kind, Setting},
     table::{SETTINGS, find},
-    values,
+    token_file, values,
 };
+use crate::http::TokenFile;
 
 /// One setting as it holds.
 #[derive(Clone, Debug)]
@@ -121,6 +122,19 @@ impl<'a> Reader<'a> {
             }
             Err(error) => {
                 self.problems.extend(find(name).map(|setting| Problem::no_file(setting, &path, &error)));
+                None
+            }
+        }
+    }
+
+    /// A setting that names a file with tokens.
+    pub(super) fn tokens(&mut self, name: &str) -> Option<TokenFile> {
+        let path = self.optional(name, |path| Some(path.to_owned()))?;
+        let text = (self.read_file)(&path).map_err(|error| format!("the file cannot be read: {error}"));
+        match text.and_then(|text| token_file::parse(&text)) {
+            Ok(tokens) => Some(TokenFile { path: path.into(), tokens }),
+            Err(mistakes) => {
+                self.note(Problem::Conflict(format!("{name}={path}: {mistakes}")));
                 None
             }
         }

@@ -22,7 +22,7 @@ const NO_LIMIT: &str = "no limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 56] = [
+pub static SETTINGS: [Setting; 57] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -376,15 +376,23 @@ pub static SETTINGS: [Setting; 56] = [
         Kind::Address,
         "127.0.0.1:9464",
         "0.0.0.0:9464",
-        "The address of `/livez`, `/readyz`, `/metrics`, and `/v1`. An address that is not loopback requires `TOLLGATE_ADMIN_TOKEN`.",
+        "The address of `/livez`, `/readyz`, `/metrics`, and `/v1`. An address that is not loopback requires `TOLLGATE_ADMIN_TOKEN` or `TOLLGATE_ADMIN_TOKENS_FILE`.",
     ),
     secret(
         Section::Admin,
         "TOLLGATE_ADMIN_TOKEN",
         Kind::Text("visible ASCII characters without spaces"),
-        "no token; only a loopback address is allowed",
+        "no such token",
         "a-long-random-text",
-        "The token that callers of `/v1` send as `Authorization: Bearer …`.",
+        "A token that callers of `/v1` send as `Authorization: Bearer …`. It may do everything, and its name is `admin`. Without it and without a file of tokens, callers on this machine need none and may do everything.",
+    ),
+    optional(
+        Section::Admin,
+        "TOLLGATE_ADMIN_TOKENS_FILE",
+        Kind::Text("the path of a file with a line `NAME ROLE sha256:HASH` for each token"),
+        "no such tokens",
+        "/etc/tollgate/tokens",
+        "Tokens with names and roles; `tollgate token NAME ROLE` makes one. The roles are `viewer`, `support`, `operator`, and `admin`; each may do what the ones before it may. The file is read again when it changes, within two seconds.",
     ),
     setting(
         Section::Log,

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use smol_str::SmolStr;
 
 use super::{
+    attribution::Attribution,
     card::NeedsHistory,
     ids::{Account, CardholderId, ConnectedAccountId, Mention},
     money::Currency,
@@ -240,10 +241,8 @@ pub struct Credit {
     pub currency: Currency,
     /// From when on it counts: when it was recorded, or the time of the statement that it follows from.
     pub at: Timestamp,
-    /// What the operator notes.
-    pub note: Option<Arc<str>>,
-    /// Who did it.
-    pub by: Option<Arc<str>>,
+    /// Who did it, and why.
+    pub attribution: Attribution,
 }
 
 impl Budget {

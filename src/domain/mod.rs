@@ -15,6 +15,7 @@ mod controls;
 pub mod rule;
 mod decision;
 mod answering;
+mod attribution;
 mod event;
 mod budget;
 mod values;
@@ -35,6 +36,7 @@ mod explain;
 
 pub use answering::{AnswerBy, Answering};
 pub use attempts::Latest;
+pub use attribution::Attribution;
 pub use authorization::{Answered, Authorization, Embedded, Progress, Seen, StripeOutcome};
 pub use authorizations::Authorizations;
 pub use budget::{

@@ -2,6 +2,7 @@
 
 mod shapes;
 mod routes;
+mod change;
 mod balance;
 mod query;
 mod openapi;
@@ -27,17 +28,17 @@ use super::{
         AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
         NodeBody, PoliciesBody, PolicyBody, UnconfirmedListBody,
     },
-    body::{self, Unusable},
     guard::Guard,
     readiness::Readiness,
     reply::{With as _, error, json},
     server::{Reply, Respond},
     slow::{Slow, SlowBody},
+    token::Caller,
 };
 use crate::{
     clock,
     cluster::{BalanceChange, DecisionFilter, NotCredited, Place},
-    domain::{AuthorizationId, CardId, CardholderId, Currency},
+    domain::{Attribution, AuthorizationId, CardId, CardholderId, Currency},
     log::{self, Seldom},
     metrics::{AdminRefusal, Label as _, Labels as _, Metrics},
 };
@@ -103,7 +104,7 @@ pub trait Books: Send + Sync + 'static {
         account: (&str, Option<&str>),
         change: BalanceChange,
         currency: Currency,
-        words: (Option<&str>, Option<&str>),
+        attribution: Attribution,
     ) -> impl Future<Output = Result<(), NotCredited>> + Send;
 
     /// `GET /v1/policies`.
@@ -159,9 +160,10 @@ impl<B: Books> Admin<B> {
 
     /// Replies to a GET or a HEAD on a route.
     async fn read(&self, route: &'static Route, parameter: &str, request: &Request<Incoming>) -> Reply {
-        let allowed = match route.call {
-            Call::Live | Call::Ready => Ok(()),
-            Call::Metrics => self.guard.lets_read_metrics(request.uri(), request.headers()),
+        let (uri, headers) = (request.uri(), request.headers());
+        let caller = match route.call {
+            Call::Live | Call::Ready => None,
+            Call::Metrics => Some(self.guard.reader_of_metrics(uri, headers)),
             Call::Decisions
             | Call::Authorization
             | Call::Card
@@ -178,10 +180,15 @@ impl<B: Books> Admin<B> {
             | Call::Slow
             | Call::Log
             | Call::SetLog
-            | Call::OpenApi => self.guard.lets_read(request.uri(), request.headers(), clock::now()),
+            | Call::OpenApi => Some(self.guard.reader(uri, headers, clock::now())),
         };
-        if let Err(refusal) = allowed {
-            return self.refuse(refusal, &refusal_of_caller(refusal));
+        match caller.transpose() {
+            Ok(caller) => {
+                if let Some(refused) = caller.and_then(|caller| self.refuse_role(route, &caller)) {
+                    return refused;
+                }
+            }
+            Err(refusal) => return self.refuse_caller(refusal),
         }
         let query = match Query::read(route.parameters, request.uri().query(), clock::now()) {
             Ok(query) => query,
@@ -289,32 +296,28 @@ impl<B: Books> Admin<B> {
         error(StatusCode::BAD_REQUEST, "bad_parameter", &wrong.to_string())
     }
 
-    /// Puts the filter in the body in force, until the node ends or the next one comes.
-    async fn change_log(&self, request: Request<Incoming>) -> Reply {
-        if let Err(refusal) = self.guard.lets_in(request.uri(), request.headers()) {
-            return self.refuse(refusal, &refusal_of_caller(refusal)).and_close();
-        }
-        let body = match body::gather(request.into_body(), FILTER_BYTES_MAX).await {
-            Ok(body) => body,
-            Err(Unusable::TooLarge | Unusable::Late | Unusable::Broken) => {
-                let message =
-                    format!("expected a filter of at most {FILTER_BYTES_MAX} bytes as the body, at once");
-                return self.refuse(AdminRefusal::BadFilter, &message).and_close();
-            }
+    /// Refuses a caller whose role is not enough for a route.
+    fn refuse_role(&self, route: &Route, caller: &Caller) -> Option<Reply> {
+        let needed = route.role.filter(|needed| caller.role < *needed)?;
+        let message = format!(
+            "expected a token with the role {} or a higher one, found that of {} with the role {}",
+            needed.as_str(),
+            caller.name,
+            caller.role.as_str()
+        );
+        Some(self.refuse(AdminRefusal::Forbidden, &message))
+    }
+
+    /// Refuses a request whose sender is not known.
+    fn refuse_caller(&self, refusal: AdminRefusal) -> Reply {
+        let message = if refusal == AdminRefusal::WrongHost {
+            "expected the Host 127.0.0.1, [::1] or localhost, since no token came with the request; a proxy in front has to \
+             send one of them, or a token"
+        } else {
+            "expected the header `Authorization: Bearer …` with TOLLGATE_ADMIN_TOKEN or a token of \
+             TOLLGATE_ADMIN_TOKENS_FILE"
         };
-        match String::from_utf8_lossy(&body).trim().parse::<log::Filter>() {
-            Ok(filter) => {
-                // Before it changes: the next filter may let nothing through, this line included.
-                if let Some(before) = log::filter() {
-                    tracing::warn!(%before, after = %filter, "the filter of the log is about to change");
-                }
-                if log::change(&filter) {
-                    tracing::info!(%filter, "the log has another filter");
-                }
-                log_filter()
-            }
-            Err(not_a_filter) => self.refuse(AdminRefusal::BadFilter, &not_a_filter.to_string()),
-        }
+        self.refuse(refusal, message)
     }
 
     fn wrong_method(&self, allowed: &'static str) -> Reply {
@@ -343,6 +346,7 @@ impl<B: Books> Admin<B> {
         }
         let (status, code) = match refusal {
             AdminRefusal::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            AdminRefusal::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             AdminRefusal::WrongHost => (StatusCode::MISDIRECTED_REQUEST, "wrong_host"),
             AdminRefusal::UnknownPath => (StatusCode::NOT_FOUND, "not_found"),
             AdminRefusal::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -352,7 +356,8 @@ impl<B: Books> Admin<B> {
         let reply = error(status, code, message);
         match refusal {
             AdminRefusal::Unauthorized => reply.with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-            AdminRefusal::WrongHost
+            AdminRefusal::Forbidden
+            | AdminRefusal::WrongHost
             | AdminRefusal::UnknownPath
             | AdminRefusal::WrongMethod
             | AdminRefusal::BadFilter
@@ -382,16 +387,14 @@ impl<B: Books> Respond for Admin<B> {
             return self.console(&path, request).await;
         }
         let reply = match routes::find(request.method().as_str(), &path) {
-            Found::Route(route, _) if route.call == Call::SetLog => return self.change_log(request).await,
-            Found::Route(route, parameter) if matches!(route.call, Call::Credit | Call::SetAvailable) => {
-                let parameter = parameter.to_owned();
-                return self.change_balance(route.call, &parameter, request).await;
+            Found::Route(route, parameter) if route.method != "GET" => {
+                return self.change(route, parameter, request).await;
             }
             Found::Route(route, parameter) => self.read(route, parameter, &request).await,
             Found::Nothing if request.method() == Method::GET || request.method() == Method::HEAD => {
-                match is_below(&path, "/v1").then(|| self.guard.lets_in(request.uri(), request.headers())) {
-                    Some(Err(refusal)) => self.refuse(refusal, &refusal_of_caller(refusal)),
-                    Some(Ok(())) | None => self.unknown_path(),
+                match is_below(&path, "/v1").then(|| self.guard.caller(request.uri(), request.headers())) {
+                    Some(Err(refusal)) => self.refuse_caller(refusal),
+                    Some(Ok(_)) | None => self.unknown_path(),
                 }
             }
             Found::Nothing => self.wrong_method("GET, HEAD"),
@@ -438,29 +441,9 @@ fn starting() -> Reply {
         .with(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// Longer than any filter that somebody writes.
-const FILTER_BYTES_MAX: usize = 1_024;
-
 fn log_filter() -> Reply {
     match log::filter() {
         Some(filter) => json(StatusCode::OK, serde_json::json!({"filter": filter.to_string()}).to_string()),
         None => error(StatusCode::NOT_FOUND, "not_found", "this process keeps no log"),
-    }
-}
-
-fn refusal_of_caller(refusal: AdminRefusal) -> String {
-    match refusal {
-        AdminRefusal::WrongHost => {
-            "expected the Host 127.0.0.1, [::1] or localhost, since no TOLLGATE_ADMIN_TOKEN came \
-                                    with the request; a proxy in front has to send one of them, or the token"
-                .to_owned()
-        }
-        AdminRefusal::Unauthorized
-        | AdminRefusal::UnknownPath
-        | AdminRefusal::WrongMethod
-        | AdminRefusal::BadFilter
-        | AdminRefusal::BadParameter => {
-            "expected the header `Authorization: Bearer …` with TOLLGATE_ADMIN_TOKEN".to_owned()
-        }
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock,
     cluster::{BalanceChange, Cluster, DecisionFilter, NotCredited, Place},
-    domain::{AuthorizationId, CardId, CardholderId, Currency},
+    domain::{Attribution, AuthorizationId, CardId, CardholderId, Currency},
 };
 
 impl Books for Cluster {
@@ -71,9 +71,9 @@ impl Books for Cluster {
         account: (&str, Option<&str>),
         change: BalanceChange,
         currency: Currency,
-        words: (Option<&str>, Option<&str>),
+        attribution: Attribution,
     ) -> Result<(), NotCredited> {
-        Self::credit(self, account, change, currency, words, clock::now()).await
+        Self::credit(self, account, change, currency, attribution, clock::now()).await
     }
 
     async fn policies(&self) -> Result<PoliciesBody, Unreadable> {

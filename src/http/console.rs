@@ -25,6 +25,7 @@ use super::{
     reply::{With as _, json},
     server::Reply,
     slow::DecisionTimes,
+    token::Caller,
 };
 use crate::domain::{AuthorizationId, CardId, CardholderId, Timestamp};
 use parts::Tab;
@@ -46,8 +47,8 @@ const FILES: [(&str, &str, &str); 2] = [
 pub(super) struct Visit<'a, B> {
     pub(super) books: &'a B,
     pub(super) now: Timestamp,
-    /// There is a session that can be ended.
-    pub(super) has_session: bool,
+    /// Whose session it is, if it is one, which can be ended.
+    pub(super) session: Option<Caller>,
     pub(super) slow: Vec<DecisionTimes>,
     pub(super) status: &'static str,
     /// The text of `/metrics`, where the page needs it.
@@ -88,13 +89,13 @@ pub(super) fn login(target: &str, is_wrong: bool) -> Reply {
     let content = html! {
         form.login method="post" action="/console/login" {
             h1 { "Sign in" }
-            @if is_wrong { p.note role="alert" { "That is not the token of this node." } }
+            @if is_wrong { p.note role="alert" { "No token of this node is like that." } }
             input type="hidden" name="target" value=(target);
-            label { "Token (" code { "TOLLGATE_ADMIN_TOKEN" } ")" input type="password" name="token" autocomplete="current-password" autofocus required; }
+            label { "Your token, or " code { "TOLLGATE_ADMIN_TOKEN" } input type="password" name="token" autocomplete="current-password" autofocus required; }
             button.main type="submit" { "Sign in" }
         }
     };
-    reply(StatusCode::UNAUTHORIZED, &parts::page(Tab::Elsewhere, "Sign in", false, &content))
+    reply(StatusCode::UNAUTHORIZED, &parts::page(Tab::Elsewhere, "Sign in", None, &content))
 }
 
 /// To another page of the console.
@@ -108,7 +109,7 @@ pub(super) fn to(target: &str) -> Reply {
 /// A page that says why there is none.
 pub(super) fn problem(status: StatusCode, message: &str) -> Reply {
     let content = html! { h1 { (status.canonical_reason().unwrap_or("Error")) } p { (message) } p { a href="/console" { "Find" } } };
-    reply(status, &parts::page(Tab::Elsewhere, "Error", false, &content))
+    reply(status, &parts::page(Tab::Elsewhere, "Error", None, &content))
 }
 
 /// Events for the list of decisions: the rows that are new, and the place to go on from.
@@ -261,7 +262,7 @@ impl<B: Books> Visit<'_, B> {
     }
 
     fn shown(&self, tab: Tab, title: &str, content: &Markup) -> Reply {
-        reply(StatusCode::OK, &parts::page(tab, title, self.has_session, content))
+        reply(StatusCode::OK, &parts::page(tab, title, self.session.as_ref(), content))
     }
 }
 

@@ -34,9 +34,10 @@ pub use peers::run_peers;
 pub use readiness::Readiness;
 pub use reply::Rfc3339;
 pub use server::{Bounds, Drain, Reply, Respond, Stop, run};
+pub use session::SessionKey;
 pub use slow::Slow;
 pub use spans::{Collector, Spans};
-pub use token::Token;
+pub use token::{Caller, NamedToken, Role, Token, TokenFile, TokenHash, Tokens};
 pub use vocabulary::vocabulary;
 pub use webhook::{Desk, PeerDoor, Webhook};
 
@@ -47,8 +48,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where operators are served. Anything but a loopback address needs a token.
     pub admin_listen: SocketAddr,
-    /// What a request under `/v1` has to bring.
+    /// What a request under `/v1` may bring, for everything.
     pub admin_token: Option<Token>,
+    /// What else it may bring.
+    pub admin_token_file: Option<TokenFile>,
     /// From the headers of a request to its answer, at most.
     pub answer_within: Duration,
     /// The largest body of a webhook request, in bytes.
@@ -85,6 +88,7 @@ impl Default for Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4242)),
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
             admin_token: None,
+            admin_token_file: None,
             answer_within: Duration::from_millis(1_200),
             body_bytes_max: 1024 * 1024,
             livemode: None,

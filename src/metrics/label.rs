@@ -109,8 +109,10 @@ label! {
 label! {
     /// Why a request to the admin port was refused.
     AdminRefusal {
-        /// Without the token, or with another.
+        /// Without a token, or with an unknown one.
         Unauthorized = "unauthorized",
+        /// With a token whose role may not do it, or a change from a web page of another origin.
+        Forbidden = "forbidden",
         /// To a name that is not this machine's own, on a port without a token.
         WrongHost = "wrong_host",
         /// Nothing is there.
@@ -122,9 +124,7 @@ label! {
         /// A parameter that is unknown or has a wrong value.
         BadParameter = "bad_parameter",
     }
-}
 
-label! {
     /// A part of the walk of a request.
     Stage {
         /// Checking the signature.

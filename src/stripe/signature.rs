@@ -176,6 +176,12 @@ impl Secret {
         &self.text
     }
 
+    /// A key for something else, which is not found from the secret's signatures: those are of texts that begin with a time.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        self.keyed().chain_update("tollgate: ").chain_update(purpose).finalize().into_bytes().into()
+    }
+
     /// The keyed hash, ready for a message.
     pub(super) fn keyed(&self) -> Hmac<Sha256> {
         self.keyed.clone()

@@ -30,11 +30,12 @@ use tollgate::{
         NotBooked, NotCredited, Place, Sealed, TimedAnswer,
     },
     domain::{
-        Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Currency, DecisionId,
-        Observation, Outcome, Reason, Source,
+        Answer, AnswerBy, Attribution, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Currency,
+        DecisionId, Observation, Outcome, Reason, Source,
     },
     http::{
-        Admin, Books, Desk, Drain, Guard, Readiness, Settings, Slow, Token, Unreadable, Webhook,
+        Admin, Books, Desk, Drain, Guard, NamedToken, Readiness, SessionKey, Settings, Slow, Token,
+        Unreadable, Webhook,
         bodies::{
             AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
             NodeBody, PoliciesBody, PolicyBody, StateBody, UnconfirmedListBody,
@@ -233,7 +234,7 @@ impl Books for OneCard {
         _: (&str, Option<&str>),
         _: BalanceChange,
         _: Currency,
-        _: (Option<&str>, Option<&str>),
+        _: Attribution,
     ) -> Result<(), NotCredited> {
         Err(NotCredited::NotNow)
     }
@@ -307,7 +308,11 @@ impl Room {
             &settings,
             &stripe,
         );
-        let guard = Guard::new(admin_address, settings.admin_token.clone()).unwrap();
+        let admin = settings.admin_token.as_ref().map(Token::of_admin);
+        let others = settings.admin_token_file.iter().flat_map(|file| file.tokens.clone());
+        let tokens: Arc<[NamedToken]> = admin.into_iter().chain(others).collect();
+        let tokens = (!tokens.is_empty()).then(|| watch::channel(tokens).1);
+        let guard = Guard::new(admin_address, tokens, SessionKey::new(&[7; 32])).unwrap();
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let books = Arc::new(OnceLock::new());
         let admin = Admin::new(Arc::clone(&books), guard, readiness.clone(), told(), slow);

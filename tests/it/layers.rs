@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("reconcile", &["cli", "config", "node", "stripe", "journal", "domain", "log", "clock"]),
     ("replay", &["cli", "config", "journal", "domain", "clock"]),
     ("demo", &["cli", "config", "node", "http", "stripe", "domain", "log", "clock"]),
-    ("cli", &["config", "node", "stripe", "journal", "policy", "domain", "log", "clock"]),
+    ("cli", &["config", "node", "http", "stripe", "journal", "policy", "domain", "log", "clock"]),
     ("node", &["config", "http", "cluster", "actors", "journal", "domain", "metrics", "clock"]),
     ("config", &["http", "stripe", "cluster", "actors", "journal", "policy", "domain", "log"]),
     ("http", &["stripe", "cluster", "policy", "domain", "metrics", "log", "clock"]),

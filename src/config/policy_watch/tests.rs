@@ -3,7 +3,10 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
-use super::*;
+use super::{
+    super::file_watch::{POLL_EVERY, SETTLED_AFTER},
+    *,
+};
 
 const FIRST: &str = "version: 1\ndefault: {paused: true}\n";
 const SECOND: &str = "version: 1\ndefault: {paused: false}\n";
@@ -121,9 +124,11 @@ async fn a_file_that_is_still_being_written_is_not_taken() {
         tokio::time::sleep(SETTLED_AFTER / 2).await;
         std::fs::write(&half, SECOND).unwrap();
     };
-    let (changed, ()) = tokio::join!(watch.look(), rest);
-    assert!(!changed && policy.borrow().for_card(None, None).paused);
-    assert!(watch.look().await);
+    let (changed, ()) = tokio::join!(watch.file.look(), rest);
+    assert!(changed.is_none());
+    let whole = watch.file.look().await.unwrap().unwrap();
+    assert!(policy.borrow().for_card(None, None).paused);
+    watch.take(whole).await;
     assert!(!policy.borrow().for_card(None, None).paused);
 }
 

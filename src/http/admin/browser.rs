@@ -6,7 +6,7 @@ use super::{
     super::{body, console, reply::With as _, server::Reply, session},
     Admin, Books, Query,
     query::After,
-    refusal_of_caller, unreadable,
+    unreadable,
 };
 use crate::{clock, metrics::AdminRefusal};
 
@@ -34,14 +34,15 @@ impl<B: Books> Admin<B> {
         if let Some(file) = console::file(path) {
             return file;
         }
-        match self.guard.lets_read(request.uri(), request.headers(), now) {
-            Ok(()) => {}
+        match self.guard.reader(request.uri(), request.headers(), now) {
+            // Every role may read.
+            Ok(_) => {}
             Err(AdminRefusal::Unauthorized) => {
                 let target = request.uri().path_and_query().map_or("/console", |target| target.as_str());
                 self.metrics.sockets.admin_refused.get(AdminRefusal::Unauthorized).increment(1);
                 return console::login(target, false);
             }
-            Err(refusal) => return self.refuse(refusal, &refusal_of_caller(refusal)),
+            Err(refusal) => return self.refuse_caller(refusal),
         }
         let Some(books) = self.books.get() else {
             return console::problem(
@@ -56,7 +57,7 @@ impl<B: Books> Admin<B> {
         let visit = console::Visit {
             books,
             now,
-            has_session: self.guard.has_session(request.headers(), now),
+            session: self.guard.session(request.headers(), now),
             slow: if is_cluster { self.slow.list(clock::instant()) } else { Vec::new() },
             status: self.readiness.word(),
             metrics: if is_cluster { self.rendered().await.unwrap_or_default() } else { String::new() },

@@ -48,13 +48,13 @@ fn document() -> Value {
         "components": {
             "schemas": schemas,
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "TOLLGATE_ADMIN_TOKEN"},
+                "token": {"type": "http", "scheme": "bearer", "description": "TOLLGATE_ADMIN_TOKEN, or a token of TOLLGATE_ADMIN_TOKENS_FILE. The roles, from the one that may do least: viewer, support, operator, admin"},
             },
         },
     })
 }
 
-const ABOUT: &str = "Read what a node decided, and what it knows. Amounts are integers in minor units; currencies are lower case; times are RFC 3339 in UTC. With TOLLGATE_ADMIN_TOKEN set, requests under /v1 need the header `Authorization: Bearer TOKEN`. An error is an object `error` with a `code` for programs and a `message` for people.";
+const ABOUT: &str = "Read what a node decided, and what it knows. Amounts are integers in minor units; currencies are lower case; times are RFC 3339 in UTC. With TOLLGATE_ADMIN_TOKEN or TOLLGATE_ADMIN_TOKENS_FILE set, requests under /v1 need the header `Authorization: Bearer TOKEN`, and a token needs the role that is stated, or a higher one: viewer, support, operator, admin. A change needs a reason, as the header `Tollgate-Reason` or as `reason` in a JSON body; it is recorded with the name of the token. An error is an object `error` with a `code` for programs and a `message` for people.";
 
 fn generator() -> SchemaGenerator {
     let settings = SchemaSettings::draft2020_12().for_serialize();
@@ -82,6 +82,7 @@ fn operation(route: &Route, problem: &Value, generator: &mut SchemaGenerator) ->
     }
     if route.path.starts_with("/v1/") {
         responses["401"] = problem("The token is missing or wrong");
+        responses["403"] = problem("The token has a lower role than this needs");
         responses["503"] = problem("The node is starting, or the journal cannot be read now");
     }
     parameters.extend(route.parameters.iter().map(|parameter| {
@@ -99,14 +100,17 @@ fn operation(route: &Route, problem: &Value, generator: &mut SchemaGenerator) ->
     if !parameters.is_empty() {
         operation["parameters"] = Value::Array(parameters);
     }
-    if let Some(body) = route.body {
+    if let Some(body) = &route.body {
+        let kind = if body.media_type == "application/json" { "object" } else { "string" };
+        let schema = json!({"type": kind});
         operation["requestBody"] = json!({
-            "required": true, "description": body, "content": {"text/plain": {"schema": {"type": "string"}}},
+            "required": true, "description": body.about, "content": {body.media_type: {"schema": schema}},
         });
     }
-    if !route.path.starts_with("/v1/") {
-        operation["security"] = json!([{}]);
-    }
+    operation["security"] = match route.role {
+        Some(role) => json!([{"token": [role.as_str()]}, {}]),
+        None => json!([{}]),
+    };
     operation
 }
 
@@ -145,8 +149,12 @@ pub fn admin_api_page() -> String {
 }
 
 fn page_of_route(page: &mut String, route: &Route, document: &Value) {
-    let Route { method, path, summary, about, path_parameter: of_path, parameters, body, .. } = route;
-    let _ = write!(page, "## {summary}\n\n`{method} {path}`\n\n{about}\n");
+    let Route { method, path, summary, about, path_parameter: of_path, parameters, role, body, .. } = route;
+    let _ = write!(page, "## {summary}\n\n`{method} {path}`");
+    if let Some(role) = role {
+        let _ = write!(page, " · role `{}`", role.as_str());
+    }
+    let _ = write!(page, "\n\n{about}\n");
     let in_path = path_parameter(route).map(|name| (name, (*of_path).to_owned(), "text".to_owned()));
     let of_query = parameters
         .iter()
@@ -159,7 +167,7 @@ fn page_of_route(page: &mut String, route: &Route, document: &Value) {
         }
     }
     if let Some(body) = body {
-        let _ = write!(page, "\nBody: {body}.\n");
+        let _ = write!(page, "\nBody: {}, at most {} bytes.\n", body.about, body.bytes_max);
     }
     let pointer =
         format!("/paths/{}/{}/responses/200/content", path.replace('/', "~1"), method.to_lowercase());

@@ -9,6 +9,7 @@ use super::super::{
         NodeBody, PoliciesBody, PolicyBody, UnconfirmedListBody,
     },
     slow::SlowBody,
+    token::Role,
 };
 use super::shapes::{ErrorBody, LogBody, StatusBody};
 use crate::domain::{Outcome, Reason, Source};
@@ -51,9 +52,25 @@ pub(in crate::http) struct Route {
     /// What the parameter in the path is, where there is one.
     pub(in crate::http) path_parameter: &'static str,
     pub(in crate::http) parameters: &'static [Parameter],
+    /// The role that a caller needs, unless the route is open to all.
+    pub(in crate::http) role: Option<Role>,
     /// What the body of a request is, where it has one.
-    pub(in crate::http) body: Option<&'static str>,
+    pub(in crate::http) body: Option<Payload>,
     pub(in crate::http) reply: Shape,
+}
+
+/// The body of a request.
+pub(in crate::http) struct Payload {
+    pub(in crate::http) about: &'static str,
+    pub(in crate::http) media_type: &'static str,
+    pub(in crate::http) bytes_max: usize,
+}
+
+impl Payload {
+    /// A small object.
+    const fn json(about: &'static str) -> Self {
+        Self { about, media_type: "application/json", bytes_max: 4_096 }
+    }
 }
 
 /// A parameter of the query.
@@ -114,6 +131,7 @@ const NONE: Route = Route {
     about: "",
     path_parameter: "",
     parameters: &[],
+    role: Some(Role::Viewer),
     body: None,
     reply: Shape::of::<StatusBody>(),
 };
@@ -192,7 +210,8 @@ pub(in crate::http) static ROUTES: [Route; 20] = [
                 durable. A repeated request with the same id changes nothing; the same id with another amount is refused \
                 with 409.",
         path_parameter: "The name in the policy; of a template, followed by `/` and the key",
-        body: Some("JSON with `id`, `amount`, `currency`, and perhaps `note` and `by`"),
+        role: Some(Role::Operator),
+        body: Some(Payload::json("JSON with `id`, `amount`, `currency`, and `reason`")),
         reply: Shape::of::<BudgetBody>(),
         ..NONE
     },
@@ -204,7 +223,8 @@ pub(in crate::http) static ROUTES: [Route; 20] = [
         about: "For a balance that another system keeps: so much was available at `as_of`. Holds, captures, refunds and \
                 credits after that time count on. The reply comes when that is durable.",
         path_parameter: "The name in the policy; of a template, followed by `/` and the key",
-        body: Some("JSON with `amount`, `currency`, `as_of`, and perhaps `note` and `by`"),
+        role: Some(Role::Operator),
+        body: Some(Payload::json("JSON with `amount`, `currency`, `as_of`, and `reason`")),
         reply: Shape::of::<BudgetBody>(),
         ..NONE
     },
@@ -272,7 +292,12 @@ pub(in crate::http) static ROUTES: [Route; 20] = [
         path: "/v1/log",
         summary: "Change the log filter",
         about: "The new filter applies until the process ends or the next change.",
-        body: Some("A filter such as `info,tollgate::http=debug`, at most 1,024 bytes"),
+        role: Some(Role::Operator),
+        body: Some(Payload {
+            about: "A filter such as `info,tollgate::http=debug`",
+            media_type: "text/plain",
+            bytes_max: 1_024,
+        }),
         reply: Shape::of::<LogBody>(),
         ..NONE
     },
@@ -289,6 +314,7 @@ pub(in crate::http) static ROUTES: [Route; 20] = [
         path: "/livez",
         summary: "Report that the process is alive",
         about: "Needs no token.",
+        role: None,
         ..NONE
     },
     Route {
@@ -296,6 +322,7 @@ pub(in crate::http) static ROUTES: [Route; 20] = [
         path: "/readyz",
         summary: "Report whether the node takes traffic",
         about: "200 with `ready`, or 503 with `starting`, `restoring`, or `draining`. Needs no token.",
+        role: None,
         ..NONE
     },
     Route {

@@ -75,12 +75,12 @@ pub struct MovementBody {
     pub refunded: i64,
     /// What was credited.
     pub credited: i64,
-    /// What the operator noted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-    /// Who changed the balance.
+    /// Who changed the balance: the name of a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A credit of a prepaid budget.
@@ -93,12 +93,9 @@ pub struct CreditBody {
     pub amount: i64,
     /// The currency of the balance.
     pub currency: String,
-    /// A note, which is recorded.
+    /// Why, which is recorded with the name of the token; needed unless the header `Tollgate-Reason` has it.
     #[serde(default)]
-    pub note: Option<String>,
-    /// Who does it, which is recorded.
-    #[serde(default)]
-    pub by: Option<String>,
+    pub reason: Option<String>,
 }
 
 /// A statement of a balance that another system keeps.
@@ -111,12 +108,9 @@ pub struct AvailableBody {
     pub currency: String,
     /// The time of the statement.
     pub as_of: String,
-    /// A note, which is recorded.
+    /// Why, which is recorded with the name of the token; needed unless the header `Tollgate-Reason` has it.
     #[serde(default)]
-    pub note: Option<String>,
-    /// Who does it, which is recorded.
-    #[serde(default)]
-    pub by: Option<String>,
+    pub reason: Option<String>,
 }
 
 impl From<&BudgetView> for BudgetBody {
@@ -159,8 +153,8 @@ impl From<&MovementView> for MovementBody {
                     captured: after.captured.saturating_sub(before.captured),
                     refunded: after.refunded.saturating_sub(before.refunded),
                     credited: 0,
-                    note: None,
                     by: None,
+                    reason: None,
                 }
             }
             MovementView::Credit(credit) => Self {
@@ -172,8 +166,8 @@ impl From<&MovementView> for MovementBody {
                 captured: 0,
                 refunded: 0,
                 credited: credit.amount,
-                note: credit.note.as_deref().map(ToOwned::to_owned),
-                by: credit.by.as_deref().map(ToOwned::to_owned),
+                by: Some(credit.attribution.by.to_string()),
+                reason: Some(credit.attribution.reason.to_string()),
             },
         }
     }

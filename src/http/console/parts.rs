@@ -7,6 +7,7 @@ use crate::{
     http::{
         bodies::{CheckBody, DecisionBody, LimitBody},
         reply::Rfc3339,
+        token::Caller,
     },
 };
 
@@ -28,8 +29,8 @@ impl Tab {
     ];
 }
 
-/// A whole page. `has_session` says whether there is one to end.
-pub(super) fn page(place: Tab, title: &str, has_session: bool, content: &Markup) -> Markup {
+/// A whole page. `session` says whose session there is to end.
+pub(super) fn page(place: Tab, title: &str, session: Option<&Caller>, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -48,8 +49,11 @@ pub(super) fn page(place: Tab, title: &str, has_session: bool, content: &Markup)
                             @if here == place { a href=(path) aria-current="page" { (name) } } @else { a href=(path) { (name) } }
                         }
                     }
-                    @if has_session {
-                        form method="post" action="/console/logout" { button.plain type="submit" { "Sign out" } }
+                    @if let Some(caller) = session {
+                        form method="post" action="/console/logout" {
+                            span { (caller.name) ", " (caller.role.as_str()) " " }
+                            button.plain type="submit" { "Sign out" }
+                        }
                     }
                 }
                 main { (content) }
@@ -249,7 +253,7 @@ mod tests {
 
     #[test]
     fn text_of_others_is_text_on_a_page() {
-        let shown = page(Tab::Find, "<script>", false, &authorization_link("\"><script>")).into_string();
+        let shown = page(Tab::Find, "<script>", None, &authorization_link("\"><script>")).into_string();
         assert!(!shown.contains("<script>") && shown.contains("&lt;script&gt;"), "{shown}");
     }
 }

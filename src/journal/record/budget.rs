@@ -10,7 +10,9 @@ use super::{
     field, is_false, is_zero, optional,
     tally::TallyRecord,
 };
-use crate::domain::{Account, Budget, BudgetEvent, Credit, Leg, Mention, Side, Spend, Sums, Timestamp};
+use crate::domain::{
+    Account, Attribution, Budget, BudgetEvent, Credit, Leg, Mention, Side, Spend, Sums, Timestamp,
+};
 
 /// What an authorization uses of a budget from now on.
 #[derive(Serialize, Deserialize)]
@@ -57,10 +59,10 @@ pub(super) struct CreditRecord<'a> {
     amount: i64,
     currency: Text<'a>,
     at: i64,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    note: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    by: Option<Text<'a>>,
+    #[serde(borrow)]
+    by: Text<'a>,
+    #[serde(borrow)]
+    reason: Text<'a>,
 }
 
 /// The whole state of an account of a budget.
@@ -195,8 +197,8 @@ impl<'a> From<&'a Credit> for CreditRecord<'a> {
             amount: credit.amount,
             currency: currency_text(credit.currency),
             at: credit.at.as_micros(),
-            note: credit.note.as_deref().map(Into::into),
-            by: credit.by.as_deref().map(Into::into),
+            by: (&*credit.attribution.by).into(),
+            reason: (&*credit.attribution.reason).into(),
         }
     }
 }
@@ -208,8 +210,7 @@ impl CreditRecord<'_> {
             amount: self.amount,
             currency: field("currency", &self.currency, |text| text.parse().ok())?,
             at: Timestamp::from_micros(self.at),
-            note: self.note.as_deref().map(Into::into),
-            by: self.by.as_deref().map(Into::into),
+            attribution: Attribution { by: Arc::from(&*self.by), reason: Arc::from(&*self.reason) },
         })
     }
 }

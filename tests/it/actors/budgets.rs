@@ -14,8 +14,8 @@ use tollgate::{
     clock,
     config::policy_file,
     domain::{
-        Account, AuthorizationRequest, BudgetEvent, Card, CardholderId, Currency, Event, Fact, HolderSeen,
-        Observation, Outcome, Policy, Source,
+        Account, Attribution, AuthorizationRequest, BudgetEvent, Card, CardholderId, Currency, Event, Fact,
+        HolderSeen, Observation, Outcome, Policy, Source,
     },
     journal::{Committer, CommitterSettings, Faulty, Journal, Memory, Odds, Scan as _, Script, record},
     metrics::Metrics,
@@ -245,8 +245,9 @@ default: {budgets: [person]}
     let journal = Arc::new(Faulty::new(Arc::new(Memory::new()), Script::default()));
     let node = Node::on(&journal, roomy(), text);
     let account = ("person", Some("ich_1"));
+    let ops = Attribution { by: "ops".into(), reason: "a test".into() };
     let change = async |change: BalanceChange| {
-        node.directory.credit(account, change, Currency::USD, (None, Some("ops")), clock::now()).await
+        node.directory.credit(account, change, Currency::USD, ops.clone(), clock::now()).await
     };
     let credit = |id: &str, amount| BalanceChange::Credit { id: id.to_owned(), amount };
     let ask = async |name: &str, amount| {
@@ -272,7 +273,7 @@ default: {budgets: [person]}
     assert_eq!(ask("fourth", 1_100).await, (Outcome::Approved, "approved"));
     let wrong = node
         .directory
-        .credit(account, credit("b", 1), "eur".parse().unwrap(), (None, None), clock::now())
+        .credit(account, credit("b", 1), "eur".parse().unwrap(), ops.clone(), clock::now())
         .await;
     assert!(matches!(wrong, Err(NotCredited::Currency { .. })), "{wrong:?}");
     verified(&journal, text, 5).await;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tollgate::http::{Settings, Token};
+use tollgate::http::{Caller, NamedToken, Role, Settings, Token, TokenFile, TokenHash};
 
 use super::{Room, TOKEN};
 use crate::client::{Client, post, request};
@@ -156,6 +156,10 @@ async fn a_filter_of_the_log_is_put_by_who_may() {
         let headers = format!("content-length: {length}\r\n{headers}");
         [request("PUT", "/v1/log", &headers), body.as_bytes().to_vec()].concat()
     };
+    let response = client.exchange(put(&bearer, "info")).await;
+    assert_eq!((response.status, response.code().as_str()), (400, "bad_parameter"));
+    assert!(response.body.contains("Tollgate-Reason"), "{}", response.body);
+    let bearer = format!("{bearer}tollgate-reason: a missing \u{e9}v\u{e9}nement\r\n");
     let response = client.exchange(put(&bearer, "loud")).await;
     assert_eq!((response.status, response.code().as_str()), (400, "bad_filter"));
     let response = client.exchange(put(&bearer, "info,tollgate::http=debug\n")).await;
@@ -231,4 +235,83 @@ async fn metrics_come_as_prometheus_text() {
         let (_, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
     }
+}
+
+/// The text of the token with this role.
+fn token_of(role: Role) -> String {
+    format!("the-token-of-the-{}", role.as_str())
+}
+
+/// A room with a token for each role.
+async fn room_of_roles() -> Room {
+    let named = |role: Role| NamedToken {
+        hash: TokenHash::of(token_of(role).as_bytes()),
+        caller: Caller { name: format!("the-{}", role.as_str()).into(), role },
+    };
+    let tokens = Role::ALL.into_iter().map(named).collect();
+    let file = TokenFile { path: "tokens".into(), tokens };
+    let room = Room::with(|settings| settings.admin_token_file = Some(file)).await;
+    room.readiness.ready();
+    room
+}
+
+/// Everything in the OpenAPI document is served to the role that it states and to higher ones, and to no lower one.
+#[tokio::test]
+async fn each_route_is_for_the_role_that_the_documentation_states() {
+    let room = room_of_roles().await;
+    let document: serde_json::Value = serde_json::from_str(&tollgate::http::openapi()).unwrap();
+    let (mut refused, mut served) = (0, 0);
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{id}", "x").replace("{name}", "x").replace("{version}", "x");
+        for (method, operation) in methods.as_object().unwrap() {
+            let Some(needed) = operation["security"][0]["token"][0].as_str() else { continue };
+            let needed = Role::named(needed).unwrap();
+            assert_eq!(needed > Role::Viewer, method != "get", "{method} {path}: only a change needs more");
+            for role in Role::ALL {
+                let bearer = format!("authorization: Bearer {}\r\n", token_of(role));
+                let mut client = Client::connect(room.admin).await;
+                let response = client.exchange(request(&method.to_uppercase(), &path, &bearer)).await;
+                let may = role >= needed;
+                assert_eq!(response.status != 403, may, "{method} {path} {role:?}: {}", response.body);
+                assert_ne!(response.status, 401);
+                if may {
+                    served += 1;
+                } else {
+                    let expected = format!("expected a token with the role {}", needed.as_str());
+                    assert!(response.body.contains(&expected), "{}", response.body);
+                    assert!(response.body.contains(&format!("found that of the-{}", role.as_str())));
+                    assert!(!response.body.contains(&token_of(role)));
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused >= 6 && served >= 50, "{refused} {served}");
+    let counted = room.metric(r#"tollgate_admin_requests_refused_total{cause="forbidden"}"#);
+    assert_eq!(counted, refused.to_string());
+}
+
+#[tokio::test]
+async fn a_session_has_the_name_and_the_role_of_its_token() {
+    let room = room_of_roles().await;
+    let form = format!("target=/console&token={}", token_of(Role::Support));
+    let mut client = Client::connect(room.admin).await;
+    let response = client.exchange(post("/console/login", "", form.as_bytes())).await;
+    let cookie = response.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let page = client.exchange(request("GET", "/console", &format!("cookie: {cookie}\r\n"))).await;
+    assert!(page.status == 200 && page.body.contains("the-support, support"), "{}", page.body);
+}
+
+/// Without a token, a page of any site could send a form to a loopback address.
+#[tokio::test]
+async fn a_page_of_another_origin_changes_nothing() {
+    let room = Room::with(|settings| settings.admin_token = None).await;
+    let body = br#"{"id": "a", "amount": 1, "currency": "usd", "reason": "theirs"}"#;
+    let status = async |headers: &str| {
+        let mut client = Client::connect(room.admin).await;
+        client.exchange(post("/v1/budgets/team/credits", headers, body)).await.status
+    };
+    assert_eq!(status("origin: https://evil.example\r\n").await, 403);
+    assert_eq!(status("origin: null\r\n").await, 403);
+    assert_eq!(status("").await, 503, "the ledger of this test takes no credit");
 }

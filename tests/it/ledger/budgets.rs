@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tollgate::{
     config::policy_file,
-    domain::{Account, Credit, Currency, Fact, Policy, Timestamp},
+    domain::{Account, Attribution, Credit, Currency, Fact, Policy, Timestamp},
     journal::{EntryId, Outcome},
     ledger::{Message, Operation, Work},
 };
@@ -199,8 +199,7 @@ fn credit(story: &mut Story, id: &str, amount: i64) -> String {
         amount,
         currency: Currency::USD,
         at: Timestamp::default(),
-        note: None,
-        by: None,
+        attribution: Attribution { by: "ops".into(), reason: "top-up".into() },
     };
     let operation = Operation { credit, caller: Name("operator") };
     story.turn(Message::Work(team(), Work::Operation(Box::new(operation))))

@@ -32,7 +32,7 @@ async fn ask_traced(node: &Node, name: &str, amount: i64, flags: &str) {
 /// Puts a filter of the log in force.
 async fn put_filter(node: &Node, filter: &str) {
     let length = filter.len();
-    let head = request("PUT", "/v1/log", &format!("content-length: {length}\r\n"));
+    let head = request("PUT", "/v1/log", &format!("content-length: {length}\r\ntollgate-reason: a test\r\n"));
     let response =
         Client::connect(node.admin).await.exchange([head, filter.as_bytes().to_vec()].concat()).await;
     assert_eq!(response.json()["filter"].as_str(), Some(filter));

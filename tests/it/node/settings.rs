@@ -6,9 +6,9 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
 use rustix::process::Signal;
 
 use crate::{
-    client::post,
+    client::{Client, post, request},
     deliveries::{Verdict, purchase, signature, signed_with},
-    process::{Node, Site},
+    process::{Node, Site, within},
 };
 
 const EX_UNAVAILABLE: i32 = 69;
@@ -191,4 +191,54 @@ async fn a_hangup_without_a_policy_file_ends_nothing() {
     assert!(Verdict::of(&node.deliver(&purchase("ic_h", "iauth_h", 100)).await).approved);
     assert_eq!(node.get("/livez").await.status, 200);
     node.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_of_a_file_have_names_and_roles_and_change_while_the_node_runs() {
+    let site = Site::new(&[("TOLLGATE_ADMIN_TOKENS_FILE", "tokens")]);
+    let new = async |name: &str, role: &str| {
+        let made = site.run(&["token", name, role], &[]).await;
+        let [line, told] = [made.stdout, made.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        let token = told.lines().last().unwrap().to_owned();
+        assert!(line.starts_with(&format!("{name} {role} sha256:")) && !line.contains(&token), "{line}");
+        (token, line)
+    };
+    let (alice, line_of_alice) = new("alice", "viewer").await;
+    let (bob, line_of_bob) = new("bob@example.com", "operator").await;
+    fs::write(site.path("tokens"), format!("# who may what\n{line_of_alice}")).unwrap();
+    let mut node = site.start().await;
+    let status = async |node: &Node, method: &str, path: &str| {
+        let token = node.token.as_ref().unwrap();
+        let headers = format!("authorization: Bearer {token}\r\ntollgate-reason: looking\r\n");
+        Client::connect(node.admin).await.exchange(request(method, path, &headers)).await.status
+    };
+    assert_eq!(node.get("/v1/node").await.status, 401);
+    node.token = Some(alice.clone());
+    assert_eq!(status(&node, "GET", "/v1/node").await, 200);
+    assert_eq!(status(&node, "PUT", "/v1/log").await, 403);
+    node.token = Some(bob.clone());
+    assert_eq!(status(&node, "GET", "/v1/node").await, 401);
+    // Alice goes, bob comes, and a mistake changes nothing.
+    fs::write(site.path("tokens"), &line_of_bob).unwrap();
+    node.process.logged("the file of tokens was read").await;
+    within("the new token", async {
+        while status(&node, "GET", "/v1/node").await != 200 {}
+    })
+    .await;
+    assert_eq!(status(&node, "PUT", "/v1/log").await, 400, "an empty filter");
+    node.token = Some(alice.clone());
+    assert_eq!(status(&node, "GET", "/v1/node").await, 401);
+    fs::write(site.path("tokens"), format!("{line_of_alice}\nbob admin {bob}\n")).unwrap();
+    node.process.logged("the file of tokens cannot be used; the tokens stay as they are").await;
+    assert_eq!(status(&node, "GET", "/v1/node").await, 401);
+    let log = node.stop().await;
+    assert!(!log.contains(&alice) && !log.contains(&bob), "{log}");
+    let ending = site.refuses_to_start().await;
+    assert_eq!(ending.code, Some(EX_CONFIG));
+    assert!(
+        ending.log.contains("TOLLGATE_ADMIN_TOKENS_FILE=tokens: line 3: expected `sha256:`"),
+        "{}",
+        ending.log
+    );
+    assert!(!ending.log.contains(&bob), "{}", ending.log);
 }

@@ -1,0 +1,12 @@
+//! Who changed something, and why.
+
+use std::sync::Arc;
+
+/// Who changed something, and why. Every entry that an operator makes has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attribution {
+    /// The name of the caller's token.
+    pub by: Arc<str>,
+    /// The reason that the caller gave.
+    pub reason: Arc<str>,
+}
