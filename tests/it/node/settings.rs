@@ -221,10 +221,7 @@ async fn tokens_of_a_file_have_names_and_roles_and_change_while_the_node_runs() 
     // Alice goes, bob comes, and a mistake changes nothing.
     fs::write(site.path("tokens"), &line_of_bob).unwrap();
     node.process.logged("the file of tokens was read").await;
-    within("the new token", async {
-        while status(&node, "GET", "/v1/node").await != 200 {}
-    })
-    .await;
+    within("the new token", async { while status(&node, "GET", "/v1/node").await != 200 {} }).await;
     assert_eq!(status(&node, "PUT", "/v1/log").await, 400, "an empty filter");
     node.token = Some(alice.clone());
     assert_eq!(status(&node, "GET", "/v1/node").await, 401);
