@@ -1,6 +1,8 @@
 //! The composition root: the only file that knows every room. It starts them in the order in which they stand on each
 //! other, and ends them in the order that loses nothing.
 
+mod policies;
+
 use std::{
     io,
     net::SocketAddr,
@@ -10,7 +12,7 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpSocket},
-    sync::{Notify, watch},
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -18,7 +20,7 @@ use crate::{
     actors::{Directory, Parts},
     clock,
     cluster::{Cluster, Gate, Membership},
-    config::{LoadError, PolicySource, PolicyWatch, Reload, Settings, poke_on_hangup, watch_tokens},
+    config::{LoadError, Settings, watch_tokens},
     domain::Policy,
     http::{self, Admin, Drain, Guard, Readiness, SessionKey, Slow, Spans, Unguarded, Webhook},
     journal::{
@@ -26,7 +28,7 @@ use crate::{
         Policies,
         postgres::{Database, Phase, Status},
     },
-    metrics::{self, Bound, JournalPhase, Listener, Metrics},
+    metrics::{Bound, JournalPhase, Listener, Metrics},
 };
 
 pub use crate::cluster::NotJoined;
@@ -59,6 +61,14 @@ pub enum NotStarted {
     /// The policy cannot be put in force.
     #[error("the policy cannot be recorded, and so not be put in force: {0}")]
     Unrecorded(#[from] NotRecorded),
+    /// The newest policy in the journal cannot be used.
+    #[error("policy {version}, the newest in the journal, cannot be read by this version of Tollgate: {why}")]
+    UnusablePolicy {
+        /// Which policy.
+        version: String,
+        /// Its first mistake.
+        why: String,
+    },
     /// The cluster does not take this node.
     #[error(transparent)]
     Cluster(#[from] NotJoined),
@@ -114,16 +124,21 @@ impl Node {
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let (drain, stop) = Drain::new();
         let (books, slow) = (Arc::new(OnceLock::new()), Arc::new(Slow::default()));
-        let operators =
-            Admin::new(Arc::clone(&books), guard, readiness.clone(), Arc::clone(&metrics), Arc::clone(&slow));
+        let operators = Admin::new(
+            Arc::clone(&books),
+            guard,
+            readiness.clone(),
+            Arc::clone(&metrics),
+            Arc::clone(&slow),
+            policies::port(&settings),
+        );
         let (admin_bounds, told) = (settings.http.admin_bounds(), Arc::clone(&metrics));
         let serving = http::run(admin_listener, Listener::Admin, operators, admin_bounds, told, stop.clone());
         let mut listeners = vec![tokio::spawn(serving)];
         tracing::info!(admin = %format_args!("http://{admin}"), "starting: probes and metrics are answered");
         let Opened { journal, database } = journal::open(&settings.journal).await?;
-        let policies = Policies::new(Arc::clone(&journal), &settings.cluster.node_id);
-        let read = policy(settings.policy_source.clone(), &metrics, &mut background).await?;
-        let policy = put_in_force(read, policies, &settings.policy_source, &metrics, &mut background).await?;
+        let recorded = Policies::new(Arc::clone(&journal), &settings.cluster.node_id);
+        let policy = policies::in_force(&settings.policy_source, recorded, &metrics, &mut background).await?;
         let directory = directory(&settings, &journal, policy, &metrics, &mut background);
         if settings.http.livemode.is_none() {
             settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;
@@ -202,6 +217,12 @@ impl Node {
     #[must_use]
     pub const fn peers(&self) -> Option<SocketAddr> {
         self.peers
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.directory.policy()
     }
 
     /// Serves until `stop` is done, then ends in order: readiness goes off, traffic goes elsewhere, what is in flight
@@ -338,72 +359,6 @@ async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, 
     TcpListener::bind(address).await.map_err(|cause| NotStarted::Listen { name, address, cause })
 }
 
-/// The policy as it was read, and the task that looks for a new one.
-async fn policy(
-    source: PolicySource,
-    metrics: &Arc<Metrics>,
-    background: &mut Vec<JoinHandle<()>>,
-) -> Result<watch::Receiver<Arc<Policy>>, NotStarted> {
-    let poke = Arc::new(Notify::new());
-    background.push(tokio::spawn(poke_on_hangup(Arc::clone(&poke))?));
-    let path = match source {
-        PolicySource::Environment(policy) => {
-            background.push(tokio::spawn(tell_of_pokes(poke)));
-            return Ok(watch::channel(policy).1);
-        }
-        PolicySource::File(path) => path,
-    };
-    let told = Arc::clone(metrics);
-    let observe = move |reload: &Reload| match reload {
-        Reload::Published(_) => told.policy.reloads.get(metrics::Reload::Loaded).increment(1),
-        Reload::Refused => told.policy.reloads.get(metrics::Reload::Refused).increment(1),
-    };
-    let (watch, policy) = PolicyWatch::open(&path, Box::new(observe)).await?;
-    background.push(tokio::spawn(watch.run(poke, std::future::pending())));
-    Ok(policy)
-}
-
-/// The policy in force: each one that was read, once the journal has it.
-async fn put_in_force(
-    mut read: watch::Receiver<Arc<Policy>>,
-    policies: Policies,
-    source: &PolicySource,
-    metrics: &Arc<Metrics>,
-    background: &mut Vec<JoinHandle<()>>,
-) -> Result<watch::Receiver<Arc<Policy>>, NotStarted> {
-    const PAUSE: Duration = Duration::from_secs(1);
-    let origin = match source {
-        PolicySource::File(path) => path.display().to_string(),
-        PolicySource::Environment(_) => "environment".to_owned(),
-    };
-    let first = Arc::clone(&read.borrow_and_update());
-    policies.put_in_force(&first, &origin, clock::now()).await?;
-    metrics.policy.in_force(first.version().as_str(), seconds_now());
-    let (publish, in_force) = watch::channel(first);
-    let metrics = Arc::clone(metrics);
-    background.push(tokio::spawn(async move {
-        while read.changed().await.is_ok() {
-            loop {
-                let next = Arc::clone(&read.borrow_and_update());
-                let version = next.version().clone();
-                match policies.put_in_force(&next, &origin, clock::now()).await {
-                    Ok(()) => {
-                        publish.send_replace(next);
-                        metrics.policy.in_force(version.as_str(), seconds_now());
-                        tracing::info!(version = version.as_str(), "a new policy is in force");
-                        break;
-                    }
-                    Err(cause) => {
-                        tracing::warn!(version = version.as_str(), %cause, "the new policy is not in force yet");
-                        clock::sleep(PAUSE).await;
-                    }
-                }
-            }
-        }
-    }));
-    Ok(in_force)
-}
-
 /// Tells the bounds in force, so that use can be seen against them.
 fn tell_capacities(settings: &Settings, metrics: &Metrics) {
     let (http, actors) = (&settings.http, &settings.actors);
@@ -473,18 +428,6 @@ async fn tell_status(mut status: watch::Receiver<Status>, readiness: Readiness, 
             return;
         }
     }
-}
-
-/// Without a file a hangup has nothing to reload, and must not end the node either.
-async fn tell_of_pokes(poke: Arc<Notify>) {
-    loop {
-        poke.notified().await;
-        tracing::info!("no policy file to reload: the limits are environment variables");
-    }
-}
-
-fn seconds_now() -> f64 {
-    f64::from(u32::try_from(clock::now().as_seconds()).unwrap_or(u32::MAX))
 }
 
 /// Tells the metrics how commits go.

@@ -145,7 +145,7 @@ fn of_nodes() -> Vec<Alert> {
         cause(
             "TollgatePoliciesDiffer",
             "ticket",
-            "10m",
+            "1m",
             "Nodes use different policies",
             "count by (job) (count by (job, version) (tollgate_policy_info)) > 1",
         ),

@@ -1,12 +1,12 @@
 //! The nodes: each a directory of its own on the journal that all share, behind a disk or database that fails.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tollgate::{
     actors::{Directory, Parts, Settings},
     cluster::{self, Cluster},
-    domain::{Interval, Limit, Measure, Occurrence, Overrides, Policy, PolicyVersion, Window, Zone},
+    domain::{Interval, Layers, Limit, Measure, Occurrence, Overrides, Policy, PolicyVersion, Window, Zone},
     http,
     journal::{Committer, CommitterSettings, Faulty, Journal, Memory, Pace, Script},
     metrics::Metrics,
@@ -148,8 +148,6 @@ fn policy(limits: &Limits, budgets: Budgets) -> Arc<Policy> {
     Arc::new(Policy::with_budgets(
         PolicyVersion::new("simulation"),
         budgets,
-        &default,
-        &BTreeMap::default(),
-        BTreeMap::default(),
+        Layers { default, ..Layers::default() },
     ))
 }

@@ -50,7 +50,11 @@ impl Shared {
         if policy.budgets().is_empty() {
             return None;
         }
-        let named = policy.for_card(request.card.as_ref(), request.group.as_deref());
+        let named = policy.for_card_of(
+            request.connected_account.as_ref(),
+            request.card.as_ref(),
+            request.group.as_deref(),
+        );
         let charged = policy.budgets().charged(&named.budgets, &Holder::from(request));
         policy.budgets().root(&charged)
     }
@@ -80,7 +84,11 @@ impl Shared {
         let Fact::Authorization(seen) = &observation.fact else { return None };
         let holder = seen.holder.as_deref()?;
         let policy = self.policy.borrow();
-        let named = policy.for_card(observation.card(), holder.group.as_deref());
+        let named = policy.for_card_of(
+            observation.connected_account.as_ref(),
+            observation.card(),
+            holder.group.as_deref(),
+        );
         let whose = Holder {
             cardholder: holder.cardholder.as_ref(),
             connected_account: observation.connected_account.as_ref(),

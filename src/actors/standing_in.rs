@@ -181,7 +181,11 @@ impl Shared {
         };
         let held = held(request).filter(|held| *held <= amount_max)?;
         let source = Arc::clone(&self.policy.borrow());
-        let policy = source.for_card(request.card.as_ref(), request.group.as_deref());
+        let policy = source.for_card_of(
+            request.connected_account.as_ref(),
+            request.card.as_ref(),
+            request.group.as_deref(),
+        );
         let outcome = decide_without_ledger(&policy, request).outcome;
         (outcome == Outcome::Approved
             && self.approvals.take(&request.account(), request.received_at, approvals_max))

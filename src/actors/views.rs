@@ -1,7 +1,7 @@
 //! The books as people see them: read from the journal, so that only what is durable is shown, and any node can show
 //! any card. No actor is asked or woken.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Directory, recall::recall};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         Interval, Limit, Measure, Mention, NetworkId, PolicyRecord, PolicyVersion, Source, State, Tally,
         Timestamp, Totals, Transaction, TransactionId, limits_in_force,
     },
-    journal::{Entry, Reach, record},
+    journal::{Entry, NotRecorded, Policies, PolicyChange, PolicyChanged, Reach, record},
     ledger::{self, Folded, NotFolded, decided_in},
 };
 
@@ -148,21 +148,25 @@ impl Directory {
         Ok(standing.map(|standing| standing.state))
     }
 
-    /// The policies that nodes have put in force, oldest first.
+    /// The policies that nodes have put in force, and what operators did with policies; oldest first.
     ///
     /// # Errors
     /// A sentence that says why the journal cannot be read.
     pub async fn policies(&self) -> Result<Vec<PolicyRecord>, String> {
-        let entries = self.shared().journal.load(&Account::policies(), Reach::Genesis).await;
-        let mut records = Vec::new();
-        for entry in entries.map_err(|cause| cause.to_string())? {
-            for event in ledger::read(&entry).map_err(|cause| cause.to_string())? {
-                if let Event::Policy(record) = event {
-                    records.push(*record);
-                }
-            }
-        }
-        Ok(records)
+        Policies::new(Arc::clone(&self.shared().journal), "").all().await.map_err(|cause| cause.to_string())
+    }
+
+    /// Records on the node of this name what an operator does with a policy.
+    ///
+    /// # Errors
+    /// [`NotRecorded`]: nothing has changed.
+    pub async fn change_policy(
+        &self,
+        node: &str,
+        change: &PolicyChange<'_>,
+        now: Timestamp,
+    ) -> Result<PolicyChanged, NotRecorded> {
+        Policies::new(Arc::clone(&self.shared().journal), node).change(change, now).await
     }
 
     /// Whether the first event in the books moved real money; `None` where there is none yet.
@@ -197,7 +201,7 @@ impl Directory {
             return Ok(None);
         }
         let replacement_for = folded.card.joined.as_ref().map(|joined| joined.card.clone());
-        let group = folded.card.group.clone();
+        let (group, of) = (folded.card.group.clone(), folded.card.connected_account.clone());
         let state = folded.card.standing.take().map(|standing| standing.state);
         let mut passed = BTreeSet::from([account.clone()]);
         while let Some(joined) = folded.card.joined.take() {
@@ -207,7 +211,7 @@ impl Directory {
             }
             folded = ledger::fold(&shared.load(&account, Reach::Snapshot).await?)?;
         }
-        let policy = shared.policy.borrow().for_card(Some(id), group.as_deref());
+        let policy = shared.policy.borrow().for_card_of(of.as_ref(), Some(id), group.as_deref());
         let windows = || policy.controls.spending_limits.iter().map(|limit| &limit.window);
         if folded.card.adopt(windows(), policy.refunds_restore, now).is_err() {
             let history = shared.load(&account, Reach::Genesis).await?;

@@ -239,6 +239,10 @@ impl Shown {
                 shown.cards.push(("budgets".to_owned(), policy_file::tree(policy)));
             }
             shown.add("every card".to_owned(), &policy.for_card(None, None));
+            for account in policy.accounts() {
+                let of_account = policy.for_card_of(Some(account), None, None);
+                shown.add(format!("each card of connected account {account}, in no group"), &of_account);
+            }
             for name in policy.groups() {
                 shown.add(format!("each card of group {name}"), &policy.for_card(None, Some(name)));
             }

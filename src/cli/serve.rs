@@ -119,6 +119,7 @@ const fn verdict(cause: &NotStarted) -> Verdict {
     match cause {
         NotStarted::Journal(_) | NotStarted::Unrecorded(_) => Verdict::JournalBroken,
         NotStarted::Policy(_)
+        | NotStarted::UnusablePolicy { .. }
         | NotStarted::Unguarded(_)
         | NotStarted::Cluster(NotJoined::NameInUse { .. }) => Verdict::BadSettings,
         NotStarted::Cluster(NotJoined::Unreachable(_) | NotJoined::NoKey(_))

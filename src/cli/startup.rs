@@ -5,14 +5,12 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{VERSION, sign::reachable};
 use crate::{
-    config::{
-        PolicySource, Settings,
-        policy_file::{self, outline},
-    },
+    config::{PolicySource, Settings, policy_file::outline},
     domain::Policy,
     journal::Location,
     node::Node,
@@ -30,12 +28,12 @@ pub(super) struct Startup {
     made_secret: Option<Secret>,
 }
 
-/// Where the node answers.
-#[derive(Clone, Copy)]
-struct Addresses {
+/// Where the node answers, and by which policy it decides.
+struct Running {
     webhook: SocketAddr,
     admin: SocketAddr,
     peers: Option<SocketAddr>,
+    policy: Arc<Policy>,
 }
 
 impl Startup {
@@ -56,17 +54,17 @@ impl Startup {
 
     /// One line of the log.
     pub(super) fn log(&self, node: &Node) {
-        let policy = self.policy();
+        let policy = node.policy();
         let file = match &self.policy_source {
             PolicySource::File(path) => Some(absolute(path)),
-            PolicySource::Environment(_) => None,
+            PolicySource::Environment(_) | PolicySource::Journal(_) => None,
         };
         tracing::info!(
             webhook = %format_args!("http://{}/webhook", node.webhook()),
             admin = %format_args!("http://{}", node.admin()),
             peers = node.peers().map(tracing::field::display),
             version = VERSION,
-            policy = policy.as_ref().map(|policy| tracing::field::display(policy.version().as_str().to_owned())),
+            policy = policy.version().as_str(),
             policy_file = file.as_ref().map(|file| tracing::field::display(file.display())),
             journal = %self.journal,
             journal_is_new = self.is_journal_new,
@@ -78,12 +76,17 @@ impl Startup {
 
     /// Some lines for a person, and three to paste. `program` is how this program was called.
     pub(super) fn show(&self, node: &Node, program: &str, out: &mut dyn Write) -> io::Result<()> {
-        let addresses = Addresses { webhook: node.webhook(), admin: node.admin(), peers: node.peers() };
-        self.show_at(addresses, program, out)
+        let running = Running {
+            webhook: node.webhook(),
+            admin: node.admin(),
+            peers: node.peers(),
+            policy: node.policy(),
+        };
+        self.show_running(&running, program, out)
     }
 
-    fn show_at(&self, addresses: Addresses, program: &str, out: &mut dyn Write) -> io::Result<()> {
-        let Addresses { webhook, admin, peers } = addresses;
+    fn show_running(&self, running: &Running, program: &str, out: &mut dyn Write) -> io::Result<()> {
+        let Running { webhook, admin, peers, ref policy } = *running;
         writeln!(out, "Tollgate {VERSION} is ready.\n")?;
         writeln!(out, "  webhook  http://{webhook}/webhook")?;
         writeln!(out, "  admin    http://{admin}")?;
@@ -100,7 +103,7 @@ impl Startup {
             Location::Memory => writeln!(out, "  journal  in memory: forgotten when the node ends")?,
             Location::Postgres(_) => writeln!(out, "  journal  PostgreSQL (TOLLGATE_JOURNAL)")?,
         }
-        self.show_policy(out)?;
+        self.show_policy(policy, out)?;
         let (secret, option) = match &self.made_secret {
             Some(made) => (
                 format!("{}, for this run only: STRIPE_WEBHOOK_SECRET is not set", made.reveal()),
@@ -120,16 +123,22 @@ impl Startup {
         writeln!(out, "  curl -s http://{explained}/metrics | grep tollgate_decisions_total\n")
     }
 
-    fn show_policy(&self, out: &mut dyn Write) -> io::Result<()> {
-        let policy = self.policy();
-        let version = policy.as_ref().map_or("", |policy| policy.version().as_str());
+    fn show_policy(&self, policy: &Policy, out: &mut dyn Write) -> io::Result<()> {
+        let version = policy.version().as_str();
         match &self.policy_source {
             PolicySource::File(path) => {
                 writeln!(out, "  policy   {} (version {version})", absolute(path).display())?;
             }
-            PolicySource::Environment(_) => writeln!(out, "  policy   no policy file (TOLLGATE_POLICY)")?,
+            PolicySource::Environment(_) => {
+                writeln!(out, "  policy   the limits in TOLLGATE_CARD_* (no policy file)")?;
+            }
+            PolicySource::Journal(default) if default.version() == policy.version() => {
+                writeln!(out, "  policy   no policy file (TOLLGATE_POLICY), and none in the journal")?;
+            }
+            PolicySource::Journal(_) => {
+                writeln!(out, "  policy   the newest in the journal (version {version})")?;
+            }
         }
-        let Some(policy) = policy else { return Ok(()) };
         for line in outline(&policy.for_card(None, None)) {
             writeln!(out, "           each card: {line}")?;
         }
@@ -142,17 +151,6 @@ impl Startup {
             )?;
         }
         Ok(())
-    }
-
-    /// The policy as it is now; the node has read it a moment ago.
-    fn policy(&self) -> Option<Policy> {
-        match &self.policy_source {
-            PolicySource::File(path) => {
-                let bytes = policy_file::load(path).ok()?;
-                policy_file::read_bytes(&bytes).ok().map(|parsed| parsed.policy)
-            }
-            PolicySource::Environment(policy) => Some(Policy::clone(policy)),
-        }
     }
 }
 
@@ -176,8 +174,15 @@ mod tests {
         let settings = config::read(pairs, |path| fs::read_to_string(path)).unwrap().settings;
         let startup = Startup::of(&settings, made.map(|made| Secret::new(made).unwrap()));
         let [webhook, admin] = addresses.map(|address| address.parse().unwrap());
+        let policy = match &settings.policy_source {
+            PolicySource::File(path) => {
+                let text = fs::read_to_string(path).unwrap();
+                Arc::new(config::policy_file::read(&text).unwrap().policy)
+            }
+            PolicySource::Environment(policy) | PolicySource::Journal(policy) => Arc::clone(policy),
+        };
         let mut out = Vec::new();
-        startup.show_at(Addresses { webhook, admin, peers: None }, "tollgate", &mut out).unwrap();
+        startup.show_running(&Running { webhook, admin, peers: None, policy }, "tollgate", &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -194,7 +199,7 @@ mod tests {
   webhook  http://127.0.0.1:4242/webhook
   admin    http://127.0.0.1:9464
   journal  {} (new)
-  policy   no policy file (TOLLGATE_POLICY)
+  policy   no policy file (TOLLGATE_POLICY), and none in the journal
            each card: at most 500.00 USD (50000 minor units of any other currency) a day (UTC)
   secret   whsec_made, for this run only: STRIPE_WEBHOOK_SECRET is not set
 

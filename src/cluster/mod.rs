@@ -23,7 +23,7 @@ pub use crate::actors::{
     DecisionPage, DecisionView, EntryView, HoldView, LimitView, MovementView, NotAPlace, NotBooked,
     NotCredited, Place, TimedAnswer, UnconfirmedView,
 };
-pub use crate::journal::postgres::Status as JournalStatus;
+pub use crate::journal::{NotRecorded, PolicyChange, PolicyChanged, postgres::Status as JournalStatus};
 use crate::{
     actors::{CLAIM_WITHIN, Directory, Undecided},
     clock::{self, Instant},
@@ -424,6 +424,18 @@ impl Cluster {
     /// Why the journal cannot be read.
     pub async fn policies(&self) -> Result<Vec<PolicyRecord>, String> {
         self.here.policies().await
+    }
+
+    /// Records what an operator does with a policy.
+    ///
+    /// # Errors
+    /// [`NotRecorded`]: nothing has changed.
+    pub async fn change_policy(
+        &self,
+        change: &PolicyChange<'_>,
+        now: Timestamp,
+    ) -> Result<PolicyChanged, NotRecorded> {
+        self.here.change_policy(&self.shared.node_id, change, now).await
     }
 
     /// A page of decisions, newest first, behind the place `cursor`.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     actors, cluster,
-    domain::Interval,
+    domain::{Interval, Policy},
     http::{self, Bounds, Token},
     journal::{self, Location},
     log,
@@ -54,6 +54,13 @@ pub fn read(
 fn settings(reader: &mut Reader) -> Option<Settings> {
     let stripe = stripe(reader);
     let policy_source = policy_source(reader);
+    let approvals = reader.required("TOLLGATE_POLICY_APPROVALS", values::count);
+    if approvals == Some(2) && !reader.is_set("TOLLGATE_ADMIN_TOKENS_FILE") {
+        reader.note(Problem::Conflict(
+            "TOLLGATE_POLICY_APPROVALS=2: two operators need tokens of their own; set TOLLGATE_ADMIN_TOKENS_FILE, or unset this"
+                .to_owned(),
+        ));
+    }
     let http = http(reader);
     let mut actors = actors(reader);
     let mut journal = journal(reader);
@@ -76,6 +83,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         log: log?,
         drain_delay: drain_delay?,
         policy_source: policy_source?,
+        policy_needs_approval: approvals? > 1,
     })
 }
 
@@ -335,12 +343,19 @@ fn policy_source(reader: &mut Reader) -> Option<PolicySource> {
             None
         }
         Some(path) => Some(PolicySource::File(path.into())),
-        None => environment_policy(reader, &limits),
+        None => {
+            let policy = environment_policy(reader, &limits)?;
+            Some(if given.is_empty() {
+                PolicySource::Journal(policy)
+            } else {
+                PolicySource::Environment(policy)
+            })
+        }
     }
 }
 
 /// The policy that the environment's limits stand for, by way of the file that would say the same.
-fn environment_policy(reader: &mut Reader, limits: &[String]) -> Option<PolicySource> {
+fn environment_policy(reader: &mut Reader, limits: &[String]) -> Option<Arc<Policy>> {
     if limits.is_empty() {
         // None of those that were given can be read; that is noted already.
         return None;
@@ -352,7 +367,7 @@ fn environment_policy(reader: &mut Reader, limits: &[String]) -> Option<PolicySo
         text.extend(["    - ", limit, "\n"]);
     }
     match policy_file::read(&text) {
-        Ok(parsed) => Some(PolicySource::Environment(Arc::new(parsed.policy))),
+        Ok(parsed) => Some(Arc::new(parsed.policy)),
         Err(mistakes) => {
             for mistake in mistakes {
                 reader.note(Problem::Conflict(format!("TOLLGATE_CARD_LIMIT_*: {mistake}")));

@@ -24,6 +24,8 @@ pub struct Settings {
     pub drain_delay: Duration,
     /// Where the policy comes from.
     pub policy_source: PolicySource,
+    /// Whether a second operator has to approve a policy that comes over the admin API.
+    pub policy_needs_approval: bool,
 }
 
 /// Where the policy comes from.
@@ -31,6 +33,8 @@ pub struct Settings {
 pub enum PolicySource {
     /// A policy file, read again when it changes.
     File(PathBuf),
-    /// The limits that the environment gives, or the default one.
+    /// The limits that the environment gives.
     Environment(Arc<Policy>),
+    /// The newest policy in the journal; until there is one, this.
+    Journal(Arc<Policy>),
 }

@@ -22,7 +22,7 @@ const NO_LIMIT: &str = "no limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 57] = [
+pub static SETTINGS: [Setting; 58] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -107,9 +107,17 @@ pub static SETTINGS: [Setting; 57] = [
         Section::Policy,
         "TOLLGATE_POLICY",
         Kind::Text("the path of a policy file"),
-        "the limits below",
+        "the limits below; without any, the newest policy in the journal",
         "/etc/tollgate/policy.yaml",
-        "The policy file. A change takes effect within two seconds; `tollgate check` validates a file.",
+        "The policy file. A change takes effect within two seconds; `tollgate check` validates a file. A node without a file and without the limits below has the newest policy in the journal, which `PUT /v1/policy` changes on all such nodes; until there is one, 500.00 a day for each card.",
+    ),
+    setting(
+        Section::Policy,
+        "TOLLGATE_POLICY_APPROVALS",
+        Kind::Count { min: 1, max: 2 },
+        "1",
+        "2",
+        "How many operators have to put the same policy over the admin API before it is in force. With 2, the first one proposes it, and a second one with another name approves it.",
     ),
     optional(
         Section::Policy,
@@ -123,7 +131,7 @@ pub static SETTINGS: [Setting; 57] = [
         Section::Policy,
         "TOLLGATE_CARD_LIMIT_DAILY",
         Kind::Amount,
-        "50000 if neither a policy nor another limit is set",
+        "50000 if neither a policy, nor another limit, nor a policy in the journal is there",
         "50_000",
         "The daily limit of each card (UTC).",
     ),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    attribution::Attribution,
     authorization::Authorization,
     budget::BudgetEvent,
     card::{Card, Unlinked},
@@ -44,19 +45,81 @@ pub enum Event {
     Snapshot(Box<Card>),
 }
 
-/// A policy that was put in force.
+/// A policy that was put in force, or is proposed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PolicyRecord {
     /// Which policy.
     pub version: PolicyVersion,
     /// When.
     pub at: Timestamp,
-    /// The node that put it in force.
+    /// The node that did it.
     pub node: Arc<str>,
     /// Where the text came from, such as the path of a file.
     pub origin: Arc<str>,
     /// The whole text; absent where an earlier record of this version has it.
     pub text: Option<Arc<str>>,
+    /// What was done with it.
+    pub step: PolicyStep,
+}
+
+/// What is done with a policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PolicyStep {
+    /// The node puts it in force because its own settings or file say so.
+    Own,
+    /// The node puts it in force because it is the newest one in the journal.
+    Followed,
+    /// An operator puts it in force, on every node without a policy of its own.
+    Put(Attribution),
+    /// An operator proposes it; a second one has to approve it.
+    Proposed(Attribution),
+    /// A second operator approves what another one proposed: as if it was put.
+    Approved(Attribution),
+}
+
+impl PolicyStep {
+    /// Who did it, and why; nothing where a node did it by itself.
+    #[must_use]
+    pub const fn attribution(&self) -> Option<&Attribution> {
+        match self {
+            Self::Own | Self::Followed => None,
+            Self::Put(attribution) | Self::Proposed(attribution) | Self::Approved(attribution) => {
+                Some(attribution)
+            }
+        }
+    }
+
+    /// Whether nodes without a policy of their own follow it.
+    const fn is_followed(&self) -> bool {
+        match self {
+            Self::Own | Self::Put(_) | Self::Approved(_) => true,
+            Self::Followed | Self::Proposed(_) => false,
+        }
+    }
+}
+
+impl PolicyRecord {
+    /// The newest policy: that of nodes without one of their own. `records` are oldest first.
+    #[must_use]
+    pub fn newest(records: &[Self]) -> Option<&Self> {
+        records.iter().rev().find(|record| record.step.is_followed())
+    }
+
+    /// Who proposed a version, if nothing else became the newest policy since.
+    #[must_use]
+    pub fn proposal<'a>(records: &'a [Self], version: &PolicyVersion) -> Option<&'a Attribution> {
+        let open = records.iter().rev().take_while(|record| !record.step.is_followed());
+        open.filter(|record| record.version == *version).find_map(|record| match &record.step {
+            PolicyStep::Proposed(attribution) => Some(attribution),
+            PolicyStep::Own | PolicyStep::Followed | PolicyStep::Put(_) | PolicyStep::Approved(_) => None,
+        })
+    }
+
+    /// The text of a version, which its first record has.
+    #[must_use]
+    pub fn text_of<'a>(records: &'a [Self], version: &PolicyVersion) -> Option<&'a Arc<str>> {
+        records.iter().filter(|record| record.version == *version).find_map(|record| record.text.as_ref())
+    }
 }
 
 /// A question with its answer.

@@ -51,7 +51,7 @@ pub use details::{
     CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,
     Method, Risk, RiskLevel, ThreeDs, Wallet,
 };
-pub use event::{Carried, Decided, Event, Joined, PolicyRecord, Recalled};
+pub use event::{Carried, Decided, Event, Joined, PolicyRecord, PolicyStep, Recalled};
 pub use evicted::{Forgotten, SETTLED_KEPT_MAX};
 pub use explain::explain;
 pub use ids::{
@@ -65,7 +65,7 @@ pub use observed::{
     HolderSeen, ListedTransaction, Observation, Subject, TransactionKind, TransactionSeen,
 };
 pub use policy::{
-    CardPolicy, Feature, Interval, Limit, Measure, Occurrence, Overrides, Policy, PolicyVersion,
+    CardPolicy, Feature, Interval, Layers, Limit, Measure, Occurrence, Overrides, Policy, PolicyVersion,
     UnknownGroup, Window, Zone, parse_span,
 };
 pub use request::{AuthorizationRequest, Question, Told, Violation};

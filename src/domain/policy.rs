@@ -12,24 +12,46 @@ use super::{
     budget::{BudgetPolicy, Budgets},
     controls::Controls,
     decision::Reason,
-    ids::{CardId, NetworkId},
+    ids::{CardId, ConnectedAccountId, NetworkId},
     merchant::{CardPresence, Category, Country},
     money::Currency,
     rule::{MetadataKeys, Rule, rules_of},
 };
 
-/// The whole policy. A card's settings go over its group's, and those over the default, key by key.
+/// The whole policy. A card's settings go over its group's, those over its connected account's, and those over the default, key
+/// by key.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Policy {
     version: PolicyVersion,
     default: Arc<CardPolicy>,
-    groups: BTreeMap<Arc<str>, Arc<CardPolicy>>,
+    accounts: BTreeMap<ConnectedAccountId, Arc<CardPolicy>>,
+    groups: BTreeMap<Arc<str>, Group>,
     cards: BTreeMap<CardId, Overrides>,
     unknown_group: UnknownGroup,
     mirrors_stripe_controls: bool,
     text: Arc<str>,
     metadata: MetadataKeys,
     budgets: Budgets,
+}
+
+/// A group: its own settings, and what they make of the default.
+#[derive(Clone, PartialEq, Debug)]
+struct Group {
+    own: Overrides,
+    over_default: Arc<CardPolicy>,
+}
+
+/// The layers of a policy.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Layers {
+    /// For every card.
+    pub default: Overrides,
+    /// For the cards of a connected account.
+    pub accounts: BTreeMap<ConnectedAccountId, Overrides>,
+    /// For the cards of a group.
+    pub groups: BTreeMap<Arc<str>, Overrides>,
+    /// For single cards.
+    pub cards: BTreeMap<CardId, Overrides>,
 }
 
 /// What a card gets whose metadata name a group that the policy lacks.
@@ -51,36 +73,36 @@ impl Policy {
         groups: &BTreeMap<Arc<str>, Overrides>,
         cards: BTreeMap<CardId, Overrides>,
     ) -> Self {
-        Self::with_budgets(version, Vec::new(), default, groups, cards)
+        let layers = Layers { default: default.clone(), groups: groups.clone(), cards, ..Layers::default() };
+        Self::with_budgets(version, Vec::new(), layers)
     }
 
     /// A policy of these budgets and layers.
     #[must_use]
-    pub fn with_budgets(
-        version: PolicyVersion,
-        budgets: Vec<BudgetPolicy>,
-        default: &Overrides,
-        groups: &BTreeMap<Arc<str>, Overrides>,
-        cards: BTreeMap<CardId, Overrides>,
-    ) -> Self {
-        let default = CardPolicy::permissive(version.clone()).overridden_by(default);
-        let groups = groups
-            .iter()
-            .map(|(name, group)| (Arc::clone(name), Arc::new(default.clone().overridden_by(group))));
-        let groups: BTreeMap<_, Arc<CardPolicy>> = groups.collect();
-        let mirrors_stripe_controls = groups.values().any(|group| group.mirror_stripe_controls)
-            || default.mirror_stripe_controls
-            || cards.values().any(|own| own.mirror_stripe_controls == Some(true));
-        let own = cards.values().filter_map(|own| own.rules.as_ref());
-        let rules = [&default.rules].into_iter().chain(groups.values().map(|group| &group.rules)).chain(own);
+    pub fn with_budgets(version: PolicyVersion, budgets: Vec<BudgetPolicy>, layers: Layers) -> Self {
+        let all = || {
+            let shared = [&layers.default].into_iter().chain(layers.accounts.values());
+            shared.chain(layers.groups.values()).chain(layers.cards.values())
+        };
+        let mirrors_stripe_controls = all().any(|layer| layer.mirror_stripe_controls == Some(true));
+        let rules = all().filter_map(|layer| layer.rules.as_ref());
         let of_rules = rules.flat_map(|rules| rules.iter()).flat_map(Rule::metadata);
-        let named = [&default.budgets].into_iter().chain(groups.values().map(|group| &group.budgets));
-        let named = named.chain(cards.values().filter_map(|own| own.budgets.as_ref())).map(|names| &**names);
+        let named = all().filter_map(|layer| layer.budgets.as_ref()).map(|names| &**names);
         let budgets = Budgets::new(budgets, named);
         let metadata = MetadataKeys::of(of_rules.chain(budgets.metadata()));
         let text = Arc::from("");
+        let Layers { default, accounts, groups, cards } = layers;
+        let default = CardPolicy::permissive(version.clone()).overridden_by(&default);
+        let over_default = |layer: &Overrides| Arc::new(default.clone().overridden_by(layer));
+        let accounts = accounts.into_iter().map(|(account, own)| (account, over_default(&own))).collect();
+        let groups = groups.into_iter().map(|(name, own)| {
+            let over_default = over_default(&own);
+            (name, Group { own, over_default })
+        });
+        let groups = groups.collect();
         Self {
             version,
+            accounts,
             groups,
             default: Arc::new(default),
             cards,
@@ -101,7 +123,8 @@ impl Policy {
     /// The same policy, with the country that is home.
     #[must_use]
     pub fn with_home_country(mut self, country: Option<Country>) -> Self {
-        for layer in std::iter::once(&mut self.default).chain(self.groups.values_mut()) {
+        let groups = self.groups.values_mut().map(|group| &mut group.over_default);
+        for layer in std::iter::once(&mut self.default).chain(self.accounts.values_mut()).chain(groups) {
             Arc::make_mut(layer).home_country = country;
         }
         self
@@ -160,16 +183,43 @@ impl Policy {
         self.groups.keys().map(|name| &**name)
     }
 
+    /// The connected accounts that have settings of their own.
+    pub fn accounts(&self) -> impl Iterator<Item = &ConnectedAccountId> {
+        self.accounts.keys()
+    }
+
     /// The single cards that have settings of their own.
     pub fn cards(&self) -> impl Iterator<Item = &CardId> {
         self.cards.keys()
     }
 
-    /// What holds for `card`, a member of `group` if that group exists. Cards without settings of their own share
-    /// one value, except for those of a group that the policy lacks.
+    /// What holds for `card`, a member of `group` if that group exists, that is of no connected account.
     #[must_use]
     pub fn for_card(&self, card: Option<&CardId>, group: Option<&str>) -> Arc<CardPolicy> {
-        let shared = group.and_then(|name| self.groups.get(name)).unwrap_or(&self.default);
+        self.for_card_of(None, card, group)
+    }
+
+    /// What holds for `card` of a connected account, a member of `group` if that group exists. Cards without settings of their
+    /// own share one value, except for those of a group that the policy lacks, and of a group and an account with settings.
+    #[must_use]
+    pub fn for_card_of(
+        &self,
+        account: Option<&ConnectedAccountId>,
+        card: Option<&CardId>,
+        group: Option<&str>,
+    ) -> Arc<CardPolicy> {
+        let of_account = account.and_then(|account| self.accounts.get(account));
+        let of_group = group.and_then(|name| self.groups.get(name));
+        let over_account;
+        let shared = match (of_account, of_group) {
+            (None, None) => &self.default,
+            (Some(account), None) => account,
+            (None, Some(group)) => &group.over_default,
+            (Some(account), Some(group)) => {
+                over_account = Arc::new(CardPolicy::clone(account).overridden_by(&group.own));
+                &over_account
+            }
+        };
         let unknown_group = group.filter(|name| !self.has_group(name)).map(|_| self.unknown_group);
         let own = card.and_then(|id| self.cards.get(id));
         if own.is_none() && unknown_group.is_none() {

@@ -4,6 +4,7 @@ mod shapes;
 mod routes;
 mod change;
 mod balance;
+mod policy;
 mod query;
 mod openapi;
 mod browser;
@@ -37,13 +38,14 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::{BalanceChange, DecisionFilter, NotCredited, Place},
+    cluster::{BalanceChange, DecisionFilter, NotCredited, NotRecorded, Place, PolicyChange, PolicyChanged},
     domain::{Attribution, AuthorizationId, CardId, CardholderId, Currency},
     log::{self, Seldom},
     metrics::{AdminRefusal, Label as _, Labels as _, Metrics},
 };
 use balance::budget_of;
 pub use openapi::{admin_api_page, openapi};
+pub use policy::{PolicyPort, ReadPolicy};
 use query::{After, Search};
 pub(super) use query::{Query, WrongQuery};
 use routes::{Call, Found, ROUTES, Route};
@@ -107,6 +109,12 @@ pub trait Books: Send + Sync + 'static {
         attribution: Attribution,
     ) -> impl Future<Output = Result<(), NotCredited>> + Send;
 
+    /// Records what an operator does with a policy.
+    fn change_policy(
+        &self,
+        change: PolicyChange<'_>,
+    ) -> impl Future<Output = Result<PolicyChanged, NotRecorded>> + Send;
+
     /// `GET /v1/policies`.
     fn policies(&self) -> impl Future<Output = Result<PoliciesBody, Unreadable>> + Send;
 
@@ -123,7 +131,7 @@ pub trait Books: Send + Sync + 'static {
     fn unconfirmed(&self) -> UnconfirmedListBody;
 
     /// `GET /v1/node`.
-    fn node(&self) -> NodeBody;
+    fn node(&self) -> impl Future<Output = NodeBody> + Send;
 }
 
 /// The books cannot be read now.
@@ -138,6 +146,7 @@ pub struct Admin<B> {
     readiness: Readiness,
     metrics: Arc<Metrics>,
     slow: Arc<Slow>,
+    policies: PolicyPort,
     /// Searches that may wait for what is recorded next.
     waiting: Semaphore,
     /// The log's word on each cause of a refusal.
@@ -152,10 +161,11 @@ impl<B: Books> Admin<B> {
         readiness: Readiness,
         metrics: Arc<Metrics>,
         slow: Arc<Slow>,
+        policies: PolicyPort,
     ) -> Self {
         let refused = AdminRefusal::WORDS.iter().map(|_| Seldom::default()).collect();
         let waiting = Semaphore::new(WAITING_MAX);
-        Self { books, guard, readiness, metrics, slow, waiting, refused }
+        Self { books, guard, readiness, metrics, slow, policies, waiting, refused }
     }
 
     /// Replies to a GET or a HEAD on a route.
@@ -174,6 +184,7 @@ impl<B: Books> Admin<B> {
             | Call::SetAvailable
             | Call::Unconfirmed
             | Call::Policy
+            | Call::PutPolicy
             | Call::Policies
             | Call::PolicyVersion
             | Call::Node
@@ -212,6 +223,7 @@ impl<B: Books> Admin<B> {
             | Call::SetAvailable
             | Call::Unconfirmed
             | Call::Policy
+            | Call::PutPolicy
             | Call::Policies
             | Call::PolicyVersion
             | Call::Node => match self.books.get() {
@@ -252,7 +264,7 @@ impl<B: Books> Admin<B> {
             Call::Policies => found(books.policies().await.map(Some), "policy"),
             Call::Policy => ok(&books.policy_in_force()),
             Call::Unconfirmed => ok(&books.unconfirmed()),
-            Call::Node => ok(&books.node()),
+            Call::Node => ok(&books.node().await),
             Call::Live
             | Call::Ready
             | Call::Metrics
@@ -261,6 +273,7 @@ impl<B: Books> Admin<B> {
             | Call::Slow
             | Call::Log
             | Call::SetLog
+            | Call::PutPolicy
             | Call::OpenApi => self.unknown_path(),
         }
     }

@@ -18,7 +18,8 @@ pub use decision::{
     CheckBody, DecisionBody, DecisionsBody, StagesBody, UnconfirmedBody, UnconfirmedListBody,
 };
 pub use node::{ForwardsBody, JournalBody, MemberBody, NodeBody};
-pub use policy::{InForceBody, PoliciesBody, PolicyBody, PolicyVersionBody};
+pub(in crate::http) use policy::diff;
+pub use policy::{InForceBody, PoliciesBody, PolicyBody, PolicyChangeBody, PolicyVersionBody};
 pub use ruled::{ConditionBody, RuledBody, ScoreBody, WouldPassBody};
 
 use crate::domain::{Outcome, Reason, Source};

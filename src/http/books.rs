@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::{BalanceChange, Cluster, DecisionFilter, NotCredited, Place},
+    cluster::{
+        BalanceChange, Cluster, DecisionFilter, NotCredited, NotRecorded, Place, PolicyChange, PolicyChanged,
+    },
     domain::{Attribution, AuthorizationId, CardId, CardholderId, Currency},
 };
 
@@ -76,6 +78,10 @@ impl Books for Cluster {
         Self::credit(self, account, change, currency, attribution, clock::now()).await
     }
 
+    async fn change_policy(&self, change: PolicyChange<'_>) -> Result<PolicyChanged, NotRecorded> {
+        Self::change_policy(self, &change, clock::now()).await
+    }
+
     async fn policies(&self) -> Result<PoliciesBody, Unreadable> {
         let records = Self::policies(self).await.map_err(unreadable)?;
         Ok(PoliciesBody::new(&records, self.policy().version()))
@@ -90,8 +96,10 @@ impl Books for Cluster {
         InForceBody::from(&*Self::policy(self))
     }
 
-    fn node(&self) -> NodeBody {
-        NodeBody::from(&Self::node(self))
+    async fn node(&self) -> NodeBody {
+        // The journal may be away: what is known without it is shown all the same.
+        let records = Self::policies(self).await.unwrap_or_default();
+        NodeBody::new(&Self::node(self), Self::policy(self).version(), &records)
     }
 
     fn unconfirmed(&self) -> UnconfirmedListBody {

@@ -164,7 +164,7 @@ impl<B: Books> Visit<'_, B> {
             }
             "/console/cluster" => {
                 let seen = cluster::Seen {
-                    node: self.books.node(),
+                    node: self.books.node().await,
                     unconfirmed: self.books.unconfirmed(),
                     slow: self.slow.clone(),
                     status: self.status,

@@ -28,7 +28,7 @@ use std::{
 
 use hyper::header::HeaderValue;
 
-pub use admin::{Admin, Books, Unreadable, admin_api_page, openapi};
+pub use admin::{Admin, Books, PolicyPort, ReadPolicy, Unreadable, admin_api_page, openapi};
 pub use guard::{Guard, Unguarded};
 pub use peers::run_peers;
 pub use readiness::Readiness;

@@ -23,7 +23,7 @@ pub use faulty::{Fault, Faulty, Foreign, Gate, Odds, Pace, Script};
 pub use lineage::{Lineage, NotALineage};
 pub use look_back::{LookBack, LookedBack};
 pub use memory::Memory;
-pub use policies::{NotRecorded, Policies};
+pub use policies::{NotRecorded, Policies, PolicyChange, PolicyChanged};
 pub use postgres::Postgres;
 pub use settings::{
     Finding, Location, Loss, NotALocation, OpenError, Opened, Settings, exists, open, open_to_scan,

@@ -277,7 +277,7 @@ impl EventRecord<'_> {
             Self::Leg(record) => Event::Budget(Box::new(BudgetEvent::Leg(record.into_leg()?))),
             Self::Credit(record) => Event::Budget(Box::new(BudgetEvent::Credit(record.into_credit()?))),
             Self::Budget(record) => Event::Budget(Box::new(BudgetEvent::Snapshot(record.into_budget()?))),
-            Self::Policy(record) => Event::Policy(Box::new(record.into_record())),
+            Self::Policy(record) => Event::Policy(Box::new(record.into_record()?)),
             Self::Snapshot(record) => Event::Snapshot(Box::new(record.into_card()?)),
         })
     }

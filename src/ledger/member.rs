@@ -9,7 +9,7 @@ use std::{
 use super::{History, Work};
 use crate::{
     clock::Instant,
-    domain::{Account, Budget, Card, CardId, CardPolicy, Controls, Holder, Policy},
+    domain::{Account, Budget, Card, CardId, CardPolicy, ConnectedAccountId, Controls, Holder, Policy},
     journal::Head,
 };
 
@@ -26,6 +26,7 @@ pub(super) enum Phase<C> {
 /// The policy as an account last saw it.
 pub(super) struct InForce {
     pub(super) source: Arc<Policy>,
+    pub(super) account: Option<ConnectedAccountId>,
     /// A chain may be that of several cards, each with a policy of its own.
     pub(super) card: Option<CardId>,
     pub(super) group: Option<Arc<str>>,
@@ -140,10 +141,11 @@ impl InForce {
         holder: &Holder<'_>,
         mirrored: Option<&Arc<Controls>>,
     ) -> Self {
-        let policy = source.for_card(card, group.map(|group| &**group));
+        let policy = source.for_card_of(holder.connected_account, card, group.map(|group| &**group));
         Self {
             charges: source.budgets().charged(&policy.budgets, holder),
             source: Arc::clone(source),
+            account: holder.connected_account.cloned(),
             card: card.cloned(),
             group: group.cloned(),
             policy,

@@ -113,6 +113,7 @@ impl<C: Caller> Ledger<C> {
             Arc::ptr_eq(&known.source, given.policy)
                 && known.group == request.group
                 && known.card == request.card
+                && known.account == request.connected_account
                 && known.mirrored == request.stripe_controls
                 && (known.charges.is_empty()
                     || *known.charges

@@ -158,7 +158,11 @@ impl Ran {
 pub fn run(policy: &Policy, test: &PolicyTest) -> Ran {
     let request = &test.request;
     let budgets = policy.budgets();
-    let policy = policy.for_card(request.card.as_ref(), request.group.as_deref());
+    let policy = policy.for_card_of(
+        request.connected_account.as_ref(),
+        request.card.as_ref(),
+        request.group.as_deref(),
+    );
     let mut card =
         Card { charges: budgets.charged(&policy.budgets, &Holder::from(request)), ..Card::default() };
     let mut states: Vec<(Account, Budget)> =

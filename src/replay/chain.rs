@@ -69,7 +69,11 @@ impl Chains {
             let controls = controls.filter(|controls| controls.fingerprint() == fingerprint);
             Arc::make_mut(&mut request).stripe_controls = Some(controls.ok_or(Undecided::NoControls)?);
         }
-        let of_card = policy.for_card(request.card.as_ref(), request.group.as_deref());
+        let of_card = policy.for_card_of(
+            request.connected_account.as_ref(),
+            request.card.as_ref(),
+            request.group.as_deref(),
+        );
         if chain.adopt(&of_card, &request).is_err() {
             self.missed.insert(account.clone());
             return Err(Undecided::NeedsHistory);

@@ -12,6 +12,7 @@ mod faults;
 mod failover;
 mod upkeep;
 mod restore;
+mod policies;
 
 use std::net::SocketAddr;
 

@@ -27,15 +27,15 @@ use tollgate::{
     clock,
     cluster::{
         Arrival, BalanceChange, Cause, Claim, DecisionFilter, Gate, Hello, Identity, Local, Member,
-        NotBooked, NotCredited, Place, Sealed, TimedAnswer,
+        NotBooked, NotCredited, NotRecorded, Place, PolicyChange, PolicyChanged, Sealed, TimedAnswer,
     },
     domain::{
         Answer, AnswerBy, Attribution, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Currency,
         DecisionId, Observation, Outcome, Reason, Source,
     },
     http::{
-        Admin, Books, Desk, Drain, Guard, NamedToken, Readiness, SessionKey, Settings, Slow, Token,
-        Unreadable, Webhook,
+        Admin, Books, Desk, Drain, Guard, NamedToken, PolicyPort, Readiness, SessionKey, Settings, Slow,
+        Token, Unreadable, Webhook,
         bodies::{
             AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
             NodeBody, PoliciesBody, PolicyBody, StateBody, UnconfirmedListBody,
@@ -239,6 +239,10 @@ impl Books for OneCard {
         Err(NotCredited::NotNow)
     }
 
+    async fn change_policy(&self, _: PolicyChange<'_>) -> Result<PolicyChanged, NotRecorded> {
+        Err(NotRecorded::Refused)
+    }
+
     async fn policies(&self) -> Result<PoliciesBody, Unreadable> {
         Ok(PoliciesBody::default())
     }
@@ -255,7 +259,7 @@ impl Books for OneCard {
         UnconfirmedListBody::default()
     }
 
-    fn node(&self) -> NodeBody {
+    async fn node(&self) -> NodeBody {
         NodeBody { node: "node-a".to_owned(), ..NodeBody::default() }
     }
 }
@@ -315,7 +319,8 @@ impl Room {
         let guard = Guard::new(admin_address, tokens, SessionKey::new(&[7; 32])).unwrap();
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let books = Arc::new(OnceLock::new());
-        let admin = Admin::new(Arc::clone(&books), guard, readiness.clone(), told(), slow);
+        let policies = PolicyPort { read: |_| Err(Vec::new()), own: None, needs_approval: false };
+        let admin = Admin::new(Arc::clone(&books), guard, readiness.clone(), told(), slow, policies);
         let (drain, stop) = Drain::new();
         let [webhook_socket, admin_socket, peer_socket] = listeners().await;
         let [webhook_address, admin_address, peers] =

@@ -14,6 +14,8 @@ mod stand_in;
 mod bad_disk;
 mod settings;
 mod policy;
+pub(crate) mod policy_api;
+mod accounts;
 mod budgets;
 mod rules;
 mod privacy;

@@ -1,9 +1,6 @@
 //! From the shape of a policy file to a policy: values are held against each other, layer by layer.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     budgets,
@@ -15,8 +12,8 @@ use super::{
     shape::{Layer, List, PolicyFile, SpendingLimit},
 };
 use crate::domain::{
-    BudgetPolicy, Category, Currency, Interval, Limit, Measure, NetworkId, Occurrence, Overrides, Policy,
-    PolicyVersion, Reason, UnknownGroup, Window, Zone,
+    BudgetPolicy, Category, Currency, Interval, Layers, Limit, Measure, NetworkId, Occurrence, Overrides,
+    Policy, PolicyVersion, Reason, UnknownGroup, Window, Zone,
 };
 
 /// A limit, and where it stands.
@@ -44,16 +41,18 @@ pub(super) fn policy(file: PolicyFile, version: PolicyVersion, findings: &mut Fi
     base.budgets = budgets::compiled(file.budgets, &base, findings);
     let default = file.default.map(|layer| base.overrides(layer, &Overrides::default(), findings));
     let default = default.unwrap_or_default();
-    let mut groups = BTreeMap::new();
-    for (name, layer) in file.groups {
-        groups.insert(Arc::from(name.value), base.overrides(layer, &default, findings));
+    let mut layers = Layers { default, ..Layers::default() };
+    for (id, layer) in file.accounts {
+        layers.accounts.insert(id.value, base.overrides(layer, &layers.default, findings));
     }
-    let mut cards = BTreeMap::new();
+    for (name, layer) in file.groups {
+        layers.groups.insert(Arc::from(name.value), base.overrides(layer, &layers.default, findings));
+    }
     for (id, layer) in file.cards {
-        cards.insert(id.value, base.overrides(layer, &default, findings));
+        layers.cards.insert(id.value, base.overrides(layer, &layers.default, findings));
     }
     std::mem::take(&mut base.lists).check(findings);
-    if findings.is_empty() && default == Overrides::default() && groups.is_empty() && cards.is_empty() {
+    if findings.is_empty() && layers == Layers::default() {
         warn_of_no_limits(findings);
     }
     let unknown_group = match file.unknown_group {
@@ -61,7 +60,7 @@ pub(super) fn policy(file: PolicyFile, version: PolicyVersion, findings: &mut Fi
         Some(scalars::UnknownGroup::Default) | None => UnknownGroup::Default,
     };
     let home = file.home_country.map(|country| country.value);
-    Policy::with_budgets(version, base.budgets, &default, &groups, cards)
+    Policy::with_budgets(version, base.budgets, layers)
         .with_unknown_group(unknown_group)
         .with_home_country(home)
 }

@@ -11,7 +11,7 @@ use crate::policy::rules;
 /// The parts of a file, as headings, with their place in the schema.
 const PARTS: [(&str, &str); 7] = [
     ("Keys of the file", ""),
-    ("Keys of `default`, of a group and of a card", "/definitions/Layer"),
+    ("Keys of `default`, of a connected account, of a group and of a card", "/definitions/Layer"),
     ("Keys of a budget", "/definitions/Budget"),
     ("Keys of a limit", "/definitions/SpendingLimit"),
     ("Keys of a rule", "/definitions/Rule"),

@@ -75,6 +75,28 @@ impl JsonSchema for Cards {
     }
 }
 
+/// Connected accounts by id, each a layer.
+pub(super) struct Accounts;
+
+impl JsonSchema for Accounts {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Accounts".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let layer = generator.subschema_for::<Layer>();
+        json_schema!({
+            "type": "object",
+            "patternProperties": { "^acct_": layer },
+            "additionalProperties": false,
+        })
+    }
+}
+
 /// What follows from a rule.
 pub(super) struct Outcome;
 

@@ -15,10 +15,12 @@ use super::{
     scalars::{self, Amount, Count, OtherCurrencies, UnknownGroup, Version},
     tests_key::{self, TestEntry},
 };
-use crate::domain::{CardId, CardPresence, Category, Country, Currency, Interval, NetworkId, Reason, Zone};
+use crate::domain::{
+    CardId, CardPresence, Category, ConnectedAccountId, Country, Currency, Interval, NetworkId, Reason, Zone,
+};
 
 /// What Tollgate approves and what it declines, for cards of Stripe Issuing. A card's settings go over its group's,
-/// and those over `default`, key by key.
+/// those over its connected account's, and those over `default`, key by key.
 #[derive(Debug, JsonSchema)]
 #[schemars(title = "Tollgate policy", deny_unknown_fields)]
 pub(super) struct PolicyFile {
@@ -41,6 +43,9 @@ pub(super) struct PolicyFile {
     /// For every card.
     #[schemars(with = "Option<Layer>")]
     pub(super) default: Option<Located<Layer>>,
+    /// For the cards of a connected account (Stripe Connect), by its id (`acct_…`).
+    #[schemars(with = "Option<super::schema::Accounts>")]
+    pub(super) accounts: Vec<(Located<ConnectedAccountId>, Located<Layer>)>,
     /// For the cards that join a group by `tollgate_group` in the metadata of the card or of its cardholder.
     #[schemars(with = "Option<BTreeMap<String, Layer>>")]
     pub(super) groups: Vec<(Located<String>, Located<Layer>)>,
@@ -141,6 +146,7 @@ pub(super) fn policy_file(at: At<'_>, findings: &mut Findings) -> Option<PolicyF
         lists: fields.read_mapping("lists", findings, lists::lists).unwrap_or_default(),
         budgets: fields.read_mapping("budgets", findings, budgets::budgets).unwrap_or_default(),
         default: fields.read_mapping("default", findings, layer),
+        accounts: fields.read_mapping("accounts", findings, accounts).unwrap_or_default(),
         groups: fields.read_mapping("groups", findings, groups).unwrap_or_default(),
         unknown_group: fields.read("unknown_group", findings, scalars::unknown_group),
         cards: fields.read_mapping("cards", findings, cards).unwrap_or_default(),
@@ -182,6 +188,24 @@ fn groups(at: At<'_>, findings: &mut Findings) -> Option<Vec<(Located<String>, L
         layer(At { node, path: &path }, findings).map(|layer| (name, layer))
     });
     Some(groups.collect())
+}
+
+fn accounts(
+    at: At<'_>,
+    findings: &mut Findings,
+) -> Option<Vec<(Located<ConnectedAccountId>, Located<Layer>)>> {
+    let entries = Fields::open(at, findings)?.each();
+    let accounts = entries.filter_map(|(key, path, node)| {
+        let id = ConnectedAccountId::new(&key.name).filter(|id| id.as_str().starts_with("acct_"));
+        let layer = layer(At { node, path: &path }, findings);
+        let Some(id) = id else {
+            let advice = "connected accounts go by their id at Stripe, which begins with `acct_`";
+            findings.note(Severity::Error, key.place, &path, "no id of a connected account", advice);
+            return None;
+        };
+        layer.map(|layer| (Located { value: id, place: key.place, path }, layer))
+    });
+    Some(accounts.collect())
 }
 
 fn cards(at: At<'_>, findings: &mut Findings) -> Option<Vec<(Located<CardId>, Located<Layer>)>> {

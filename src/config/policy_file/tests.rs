@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::CardId;
+use crate::domain::{CardId, ConnectedAccountId};
 
 /// The file has exactly these mistakes: `line:column severity path | found | advice`, each by parts of its text.
 #[track_caller]
@@ -41,6 +41,57 @@ fn a_whole_file_is_read() {
     let card = parsed.policy.for_card(CardId::new("ic_1MytUz2eZvKYlo2CZCn5fuvZ").as_ref(), None);
     assert!(card.paused);
     assert!(!card.controls.spending_limits.is_empty(), "a card keeps the default's limits");
+}
+
+#[test]
+fn a_connected_account_is_a_layer_between_default_and_group() {
+    let text = "\
+version: 1
+currency: usd
+home_country: US
+default: {spending_limits: [{amount: 100, interval: daily}], refunds_restore: true}
+accounts:
+  acct_a: {spending_limits: [{amount: 200, interval: daily}], partial_approvals: false}
+groups:
+  travel: {spending_limits: [{amount: 300, interval: daily}]}
+  quiet: {refunds_restore: false}
+cards:
+  ic_1: {spending_limits: [{amount: 400, interval: daily}]}
+";
+    let policy = read(text).unwrap().policy;
+    let (acct_a, acct_b) = (ConnectedAccountId::new("acct_a"), ConnectedAccountId::new("acct_b"));
+    let card = CardId::new("ic_1");
+    let check = |account: &Option<ConnectedAccountId>,
+                 card: Option<&CardId>,
+                 group: Option<&str>,
+                 max,
+                 partial,
+                 restore| {
+        let found = policy.for_card_of(account.as_ref(), card, group);
+        let seen = (found.controls.spending_limits[0].max, found.partial_approvals, found.refunds_restore);
+        assert_eq!(seen, (max, partial, restore), "{account:?} {card:?} {group:?}");
+        assert!(found.home_country.is_some());
+    };
+    check(&None, None, None, 100, true, true);
+    check(&acct_b, None, None, 100, true, true);
+    check(&acct_a, None, None, 200, false, true);
+    check(&acct_a, None, Some("travel"), 300, false, true);
+    check(&acct_a, None, Some("quiet"), 200, false, false);
+    check(&acct_b, None, Some("quiet"), 100, true, false);
+    check(&acct_a, None, Some("unknown"), 200, false, true);
+    check(&acct_a, card.as_ref(), Some("quiet"), 400, false, false);
+    check(&None, card.as_ref(), None, 400, true, true);
+}
+
+#[test]
+fn an_account_goes_by_its_id_and_its_mistakes_are_told() {
+    check(
+        "version: 1\naccounts: {acme: {paused: true}}\n",
+        &[("2:12", Error, "no id of a connected account")],
+    );
+    check("version: 1\naccounts:\n  acct_a: {}\n", &[("3:11", Ineffective, "it has no settings")]);
+    let idle = "version: 1\naccounts:\n  acct_a: {spending_limits: [{amount: 5, interval: daily}, {amount: 9, interval: daily}]}\n";
+    check(idle, &[("3:60", Ineffective, "never")]);
 }
 
 #[test]

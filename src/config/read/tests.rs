@@ -15,6 +15,7 @@ fn load(pairs: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
         "/run/secrets/stripe" => Ok("whsec_a\nwhsec_b\n".to_owned()),
         "/etc/ssl/proxy-ca.pem" => Ok(include_str!("../../../tests/fixtures/authority.pem").to_owned()),
         "p.yaml" | "/etc/tollgate/policy.yaml" => Ok("version: 1\n".to_owned()),
+        "/etc/tollgate/tokens" => Ok(format!("alice admin sha256:{}\n", "0".repeat(64))),
         "/run/secrets/quoted" => Ok("\"whsec_a\"\n".to_owned()),
         "/run/secrets/journal" => Ok("postgres://me:hunter2@db/tollgate\n".to_owned()),
         "/run/secrets/empty" => Ok("\n".to_owned()),
@@ -34,7 +35,10 @@ fn check(pairs: &[(&str, &str)], expected: &[&str]) {
 }
 
 fn limits(loaded: &Loaded) -> Vec<String> {
-    let PolicySource::Environment(policy) = &loaded.settings.policy_source else { panic!("a file") };
+    let policy = match &loaded.settings.policy_source {
+        PolicySource::Environment(policy) | PolicySource::Journal(policy) => policy,
+        PolicySource::File(_) => panic!("a file"),
+    };
     assert!(policy.text().starts_with("# The limits that environment variables give"), "{}", policy.text());
     let limits = &policy.for_card(None, None).controls.spending_limits;
     limits
@@ -71,7 +75,7 @@ fn every_setting_is_read_once_and_every_example_is_accepted() {
     for setting in SETTINGS.iter().filter(|setting| setting.section != Section::Cluster) {
         let fine = load(&[
             ("STRIPE_API_KEY", "sk_test_x"),
-            ("TOLLGATE_ADMIN_TOKEN", "x"),
+            ("TOLLGATE_ADMIN_TOKENS_FILE", "/etc/tollgate/tokens"),
             (setting.name, setting.example),
         ]);
         assert!(fine.is_ok(), "{}: {fine:?}", setting.name);
@@ -260,7 +264,13 @@ fn a_cluster_needs_names_addresses_and_a_database() {
 }
 
 #[test]
-fn the_environment_gives_a_policy() {
+fn the_environment_gives_a_policy_and_without_one_the_journal_does() {
+    let source = |pairs: &[(&str, &str)]| load(pairs).unwrap().settings.policy_source;
+    assert!(matches!(source(&[]), PolicySource::Journal(_)));
+    assert!(matches!(source(&[("TOLLGATE_CARD_LIMIT_DAILY", "1")]), PolicySource::Environment(_)));
+    assert!(matches!(source(&[("TOLLGATE_POLICY", "p.yaml")]), PolicySource::File(_)));
+    let two = [("TOLLGATE_POLICY_APPROVALS", "2"), ("TOLLGATE_ADMIN_TOKEN", "x")];
+    check(&two, &["two operators need tokens of their own"]);
     assert_eq!(limits(&load(&[]).unwrap()), ["amount 50000 daily"]);
     let Some(Default::Unset(told)) = find("TOLLGATE_CARD_LIMIT_DAILY").map(|setting| setting.default) else {
         panic!("it depends on the others")

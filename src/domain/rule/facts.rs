@@ -12,7 +12,7 @@ use crate::domain::{
     details::{
         CardType, CardholderType, Details, Exemption, FraudWarning, Method, RiskLevel, ThreeDs, Wallet,
     },
-    ids::{CardholderId, NetworkId},
+    ids::{CardholderId, ConnectedAccountId, NetworkId},
     merchant::{CardPresence, Category, Country},
     money::Money,
     policy::{Feature, Interval, Measure, Window, Zone},
@@ -108,6 +108,7 @@ impl<'a> Facts<'a> {
             WordInput::MerchantCountry => merchant.country.as_ref().map(Country::as_str),
             WordInput::MerchantId => merchant.network_id.as_ref().map(NetworkId::as_str),
             WordInput::Group => self.request.group.as_deref(),
+            WordInput::Account => self.request.connected_account.as_ref().map(ConnectedAccountId::as_str),
             WordInput::HomeCountry => self.home.map(Country::as_str),
             WordInput::CardholderId => self.request.cardholder.as_ref().map(CardholderId::as_str),
             WordInput::MerchantCurrency => {
@@ -252,6 +253,7 @@ fn detail(details: &Details, input: WordInput) -> Option<&str> {
         | WordInput::MerchantCountry
         | WordInput::MerchantId
         | WordInput::Group
+        | WordInput::Account
         | WordInput::HomeCountry
         | WordInput::CardholderId
         | WordInput::MerchantCurrency => None,

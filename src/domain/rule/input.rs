@@ -217,6 +217,8 @@ pub enum WordInput {
     MerchantId,
     /// The group that the card is in.
     Group,
+    /// The connected account of the card.
+    Account,
     /// The home of the policy.
     HomeCountry,
     /// The currency that the merchant asks in.

@@ -11,7 +11,7 @@ use crate::domain::{CardType, CardholderType, Exemption, FraudWarning, Method, R
 const CHECKS: [&str; 3] = ["match", "mismatch", "not_provided"];
 
 /// Every input, in the order of the reference.
-pub const INPUTS: [Input; 53] = [
+pub const INPUTS: [Input; 54] = [
     Input {
         name: "amount",
         reads: Reads::Number(NumberInput::Amount),
@@ -347,6 +347,14 @@ pub const INPUTS: [Input; 53] = [
         presence: MayBeUnknown,
         meaning: "The group that the card is in: `tollgate_group` of the metadata of the card or of its cardholder.",
         example: "group == \"travel\"",
+    },
+    Input {
+        name: "account",
+        reads: Reads::Word(WordInput::Account),
+        kind: Kind::Text,
+        presence: MayBeUnknown,
+        meaning: "The connected account of the card, in events of Stripe Connect.",
+        example: "account == \"acct_1\" && amount > 50000",
     },
     Input {
         name: "card.age",

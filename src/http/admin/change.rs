@@ -19,6 +19,7 @@ pub(super) struct Change {
     pub(super) caller: Caller,
     /// What the header has.
     reason: Option<String>,
+    pub(super) query: Query,
     pub(super) body: Bytes,
 }
 
@@ -63,9 +64,10 @@ impl<B: Books> Admin<B> {
         if let Some(refused) = self.refuse_role(route, &caller) {
             return refused.and_close();
         }
-        if let Err(wrong) = Query::read(route.parameters, uri.query(), clock::now()) {
-            return self.wrong_query(&wrong).and_close();
-        }
+        let query = match Query::read(route.parameters, uri.query(), clock::now()) {
+            Ok(query) => query,
+            Err(wrong) => return self.wrong_query(&wrong).and_close(),
+        };
         let reason =
             headers.get(REASON).map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
         let payload = route.body.as_ref();
@@ -75,9 +77,13 @@ impl<B: Books> Admin<B> {
             let message = format!("expected as the body, at once and of at most {bytes_max} bytes: {about}");
             return self.refuse(AdminRefusal::BadParameter, &message).and_close();
         };
-        let change = Change { caller, reason, body };
+        let change = Change { caller, reason, query, body };
         match route.call {
             Call::SetLog => self.change_log(&change),
+            Call::PutPolicy => match self.books.get() {
+                Some(books) => self.put_policy(books, &change).await,
+                None => starting(),
+            },
             Call::Credit | Call::SetAvailable => match self.books.get() {
                 Some(books) => self.change_balance(books, route.call, parameter, &change).await,
                 None => starting(),

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::super::{
     bodies::{
         AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
-        NodeBody, PoliciesBody, PolicyBody, UnconfirmedListBody,
+        NodeBody, PoliciesBody, PolicyBody, PolicyChangeBody, UnconfirmedListBody,
     },
     slow::SlowBody,
     token::Role,
@@ -30,6 +30,7 @@ pub(in crate::http) enum Call {
     SetAvailable,
     Unconfirmed,
     Policy,
+    PutPolicy,
     Policies,
     PolicyVersion,
     Node,
@@ -137,7 +138,7 @@ const NONE: Route = Route {
 };
 
 /// Every route, in the order of the documentation.
-pub(in crate::http) static ROUTES: [Route; 20] = [
+pub(in crate::http) static ROUTES: [Route; 21] = [
     Route {
         call: Call::Decisions,
         path: "/v1/decisions",
@@ -246,10 +247,41 @@ pub(in crate::http) static ROUTES: [Route; 20] = [
         ..NONE
     },
     Route {
+        call: Call::PutPolicy,
+        method: "PUT",
+        path: "/v1/policy",
+        summary: "Put a policy",
+        about: "The text is read as `tollgate check` reads a file; mistakes are refused with 400, each with line and column. \
+                The policy is recorded before the reply, with the name of the token and the reason, and is in force within two \
+                seconds on every node that has no policy of its own (docs/policy.md). A node that has one refuses with 409. With \
+                `TOLLGATE_POLICY_APPROVALS=2` the first operator proposes it (202), and it is in force when a second one puts the same \
+                text.",
+        parameters: &[
+            Parameter {
+                name: "dry_run",
+                kind: Kind::Word(|| vec!["true", "false"]),
+                about: "Only read and compare the policy",
+            },
+            Parameter {
+                name: "replaces",
+                kind: Kind::Text,
+                about: "The version that it changes; refused with 409 if another one is the newest",
+            },
+        ],
+        role: Some(Role::Admin),
+        body: Some(Payload {
+            about: "The policy as YAML; the files of lists follow it as `GET /v1/policy` shows them",
+            media_type: "text/yaml",
+            bytes_max: 6 << 20,
+        }),
+        reply: Shape::of::<PolicyChangeBody>(),
+        ..NONE
+    },
+    Route {
         call: Call::Policies,
         path: "/v1/policies",
         summary: "List policies",
-        about: "Every policy that a node has put in force: when, which node, and from which file.",
+        about: "What nodes and operators did with policies: when, which node, from which file, who, and why.",
         reply: Shape::of::<PoliciesBody>(),
         ..NONE
     },

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cluster::{JournalStatus, MemberView, NodeView};
+use crate::{
+    cluster::{JournalStatus, MemberView, NodeView},
+    domain::{PolicyRecord, PolicyVersion},
+};
 
 /// This node, and the members of its cluster as it sees them.
 #[derive(Serialize, JsonSchema, Clone, Debug, Default)]
@@ -12,6 +15,8 @@ pub struct NodeBody {
     pub node: String,
     /// Its version.
     pub version: &'static str,
+    /// The version of the policy in force here.
+    pub policy: String,
     /// The members, by name; empty for a node without a cluster.
     pub members: Vec<MemberBody>,
     /// Cards in memory.
@@ -56,6 +61,9 @@ pub struct MemberBody {
     pub address: String,
     /// Its version.
     pub version: String,
+    /// The version of the policy that it put in force last; it should be the same for all. Absent if the journal cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Whether it is the node that answers.
     pub is_here: bool,
     /// The share of all cards that it owns, from 0 to 1.
@@ -77,9 +85,11 @@ pub struct ForwardsBody {
     pub failed: u64,
 }
 
-impl From<&NodeView> for NodeBody {
-    fn from(view: &NodeView) -> Self {
-        let members: Vec<MemberBody> = view.members.iter().map(MemberBody::from).collect();
+impl NodeBody {
+    /// Of a node where the policy `in_force` is in force; `records` are what the journal has of policies, oldest first.
+    pub(in crate::http) fn new(view: &NodeView, in_force: &PolicyVersion, records: &[PolicyRecord]) -> Self {
+        let members = view.members.iter().map(|member| MemberBody::new(member, records));
+        let members: Vec<MemberBody> = members.collect();
         let to_members = members.iter().filter_map(|member| member.forwards);
         let forwards = to_members.fold(ForwardsBody::default(), |sum, one| ForwardsBody {
             answered: sum.answered.saturating_add(one.answered),
@@ -87,6 +97,7 @@ impl From<&NodeView> for NodeBody {
         });
         Self {
             node: view.node.clone(),
+            policy: in_force.as_str().to_owned(),
             version: env!("CARGO_PKG_VERSION"),
             members,
             cards_resident: view.cards_resident,
@@ -112,13 +123,16 @@ impl From<&JournalStatus> for JournalBody {
     }
 }
 
-impl From<&MemberView> for MemberBody {
-    fn from(view: &MemberView) -> Self {
+impl MemberBody {
+    fn new(view: &MemberView, records: &[PolicyRecord]) -> Self {
         let way = view.way;
+        let mut by_nodes = records.iter().filter(|record| record.step.attribution().is_none());
+        let last = by_nodes.rfind(|record| *record.node == *view.member.node);
         Self {
             node: view.member.node.clone(),
             address: view.member.address.clone(),
             version: view.member.version.clone(),
+            policy: last.map(|last| last.version.as_str().to_owned()),
             is_here: way.is_none(),
             share: (view.share * 1_000.0).round() / 1_000.0,
             connections: way.map(|way| way.connections),

@@ -5,31 +5,40 @@ use serde::Serialize;
 use similar::TextDiff;
 
 use crate::{
-    domain::{Policy, PolicyRecord, PolicyVersion},
+    domain::{Policy, PolicyRecord, PolicyStep, PolicyVersion},
     http::reply::Rfc3339,
 };
 
 /// Lines around a change that a diff shows.
 const CONTEXT_LINES: usize = 3;
 
-/// The policies that nodes have put in force.
+/// What nodes and operators did with policies.
 #[derive(Serialize, JsonSchema, Clone, Debug, Default)]
 pub struct PoliciesBody {
-    /// Newest first; a version is there again for each time that a node put it in force.
+    /// Newest first; a version is there again for each time that something was done with it.
     pub policies: Vec<PolicyVersionBody>,
 }
 
-/// A policy that a node put in force.
+/// A policy that a node put in force, or that an operator put or proposed.
 #[derive(Serialize, JsonSchema, Clone, Debug)]
 pub struct PolicyVersionBody {
     /// The version: a hash of the content.
     pub version: String,
-    /// When it was put in force.
+    /// When.
     pub at: Rfc3339,
     /// The node that did it.
     pub node: String,
-    /// Where the node read it, such as the path of a file.
+    /// Where the node read it: the path of a file, `environment`, `journal`, or `admin API`.
     pub origin: String,
+    /// `own`: a node put it in force because its settings say so; `followed`: because it is the newest in the journal. `put`: an
+    /// operator made it the newest. `proposed`: an operator proposed it; `approved`: a second one made it the newest.
+    pub step: &'static str,
+    /// Who did it, if it was an operator: the name of a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Whether it is in force on the node that answers.
     pub in_force: bool,
 }
@@ -39,7 +48,7 @@ pub struct PolicyVersionBody {
 pub struct PolicyBody {
     /// The version: a hash of the content.
     pub version: String,
-    /// Each time that a node put it in force, oldest first.
+    /// Each time that something was done with it, oldest first.
     pub history: Vec<PolicyVersionBody>,
     /// The whole text.
     pub text: String,
@@ -73,6 +82,15 @@ impl PolicyVersionBody {
             at: Rfc3339(record.at),
             node: record.node.to_string(),
             origin: record.origin.to_string(),
+            step: match record.step {
+                PolicyStep::Own => "own",
+                PolicyStep::Followed => "followed",
+                PolicyStep::Put(_) => "put",
+                PolicyStep::Proposed(_) => "proposed",
+                PolicyStep::Approved(_) => "approved",
+            },
+            by: record.step.attribution().map(|attribution| attribution.by.to_string()),
+            reason: record.step.attribution().map(|attribution| attribution.reason.to_string()),
             in_force: record.version == *in_force,
         }
     }
@@ -86,19 +104,17 @@ impl PolicyBody {
         in_force: &PolicyVersion,
     ) -> Option<Self> {
         let is_it = |record: &&PolicyRecord| record.version.as_str() == version;
-        let text = text_of(records, version)?;
+        let text_of = |version: &str| PolicyRecord::text_of(records, &PolicyVersion::new(version));
+        let text = text_of(version)?;
         let first = records.iter().position(|record| is_it(&record))?;
-        let before = records.get(..first)?.last().map(|record| record.version.as_str());
-        let diff =
-            before.and_then(|before| Some((before, text_of(records, before)?))).map(|(before, old)| {
-                let diff = TextDiff::from_lines(old, text);
-                diff.unified_diff().context_radius(CONTEXT_LINES).header(before, version).to_string()
-            });
+        let is_in_force = |record: &&PolicyRecord| !matches!(record.step, PolicyStep::Proposed(_));
+        let before = records.get(..first)?.iter().rfind(is_in_force).map(|record| record.version.as_str());
+        let diff = before.and_then(|before| Some(diff((before, text_of(before)?), (version, text))));
         let history = records.iter().filter(is_it);
         Some(Self {
             version: version.to_owned(),
             history: history.map(|record| PolicyVersionBody::new(record, in_force)).collect(),
-            text: text.to_owned(),
+            text: text.to_string(),
             before: before.map(ToOwned::to_owned),
             diff,
         })
@@ -111,12 +127,27 @@ impl From<&Policy> for InForceBody {
     }
 }
 
-/// The text of a version, which its first record has.
-fn text_of<'a>(records: &'a [PolicyRecord], version: &str) -> Option<&'a str> {
-    records
-        .iter()
-        .filter(|record| record.version.as_str() == version)
-        .find_map(|record| record.text.as_deref())
+/// The changes from one text to another, each with its version.
+pub(in crate::http) fn diff(before: (&str, &str), after: (&str, &str)) -> String {
+    let diff = TextDiff::from_lines(before.1, after.1);
+    diff.unified_diff().context_radius(CONTEXT_LINES).header(before.0, after.0).to_string()
+}
+
+/// What became of a policy that was put.
+#[derive(Serialize, JsonSchema, Clone, Debug)]
+pub struct PolicyChangeBody {
+    /// The version: a hash of the content.
+    pub version: String,
+    /// `in_force`: it is recorded, and in force on the node that answers; on every other one without a policy of its own within two
+    /// seconds. `recorded`: it is recorded, and not in force on the node that answers yet. `proposed`: a second operator has to
+    /// put the same text. `unchanged`: it was the newest policy already. `dry_run`: it could be put; nothing has changed.
+    pub state: &'static str,
+    /// The version that is or was in force on the node that answers.
+    pub before: String,
+    /// The changes from that version, as a unified diff; empty if there are none.
+    pub diff: String,
+    /// Warnings, as `tollgate check` shows them.
+    pub warnings: Vec<String>,
 }
 
 #[cfg(test)]
@@ -131,6 +162,7 @@ mod tests {
             node: node.into(),
             origin: "policy.yaml".into(),
             text: text.map(Into::into),
+            step: PolicyStep::Own,
         }
     }
 

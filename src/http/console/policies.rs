@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::parts::{ago, api, policy_link, time};
 use crate::{
     domain::Timestamp,
-    http::bodies::{InForceBody, PoliciesBody, PolicyBody},
+    http::bodies::{InForceBody, PoliciesBody, PolicyBody, PolicyVersionBody},
 };
 
 /// The list.
@@ -23,12 +23,12 @@ pub(super) fn page(body: &PoliciesBody, in_force: &InForceBody, now: Timestamp) 
         section {
             h2 { "History" }
             div.wide { table {
-                thead { tr { th { "put in force" } th { "age" } th { "version" } th { "node" } th { "read from" } } }
+                thead { tr { th { "when" } th { "age" } th { "version" } th { "node" } th { "read from" } th { "who and why" } } }
                 tbody { @for policy in &body.policies {
                     tr {
                         td { (time(policy.at)) } td { (ago(policy.at, now)) }
                         td { (policy_link(&policy.version)) @if policy.in_force { " " span.badge.good { "in force" } } }
-                        td { (policy.node) } td { code { (policy.origin) } }
+                        td { (policy.node) } td { code { (policy.origin) } } td { (who(policy)) }
                     }
                 } }
             } }
@@ -43,7 +43,7 @@ pub(super) fn version(body: &PolicyBody, now: Timestamp) -> Markup {
         h1 { "Policy " span.id { (body.version) } " " @if body.history.iter().any(|one| one.in_force) { span.badge.good { "in force" } } }
         section {
             ul { @for one in &body.history {
-                li { (time(one.at)) ", " (ago(one.at, now)) ": put in force by node " b { (one.node) } ", read from " code { (one.origin) } }
+                li { (time(one.at)) ", " (ago(one.at, now)) ": node " b { (one.node) } ", read from " code { (one.origin) } " " (who(one)) }
             } }
         }
         @if let (Some(before), Some(diff)) = (&body.before, &body.diff) {
@@ -57,6 +57,14 @@ pub(super) fn version(body: &PolicyBody, now: Timestamp) -> Markup {
             pre { (body.text) }
             (api(&format!("/v1/policies/{}", body.version)))
         }
+    }
+}
+
+/// What was done, and by whom.
+fn who(policy: &PolicyVersionBody) -> Markup {
+    html! {
+        @if let (Some(by), Some(reason)) = (&policy.by, &policy.reason) { (policy.step) " by " b { (by) } ": " (reason) }
+        @else if policy.step == "followed" { "follows the journal" }
     }
 }
 

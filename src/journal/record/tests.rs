@@ -7,13 +7,14 @@ use smol_str::SmolStr;
 
 use super::*;
 use crate::domain::{
-    AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardDetails, CardId, CardPolicy,
-    CardPresence, CardSeen, CardType, CardholderId, CardholderSeen, CardholderType, Carried, Category, Check,
-    Checks, ConnectedAccountId, Controls, Country, Currency, Decided, Details, EventId, EventType, Exemption,
-    Feature, FraudWarning, HistoryEntry, Interval, Joined, Limit, ListedTransaction, Measure, Merchant,
-    MerchantDetails, Method, Money, NetworkId, Observation, Occurrence, Overrides, Policy, PolicyRecord,
-    PolicyVersion, Recalled, Risk, RiskLevel, Stages, Subject, ThreeDs, Timestamp, Told, TransactionId,
-    TransactionKind, TransactionSeen, Violation, Wallet, Window, WouldPass, Zone, decide,
+    Attribution, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardDetails, CardId,
+    CardPolicy, CardPresence, CardSeen, CardType, CardholderId, CardholderSeen, CardholderType, Carried,
+    Category, Check, Checks, ConnectedAccountId, Controls, Country, Currency, Decided, Details, EventId,
+    EventType, Exemption, Feature, FraudWarning, HistoryEntry, Interval, Joined, Limit, ListedTransaction,
+    Measure, Merchant, MerchantDetails, Method, Money, NetworkId, Observation, Occurrence, Overrides, Policy,
+    PolicyRecord, PolicyStep, PolicyVersion, Recalled, Risk, RiskLevel, Stages, Subject, ThreeDs, Timestamp,
+    Told, TransactionId, TransactionKind, TransactionSeen, Violation, Wallet, Window, WouldPass, Zone,
+    decide,
     rule::{Marks, MetadataKey, Owner, Ruled, Traced},
 };
 
@@ -310,8 +311,19 @@ fn event(random: &mut Rng, card: &Card, policy: &CardPolicy) -> Event {
             node: "node-1".into(),
             origin: "/etc/tollgate/policy.yaml".into(),
             text: random.bool().then(|| "version: 1\n# \"caf\u{e9}\"\n".into()),
+            step: match random.u8(..5) {
+                0 => PolicyStep::Own,
+                1 => PolicyStep::Followed,
+                2 => PolicyStep::Put(attribution()),
+                3 => PolicyStep::Proposed(attribution()),
+                _ => PolicyStep::Approved(attribution()),
+            },
         })),
     }
+}
+
+fn attribution() -> Attribution {
+    Attribution { by: "alice".into(), reason: "of \"caf\u{e9}s\"".into() }
 }
 
 fn controls(random: &mut Rng) -> Controls {

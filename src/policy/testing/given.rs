@@ -2,8 +2,8 @@
 
 use crate::domain::{
     AuthorizationId, AuthorizationRequest, Card, CardPresence, CardType, CardholderId, CardholderType,
-    Category, Check, Country, Currency, Details, EventId, Exemption, FraudWarning, Merchant, Method, Money,
-    NetworkId, RiskLevel, ThreeDs, Timestamp, Told, Wallet,
+    Category, Check, ConnectedAccountId, Country, Currency, Details, EventId, Exemption, FraudWarning,
+    Merchant, Method, Money, NetworkId, RiskLevel, ThreeDs, Timestamp, Told, Wallet,
     rule::{Facts, Flag, INPUTS, Input, NumberInput, Reads, WordInput},
 };
 
@@ -161,6 +161,9 @@ fn set_word(request: &mut AuthorizationRequest, input: WordInput, value: &str) -
             return Err(NotGiven { advice: "it follows from the policy: remove it" });
         }
         WordInput::Group => request.group = Some(value.into()),
+        WordInput::Account => {
+            request.connected_account = Some(ConnectedAccountId::new(value).ok_or(WRONG)?);
+        }
         WordInput::CardholderId => request.cardholder = Some(CardholderId::new(value).ok_or(WRONG)?),
         WordInput::MerchantState => details.merchant.state = Some(value.into()),
         WordInput::MerchantPostal => details.merchant.postal_prefix = Some(value.into()),

@@ -114,6 +114,6 @@ async fn a_new_policy_decides_and_a_bad_one_does_not() {
     // The same question keeps its answer, whatever the policy says today.
     assert_eq!(ask(&node, "ic_p", "iauth_6", 1_100).await, "approved");
     node.process.signal(Signal::HUP);
-    node.process.logged("the policy file has not changed").await;
+    node.process.logged("the file has not changed").await;
     node.stop().await;
 }

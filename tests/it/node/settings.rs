@@ -187,7 +187,7 @@ async fn a_hangup_without_a_policy_file_ends_nothing() {
     let site = Site::new(&[]);
     let mut node = site.start().await;
     node.process.signal(Signal::HUP);
-    node.process.logged("no policy file to reload: the limits are environment variables").await;
+    node.process.logged("no policy file to reload").await;
     assert!(Verdict::of(&node.deliver(&purchase("ic_h", "iauth_h", 100)).await).approved);
     assert_eq!(node.get("/livez").await.status, 200);
     node.stop().await;
