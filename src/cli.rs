@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub mod check;
+pub mod export;
 pub mod interrupt;
 pub mod pages;
 pub mod serve;
@@ -71,6 +72,8 @@ pub enum Command {
     Reconcile(ReconcileOptions),
     /// Decide a journal again, or under another policy
     Replay(ReplayOptions),
+    /// Write decisions, captures, or credits as CSV
+    Export(export::ExportOptions),
     /// Show every setting with its value, source, and meaning
     Config(ConfigOptions),
     /// List every metric

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod demo;
 pub mod reconcile;
 pub mod replay;
+pub mod export;
 pub mod config;
 pub mod node;
 pub mod http;

@@ -8,7 +8,7 @@ use std::{
 use clap::Parser as _;
 use tollgate::{
     cli::{self, Cli, Command, Verdict, check::Colours, serve::Reader},
-    config, demo, http, metrics, reconcile, replay,
+    config, demo, export, http, metrics, reconcile, replay,
 };
 
 /// Many small, short-lived values: measured to take a tenth off each request against the system's allocator.
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             reconcile::run(&options, load, is_terminal, out, err)
         }
         Command::Replay(options) => replay::run(&options, load, io::stderr().is_terminal(), out, err),
+        Command::Export(options) => export::run(&options, load, out, err),
         Command::Metrics(options) => {
             let show = if options.markdown { metrics::markdown } else { metrics::overview };
             write!(out, "{}", show(&http::vocabulary())).map(|()| Verdict::Done)

@@ -159,6 +159,28 @@ fn every_deployed_setting_is_one_that_a_node_takes_and_every_node_has_time_to_en
     }
 }
 
+/// What a card with ten authorizations was measured to take (docs/operating.md, Sizing), and a node without cards.
+const CARD_BYTES: u64 = 11 * 1_024;
+const NODE_BYTES: u64 = 64 << 20;
+
+#[test]
+fn the_memory_that_is_deployed_holds_the_cards_that_a_node_keeps() {
+    let limits = [
+        ("tollgate.service", "MemoryMax=", "G", 1 << 30),
+        ("kubernetes.yaml", "limits: {memory: ", "Gi}", 1 << 30),
+    ];
+    for (file, start, end, unit) in limits {
+        let text = deployed(file);
+        let limit = text.split_once(start).and_then(|(_, rest)| rest.split_once(end)).unwrap().0;
+        let limit = limit.parse::<u64>().unwrap() * unit;
+        let cards = all().into_iter().find(|one| one.file == file).unwrap().effective()(
+            "TOLLGATE_CARDS_RESIDENT_MAX",
+        );
+        let needed = NODE_BYTES + CARD_BYTES * cards.replace('_', "").parse::<u64>().unwrap();
+        assert!(limit > needed, "{file}: {limit} bytes, of {needed}");
+    }
+}
+
 #[test]
 fn two_attempts_through_a_balancer_fit_in_what_stripe_waits_and_a_draining_node_is_noticed() {
     let answer_within = Duration::from_millis(700);

@@ -5,6 +5,7 @@ mod main_job;
 mod one_card;
 mod explanations;
 mod decisions;
+mod export;
 mod console;
 mod first_minutes;
 mod crash;
