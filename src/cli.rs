@@ -18,6 +18,7 @@ use crate::{
 pub mod check;
 pub mod export;
 pub mod interrupt;
+pub mod order;
 pub mod pages;
 pub mod serve;
 pub mod sign;
@@ -64,6 +65,14 @@ pub enum Command {
     Purchase(PurchaseOptions),
     /// Follow the decisions of a running node and its cluster, one line each
     Tail(tail::TailOptions),
+    /// Raise a limit of a card or a budget for a while
+    Raise(order::RaiseOptions),
+    /// Let one purchase on a card pass the limits
+    Grant(order::GrantOptions),
+    /// Decline everything on a card, or everything that charges a budget
+    Pause(order::PauseOptions),
+    /// End a pause of a card or a budget
+    Resume(order::ResumeOptions),
     /// Sign an event as Stripe does, to send it by hand
     Sign(SignOptions),
     /// Make a token for an operator: prints the line for `TOLLGATE_ADMIN_TOKENS_FILE`, and the token
@@ -504,6 +513,14 @@ mod tests {
             &["purchase"],
             &["purchase", "25.00", "--merchant-category", "fast_food"],
             &["purchase", "25.00", "--merchant-country", "USA"],
+            &["raise", "ic_1", "200.00"],
+            &["raise", "ic_1", "--reason", "x"],
+            &["raise", "ic_1", "200.00", "--count", "2", "--reason", "x"],
+            &["raise", "budget:", "200.00", "--reason", "x"],
+            &["grant", "budget:team", "200.00", "--until", "24h", "--reason", "x"],
+            &["grant", "ic_1", "200.00", "--reason", "x"],
+            &["pause", "engineering", "--reason", "x"],
+            &["resume", "ic_1", "--until", "24h", "--reason", "x"],
             &["completions", "cmd"],
             &["sign", "e.json", "--secret", ""],
             &["reconcile"],

@@ -14,6 +14,7 @@ mod leash;
 mod database;
 mod page;
 
+pub mod order;
 pub mod purchase;
 pub mod tail;
 

@@ -17,8 +17,7 @@ use crate::{
     },
     config::{Loaded, Problem},
     domain::{
-        BudgetEvent, CardPresence, Credit, Decided, Event, Fact, Observation, Timestamp, TransactionSeen,
-        explain,
+        Action, CardPresence, Command, Currency, Decided, Event, Fact, Observation, TransactionSeen, explain,
     },
     journal::{Entry, Location, Scan, exists, open_to_scan, record},
 };
@@ -250,11 +249,16 @@ fn line(table: Table, event: &Event, entry: &Entry) -> Option<Vec<String>> {
             Fact::Transaction(transaction) => Some(of_transaction(seen, transaction).into()),
             Fact::Authorization(_) | Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
         },
-        (Table::Credits, Event::Budget(event)) => match &**event {
-            BudgetEvent::Credit(credit) => Some(of_credit(credit, entry).into()),
-            BudgetEvent::Leg(_) | BudgetEvent::Snapshot(_) => None,
-        },
-        (Table::Decisions | Table::Transactions | Table::Credits, _) => None,
+        (Table::Credits, event) => {
+            let command = event.command()?;
+            match &command.action {
+                Action::Credit { amount, currency } => {
+                    Some(of_credit(command, (*amount, *currency), entry).into())
+                }
+                Action::Raise(_) | Action::Grant(_) | Action::Pause { .. } | Action::Resume => None,
+            }
+        }
+        (Table::Decisions | Table::Transactions, _) => None,
     }
 }
 
@@ -308,9 +312,12 @@ fn of_transaction(seen: &Observation, transaction: &TransactionSeen) -> [String;
     ]
 }
 
-fn of_credit(credit: &Credit, entry: &Entry) -> [String; CREDIT.len()] {
-    let Credit { id, amount, currency, at, attribution } = credit;
-    let at: &Timestamp = at;
+fn of_credit(
+    command: &Command,
+    (amount, currency): (i64, Currency),
+    entry: &Entry,
+) -> [String; CREDIT.len()] {
+    let Command { id, at, attribution, .. } = command;
     [
         entry.account.to_string(),
         id.to_string(),

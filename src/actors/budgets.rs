@@ -1,31 +1,22 @@
-//! Budgets as people see them, and what operators do to them. They are read from the journal, so that only what is durable is
+//! Budgets as people see them. They are read from the journal, so that only what is durable is
 //! shown, and any node can show any budget.
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::{
-    Cause, Directory, NotBooked,
-    reply::Reply,
+    Directory,
     views::{LimitView, limit_view},
 };
 use crate::{
-    clock::{self, timeout_at},
-    domain::{
-        Account, Attribution, Budget, BudgetEvent, BudgetPolicy, Credit, Currency, Event, Leg, Sums,
-        Timestamp,
-    },
-    journal::{Entry, Reach, record},
-    ledger::{self, NotFolded, Operation, Work},
+    domain::{Account, Budget, BudgetEvent, BudgetPolicy, Command, Event, Exception, Leg, Sums, Timestamp},
+    journal::{Entry, Reach},
+    ledger::{self, NotFolded},
 };
 
 /// How many of the latest movements are shown.
 const MOVEMENTS: usize = 50;
 /// How many entries at the end of a chain are looked through for them.
 const MOVEMENT_ENTRIES: usize = 64;
-/// How long an operator waits until what he did is durable.
-const RECORDED_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A budget, or one account of a template.
 #[derive(Clone, Debug)]
@@ -42,6 +33,10 @@ pub struct BudgetView {
     pub credits: i64,
     /// Every limit, with what is used of it.
     pub limits: Vec<LimitView>,
+    /// What operators have made an exception of, as long as it is in force.
+    pub exceptions: Vec<Exception>,
+    /// Whether everything is declined that charges it: by the policy, or by an operator.
+    pub is_paused: bool,
     /// The budgets below it.
     pub children: Vec<Arc<str>>,
     /// What changed it last, newest first.
@@ -61,49 +56,8 @@ impl BudgetView {
 pub enum MovementView {
     /// An authorization or transaction uses something else than before.
     Leg(Box<Leg>),
-    /// An operator changed the balance.
-    Credit(Credit),
-}
-
-/// A change of a balance that an operator asks for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum BalanceChange {
-    /// By so much, once for each id.
-    Credit {
-        /// The operator's id for it.
-        id: String,
-        /// Minor units; below zero where it takes away.
-        amount: i64,
-    },
-    /// So that so much was available at that time. What happened after it counts on.
-    Statement {
-        /// Minor units.
-        available: i64,
-        /// When.
-        as_of: Timestamp,
-    },
-}
-
-/// Why a balance was not changed.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum NotCredited {
-    /// The policy has no such budget, or it has no balance.
-    #[error("expected a prepaid budget of the policy in force, found {0}")]
-    NoBalance(&'static str),
-    /// The balance is kept in another currency.
-    #[error("expected an amount in {expected}, found one in {found}")]
-    Currency {
-        /// That of the balance.
-        expected: Currency,
-        /// That of the change.
-        found: Currency,
-    },
-    /// The id was used for another amount.
-    #[error("this id was used for a credit of {0} before; use another id for another credit")]
-    IdInUse(i64),
-    /// It could not be recorded now.
-    #[error("the change could not be recorded now; repeat it as it is, and it counts once")]
-    NotNow,
+    /// An operator did something to it.
+    Command(Command),
 }
 
 impl Directory {
@@ -146,12 +100,14 @@ impl Directory {
         let recent = self.shared().load(&account, Reach::Last(MOVEMENT_ENTRIES)).await?;
         let limits = policy.limits.iter().map(|limit| {
             let tally = budget.tallies.iter().find(|tally| tally.is_of(&limit.window));
-            limit_view(limit, tally, None, now)
+            limit_view(limit, tally, &budget.exceptions, None, now)
         });
         let all = self.policy();
         let below = all.budgets().iter().filter(|child| child.parent.as_ref() == Some(&policy.name));
         Ok(BudgetView {
             limits: limits.collect(),
+            is_paused: policy.paused || budget.exceptions.is_paused(None, now),
+            exceptions: budget.exceptions.in_force(now),
             children: below.map(|child| Arc::clone(&child.name)).collect(),
             key: key.map(ToOwned::to_owned),
             version,
@@ -175,102 +131,6 @@ impl Directory {
         }
         Ok((folded.budget, folded.head.seq))
     }
-
-    /// Changes a balance; returns when that is durable. A repeated credit changes nothing.
-    ///
-    /// # Errors
-    /// [`NotCredited`].
-    pub async fn credit(
-        &self,
-        (name, key): (&str, Option<&str>),
-        change: BalanceChange,
-        currency: Currency,
-        attribution: Attribution,
-        now: Timestamp,
-    ) -> Result<(), NotCredited> {
-        let policy = self.policy();
-        let budget = policy.budgets().get(name).ok_or(NotCredited::NoBalance("none of that name"))?;
-        let expected = budget.prepaid.ok_or(NotCredited::NoBalance("one without `prepaid: true`"))?;
-        if expected != currency {
-            return Err(NotCredited::Currency { expected, found: currency });
-        }
-        let account = Account::budget_of_key(name, key);
-        let (id, amount, at) = match change {
-            BalanceChange::Credit { id, amount } => (id, amount, now),
-            BalanceChange::Statement { available, as_of } => {
-                let history = self.shared().load(&account, Reach::Genesis).await;
-                let balance = history.and_then(|entries| balance_at(&entries, as_of)).map_err(unrecorded)?;
-                (format!("statement-{}", as_of.as_micros()), available.saturating_sub(balance), as_of)
-            }
-        };
-        if let Some(known) = self.credited(&account, &id).await.map_err(unrecorded)? {
-            return if known == amount || id.starts_with("statement-") {
-                Ok(())
-            } else {
-                Err(NotCredited::IdInUse(known))
-            };
-        }
-        let credit = Credit { id: id.into(), amount, currency, at, attribution };
-        self.operate(account, credit).await.map_err(|_| NotCredited::NotNow)
-    }
-
-    /// The amount of the credit of this id, where it is in the journal.
-    async fn credited(&self, account: &Account, id: &str) -> Result<Option<i64>, NotFolded> {
-        let Some(mention) = record::credit_mention(id) else { return Ok(None) };
-        for entry in
-            self.shared().journal.find(&mention).await?.iter().filter(|entry| entry.account == *account)
-        {
-            for event in ledger::read(entry)? {
-                if let Event::Budget(event) = event
-                    && let BudgetEvent::Credit(credit) = *event
-                    && *credit.id == *id
-                {
-                    return Ok(Some(credit.amount));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    async fn operate(&self, account: Account, credit: Credit) -> Result<(), NotBooked> {
-        let shared = self.shared();
-        let (reply, recorded) = oneshot::channel();
-        let root =
-            self.policy().budgets().root(std::slice::from_ref(&account)).unwrap_or_else(|| account.clone());
-        let operation = Operation { credit, caller: Reply::Receipt(reply) };
-        shared.send(root, account, |_| Work::Operation(Box::new(operation)))?;
-        let now = clock::instant();
-        let until = now.checked_add(RECORDED_WITHIN).unwrap_or(now);
-        match timeout_at(until, recorded).await {
-            Ok(Ok(recorded)) => recorded,
-            Ok(Err(_)) => Err(NotBooked::Now(Cause::Journal)),
-            Err(_) => Err(NotBooked::Now(Cause::Deadline)),
-        }
-    }
-}
-
-fn unrecorded(cause: impl std::fmt::Display) -> NotCredited {
-    tracing::error!(%cause, "the ledger cannot be read");
-    NotCredited::NotNow
-}
-
-/// What was available at a time, by all that had happened then.
-fn balance_at(entries: &[Entry], at: Timestamp) -> Result<i64, NotFolded> {
-    let mut budget = Budget::default();
-    for entry in entries {
-        for event in ledger::read(entry)? {
-            let Event::Budget(event) = event else { continue };
-            let is_by_then = match &*event {
-                BudgetEvent::Leg(leg) => leg.at <= at,
-                BudgetEvent::Credit(credit) => credit.at <= at,
-                BudgetEvent::Snapshot(_) => false,
-            };
-            if is_by_then {
-                budget.apply(&event);
-            }
-        }
-    }
-    Ok(budget.available())
 }
 
 /// What these entries changed, newest first.
@@ -283,7 +143,7 @@ fn movements(entries: &[Entry]) -> Result<Vec<MovementView>, NotFolded> {
                 // A request that was declined changes nothing.
                 BudgetEvent::Leg(leg) if leg.before == leg.after => {}
                 BudgetEvent::Leg(leg) => movements.push(MovementView::Leg(Box::new(leg))),
-                BudgetEvent::Credit(credit) => movements.push(MovementView::Credit(credit)),
+                BudgetEvent::Command(command) => movements.push(MovementView::Command(command)),
                 BudgetEvent::Snapshot(_) => {}
             }
         }

@@ -387,6 +387,7 @@ fn is_named(event: &Event, id: &str) -> bool {
         | Event::Carried(_)
         | Event::Controls(_)
         | Event::Charges(_)
+        | Event::Command(_)
         | Event::Budget(_)
         | Event::Policy(_)
         | Event::Snapshot(_) => false,

@@ -4,6 +4,7 @@
 mod agreement;
 mod budgets;
 mod cardholders;
+mod commands;
 mod decisions;
 mod directory;
 mod effects;
@@ -29,7 +30,8 @@ use crate::{
 
 pub use crate::ledger::{Cause, SNAPSHOT_BYTES_MAX};
 pub use agreement::CLAIM_WITHIN;
-pub use budgets::{BalanceChange, BudgetView, MovementView, NotCredited};
+pub use budgets::{BudgetView, MovementView};
+pub use commands::{NotOperated, Order, Target, Was, Wish};
 pub use decisions::{DecisionFilter, DecisionPage, NotAPlace, Place};
 pub use directory::{Directory, Parts, Undecided};
 pub use stand_in::{StandIn, StandInRule};

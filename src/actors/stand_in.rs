@@ -66,6 +66,7 @@ pub(super) fn decision(request: &AuthorizationRequest, cause: Cause, granted: Op
         would_pass: None,
         challenge: false,
         ruled: None,
+        excepted: None,
         policy: PolicyVersion::stand_in(),
         source: Source::StandIn,
         answer_by: AnswerBy::Direct,

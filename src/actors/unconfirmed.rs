@@ -293,6 +293,7 @@ async fn past(journal: &dyn Journal, floor: Timestamp, confirmed_max: usize) -> 
                     | Event::Carried(_)
                     | Event::Controls(_)
                     | Event::Charges(_)
+                    | Event::Command(_)
                     | Event::Budget(_)
                     | Event::Policy(_)
                     | Event::Snapshot(_) => {}

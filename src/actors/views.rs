@@ -6,9 +6,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{Directory, recall::recall};
 use crate::{
     domain::{
-        Account, Authorization, AuthorizationId, CardId, CardholderId, Category, Currency, Decided, Event,
-        Interval, Limit, Measure, Mention, NetworkId, PolicyRecord, PolicyVersion, Source, State, Tally,
-        Timestamp, Totals, Transaction, TransactionId, limits_in_force,
+        Account, Authorization, AuthorizationId, CardId, CardholderId, Category, ConnectedAccountId,
+        Currency, Decided, Event, Exception, Exceptions, Interval, Lifted, Limit, Measure, Mention,
+        NetworkId, PolicyRecord, PolicyVersion, Source, State, Tally, Timestamp, Totals, Transaction,
+        TransactionId, limits_in_force,
     },
     journal::{Entry, NotRecorded, Policies, PolicyChange, PolicyChanged, Reach, record},
     ledger::{self, Folded, NotFolded, decided_in},
@@ -46,6 +47,10 @@ pub struct CardView {
     pub holds: Vec<HoldView>,
     /// Captures and refunds that belong to no authorization, as far back as windows reach.
     pub unlinked: Vec<(TransactionId, Transaction)>,
+    /// What operators have made an exception of, as long as it is in force.
+    pub exceptions: Vec<Exception>,
+    /// Whether everything is declined: by the policy, or by an operator.
+    pub is_paused: bool,
     /// The budgets that it charged last.
     pub budgets: Vec<Account>,
     /// The last decisions, newest first.
@@ -63,8 +68,10 @@ pub struct LimitView {
     pub categories: Option<Vec<String>>,
     /// Its merchants, where it has a filter.
     pub merchants: Option<Vec<String>>,
-    /// Its height.
+    /// Its height, with all that lifts it.
     pub max: i64,
+    /// What of its height is not the policy's.
+    pub lifted: Lifted,
     /// Held and captured, or approvals.
     pub used: i64,
     /// When the window begins anew, or gives back next.
@@ -115,6 +122,20 @@ pub struct DecisionView {
     pub decided: Decided,
     /// When its entry was written.
     pub written_at: Timestamp,
+}
+
+/// The chain of a card.
+pub(super) struct CardChain {
+    pub(super) account: Account,
+    pub(super) folded: Folded,
+    /// Whether anything was ever recorded of the card.
+    pub(super) is_known: bool,
+    /// The card that it replaces.
+    pub(super) replacement_for: Option<CardId>,
+    pub(super) group: Option<Arc<str>>,
+    /// The connected account that it belongs to.
+    pub(super) of: Option<ConnectedAccountId>,
+    pub(super) state: Option<State>,
 }
 
 /// Entries that are read at once to find the first event of Stripe's: a journal begins with policies.
@@ -193,13 +214,12 @@ impl Directory {
         }
     }
 
-    async fn card_view(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, NotFolded> {
+    /// The chain in which the purchases on a card are, which is that of the first of the cards that replace each other.
+    pub(super) async fn chain_of(&self, id: &CardId) -> Result<CardChain, NotFolded> {
         let shared = self.shared();
         let mut account = Account::from(id);
         let mut folded = ledger::fold(&shared.load(&account, Reach::Snapshot).await?)?;
-        if folded.head.seq == 0 {
-            return Ok(None);
-        }
+        let is_known = folded.head.seq > 0;
         let replacement_for = folded.card.joined.as_ref().map(|joined| joined.card.clone());
         let (group, of) = (folded.card.group.clone(), folded.card.connected_account.clone());
         let state = folded.card.standing.take().map(|standing| standing.state);
@@ -211,6 +231,16 @@ impl Directory {
             }
             folded = ledger::fold(&shared.load(&account, Reach::Snapshot).await?)?;
         }
+        Ok(CardChain { account, folded, is_known, replacement_for, group, of, state })
+    }
+
+    async fn card_view(&self, id: &CardId, now: Timestamp) -> Result<Option<CardView>, NotFolded> {
+        let shared = self.shared();
+        let chain = self.chain_of(id).await?;
+        let CardChain { account, mut folded, is_known, replacement_for, group, of, state } = chain;
+        if !is_known {
+            return Ok(None);
+        }
         let policy = shared.policy.borrow().for_card_of(of.as_ref(), Some(id), group.as_deref());
         let windows = || policy.controls.spending_limits.iter().map(|limit| &limit.window);
         if folded.card.adopt(windows(), policy.refunds_restore, now).is_err() {
@@ -220,7 +250,7 @@ impl Directory {
         let Folded { card, head, .. } = folded;
         let limits = limits_in_force(&policy, None).map(|limit| {
             let tally = card.tallies.iter().find(|tally| tally.is_of(&limit.window));
-            limit_view(limit, tally, card.currency, now)
+            limit_view(limit, tally, &card.exceptions, card.currency, now)
         });
         let limits = limits.collect();
         let holds = card.authorizations.iter().filter(|(_, record)| record.hold() > 0);
@@ -249,6 +279,8 @@ impl Directory {
             limits,
             holds,
             unlinked,
+            is_paused: policy.paused || card.exceptions.is_paused(Some(id), now),
+            exceptions: card.exceptions.in_force(now),
             budgets: card.charges.to_vec(),
             recent,
         }))
@@ -277,10 +309,12 @@ impl Directory {
 pub(super) fn limit_view(
     limit: &Limit,
     tally: Option<&Tally>,
+    exceptions: &Exceptions,
     own: Option<Currency>,
     now: Timestamp,
 ) -> LimitView {
     let window = &limit.window;
+    let lifted = exceptions.raised(window, now);
     LimitView {
         measure: match window.measure {
             Measure::Amount(currency) => Measure::Amount(currency.or(own)),
@@ -289,7 +323,8 @@ pub(super) fn limit_view(
         interval: window.interval,
         categories: window.categories.as_ref().map(|list| texts(list.iter().map(Category::as_str))),
         merchants: window.merchants.as_ref().map(|list| texts(list.iter().map(NetworkId::as_str))),
-        max: limit.max,
+        max: limit.max.saturating_add(lifted.sum()),
+        lifted,
         used: tally.map_or(0, |tally| tally.used(now)),
         resets_at: tally.and_then(|tally| tally.resets_at(now)),
     }
@@ -360,6 +395,7 @@ fn livemode_of(event: &Event) -> Option<bool> {
         | Event::Carried(_)
         | Event::Controls(_)
         | Event::Charges(_)
+        | Event::Command(_)
         | Event::Budget(_)
         | Event::Policy(_)
         | Event::Snapshot(_) => None,

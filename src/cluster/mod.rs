@@ -19,17 +19,17 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, watch};
 
 pub use crate::actors::{
-    Arrival, AuthorizationView, BalanceChange, BudgetView, CardView, Cause, Claim, DecisionFilter,
-    DecisionPage, DecisionView, EntryView, HoldView, LimitView, MovementView, NotAPlace, NotBooked,
-    NotCredited, Place, TimedAnswer, UnconfirmedView,
+    Arrival, AuthorizationView, BudgetView, CardView, Cause, Claim, DecisionFilter, DecisionPage,
+    DecisionView, EntryView, HoldView, LimitView, MovementView, NotAPlace, NotBooked, NotOperated, Order,
+    Place, Target, TimedAnswer, UnconfirmedView, Was, Wish,
 };
 pub use crate::journal::{NotRecorded, PolicyChange, PolicyChanged, postgres::Status as JournalStatus};
 use crate::{
     actors::{CLAIM_WITHIN, Directory, Undecided},
     clock::{self, Instant},
     domain::{
-        Account, Answer, Attribution, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Currency,
-        Observation, Policy, PolicyRecord, State, Timestamp,
+        Account, Answer, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Observation, Policy,
+        PolicyRecord, State, Timestamp,
     },
     journal::postgres::{Database, Status},
     metrics::{Claimed, Forward, Metrics, Route, Shed},
@@ -373,19 +373,12 @@ impl Cluster {
         self.here.budget(name, key, now).await
     }
 
-    /// Changes a balance; returns when that is durable.
+    /// Carries out what an operator asks for; returns when that is durable.
     ///
     /// # Errors
-    /// [`NotCredited`].
-    pub async fn credit(
-        &self,
-        account: (&str, Option<&str>),
-        change: BalanceChange,
-        currency: Currency,
-        attribution: Attribution,
-        now: Timestamp,
-    ) -> Result<(), NotCredited> {
-        self.here.credit(account, change, currency, attribution, now).await
+    /// [`NotOperated`].
+    pub async fn operate(&self, target: &Target, order: Order, now: Timestamp) -> Result<(), NotOperated> {
+        self.here.operate(target, order, now).await
     }
 
     /// The books of a card at the time `now`.

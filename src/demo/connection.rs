@@ -71,6 +71,23 @@ impl Connection {
         self.exchange(request).await
     }
 
+    /// Posts JSON, with this value of `Authorization`.
+    pub(super) async fn post_json(
+        &mut self,
+        path: &str,
+        body: Vec<u8>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Reply, Failure> {
+        let mut request = Request::post(path)
+            .header(HOST, self.address.to_string())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        let request = request.body(Full::from(body)).map_err(Failure::during("write a request"))?;
+        self.exchange(request).await
+    }
+
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
         let started = clock::instant();
         let exchange = async {

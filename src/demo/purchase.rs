@@ -185,7 +185,7 @@ pub(super) fn address(given: Option<&str>, listen: SocketAddr, option: &str) -> 
 }
 
 /// `25.00` in minor units of this currency.
-fn amount(text: &str, currency: Currency) -> Result<i64, Failure> {
+pub(super) fn amount(text: &str, currency: Currency) -> Result<i64, Failure> {
     let digits = usize::try_from(currency.decimals()).unwrap_or(0);
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

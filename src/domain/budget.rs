@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use smol_str::SmolStr;
 
 use super::{
-    attribution::Attribution,
     card::NeedsHistory,
+    exception::{Action, Command, Exceptions},
     ids::{Account, CardholderId, ConnectedAccountId, Mention},
     money::Currency,
     policy::{Interval, Limit, Measure, Window},
@@ -133,14 +133,11 @@ pub struct Budget {
     pub sums: Sums,
     /// What was credited, in minor units; less what was taken away again.
     pub credits: i64,
-    /// The ids of the latest credits: a repeated one changes nothing.
-    pub credited: Vec<Arc<str>>,
+    /// What operators have done to it.
+    pub exceptions: Exceptions,
     /// Whether anything ever charged it.
     pub is_used: bool,
 }
-
-/// How many ids of credits an account remembers. An older one is found in the journal.
-pub const CREDITS_KEPT_MAX: usize = 256;
 
 /// Minor units, of one authorization or of all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -176,8 +173,8 @@ impl Sums {
 pub enum BudgetEvent {
     /// An authorization, or a transaction without one, uses something else of it than before.
     Leg(Leg),
-    /// Its balance was changed.
-    Credit(Credit),
+    /// An operator does something to it.
+    Command(Command),
     /// The whole state after everything before it.
     Snapshot(Budget),
 }
@@ -230,42 +227,21 @@ impl Side {
     }
 }
 
-/// A change of a balance by an operator.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Credit {
-    /// The operator's id for it.
-    pub id: Arc<str>,
-    /// Minor units; below zero where it takes away.
-    pub amount: i64,
-    /// Of which currency.
-    pub currency: Currency,
-    /// From when on it counts: when it was recorded, or the time of the statement that it follows from.
-    pub at: Timestamp,
-    /// Who did it, and why.
-    pub attribution: Attribution,
-}
-
 impl Budget {
     /// Applies an event. What happened, happened: this cannot fail.
     pub fn apply(&mut self, event: &BudgetEvent) {
         match event {
             BudgetEvent::Leg(leg) => self.charge(leg),
-            BudgetEvent::Credit(credit) => {
-                if !self.has_credit(&credit.id) {
-                    self.credits = self.credits.saturating_add(credit.amount);
-                    self.credited.push(Arc::clone(&credit.id));
-                    let surplus = self.credited.len().saturating_sub(CREDITS_KEPT_MAX);
-                    self.credited.drain(..surplus);
+            BudgetEvent::Command(command) => {
+                let is_new = self.exceptions.apply(command);
+                if let Action::Credit { amount, .. } = command.action
+                    && is_new
+                {
+                    self.credits = self.credits.saturating_add(amount);
                 }
             }
             BudgetEvent::Snapshot(budget) => self.clone_from(budget),
         }
-    }
-
-    /// Whether a credit of this id is among the latest.
-    #[must_use]
-    pub fn has_credit(&self, id: &str) -> bool {
-        self.credited.iter().any(|known| **known == *id)
     }
 
     /// What may still be spent of its balance.
@@ -326,6 +302,7 @@ impl Budget {
 
     fn move_on(&mut self, now: Timestamp) {
         self.time = self.time.max(now);
+        self.exceptions.expire(self.time);
         for tally in &mut self.tallies {
             tally.advance(self.time);
         }

@@ -3,8 +3,9 @@
 use super::{
     budget::{BudgetPolicy, Charged},
     card::Card,
-    decide::{Change, check},
     decision::{LimitCheck, Reason},
+    exception::{Excepted, Granted},
+    limit_checks::{Change, check, lift},
     money::Money,
     policy::{Interval, Measure},
     request::AuthorizationRequest,
@@ -15,11 +16,16 @@ use super::{
 pub(super) fn budgets_block(
     charged: &[Charged<'_>],
     request: &AuthorizationRequest,
-    asked: Money,
-) -> Option<Reason> {
+    (asked, at): (Money, Timestamp),
+) -> Option<(Reason, Option<Box<Excepted>>)> {
     let policies = || charged.iter().filter_map(|one| one.policy);
-    if policies().any(|policy| policy.paused) {
-        return Some(Reason::BudgetPaused);
+    let pause = |one: &Charged<'_>| {
+        let by_policy = one.policy.is_some_and(|policy| policy.paused).then_some(None);
+        let until = by_policy.or_else(|| one.budget.exceptions.paused(None, at))?;
+        Some(Excepted::Paused { account: Some(one.account.clone()), until })
+    };
+    if let Some(pause) = charged.iter().find_map(pause) {
+        return Some((Reason::BudgetPaused, Some(Box::new(pause))));
     }
     let is_named = |policy: &BudgetPolicy| {
         let of_limits = policy.limits.iter().filter_map(|limit| match limit.window.measure {
@@ -31,7 +37,7 @@ pub(super) fn budgets_block(
     };
     let is_free = |policy: &BudgetPolicy| policy.other_currencies_allowed && policy.prepaid.is_none();
     let is_wrong = policies().any(|policy| !is_free(policy) && !is_named(policy));
-    (is_wrong && request.asked.is_ok()).then_some(Reason::CurrencyMismatch)
+    (is_wrong && request.asked.is_ok()).then_some((Reason::CurrencyMismatch, None))
 }
 
 /// Looks at every limit of the budgets, and at their balances.
@@ -40,7 +46,7 @@ pub(super) fn shared_checks(
     charged: &[Charged<'_>],
     request: &AuthorizationRequest,
     asked: Money,
-    at: Timestamp,
+    (at, grant): (Timestamp, Option<Granted<'_>>),
 ) -> Vec<LimitCheck> {
     let mut checks = Vec::new();
     for Charged { account, policy, budget, is_counted } in charged {
@@ -61,6 +67,7 @@ pub(super) fn shared_checks(
                 before,
                 after,
                 max: budget.credits,
+                lifted: None,
                 resets_at: None,
                 owners: None,
             }
@@ -73,7 +80,8 @@ pub(super) fn shared_checks(
             let tally = budget.tallies.iter().find(|tally| tally.is_of(&limit.window));
             let check =
                 check(limit, tally, change.as_ref(), request.held_if_approved(), (own, asked.currency), at);
-            LimitCheck { account: Some((*account).clone()), ..check }
+            let lifted = lift(&budget.exceptions, limit, at, grant);
+            LimitCheck { account: Some((*account).clone()), ..check }.lifted(lifted)
         });
         for check in limits.chain(balance) {
             let is_over = check.after > check.max;

@@ -9,8 +9,10 @@ use super::{
     authorizations::Authorizations,
     budget::{Side, Sums},
     controls::Controls,
+    decision::Source,
     event::{Decided, Event, Joined},
     evicted::Forgotten,
+    exception::{Excepted, Exceptions, Use},
     ids::{Account, AuthorizationId, CardId, ConnectedAccountId, Mention, TransactionId},
     merchant::Merchant,
     money::Currency,
@@ -64,6 +66,8 @@ pub struct Card {
     pub blocked: Option<(Arc<str>, Timestamp)>,
     /// The budgets that it charged last.
     pub charges: Arc<[Account]>,
+    /// What operators have done to it.
+    pub exceptions: Exceptions,
 }
 
 /// Minor units over the life of a card, in its currency.
@@ -151,6 +155,7 @@ impl Card {
             Event::Carried(carried) => self.carry(carried),
             Event::Controls(controls) => self.stripe_controls = Some(Arc::clone(controls)),
             Event::Charges(charges) => self.charges = Arc::clone(charges),
+            Event::Command(command) => drop(self.exceptions.apply(command)),
             Event::Policy(_) | Event::Budget(_) => {}
             Event::Snapshot(card) => self.clone_from(card),
         }
@@ -195,6 +200,13 @@ impl Card {
             && let (Some(rule), Some(until)) = (&ruled.marks.rule, ruled.blocks_until)
         {
             self.blocked = Some((Arc::clone(rule), until));
+        }
+        match (decision.source, decision.excepted.as_deref()) {
+            (Source::StandIn, _) => self.exceptions.give_back(decision.id),
+            (Source::Policy | Source::Forced, Some(Excepted::Granted { id, is_check, .. })) => {
+                self.exceptions.use_grant(id, Use { decision: decision.id, is_check: *is_check });
+            }
+            (Source::Policy | Source::Forced, Some(Excepted::Paused { .. }) | None) => {}
         }
         self.learn_account(request.connected_account.as_ref());
         self.learn_currency(request.card_currency, request.asked.ok().map(|asked| asked.currency));
@@ -358,6 +370,7 @@ impl Card {
 
     fn move_on(&mut self, now: Timestamp) {
         self.time = self.time.max(now);
+        self.exceptions.expire(self.time);
         for tally in &mut self.tallies {
             tally.advance(self.time);
         }

@@ -1,23 +1,19 @@
 //! The decision: a pure function of the card's books, the policy and the question.
 
-use std::sync::Arc;
-
 use super::{
     answering::AnswerBy,
-    authorization::Authorization,
     budget::Charged,
     budget_checks::{budgets_block, shared_checks},
     card::Card,
-    controls::Controls,
     decision::{Decision, LimitCheck, Outcome, Reason, Source, Stages},
+    exception::{Excepted, Granted},
     ids::DecisionId,
-    money::{Currency, Money},
-    policy::{CardPolicy, Interval, Limit, Measure, UnknownGroup, Window},
+    limit_checks::checks,
+    money::Money,
+    policy::{CardPolicy, Measure, UnknownGroup},
     request::AuthorizationRequest,
     rule::{Facts, Judged, Rule, Ruled, Then, judge, largest_passing, rules_of},
-    settling::book_listed,
     time::Timestamp,
-    window::{Spend, Tally, Uses},
     would_pass::would_pass,
 };
 
@@ -36,16 +32,23 @@ pub fn decide_charging(
     request: &AuthorizationRequest,
 ) -> Decision {
     let latest = charged.iter().map(|one| one.budget.time).fold(card.time, Timestamp::max);
-    let moment = Moment { at: latest.max(request.received_at), has_ledger: true, without: None };
+    let moment = Moment { at: latest.max(request.received_at), has_ledger: true, without: None, grant: None };
     let decision = decide_at(card, charged, policy, request, moment);
+    let granted = granted(card, request, &decision, |grant| {
+        decide_at(card, charged, policy, request, Moment { grant: Some(grant), ..moment })
+    });
+    if let Some(granted) = granted {
+        return granted;
+    }
+    let is_paused = decision.excepted.is_some();
     match decision.reason {
         Reason::SpendingLimit | Reason::VelocityLimit | Reason::Rule
             if decision.outcome == Outcome::Declined =>
         {
-            let again = |at: Timestamp, without: Option<&str>| {
-                decide_at(card, charged, policy, request, Moment { at, has_ledger: true, without }).outcome
-            };
-            Decision { would_pass: would_pass(card, charged, policy, &decision, again), ..decision }
+            explained(card, charged, policy, request, decision)
+        }
+        Reason::CardPaused | Reason::BudgetPaused if is_paused => {
+            explained(card, charged, policy, request, decision)
         }
         Reason::Approved
         | Reason::SpendingLimit
@@ -70,10 +73,41 @@ pub fn decide_charging(
     }
 }
 
+/// A declined request, with what else than less money would have passed.
+fn explained(
+    card: &Card,
+    charged: &[Charged<'_>],
+    policy: &CardPolicy,
+    request: &AuthorizationRequest,
+    declined: Decision,
+) -> Decision {
+    let again = |at: Timestamp, without: Option<&str>| {
+        decide_at(card, charged, policy, request, Moment { at, has_ledger: true, without, grant: None })
+            .outcome
+    };
+    Decision { would_pass: would_pass(card, charged, policy, &declined, again), ..declined }
+}
+
+/// The approval by a grant, where limits alone stand against the whole of what is asked.
+fn granted<'a>(
+    card: &'a Card,
+    request: &'a AuthorizationRequest,
+    without: &Decision,
+    with: impl Fn(Granted<'a>) -> Decision,
+) -> Option<Decision> {
+    let is_limited = matches!(without.reason, Reason::SpendingLimit | Reason::VelocityLimit);
+    let asked = request.asked.ok().filter(|_| is_limited && without.outcome != Outcome::Approved)?;
+    card.exceptions.grants(request, asked, without.at).find_map(|grant| {
+        let decision = with(grant);
+        let excepted = Some(Box::new(grant.excepted()));
+        (decision.outcome == Outcome::Approved).then_some(Decision { excepted, ..decision })
+    })
+}
+
 /// What the policy answers where the ledger cannot be asked: as on a card without a history, but for what rules say of that.
 #[must_use]
 pub fn decide_without_ledger(policy: &CardPolicy, request: &AuthorizationRequest) -> Decision {
-    let moment = Moment { at: request.received_at, has_ledger: false, without: None };
+    let moment = Moment { at: request.received_at, has_ledger: false, without: None, grant: None };
     decide_at(&Card::default(), &[], policy, request, moment)
 }
 
@@ -85,6 +119,8 @@ struct Moment<'a> {
     has_ledger: bool,
     /// A rule that is left out.
     without: Option<&'a str>,
+    /// A grant that lifts the limits.
+    grant: Option<Granted<'a>>,
 }
 
 fn decide_at(
@@ -94,7 +130,7 @@ fn decide_at(
     request: &AuthorizationRequest,
     moment: Moment<'_>,
 ) -> Decision {
-    let Moment { at, has_ledger, without } = moment;
+    let Moment { at, has_ledger, without, grant } = moment;
     let declined = Decision {
         id: DecisionId::of(&request.authorization, request.question()),
         at,
@@ -107,6 +143,7 @@ fn decide_at(
         would_pass: None,
         challenge: false,
         ruled: None,
+        excepted: None,
         policy: policy.version.clone(),
         source: Source::Policy,
         answer_by: AnswerBy::Direct,
@@ -117,12 +154,12 @@ fn decide_at(
         Ok(asked) => asked,
         Err(violation) => return Decision { violation: Some(violation), ..declined },
     };
-    let mut limits = checks(card, policy, request, asked, at);
-    limits.extend(shared_checks(card, charged, request, asked, at));
-    let reason = blocked(card, policy, request, asked).or_else(|| budgets_block(charged, request, asked));
-    if let Some(reason) = reason {
+    let mut limits = checks(card, policy, request, asked, (at, grant));
+    limits.extend(shared_checks(card, charged, request, asked, (at, grant)));
+    let blocked = blocked(card, policy, request, (asked, at));
+    if let Some((reason, excepted)) = blocked.or_else(|| budgets_block(charged, request, (asked, at))) {
         let challenge = policy.challenge_on.contains(&reason);
-        return Decision { reason, limits, challenge, ..declined };
+        return Decision { reason, limits, challenge, excepted, ..declined };
     }
     let home = policy.home_country.as_ref();
     let facts = Facts { limits: &limits, home, has_ledger, ..Facts::new(card, request, asked, at) };
@@ -219,15 +256,23 @@ fn weigh(
 }
 
 /// The first control that stands against the purchase, whatever its amount.
-fn blocked(card: &Card, policy: &CardPolicy, request: &AuthorizationRequest, asked: Money) -> Option<Reason> {
+fn blocked(
+    card: &Card,
+    policy: &CardPolicy,
+    request: &AuthorizationRequest,
+    (asked, at): (Money, Timestamp),
+) -> Option<(Reason, Option<Box<Excepted>>)> {
     if policy.paused || request.is_paused {
-        return Some(Reason::CardPaused);
+        return Some((Reason::CardPaused, None));
+    }
+    if let Some(until) = card.exceptions.paused(request.card.as_ref(), at) {
+        return Some((Reason::CardPaused, Some(Box::new(Excepted::Paused { account: None, until }))));
     }
     if policy.unknown_group == Some(UnknownGroup::Decline) {
-        return Some(Reason::UnknownGroup);
+        return Some((Reason::UnknownGroup, None));
     }
     if !is_currency_right(card, policy, request, asked) {
-        return Some(Reason::CurrencyMismatch);
+        return Some((Reason::CurrencyMismatch, None));
     }
     None
 }
@@ -271,184 +316,6 @@ fn is_currency_right(card: &Card, policy: &CardPolicy, request: &AuthorizationRe
     policy.other_currencies_allowed
         || has_no_amounts
         || named.any(|currency| currency.is_none_or(|currency| currency == asked.currency))
-}
-
-/// Looks at every limit that counts this purchase: what it holds now, and what it would hold with the purchase.
-fn checks(
-    card: &Card,
-    policy: &CardPolicy,
-    request: &AuthorizationRequest,
-    asked: Money,
-    at: Timestamp,
-) -> Vec<LimitCheck> {
-    let full = request.held_if_approved();
-    let own = request.card_currency.or(card.currency).or(Some(asked.currency));
-    let change = Change::of(card, request, at, card.refunds_restore);
-    limits_in_force(policy, request.stripe_controls.as_deref())
-        .filter(|limit| limit.window.admits(&request.merchant, Some(asked.currency), own))
-        .map(|limit| {
-            let tally = card.tallies.iter().find(|tally| tally.is_of(&limit.window));
-            check(limit, tally, change.as_ref(), full, (own, asked.currency), at)
-        })
-        .collect()
-}
-
-/// What a limit holds now, and what it would hold with the purchase.
-pub(super) fn check(
-    limit: &Limit,
-    tally: Option<&Tally>,
-    change: Option<&Change>,
-    full: i64,
-    (own, asked): (Option<Currency>, Currency),
-    at: Timestamp,
-) -> LimitCheck {
-    let measure = limit.window.measure;
-    let adds = match measure {
-        Measure::Amount(_) => full,
-        Measure::Count => 1,
-    };
-    let (before, after) = match (change, limit.window.interval) {
-        (None, Interval::PerAuthorization) => (0, adds),
-        (Some(change), Interval::PerAuthorization) => change.of_authorization(limit, own),
-        (
-            change,
-            Interval::Daily
-            | Interval::Weekly
-            | Interval::Monthly
-            | Interval::Yearly
-            | Interval::AllTime
-            | Interval::Rolling(_),
-        ) => match (tally, change) {
-            (Some(tally), Some(change)) => change.of_window(tally, own, at),
-            (Some(tally), None) => {
-                let used = tally.used(at);
-                (used, used.saturating_add(adds))
-            }
-            (None, _) => (0, adds),
-        },
-    };
-    LimitCheck {
-        account: None,
-        is_balance: false,
-        measure: match measure {
-            Measure::Amount(_) => Measure::Amount(Some(asked)),
-            Measure::Count => Measure::Count,
-        },
-        interval: limit.window.interval,
-        before,
-        after,
-        max: limit.max,
-        resets_at: tally.and_then(|tally| tally.resets_at(at)),
-        owners: None,
-    }
-}
-
-/// What an approval would change where more is known of the authorization than this request: the request tells of what
-/// came before it, or Stripe has told of the request.
-pub(super) struct Change {
-    before: Counted,
-    after: Counted,
-}
-
-/// What windows count of an authorization, and what of it is the request's own.
-struct Counted {
-    currency: Option<Currency>,
-    spends: Vec<Spend>,
-    /// Without refunds.
-    whole: Vec<Spend>,
-    own: Option<Spend>,
-    own_whole: Option<Spend>,
-}
-
-impl Counted {
-    fn of(authorization: &Authorization, refunds_restore: bool) -> Self {
-        Self {
-            currency: authorization.currency,
-            spends: authorization.spends(refunds_restore),
-            whole: authorization.spends(false),
-            own: authorization.own_spend(refunds_restore),
-            own_whole: authorization.own_spend(false),
-        }
-    }
-
-    fn uses(&self) -> Uses<'_> {
-        Uses { spends: &self.spends, currency: self.currency }
-    }
-}
-
-impl Change {
-    /// None where the request is the first that is known of its authorization.
-    pub(super) fn of(
-        card: &Card,
-        request: &AuthorizationRequest,
-        at: Timestamp,
-        refunds_restore: bool,
-    ) -> Option<Self> {
-        let known = card.authorizations.get(&request.authorization);
-        let is_first = request.history_entries == 0 && request.told.transactions.is_empty();
-        if known.is_none() && is_first {
-            return None;
-        }
-        let known = known.cloned().unwrap_or_default();
-        let before = Counted::of(&known, refunds_restore);
-        let mut after = known;
-        let listed = card.not_elsewhere(&request.authorization, &request.told.transactions);
-        book_listed(&mut after, &listed, request.told.at, request.received_at, &request.event);
-        let after = Counted::of(&after.with_approval(request, at), refunds_restore);
-        Some(Self { before, after })
-    }
-
-    /// The same for an account that counts nothing of the authorization yet.
-    pub(super) fn of_new(self) -> Self {
-        let before =
-            Counted { spends: Vec::new(), whole: Vec::new(), own: None, own_whole: None, ..self.before };
-        Self { before, ..self }
-    }
-
-    /// What a balance has used, without the request and with it.
-    pub(super) fn of_balance(&self, used: i64) -> (i64, i64) {
-        let sum =
-            |spends: &[Spend]| spends.iter().fold(0, |sum: i64, spend| sum.saturating_add(spend.amount));
-        let after = used.saturating_sub(sum(&self.before.spends)).saturating_add(sum(&self.after.spends));
-        (after.saturating_sub(self.after.own.as_ref().map_or(0, |own| own.amount)), after)
-    }
-
-    /// What the authorization with all its increments uses, without the request and with it.
-    fn of_authorization(&self, limit: &Limit, own: Option<Currency>) -> (i64, i64) {
-        let measure = |spend: &Spend| {
-            let is_counted = limit.window.admits(&spend.merchant, self.after.currency, own);
-            if is_counted { limit.window.measure.of(spend) } else { 0 }
-        };
-        let after = self.after.whole.iter().fold(0, |sum: i64, spend| sum.saturating_add(measure(spend)));
-        (after.saturating_sub(self.after.own_whole.as_ref().map_or(0, measure)), after)
-    }
-
-    /// What a window holds, without the request and with it.
-    fn of_window(&self, tally: &Tally, own: Option<Currency>, at: Timestamp) -> (i64, i64) {
-        let after = tally.used_with(self.before.uses(), self.after.uses(), own, at);
-        let counted = self.after.own.iter().filter(|own| tally.counts(own.at, at));
-        let counted = counted.map(|own| tally.window.measure.of(own)).sum::<i64>();
-        (after.saturating_sub(counted), after)
-    }
-}
-
-/// The policy's limits and, where it mirrors them, the card's own at Stripe.
-pub fn limits_in_force<'a>(
-    policy: &'a CardPolicy,
-    stripe_controls: Option<&'a Controls>,
-) -> impl Iterator<Item = &'a Limit> {
-    let mirrored = stripe_controls.filter(|_| policy.mirror_stripe_controls);
-    let mirrored = mirrored.into_iter().flat_map(|controls| controls.spending_limits.iter());
-    policy.controls.spending_limits.iter().chain(mirrored)
-}
-
-/// The windows that a card keeps sums of: those of the limits in force and those that rules look into.
-pub fn windows_in_force<'a>(
-    policy: &'a CardPolicy,
-    stripe_controls: Option<&'a Controls>,
-) -> impl Iterator<Item = &'a Arc<Window>> {
-    let of_limits = limits_in_force(policy, stripe_controls).map(|limit| &limit.window);
-    of_limits.chain(policy.rules.iter().flat_map(Rule::windows))
 }
 
 /// What is left of the tightest amount limit; nothing where a count is used up.

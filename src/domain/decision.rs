@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     answering::AnswerBy,
+    exception::{Excepted, Lifted},
     ids::{Account, DecisionId},
     money::Currency,
     policy::{Interval, Measure, PolicyVersion},
@@ -38,6 +39,8 @@ pub struct Decision {
     pub challenge: bool,
     /// What the rules of the policy had to do with it.
     pub ruled: Option<Box<Ruled>>,
+    /// What exceptions had to do with it, beside higher limits.
+    pub excepted: Option<Box<Excepted>>,
     /// The policy that it was made by.
     pub policy: PolicyVersion,
     /// Who decided.
@@ -278,8 +281,10 @@ pub struct LimitCheck {
     pub before: i64,
     /// Used after it: what would have been used, had a declined request been approved.
     pub after: i64,
-    /// The limit's height.
+    /// The limit's height, with all that lifts it.
     pub max: i64,
+    /// What of its height is not the policy's.
+    pub lifted: Option<Box<Lifted>>,
     /// When the window begins anew; a rolling one gives back bit by bit, and some never do.
     pub resets_at: Option<Timestamp>,
     /// Who can raise it, where it stands against the request.
@@ -287,6 +292,14 @@ pub struct LimitCheck {
 }
 
 impl LimitCheck {
+    /// The same limit, so much higher.
+    pub(super) fn lifted(self, lifted: Lifted) -> Self {
+        if lifted == Lifted::default() {
+            return self;
+        }
+        Self { max: self.max.saturating_add(lifted.sum()), lifted: Some(Box::new(lifted)), ..self }
+    }
+
     /// The currency of an amount limit.
     #[must_use]
     pub const fn currency(&self) -> Option<Currency> {

@@ -9,6 +9,7 @@ use super::{
     card::{Card, Unlinked},
     controls::Controls,
     decision::Decision,
+    exception::Command,
     ids::{Account, AuthorizationId, CardId, TransactionId},
     observed::Observation,
     policy::PolicyVersion,
@@ -37,12 +38,38 @@ pub enum Event {
     Controls(Arc<Controls>),
     /// The budgets that the card charges from here on: an authorization charges those in force when it is first counted.
     Charges(Arc<[Account]>),
+    /// What an operator does to a card.
+    Command(Box<Command>),
     /// What happened to a budget. It stands in the chain of the budget, and changes no card.
     Budget(Box<BudgetEvent>),
     /// A policy was put in force. It stands in the chain of policies, and changes no card.
     Policy(Box<PolicyRecord>),
     /// The whole state after everything before it.
     Snapshot(Box<Card>),
+}
+
+impl Event {
+    /// What an operator does, to a card or to a budget.
+    #[must_use]
+    pub fn command(&self) -> Option<&Command> {
+        match self {
+            Self::Command(command) => Some(command),
+            Self::Budget(event) => match &**event {
+                BudgetEvent::Command(command) => Some(command),
+                BudgetEvent::Leg(_) | BudgetEvent::Snapshot(_) => None,
+            },
+            Self::Decided(_)
+            | Self::StoodIn(_)
+            | Self::Observed(_)
+            | Self::Recalled(_)
+            | Self::Joined(_)
+            | Self::Carried(_)
+            | Self::Controls(_)
+            | Self::Charges(_)
+            | Self::Policy(_)
+            | Self::Snapshot(_) => None,
+        }
+    }
 }
 
 /// A policy that was put in force, or is proposed.

@@ -69,6 +69,7 @@ impl Card {
             | Event::Joined(_)
             | Event::Controls(_)
             | Event::Charges(_)
+            | Event::Command(_)
             | Event::Budget(_)
             | Event::Policy(_)
             | Event::Snapshot(_) => Vec::new(),

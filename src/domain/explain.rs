@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::{
     decision::{Decision, LimitCheck, Outcome, Reason, Source},
+    exception::{Excepted, Lifted},
     ids::Account,
     money::{Currency, Money, Plain},
     policy::{Interval, Measure},
@@ -77,7 +78,6 @@ fn declined(
         Reason::SpendingLimit | Reason::VelocityLimit | Reason::InsufficientBalance => {
             limit_reason(text, decision, currency)
         }
-        Reason::BudgetPaused => write!(text, "a budget that the card charges is paused"),
         Reason::CategoryBlocked => write!(text, "the merchant category {category} is blocked"),
         Reason::CategoryNotAllowed => {
             let category = if category.is_empty() { "(none given)" } else { category };
@@ -105,7 +105,7 @@ fn declined(
         Reason::CardPaused if request.is_paused => {
             write!(text, "the card or its cardholder is not active at Stripe")
         }
-        Reason::CardPaused => write!(text, "the card is paused"),
+        Reason::CardPaused | Reason::BudgetPaused => paused(text, decision),
         Reason::UnknownGroup => {
             let group = request.group.as_deref().unwrap_or("unknown");
             write!(text, "the policy has no group {group:?}, and declines the cards of such a group")
@@ -123,6 +123,21 @@ fn declined(
             write!(text, "{}", stand_in_cause(decision.reason))
         }
     }
+}
+
+/// Names what is paused, and until when.
+fn paused(text: &mut String, decision: &Decision) -> fmt::Result {
+    let (account, until) = match decision.excepted.as_deref() {
+        Some(Excepted::Paused { account, until }) => (account.as_ref().and_then(Account::as_budget), *until),
+        Some(Excepted::Granted { .. }) | None => (None, None),
+    };
+    match account {
+        Some((name, Some(key))) => write!(text, "budget {name} ({key})")?,
+        Some((name, None)) => write!(text, "budget {name}")?,
+        None => write!(text, "the card")?,
+    }
+    write!(text, " is paused")?;
+    until.map_or(Ok(()), |until| write!(text, " until {}", Minute(until)))
 }
 
 /// Names the rule that decided, with its sentence and the values that it looked at.
@@ -232,16 +247,29 @@ impl fmt::Display for Spent<'_> {
             Interval::AllTime => ("lifetime".to_owned(), "in all".to_owned()),
             Interval::Rolling(_) => (format!("rolling {}", span(interval)), format!("in {}", span(interval))),
         };
-        match self.check.currency() {
-            Some(currency) => {
-                let (used, max) = (Money::new(self.used, currency), Money::new(max, currency));
-                if is_balance {
-                    return write!(f, "{} of the {max} credited{of_budget} is used", Plain(used));
-                }
-                write!(f, "{} of the {max} {limit} limit{of_budget} is used", Plain(used))
-            }
-            None => write!(f, "{} of the {max} approvals {each}{of_budget} are used", self.used),
+        let Some(currency) = self.check.currency() else {
+            let lift = self.lift(|count| count.to_string());
+            return write!(f, "{} of the {max} approvals {each}{of_budget}{lift} are used", self.used);
+        };
+        let (used, max) = (Money::new(self.used, currency), Money::new(max, currency));
+        if is_balance {
+            return write!(f, "{} of the {max} credited{of_budget} is used", Plain(used));
         }
+        let lift = self.lift(|amount| Plain(Money::new(amount, currency)).to_string());
+        write!(f, "{} of the {max} {limit} limit{of_budget}{lift} is used", Plain(used))
+    }
+}
+
+impl Spent<'_> {
+    /// ` (500.00 raised by 200.00 until 2026-11-27T00:00Z)`, where the policy has the limit lower.
+    fn lift(&self, plain: impl Fn(i64) -> String) -> String {
+        let Some(lifted) = self.check.lifted.as_deref() else { return String::new() };
+        let Lifted { raised, until, granted } = *lifted;
+        let raise = until.map(|until| format!("by {} until {}", plain(raised), Minute(until)));
+        let grant = (granted > 0).then(|| format!("by {} for this purchase", plain(granted)));
+        let parts: Vec<String> = raise.into_iter().chain(grant).collect();
+        let own = self.check.max.saturating_sub(lifted.sum());
+        format!(" ({} raised {})", plain(own), parts.join(", and "))
     }
 }
 

@@ -17,6 +17,7 @@ mod decision;
 mod answering;
 mod attribution;
 mod event;
+mod exception;
 mod budget;
 mod values;
 mod window;
@@ -29,6 +30,7 @@ mod settling;
 mod evicted;
 mod attempts;
 mod standing;
+mod limit_checks;
 mod budget_checks;
 mod decide;
 mod would_pass;
@@ -39,13 +41,10 @@ pub use attempts::Latest;
 pub use attribution::Attribution;
 pub use authorization::{Answered, Authorization, Embedded, Progress, Seen, StripeOutcome};
 pub use authorizations::Authorizations;
-pub use budget::{
-    Budget, BudgetEvent, BudgetPolicy, Budgets, CREDITS_KEPT_MAX, Charged, Credit, Holder, Leg, Per, Side,
-    Sums,
-};
+pub use budget::{Budget, BudgetEvent, BudgetPolicy, Budgets, Charged, Holder, Leg, Per, Side, Sums};
 pub use card::{Card, Move, Moves, NeedsHistory, Totals, Unlinked};
 pub use controls::{Controls, Lists};
-pub use decide::{decide, decide_charging, decide_without_ledger, limits_in_force, windows_in_force};
+pub use decide::{decide, decide_charging, decide_without_ledger};
 pub use decision::{Answer, Decision, LimitCheck, Outcome, Reason, Source, Stages, WouldPass};
 pub use details::{
     CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,
@@ -53,11 +52,16 @@ pub use details::{
 };
 pub use event::{Carried, Decided, Event, Joined, PolicyRecord, PolicyStep, Recalled};
 pub use evicted::{Forgotten, SETTLED_KEPT_MAX};
+pub use exception::{
+    Action, COMMANDS_KEPT_MAX, Command, EXCEPTIONS_MAX, Excepted, Exception, Exceptions, Grant, Lifted,
+    Raise, Use,
+};
 pub use explain::explain;
 pub use ids::{
     Account, AuthorizationId, CardId, CardholderId, ConnectedAccountId, DecisionId, EventId, ID_BYTES_MAX,
     Mention, NetworkId, TransactionId,
 };
+pub use limit_checks::{limits_in_force, windows_in_force};
 pub use merchant::{CardPresence, Category, Country, Merchant};
 pub use money::{AMOUNT_MAX, Currency, Money, NotACurrency};
 pub use observed::{

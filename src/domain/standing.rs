@@ -72,11 +72,14 @@ impl Card {
         account.is_none_or(|named| self.connected_account.as_ref().is_none_or(|known| known == named))
     }
 
-    /// Whether anything was ever booked here that windows count, or that may be asked about again.
+    /// Whether anything was ever booked here that windows count, that may be asked about again, or that changes decisions.
     #[must_use]
     pub fn has_purchases(&self) -> bool {
         let is_empty = self.authorizations.is_empty() && self.unlinked.is_empty();
-        !is_empty || self.forgotten != Forgotten::default() || self.let_go != Totals::default()
+        !is_empty
+            || self.forgotten != Forgotten::default()
+            || self.let_go != Totals::default()
+            || !self.exceptions.is_empty()
     }
 
     /// Up to which of its entries these books have the purchases of `card`.

@@ -6,6 +6,7 @@ use super::{
     budget::Charged,
     card::Card,
     decision::{Decision, Outcome, Reason, WouldPass},
+    exception::{Exception, Exceptions},
     policy::{CardPolicy, Interval, Measure},
     rule::moments_of,
     time::Timestamp,
@@ -60,6 +61,9 @@ fn earliest(
         times.extend(tally.changes_after(now));
     }
     times.extend(card.blocked.as_ref().map(|(_, until)| *until));
+    let budgets = charged.iter().map(|one| &one.budget.exceptions);
+    let exceptions = budgets.chain([&card.exceptions]).flat_map(Exceptions::iter);
+    times.extend(exceptions.filter_map(Exception::until));
     for rule in policy.rules.iter() {
         moments_of(&rule.when, card, now, &mut times);
     }

@@ -1,9 +1,10 @@
 //! What operators are served: probes, metrics, and the admin API. What the ledger has is not known here: [`Books`] reads it.
 
 mod shapes;
+mod parameters;
 mod routes;
 mod change;
-mod balance;
+mod order;
 mod policy;
 mod query;
 mod openapi;
@@ -38,13 +39,13 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::{BalanceChange, DecisionFilter, NotCredited, NotRecorded, Place, PolicyChange, PolicyChanged},
-    domain::{Attribution, AuthorizationId, CardId, CardholderId, Currency},
+    cluster::{DecisionFilter, NotOperated, NotRecorded, Order, Place, PolicyChange, PolicyChanged, Target},
+    domain::{AuthorizationId, CardId, CardholderId},
     log::{self, Seldom},
     metrics::{AdminRefusal, Label as _, Labels as _, Metrics},
 };
-use balance::budget_of;
 pub use openapi::{admin_api_page, openapi};
+use order::budget_of;
 pub use policy::{PolicyPort, ReadPolicy};
 use query::{After, Search};
 pub(super) use query::{Query, WrongQuery};
@@ -100,14 +101,8 @@ pub trait Books: Send + Sync + 'static {
         key: Option<&str>,
     ) -> impl Future<Output = Result<Option<BudgetBody>, Unreadable>> + Send;
 
-    /// Changes the balance of a prepaid budget.
-    fn credit(
-        &self,
-        account: (&str, Option<&str>),
-        change: BalanceChange,
-        currency: Currency,
-        attribution: Attribution,
-    ) -> impl Future<Output = Result<(), NotCredited>> + Send;
+    /// Carries out what an operator asks for.
+    fn operate(&self, target: &Target, order: Order) -> impl Future<Output = Result<(), NotOperated>> + Send;
 
     /// Records what an operator does with a policy.
     fn change_policy(
@@ -180,8 +175,7 @@ impl<B: Books> Admin<B> {
             | Call::Cardholder
             | Call::Budgets
             | Call::Budget
-            | Call::Credit
-            | Call::SetAvailable
+            | Call::Operate(_)
             | Call::Unconfirmed
             | Call::Policy
             | Call::PutPolicy
@@ -219,8 +213,7 @@ impl<B: Books> Admin<B> {
             | Call::Cardholder
             | Call::Budgets
             | Call::Budget
-            | Call::Credit
-            | Call::SetAvailable
+            | Call::Operate(_)
             | Call::Unconfirmed
             | Call::Policy
             | Call::PutPolicy
@@ -268,8 +261,7 @@ impl<B: Books> Admin<B> {
             Call::Live
             | Call::Ready
             | Call::Metrics
-            | Call::Credit
-            | Call::SetAvailable
+            | Call::Operate(_)
             | Call::Slow
             | Call::Log
             | Call::SetLog

@@ -4,6 +4,7 @@
 mod ruled;
 mod decision;
 mod authorization;
+mod exception;
 mod budget;
 mod card;
 mod policy;
@@ -17,6 +18,7 @@ pub use card::{CardBody, CardholderBody, HoldBody, LimitBody, StateBody};
 pub use decision::{
     CheckBody, DecisionBody, DecisionsBody, StagesBody, UnconfirmedBody, UnconfirmedListBody,
 };
+pub use exception::{ExceptionBody, GrantBody, PauseBody, RaiseBody, ResumeBody};
 pub use node::{ForwardsBody, JournalBody, MemberBody, NodeBody};
 pub(in crate::http) use policy::diff;
 pub use policy::{InForceBody, PoliciesBody, PolicyBody, PolicyChangeBody, PolicyVersionBody};

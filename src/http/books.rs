@@ -10,9 +10,9 @@ use super::{
 use crate::{
     clock,
     cluster::{
-        BalanceChange, Cluster, DecisionFilter, NotCredited, NotRecorded, Place, PolicyChange, PolicyChanged,
+        Cluster, DecisionFilter, NotOperated, NotRecorded, Order, Place, PolicyChange, PolicyChanged, Target,
     },
-    domain::{Attribution, AuthorizationId, CardId, CardholderId, Currency},
+    domain::{AuthorizationId, CardId, CardholderId},
 };
 
 impl Books for Cluster {
@@ -68,14 +68,8 @@ impl Books for Cluster {
         Ok(view.map(|view| BudgetBody::from(&view)))
     }
 
-    async fn credit(
-        &self,
-        account: (&str, Option<&str>),
-        change: BalanceChange,
-        currency: Currency,
-        attribution: Attribution,
-    ) -> Result<(), NotCredited> {
-        Self::credit(self, account, change, currency, attribution, clock::now()).await
+    async fn operate(&self, target: &Target, order: Order) -> Result<(), NotOperated> {
+        Self::operate(self, target, order, clock::now()).await
     }
 
     async fn change_policy(&self, change: PolicyChange<'_>) -> Result<PolicyChanged, NotRecorded> {

@@ -4,6 +4,7 @@
 mod authorization;
 mod budget;
 mod card;
+mod command;
 mod controls;
 mod decided;
 mod details;
@@ -136,9 +137,10 @@ pub fn mentions_of(event: &Event) -> Vec<Mention> {
         },
         // A leg follows from an event of a card, which speaks of it.
         Event::Budget(event) => match &**event {
-            BudgetEvent::Credit(credit) => credit_mention(&credit.id).into_iter().collect(),
+            BudgetEvent::Command(command) => command_mention(&command.id).into_iter().collect(),
             BudgetEvent::Leg(_) | BudgetEvent::Snapshot(_) => Vec::new(),
         },
+        Event::Command(command) => command_mention(&command.id).into_iter().collect(),
         Event::Recalled(_)
         | Event::Joined(_)
         | Event::Controls(_)
@@ -148,10 +150,10 @@ pub fn mentions_of(event: &Event) -> Vec<Mention> {
     }
 }
 
-/// How a credit is found in the journal.
+/// How a command of an operator is found in the journal.
 #[must_use]
-pub fn credit_mention(id: &str) -> Option<Mention> {
-    Mention::new(&format!("credit:{id}"))
+pub fn command_mention(id: &str) -> Option<Mention> {
+    Mention::new(&format!("command:{id}"))
 }
 
 fn with_listed(authorization: &AuthorizationId, listed: &[ListedTransaction]) -> Vec<Mention> {
@@ -174,6 +176,7 @@ pub fn authorization_of(event: &Event) -> Option<&AuthorizationId> {
         | Event::Carried(_)
         | Event::Controls(_)
         | Event::Charges(_)
+        | Event::Command(_)
         | Event::Budget(_)
         | Event::Policy(_)
         | Event::Snapshot(_) => None,
@@ -197,6 +200,7 @@ fn write(body: &mut Vec<u8>, event: &Event) {
         Event::Carried(_) => "carried",
         Event::Controls(_) => "controls",
         Event::Charges(_) => "charges",
+        Event::Command(_) => "command",
         Event::Budget(event) => budget::kind(event),
         Event::Policy(_) => "policy",
         Event::Snapshot(_) => "snapshot",
@@ -223,6 +227,9 @@ fn write(body: &mut Vec<u8>, event: &Event) {
         }
         Event::Charges(charges) => {
             serde_json::to_writer(&mut *body, &charges.iter().map(Account::as_str).collect::<Vec<_>>())
+        }
+        Event::Command(command) => {
+            serde_json::to_writer(&mut *body, &command::CommandRecord::from(&**command))
         }
         Event::Budget(event) => budget::write(body, event),
         Event::Policy(policy) => serde_json::to_writer(&mut *body, &policy::PolicyForm::from(&**policy)),
@@ -254,7 +261,9 @@ enum EventRecord<'a> {
     #[serde(borrow)]
     Leg(Box<budget::LegRecord<'a>>),
     #[serde(borrow)]
-    Credit(budget::CreditRecord<'a>),
+    Command(Box<command::CommandRecord<'a>>),
+    #[serde(borrow)]
+    BudgetCommand(Box<command::CommandRecord<'a>>),
     #[serde(borrow)]
     Budget(Box<budget::BudgetRecord<'a>>),
     #[serde(borrow)]
@@ -275,7 +284,10 @@ impl EventRecord<'_> {
             Self::Controls(record) => Event::Controls(Arc::new(record.into_controls()?)),
             Self::Charges(accounts) => Event::Charges(budget::charges(&accounts)?),
             Self::Leg(record) => Event::Budget(Box::new(BudgetEvent::Leg(record.into_leg()?))),
-            Self::Credit(record) => Event::Budget(Box::new(BudgetEvent::Credit(record.into_credit()?))),
+            Self::Command(record) => Event::Command(Box::new(record.into_command()?)),
+            Self::BudgetCommand(record) => {
+                Event::Budget(Box::new(BudgetEvent::Command(record.into_command()?)))
+            }
             Self::Budget(record) => Event::Budget(Box::new(BudgetEvent::Snapshot(record.into_budget()?))),
             Self::Policy(record) => Event::Policy(Box::new(record.into_record()?)),
             Self::Snapshot(record) => Event::Snapshot(Box::new(record.into_card()?)),

@@ -22,9 +22,9 @@ use crate::{
 const SNAPSHOT_ENTRIES: usize = 64;
 
 /// The authorization of a decision.
-fn decided_on(event: &Event) -> Option<AuthorizationId> {
+fn decided_on(event: &Event) -> Option<&AuthorizationId> {
     match event {
-        Event::Decided(decided) => Some(decided.request.authorization.clone()),
+        Event::Decided(decided) => Some(&decided.request.authorization),
         Event::StoodIn(_)
         | Event::Observed(_)
         | Event::Recalled(_)
@@ -32,6 +32,7 @@ fn decided_on(event: &Event) -> Option<AuthorizationId> {
         | Event::Carried(_)
         | Event::Controls(_)
         | Event::Charges(_)
+        | Event::Command(_)
         | Event::Budget(_)
         | Event::Policy(_)
         | Event::Snapshot(_) => None,
@@ -70,7 +71,8 @@ impl<C: Caller> Ledger<C> {
             self.effects.push(Effect::Receipt(caller));
         }
         let is_forced = matches!(event, Event::Observed(_));
-        let decided_on = decided_on(&event);
+        let is_charged = !given.policy.budgets().is_empty() || !self.members[at].card.charges.is_empty();
+        let decided_on = decided_on(&event).filter(|_| is_charged).cloned();
         let (place, moves) = self.put(at, event, waiting);
         if !moves.is_empty() {
             self.charge_legs(given, at, moves, is_forced);
@@ -398,6 +400,7 @@ impl<C: Caller> Ledger<C> {
                 | Event::Carried(_)
                 | Event::Controls(_)
                 | Event::Charges(_)
+                | Event::Command(_)
                 | Event::Budget(_)
                 | Event::Policy(_)
                 | Event::Snapshot(_) => {

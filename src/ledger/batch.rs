@@ -87,14 +87,10 @@ impl<C> Batch<C> {
         })
     }
 
-    /// Where the credit of this id is, if it is in this batch.
-    pub(super) fn place_of_credit(&self, at: Slot, id: &str) -> Option<usize> {
-        self.events.iter().position(|(of, event)| match event {
-            Event::Budget(event) => {
-                *of == at && matches!(&**event, BudgetEvent::Credit(credit) if *credit.id == *id)
-            }
-            _ => false,
-        })
+    /// Where the command of this id is, if it is in this batch.
+    pub(super) fn place_of_command(&self, at: Slot, id: &str) -> Option<usize> {
+        let mut events = self.events.iter();
+        events.position(|(of, event)| *of == at && event.command().is_some_and(|command| *command.id == *id))
     }
 
     /// The places of the events of each account.
@@ -106,7 +102,7 @@ impl<C> Batch<C> {
         places
     }
 
-    /// Where there are several accounts, writes into each decision and each leg the place of its cause, so that they can be
+    /// Where there are several accounts, writes into each decision, each command and each leg the place of its cause, so that they can be
     /// brought into order again.
     pub(super) fn number(&mut self) {
         let first = self.events.first().map(|(at, _)| *at);
@@ -118,7 +114,11 @@ impl<C> Batch<C> {
             match event {
                 Event::Budget(event) => match &mut **event {
                     BudgetEvent::Leg(leg) => leg.turn = cause,
-                    BudgetEvent::Credit(_) | BudgetEvent::Snapshot(_) => cause = place,
+                    BudgetEvent::Command(command) => {
+                        cause = place;
+                        command.turn = place;
+                    }
+                    BudgetEvent::Snapshot(_) => cause = place,
                 },
                 Event::Decided(decided) => {
                     cause = place;
@@ -235,6 +235,7 @@ pub fn decided_in(event: &Event) -> Option<&Decided> {
         | Event::Carried(_)
         | Event::Controls(_)
         | Event::Charges(_)
+        | Event::Command(_)
         | Event::Budget(_)
         | Event::Policy(_)
         | Event::Snapshot(_) => None,

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use super::{Given, Ledger, Note, Operation, batch::Waiting, member::InForce, member::Slot, message::Caller};
+use super::{Given, Ledger, Note, member::Slot, message::Caller};
 use crate::{
     domain::{
-        Account, AuthorizationId, AuthorizationRequest, Budget, BudgetEvent, BudgetPolicy, Event, Fact,
-        Holder, Leg, Mention, Move, Moves, Observation, Side, Timestamp,
+        Account, AuthorizationId, AuthorizationRequest, Budget, BudgetEvent, BudgetPolicy, CardId, Event,
+        Fact, Holder, Leg, Mention, Move, Moves, Observation, Side, Timestamp,
     },
     planted::{self, Planted},
 };
@@ -29,10 +29,36 @@ impl<C: Caller> Ledger<C> {
         if given.policy.budgets().is_empty() && self.members[at].card.charges.is_empty() {
             return;
         }
-        let (card, group) = (request.card.as_ref(), request.group.as_ref());
-        let in_force = InForce::new(given.policy, card, group, &Holder::from(request), None);
-        self.members[at].policy = None;
-        self.charge(at, in_force.charges);
+        let card = (request.card.as_ref(), request.group.as_ref());
+        self.charge_as(given, at, card, &Holder::from(request));
+    }
+
+    /// From here on the card charges what the policy says for a card of this holder.
+    fn charge_as(
+        &mut self,
+        given: &Given<'_>,
+        at: Slot,
+        (card, group): (Option<&CardId>, Option<&Arc<str>>),
+        holder: &Holder<'_>,
+    ) {
+        let budgets = given.policy.budgets();
+        let known = self.members[at].policy.as_ref().filter(|known| {
+            Arc::ptr_eq(&known.source, given.policy)
+                && known.account.as_ref() == holder.connected_account
+                && known.card.as_ref() == card
+                && known.group.as_ref() == group
+        });
+        let charges = if let Some(known) = known {
+            budgets.charged(&known.policy.budgets, holder)
+        } else {
+            let policy =
+                given.policy.for_card_of(holder.connected_account, card, group.map(|group| &**group));
+            budgets.charged(&policy.budgets, holder)
+        };
+        if self.members[at].card.charges != charges {
+            self.members[at].policy = None;
+            self.charge(at, charges);
+        }
     }
 
     /// From here on the card charges what the policy says for the card that a fact describes.
@@ -50,9 +76,7 @@ impl<C: Caller> Ledger<C> {
             connected_account: observation.connected_account.as_ref(),
             metadata: &holder.metadata,
         };
-        let in_force = InForce::new(given.policy, observation.card(), group.as_ref(), &whose, None);
-        self.members[at].policy = None;
-        self.charge(at, in_force.charges);
+        self.charge_as(given, at, (observation.card(), group.as_ref()), &whose);
     }
 
     /// Records what an event of a card changes for the budgets that it charges.
@@ -122,23 +146,6 @@ impl<C: Caller> Ledger<C> {
             (self.members.find_or_add(account, given.now), leg)
         });
         charged.collect()
-    }
-
-    /// Records what an operator does to a budget, once.
-    pub(super) fn operate(&mut self, given: &Given<'_>, at: Slot, operation: Operation<C>) {
-        let Operation { credit, caller } = operation;
-        let is_known = self.members[at].budget.has_credit(&credit.id);
-        if is_known {
-            let in_flight = self.in_flight.as_mut().map(|in_flight| &mut in_flight.batch);
-            for batch in in_flight.into_iter().chain([&mut self.next]) {
-                if let Some(place) = batch.place_of_credit(at, &credit.id) {
-                    return batch.join(place, Waiting::Receipt(caller));
-                }
-            }
-            return self.effects.push(super::Effect::Receipt(caller));
-        }
-        let event = Event::Budget(Box::new(BudgetEvent::Credit(credit)));
-        self.record(given, at, event, Some(Waiting::Receipt(caller)));
     }
 }
 

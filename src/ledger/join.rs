@@ -158,6 +158,7 @@ impl<C: Caller> Ledger<C> {
             | Event::Carried(_)
             | Event::Controls(_)
             | Event::Charges(_)
+            | Event::Command(_)
             | Event::Budget(_)
             | Event::Policy(_)
             | Event::Snapshot(_) => {
@@ -184,15 +185,14 @@ impl<C: Caller> Ledger<C> {
     /// Sends work on to another chain.
     pub(super) fn hand_on(&mut self, given: &Given<'_>, at: Slot, mut work: Work<C>, account: Account) {
         let own = self.members[at].account.clone();
-        if let Some(hops) = work.hops_mut() {
-            hops.count = hops.count.saturating_add(1);
-            if hops.least.as_ref().is_none_or(|least| own < *least) {
-                hops.least = Some(own);
-            }
-            if hops.count == u8::MAX {
-                self.note(at, Note::CycleTooLong);
-                return self.turn_away(given, at, work, Cause::Journal);
-            }
+        let hops = work.hops_mut();
+        hops.count = hops.count.saturating_add(1);
+        if hops.least.as_ref().is_none_or(|least| own < *least) {
+            hops.least = Some(own);
+        }
+        if hops.count == u8::MAX {
+            self.note(at, Note::CycleTooLong);
+            return self.turn_away(given, at, work, Cause::Journal);
         }
         self.effects.push(Effect::HandOn(account, work));
     }
@@ -219,15 +219,15 @@ impl<C> Work<C> {
 
     /// Whether it has been handed on in a cycle, of whose cards `own` is the smallest.
     fn stays_in_cycle(&self, own: &Account) -> bool {
-        self.hops().is_some_and(|hops| hops.count > HOPS_MAX && hops.least.as_ref() == Some(own))
+        let hops = self.hops();
+        hops.count > HOPS_MAX && hops.least.as_ref() == Some(own)
     }
 
     /// Whether it concerns what is bought with a card, rather than the card.
     fn is_of_purchases(&self) -> bool {
         match self {
             Self::Observation(observed) => is_of_purchases(&observed.observation.fact),
-            Self::Request(_) | Self::StandIn(_) | Self::Carry(_) => true,
-            Self::Operation(_) => false,
+            Self::Request(_) | Self::StandIn(_) | Self::Carry(_) | Self::Operation(_) => true,
         }
     }
 }
@@ -239,13 +239,13 @@ const fn is_of_purchases(fact: &Fact) -> bool {
     }
 }
 
-/// The events of an entry that are about purchases: what goes along when a card joins another chain.
+/// The events of an entry that are about purchases, or that decisions on them depend on: what goes along when a card joins another chain.
 ///
 /// # Errors
 /// An entry that cannot be read.
 pub fn purchases(entry: &Entry) -> Result<Vec<Event>, NotFolded> {
     let purchases = read(entry)?.into_iter().filter(|event| match event {
-        Event::Decided(_) | Event::StoodIn(_) | Event::Charges(_) => true,
+        Event::Decided(_) | Event::StoodIn(_) | Event::Charges(_) | Event::Command(_) => true,
         Event::Observed(observation) => is_of_purchases(&observation.fact),
         Event::Recalled(_)
         | Event::Joined(_)

@@ -20,11 +20,11 @@ impl<C: Caller> Ledger<C> {
         let idle: Vec<Slot> = idle.map(|(at, _)| at).collect();
         for at in &idle {
             self.members[*at].is_leaving = true;
-            if self.members[*at].entries_since_snapshot > 0 {
-                self.leaving.push(*at);
-            }
         }
-        self.leave(idle.into_iter().filter(|at| !self.leaving.contains(at)).collect());
+        let (changed, unchanged): (Vec<Slot>, Vec<Slot>) =
+            idle.into_iter().partition(|at| self.members[*at].entries_since_snapshot > 0);
+        self.leaving.extend(changed);
+        self.leave(unchanged);
     }
 
     /// Takes those of the accounts out of memory that leave, unless something came up. With the last one the ledger goes.

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     clock::Instant,
     domain::{
-        Account, Answer, AuthorizationId, AuthorizationRequest, BudgetPolicy, CardId, CardPolicy, Controls,
-        Credit, Decided, DecisionId, Event, Mention, Observation, Outcome, Recalled, Stages,
+        Account, Answer, AuthorizationId, AuthorizationRequest, BudgetPolicy, CardId, CardPolicy, Command,
+        Controls, Decided, DecisionId, Event, Mention, Observation, Outcome, Recalled, Stages,
     },
     journal::{self, Append, EntryId, Head, Urgency},
 };
@@ -67,7 +67,7 @@ pub enum Work<C> {
     StandIn(Box<StoodIn<C>>),
     /// Record what was recorded on a card that this one replaces.
     Carry(Box<Carry<C>>),
-    /// Record what an operator does to a budget.
+    /// Record what an operator does to a card or a budget.
     Operation(Box<Operation<C>>),
 }
 
@@ -117,10 +117,12 @@ pub struct Carry<C> {
     pub caller: C,
 }
 
-/// What an operator does to a budget, on its way.
+/// What an operator does to a card or a budget, on its way.
 pub struct Operation<C> {
     /// What.
-    pub credit: Credit,
+    pub command: Command,
+    /// How it came from card to card.
+    pub hops: Hops,
     /// Who waits until it is durable.
     pub caller: C,
 }
@@ -330,24 +332,24 @@ pub struct StripeWord {
 }
 
 impl<C> Work<C> {
-    /// How it came from card to card; what is for a budget never does.
-    pub(super) const fn hops(&self) -> Option<&Hops> {
+    /// How it came from card to card.
+    pub(super) const fn hops(&self) -> &Hops {
         match self {
-            Self::Request(request) => Some(&request.hops),
-            Self::Observation(observed) => Some(&observed.hops),
-            Self::StandIn(stood_in) => Some(&stood_in.hops),
-            Self::Carry(carry) => Some(&carry.hops),
-            Self::Operation(_) => None,
+            Self::Request(request) => &request.hops,
+            Self::Observation(observed) => &observed.hops,
+            Self::StandIn(stood_in) => &stood_in.hops,
+            Self::Carry(carry) => &carry.hops,
+            Self::Operation(operation) => &operation.hops,
         }
     }
 
-    pub(super) const fn hops_mut(&mut self) -> Option<&mut Hops> {
+    pub(super) const fn hops_mut(&mut self) -> &mut Hops {
         match self {
-            Self::Request(request) => Some(&mut request.hops),
-            Self::Observation(observed) => Some(&mut observed.hops),
-            Self::StandIn(stood_in) => Some(&mut stood_in.hops),
-            Self::Carry(carry) => Some(&mut carry.hops),
-            Self::Operation(_) => None,
+            Self::Request(request) => &mut request.hops,
+            Self::Observation(observed) => &mut observed.hops,
+            Self::StandIn(stood_in) => &mut stood_in.hops,
+            Self::Carry(carry) => &mut carry.hops,
+            Self::Operation(operation) => &mut operation.hops,
         }
     }
 }

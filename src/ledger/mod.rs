@@ -12,6 +12,7 @@ mod leave;
 mod member;
 mod message;
 mod observe;
+mod operate;
 mod prepare;
 mod reload;
 mod request;

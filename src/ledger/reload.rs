@@ -335,17 +335,16 @@ impl<C: Caller> Ledger<C> {
                     Event::Observed(observation)
                 }
                 recalled @ Event::Recalled(_) => recalled,
-                // A credit is recorded once.
+                // A command is recorded once.
+                command if command.command().is_some_and(|command| self.is_known(at, command)) => {
+                    for waiting in waiting {
+                        self.receive(waiting);
+                    }
+                    continue;
+                }
+                command @ Event::Command(_) => command,
                 Event::Budget(event) => match *event {
-                    BudgetEvent::Credit(credit) if !self.members[at].budget.has_credit(&credit.id) => {
-                        Event::Budget(Box::new(BudgetEvent::Credit(credit)))
-                    }
-                    BudgetEvent::Credit(_) => {
-                        for waiting in waiting {
-                            self.receive(waiting);
-                        }
-                        continue;
-                    }
+                    command @ BudgetEvent::Command(_) => Event::Budget(Box::new(command)),
                     // Legs follow from the events of cards.
                     BudgetEvent::Leg(_) | BudgetEvent::Snapshot(_) => continue,
                 },

@@ -217,6 +217,7 @@ impl Past {
             would_pass: None,
             challenge: false,
             ruled: None,
+            excepted: None,
             policy: PolicyVersion::new("test"),
             source: Source::Policy,
             answer_by: AnswerBy::Direct,

@@ -118,6 +118,7 @@ impl Chains {
             | Event::Joined(_)
             | Event::Carried(_)
             | Event::Controls(_)
+            | Event::Command(_)
             | Event::Policy(_)
             | Event::Snapshot(_) => false,
         };
@@ -157,7 +158,7 @@ impl Chains {
             }
             Event::Budget(event) => match &**event {
                 BudgetEvent::Snapshot(_) => is_snapshot = true,
-                event @ (BudgetEvent::Leg(_) | BudgetEvent::Credit(_)) => chain.budget.apply(event),
+                event @ (BudgetEvent::Leg(_) | BudgetEvent::Command(_)) => chain.budget.apply(event),
             },
             Event::Decided(_)
             | Event::StoodIn(_)
@@ -167,6 +168,7 @@ impl Chains {
             | Event::Carried(_)
             | Event::Controls(_)
             | Event::Charges(_)
+            | Event::Command(_)
             | Event::Policy(_) => chain.card.apply_moving(event, moves),
         }
         if !is_snapshot && self.with_history.contains(account) && !matches!(event, Event::Recalled(_)) {

@@ -215,6 +215,7 @@ impl Worlds {
             | Event::Carried(_)
             | Event::Controls(_)
             | Event::Charges(_)
+            | Event::Command(_)
             | Event::Budget(_)
             | Event::Policy(_)
             | Event::Snapshot(_) => true,

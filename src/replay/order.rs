@@ -1,5 +1,5 @@
 //! The events of a journal in the order in which they came about. Entries that were appended together have one id: of several
-//! accounts, each decision was made on what those before it had left of the budgets.
+//! accounts, each decision was made on what those before it, and commands of operators, had left of the budgets.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -73,6 +73,7 @@ fn is_shared(event: &Event) -> bool {
         | Event::Joined(_)
         | Event::Carried(_)
         | Event::Controls(_)
+        | Event::Command(_)
         | Event::Policy(_)
         | Event::Snapshot(_) => false,
     }
@@ -86,11 +87,11 @@ pub(super) fn in_order(group: &[Read]) -> Vec<(usize, &Event)> {
         for event in events {
             match event {
                 Event::Decided(decided) => key = (decided.decision.turn, false),
-                Event::Budget(event) => {
-                    if let BudgetEvent::Leg(leg) = &**event {
-                        key = (leg.turn, true);
-                    }
-                }
+                Event::Budget(event) => match &**event {
+                    BudgetEvent::Leg(leg) => key = (leg.turn, true),
+                    BudgetEvent::Command(command) => key = (command.turn, false),
+                    BudgetEvent::Snapshot(_) => {}
+                },
                 Event::StoodIn(_)
                 | Event::Observed(_)
                 | Event::Recalled(_)
@@ -98,6 +99,7 @@ pub(super) fn in_order(group: &[Read]) -> Vec<(usize, &Event)> {
                 | Event::Carried(_)
                 | Event::Controls(_)
                 | Event::Charges(_)
+                | Event::Command(_)
                 | Event::Policy(_)
                 | Event::Snapshot(_) => {}
             }

@@ -120,6 +120,7 @@ impl Pass {
                 | Event::Carried(_)
                 | Event::Controls(_)
                 | Event::Charges(_)
+                | Event::Command(_)
                 | Event::Budget(_)
                 | Event::Snapshot(_) => {}
             }

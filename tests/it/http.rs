@@ -26,12 +26,12 @@ use tokio::{
 use tollgate::{
     clock,
     cluster::{
-        Arrival, BalanceChange, Cause, Claim, DecisionFilter, Gate, Hello, Identity, Local, Member,
-        NotBooked, NotCredited, NotRecorded, Place, PolicyChange, PolicyChanged, Sealed, TimedAnswer,
+        Arrival, Cause, Claim, DecisionFilter, Gate, Hello, Identity, Local, Member, NotBooked, NotOperated,
+        NotRecorded, Order, Place, PolicyChange, PolicyChanged, Sealed, Target, TimedAnswer,
     },
     domain::{
-        Answer, AnswerBy, Attribution, AuthorizationId, AuthorizationRequest, CardId, CardholderId, Currency,
-        DecisionId, Observation, Outcome, Reason, Source,
+        Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardholderId, DecisionId,
+        Observation, Outcome, Reason, Source,
     },
     http::{
         Admin, Books, Desk, Drain, Guard, NamedToken, PolicyPort, Readiness, SessionKey, Settings, Slow,
@@ -229,14 +229,8 @@ impl Books for OneCard {
         Ok(None)
     }
 
-    async fn credit(
-        &self,
-        _: (&str, Option<&str>),
-        _: BalanceChange,
-        _: Currency,
-        _: Attribution,
-    ) -> Result<(), NotCredited> {
-        Err(NotCredited::NotNow)
+    async fn operate(&self, _: &Target, _: Order) -> Result<(), NotOperated> {
+        Err(NotOperated::NotNow)
     }
 
     async fn change_policy(&self, _: PolicyChange<'_>) -> Result<PolicyChanged, NotRecorded> {

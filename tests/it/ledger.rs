@@ -3,6 +3,7 @@
 #![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
 
 mod budgets;
+mod exceptions;
 mod stories;
 
 use std::{sync::Arc, time::Duration};
@@ -10,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use tollgate::{
     clock,
     domain::{
-        Account, AuthorizationRequest, BudgetEvent, Decided, Decision, Event, Observation,
+        Account, Action, AuthorizationRequest, BudgetEvent, Command, Decided, Decision, Event, Observation,
         Outcome as Answered, Policy, Source, Stages,
     },
     journal::{self, Append, Entry, EntryId, Urgency, record},
@@ -315,11 +316,22 @@ fn word(event: &Event) -> String {
                 let of = leg.of.as_str().trim_start_matches("iauth_");
                 format!("leg {of} {}", leg.after.sums.used() - leg.before.sums.used())
             }
-            BudgetEvent::Credit(credit) => format!("credit {} {}", credit.id, credit.amount),
+            BudgetEvent::Command(command) => ordered(command),
             BudgetEvent::Snapshot(_) => "snapshot".to_owned(),
         },
+        Event::Command(command) => ordered(command),
         Event::Policy(_) => "policy".to_owned(),
         Event::Snapshot(_) => "snapshot".to_owned(),
+    }
+}
+
+fn ordered(command: &Command) -> String {
+    match &command.action {
+        Action::Credit { amount, .. } => format!("credit {} {amount}", command.id),
+        Action::Raise(raise) => format!("raise {} {}", command.id, raise.by),
+        Action::Grant(grant) => format!("grant {} {}", command.id, grant.amount),
+        Action::Pause { .. } => format!("pause {}", command.id),
+        Action::Resume => format!("resume {}", command.id),
     }
 }
 

@@ -18,6 +18,7 @@ mod policy;
 pub(crate) mod policy_api;
 mod accounts;
 mod budgets;
+mod exceptions;
 mod rules;
 mod privacy;
 mod bounds;

@@ -145,6 +145,7 @@ async fn gathered(location: &Location, parsed: &Parsed) -> Result<FirstSet, Stri
                 | Event::Carried(_)
                 | Event::Controls(_)
                 | Event::Charges(_)
+                | Event::Command(_)
                 | Event::Budget(_)
                 | Event::Policy(_) => card.apply(event),
             }

@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::domain::{
-    AuthorizationId, CardId, CardPresence, Category, Country, Currency, Decided, Details, Event, EventId,
-    Merchant, NetworkId, Occurrence, Overrides, Policy, PolicyVersion, Told, Window, Zone,
+    AuthorizationId, CardId, CardPresence, Category, Controls, Country, Currency, Decided, Details, Event,
+    EventId, Interval, Limit, Merchant, NetworkId, Occurrence, Overrides, Policy, PolicyVersion, Told,
+    Window, Zone, limits_in_force,
 };
 
 /// Questions come at this time, unless they say otherwise. It is a Sunday.

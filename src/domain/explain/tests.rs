@@ -210,6 +210,7 @@ fn a_stand_in_says_why_nobody_asked_the_books() {
             would_pass: None,
             challenge: false,
             ruled: None,
+            excepted: None,
             policy: PolicyVersion::stand_in(),
             source,
             answer_by: AnswerBy::Direct,

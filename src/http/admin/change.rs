@@ -84,8 +84,8 @@ impl<B: Books> Admin<B> {
                 Some(books) => self.put_policy(books, &change).await,
                 None => starting(),
             },
-            Call::Credit | Call::SetAvailable => match self.books.get() {
-                Some(books) => self.change_balance(books, route.call, parameter, &change).await,
+            Call::Operate(operate) => match self.books.get() {
+                Some(books) => self.operate(books, (route, operate), parameter, &change).await,
                 None => starting(),
             },
             Call::Live

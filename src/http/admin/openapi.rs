@@ -10,7 +10,10 @@ use std::fmt::Write as _;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::routes::{self, Kind, Parameter, ROUTES, Route, Shape};
+use super::{
+    parameters::{Kind, Parameter},
+    routes::{self, Call, ROUTES, Route, Shape},
+};
 
 /// Where schemas are in an OpenAPI document.
 const SCHEMAS: &str = "/components/schemas";
@@ -92,7 +95,7 @@ fn operation(route: &Route, problem: &Value, generator: &mut SchemaGenerator) ->
         })
     }));
     let mut operation = json!({
-        "operationId": format!("{:?}", route.call),
+        "operationId": operation_id(route),
         "summary": route.summary,
         "description": route.about,
         "responses": responses,
@@ -112,6 +115,15 @@ fn operation(route: &Route, problem: &Value, generator: &mut SchemaGenerator) ->
         None => json!([{}]),
     };
     operation
+}
+
+/// The name of an operation. What can be done to a card and to a budget has two.
+fn operation_id(route: &Route) -> String {
+    match route.call {
+        Call::Operate(operate) if route.path.starts_with("/v1/cards/") => format!("{operate:?}Card"),
+        Call::Operate(operate) => format!("{operate:?}Budget"),
+        call => format!("{call:?}"),
+    }
 }
 
 /// The name of the parameter in the path.

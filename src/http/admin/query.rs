@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::routes::{DECISIONS, Kind, Parameter};
+use super::parameters::{DECISIONS, Kind, Parameter};
 use crate::{
     cluster::{DecisionFilter, Place},
     domain::{CardId, CardholderId, Outcome, Reason, Source, Timestamp, parse_span},

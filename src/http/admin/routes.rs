@@ -11,8 +11,10 @@ use super::super::{
     slow::SlowBody,
     token::Role,
 };
-use super::shapes::{ErrorBody, LogBody, StatusBody};
-use crate::domain::{Outcome, Reason, Source};
+use super::{
+    parameters::{DECISIONS, PUT_POLICY, Parameter, Payload},
+    shapes::{ErrorBody, LogBody, StatusBody},
+};
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,8 +28,7 @@ pub(in crate::http) enum Call {
     Cardholder,
     Budgets,
     Budget,
-    Credit,
-    SetAvailable,
+    Operate(Operate),
     Unconfirmed,
     Policy,
     PutPolicy,
@@ -38,6 +39,17 @@ pub(in crate::http) enum Call {
     Log,
     SetLog,
     OpenApi,
+}
+
+/// What an operator does to a card or a budget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::http) enum Operate {
+    Raise,
+    Grant,
+    Pause,
+    Resume,
+    Credit,
+    SetAvailable,
 }
 
 /// One method on one path.
@@ -60,46 +72,6 @@ pub(in crate::http) struct Route {
     pub(in crate::http) reply: Shape,
 }
 
-/// The body of a request.
-pub(in crate::http) struct Payload {
-    pub(in crate::http) about: &'static str,
-    pub(in crate::http) media_type: &'static str,
-    pub(in crate::http) bytes_max: usize,
-}
-
-impl Payload {
-    /// A small object.
-    const fn json(about: &'static str) -> Self {
-        Self { about, media_type: "application/json", bytes_max: 4_096 }
-    }
-}
-
-/// A parameter of the query.
-pub(in crate::http) struct Parameter {
-    pub(in crate::http) name: &'static str,
-    pub(in crate::http) kind: Kind,
-    pub(in crate::http) about: &'static str,
-}
-
-/// What the value of a parameter may be.
-#[derive(Clone, Copy)]
-pub(in crate::http) enum Kind {
-    /// One of these words.
-    Word(fn() -> Vec<&'static str>),
-    /// The id of a thing of Stripe's.
-    Id,
-    /// Any text.
-    Text,
-    /// A time, or how long ago.
-    Time,
-    /// A whole number between two others.
-    Number(u64, u64),
-    /// A cursor of an earlier reply.
-    Cursor,
-    /// A cursor of an earlier reply, or `now`.
-    CursorOrNow,
-}
-
 /// What comes back.
 pub(in crate::http) enum Shape {
     /// JSON of a type.
@@ -115,6 +87,18 @@ impl Shape {
         Self::Json(SchemaGenerator::subschema_for::<T>)
     }
 }
+
+const RAISE: Payload = Payload::json(
+    "JSON with `id`, `amount` or `count`, `reason`, and perhaps `interval`, `currency`, and `until`",
+);
+const GRANT: Payload =
+    Payload::json("JSON with `id`, `amount`, `currency`, `until`, `reason`, and perhaps `merchant`");
+const PAUSE: Payload = Payload::json("JSON with `id`, `reason`, and perhaps `until`");
+const RESUME: Payload = Payload::json("JSON with `id` and `reason`");
+const BUDGET_PARAMETER: &str = "The name in the policy; of a template, followed by `/` and the key";
+
+/// What may stand behind the name and the key of a budget, and is no key.
+const OF_BUDGETS: [&str; 5] = ["credits", "available", "raises", "pause", "resume"];
 
 /// The parameter that may be two segments: the name of a budget, and the key of its account.
 const BUDGET: &str = "name";
@@ -138,7 +122,7 @@ const NONE: Route = Route {
 };
 
 /// Every route, in the order of the documentation.
-pub(in crate::http) static ROUTES: [Route; 21] = [
+pub(in crate::http) static ROUTES: [Route; 28] = [
     Route {
         call: Call::Decisions,
         path: "/v1/decisions",
@@ -174,6 +158,59 @@ pub(in crate::http) static ROUTES: [Route; 21] = [
         ..NONE
     },
     Route {
+        call: Call::Operate(Operate::Raise),
+        method: "POST",
+        path: "/v1/cards/{id}/raises",
+        summary: "Raise a limit of a card",
+        about: "Limits of this measure and `interval` are higher by so much until `until`, or until the end of their current \
+                window. Raises add up. The reply comes when it is durable. A repeated request with the same id changes \
+                nothing; the same id for something else is refused with 409.",
+        path_parameter: "The card, `ic_…`",
+        role: Some(Role::Operator),
+        body: Some(RAISE),
+        reply: Shape::of::<CardBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::Operate(Operate::Grant),
+        method: "POST",
+        path: "/v1/cards/{id}/grants",
+        summary: "Grant a purchase on a card",
+        about: "One purchase on the card may pass the limits of the card and of its budgets by `amount`: docs/policy.md says \
+                which and how. The reply comes when it is durable. A repeated request with the same id changes \
+                nothing; the same id for something else is refused with 409.",
+        path_parameter: "The card, `ic_…`",
+        role: Some(Role::Operator),
+        body: Some(GRANT),
+        reply: Shape::of::<CardBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::Operate(Operate::Pause),
+        method: "POST",
+        path: "/v1/cards/{id}/pause",
+        summary: "Pause a card",
+        about: "Everything on the card is declined with `card_paused`, until `until` or until it is resumed. The reply comes when it is durable. A repeated request with the same id changes \
+                nothing; the same id for something else is refused with 409.",
+        path_parameter: "The card, `ic_…`",
+        role: Some(Role::Operator),
+        body: Some(PAUSE),
+        reply: Shape::of::<CardBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::Operate(Operate::Resume),
+        method: "POST",
+        path: "/v1/cards/{id}/resume",
+        summary: "Resume a card",
+        about: "Ends all pauses of the card that were made by this API, not `paused: true` of the policy.",
+        path_parameter: "The card, `ic_…`",
+        role: Some(Role::Operator),
+        body: Some(RESUME),
+        reply: Shape::of::<CardBody>(),
+        ..NONE
+    },
+    Route {
         call: Call::Cardholder,
         path: "/v1/cardholders/{id}",
         summary: "Show a cardholder",
@@ -198,32 +235,69 @@ pub(in crate::http) static ROUTES: [Route; 21] = [
         about: "Limits with usage, balance, and the last 50 changes. `/v1/budgets/{name}/{key}` is the account of a template \
                 for a key, such as `/v1/budgets/person/ich_1`; a character of the key that is not visible ASCII, and any of \
                 `%`, `/`, `?` and `#`, is written as `%20`.",
-        path_parameter: "The name in the policy; of a template, followed by `/` and the key",
+        path_parameter: BUDGET_PARAMETER,
         reply: Shape::of::<BudgetBody>(),
         ..NONE
     },
     Route {
-        call: Call::Credit,
+        call: Call::Operate(Operate::Raise),
+        method: "POST",
+        path: "/v1/budgets/{name}/raises",
+        summary: "Raise a limit of a budget",
+        about: "As for a card, for all cards that charge the budget. A balance is not raised: credit it.",
+        path_parameter: BUDGET_PARAMETER,
+        role: Some(Role::Operator),
+        body: Some(RAISE),
+        reply: Shape::of::<BudgetBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::Operate(Operate::Pause),
+        method: "POST",
+        path: "/v1/budgets/{name}/pause",
+        summary: "Pause a budget",
+        about: "Everything that charges the budget or one below it is declined with `budget_paused`, until `until` or until it \
+                is resumed.",
+        path_parameter: BUDGET_PARAMETER,
+        role: Some(Role::Operator),
+        body: Some(PAUSE),
+        reply: Shape::of::<BudgetBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::Operate(Operate::Resume),
+        method: "POST",
+        path: "/v1/budgets/{name}/resume",
+        summary: "Resume a budget",
+        about: "Ends all pauses of the budget that were made by this API, not `paused: true` of the policy.",
+        path_parameter: BUDGET_PARAMETER,
+        role: Some(Role::Operator),
+        body: Some(RESUME),
+        reply: Shape::of::<BudgetBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::Operate(Operate::Credit),
         method: "POST",
         path: "/v1/budgets/{name}/credits",
         summary: "Credit a balance",
         about: "Adds to the balance of a prepaid budget, or takes away with a negative amount. The reply comes when that is \
                 durable. A repeated request with the same id changes nothing; the same id with another amount is refused \
                 with 409.",
-        path_parameter: "The name in the policy; of a template, followed by `/` and the key",
+        path_parameter: BUDGET_PARAMETER,
         role: Some(Role::Operator),
         body: Some(Payload::json("JSON with `id`, `amount`, `currency`, and `reason`")),
         reply: Shape::of::<BudgetBody>(),
         ..NONE
     },
     Route {
-        call: Call::SetAvailable,
+        call: Call::Operate(Operate::SetAvailable),
         method: "PUT",
         path: "/v1/budgets/{name}/available",
         summary: "State a balance",
         about: "For a balance that another system keeps: so much was available at `as_of`. Holds, captures, refunds and \
                 credits after that time count on. The reply comes when that is durable.",
-        path_parameter: "The name in the policy; of a template, followed by `/` and the key",
+        path_parameter: BUDGET_PARAMETER,
         role: Some(Role::Operator),
         body: Some(Payload::json("JSON with `amount`, `currency`, `as_of`, and `reason`")),
         reply: Shape::of::<BudgetBody>(),
@@ -256,18 +330,7 @@ pub(in crate::http) static ROUTES: [Route; 21] = [
                 seconds on every node that has no policy of its own (docs/policy.md). A node that has one refuses with 409. With \
                 `TOLLGATE_POLICY_APPROVALS=2` the first operator proposes it (202), and it is in force when a second one puts the same \
                 text.",
-        parameters: &[
-            Parameter {
-                name: "dry_run",
-                kind: Kind::Word(|| vec!["true", "false"]),
-                about: "Only read and compare the policy",
-            },
-            Parameter {
-                name: "replaces",
-                kind: Kind::Text,
-                about: "The version that it changes; refused with 409 if another one is the newest",
-            },
-        ],
+        parameters: &PUT_POLICY,
         role: Some(Role::Admin),
         body: Some(Payload {
             about: "The policy as YAML; the files of lists follow it as `GET /v1/policy` shows them",
@@ -367,55 +430,6 @@ pub(in crate::http) static ROUTES: [Route; 21] = [
     },
 ];
 
-/// The parameters of a search for decisions.
-pub(in crate::http) const DECISIONS: [Parameter; 13] = [
-    Parameter {
-        name: "outcome",
-        kind: Kind::Word(|| Outcome::ALL.map(Outcome::as_str).into()),
-        about: "The outcome",
-    },
-    Parameter {
-        name: "reason",
-        kind: Kind::Word(|| Reason::ALL.map(Reason::as_str).into()),
-        about: "The reason",
-    },
-    Parameter {
-        name: "source",
-        kind: Kind::Word(|| Source::ALL.map(Source::as_str).into()),
-        about: "What decided: the policy, the stand-in, or Stripe and the network",
-    },
-    Parameter { name: "card", kind: Kind::Id, about: "The card of the request, `ic_…`" },
-    Parameter { name: "cardholder", kind: Kind::Id, about: "The cardholder of the request, `ich_…`" },
-    Parameter { name: "group", kind: Kind::Text, about: "The group of the card when it was decided" },
-    Parameter { name: "since", kind: Kind::Time, about: "Recorded at this time or later" },
-    Parameter { name: "until", kind: Kind::Time, about: "Recorded before this time" },
-    Parameter {
-        name: "min_amount",
-        kind: Kind::Number(0, 1 << 53),
-        about: "The least requested amount, in minor units of any currency",
-    },
-    Parameter {
-        name: "cursor",
-        kind: Kind::Cursor,
-        about: "Continue behind this place: `next` of the page before",
-    },
-    Parameter {
-        name: "limit",
-        kind: Kind::Number(1, 200),
-        about: "The largest number of decisions in the reply; 50 without it",
-    },
-    Parameter {
-        name: "after",
-        kind: Kind::CursorOrNow,
-        about: "Only what was recorded after this place, oldest first: `now`, or `next` of the reply before",
-    },
-    Parameter {
-        name: "wait",
-        kind: Kind::Number(0, 30),
-        about: "With `after`: the number of seconds to wait for a decision; 0 without it",
-    },
-];
-
 /// What is at a path.
 pub(in crate::http) enum Found<'a> {
     /// A route, with the parameter in the path.
@@ -467,7 +481,7 @@ fn parameter_of<'a>(route: &Route, path: &'a str) -> Option<&'a str> {
             // What ends a longer route is no key of a budget.
             let is_longer = end.is_empty()
                 && name == BUDGET
-                && ["credits", "available"].iter().any(|word| parameter.ends_with(&format!("/{word}")));
+                && OF_BUDGETS.iter().any(|word| parameter.ends_with(&format!("/{word}")));
             (is_whole && !is_longer || segments == 1 && parameter.is_empty() && name != BUDGET)
                 .then_some(parameter)
         }
@@ -490,6 +504,11 @@ mod tests {
         check("GET", "/v1/policies/abc", Some((Call::PolicyVersion, "abc")));
         check("PUT", "/v1/log", Some((Call::SetLog, "")));
         check("POST", "/v1/cards/ic_1", None);
+        check("POST", "/v1/cards/ic_1/raises", Some((Call::Operate(Operate::Raise), "ic_1")));
+        let pause = Some((Call::Operate(Operate::Pause), "person/ich_1"));
+        check("POST", "/v1/budgets/person/ich_1/pause", pause);
+        check("GET", "/v1/budgets/person/pause", None);
+        check("POST", "/v1/budgets/person/grants", None);
         check("GET", "/v1/cards", None);
         check("GET", "/v1/cards/a/b", None);
         check("GET", "/v1", None);
@@ -499,10 +518,10 @@ mod tests {
     }
 
     #[test]
-    fn every_call_has_one_route() {
+    fn every_path_has_one_route_for_a_method() {
         for route in &ROUTES {
-            let same = ROUTES.iter().filter(|other| other.call == route.call).count();
-            assert_eq!(same, 1, "{:?}", route.call);
+            let is_same = |other: &&Route| (other.method, other.path) == (route.method, route.path);
+            assert_eq!(ROUTES.iter().filter(is_same).count(), 1, "{} {}", route.method, route.path);
             assert_eq!(route.path.contains('{'), !route.path_parameter.is_empty(), "{}", route.path);
         }
     }

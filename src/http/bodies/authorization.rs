@@ -178,6 +178,7 @@ impl From<&EntryView> for EntryBody {
             | Event::Carried(_)
             | Event::Controls(_)
             | Event::Charges(_)
+            | Event::Command(_)
             | Event::Budget(_)
             | Event::Policy(_)
             | Event::Snapshot(_) => bare,

@@ -3,9 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::card::LimitBody;
+use super::{
+    card::LimitBody,
+    exception::{ExceptionBody, kind_of},
+};
 use crate::{
     cluster::{BudgetView, MovementView},
+    domain::Action,
     http::reply::Rfc3339,
 };
 
@@ -33,7 +37,7 @@ pub struct BudgetBody {
     pub children: Vec<String>,
     /// Who can raise it.
     pub owners: Vec<String>,
-    /// Whether everything is declined that charges it.
+    /// Whether everything is declined that charges it, by the policy or by an exception.
     pub paused: bool,
     /// The number of entries in its chain.
     pub version: u64,
@@ -51,6 +55,8 @@ pub struct BudgetBody {
     pub currency: Option<String>,
     /// Each limit, with its usage.
     pub limits: Vec<LimitBody>,
+    /// The exceptions in force.
+    pub exceptions: Vec<ExceptionBody>,
     /// The last 50 changes, newest first.
     pub movements: Vec<MovementBody>,
 }
@@ -60,9 +66,9 @@ pub struct BudgetBody {
 pub struct MovementBody {
     /// When.
     pub at: Rfc3339,
-    /// `purchase` for an authorization or a transaction, `credit` for a change of the balance.
+    /// `purchase` for an authorization or a transaction; `credit`, `raise`, `pause`, `resume` for what an operator did.
     pub kind: &'static str,
-    /// The authorization, the transaction, or the id of the credit.
+    /// The authorization, the transaction, or the operator's id.
     pub id: String,
     /// The card.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +81,7 @@ pub struct MovementBody {
     pub refunded: i64,
     /// What was credited.
     pub credited: i64,
-    /// Who changed the balance: the name of a token.
+    /// Who did it: the name of a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// Why.
@@ -125,7 +131,7 @@ impl From<&BudgetView> for BudgetBody {
             parent: policy.parent.as_ref().map(ToString::to_string),
             children: view.children.iter().map(ToString::to_string).collect(),
             owners: policy.owners.iter().map(ToString::to_string).collect(),
-            paused: policy.paused,
+            paused: view.is_paused,
             version: view.version,
             held: view.sums.held,
             captured: view.sums.captured,
@@ -134,6 +140,7 @@ impl From<&BudgetView> for BudgetBody {
             available: view.available(),
             currency: policy.prepaid.map(|currency| currency.to_string()),
             limits: view.limits.iter().map(LimitBody::from).collect(),
+            exceptions: view.exceptions.iter().map(ExceptionBody::from).collect(),
             movements: view.movements.iter().map(MovementBody::from).collect(),
         }
     }
@@ -157,17 +164,20 @@ impl From<&MovementView> for MovementBody {
                     reason: None,
                 }
             }
-            MovementView::Credit(credit) => Self {
-                at: Rfc3339(credit.at),
-                kind: "credit",
-                id: credit.id.to_string(),
+            MovementView::Command(command) => Self {
+                at: Rfc3339(command.at),
+                kind: kind_of(&command.action),
+                id: command.id.to_string(),
                 card: None,
                 held: 0,
                 captured: 0,
                 refunded: 0,
-                credited: credit.amount,
-                by: Some(credit.attribution.by.to_string()),
-                reason: Some(credit.attribution.reason.to_string()),
+                credited: match command.action {
+                    Action::Credit { amount, .. } => amount,
+                    Action::Raise(_) | Action::Grant(_) | Action::Pause { .. } | Action::Resume => 0,
+                },
+                by: Some(command.attribution.by.to_string()),
+                reason: Some(command.attribution.reason.to_string()),
             },
         }
     }

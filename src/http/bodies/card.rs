@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{authorization::TransactionBody, decision::DecisionBody};
+use super::{authorization::TransactionBody, decision::DecisionBody, exception::ExceptionBody};
 use crate::{
     cluster::{CardView, HoldView, LimitView},
     domain::{CardholderId, Measure, State},
@@ -40,8 +40,12 @@ pub struct CardBody {
     pub group_in_policy: Option<bool>,
     /// Its state by its own events.
     pub state: Option<StateBody>,
+    /// Whether everything is declined, by the policy or by an exception.
+    pub paused: bool,
     /// Each limit in force, with its usage.
     pub limits: Vec<LimitBody>,
+    /// The exceptions in force.
+    pub exceptions: Vec<ExceptionBody>,
     /// Open holds, oldest first.
     pub holds: Vec<HoldBody>,
     /// Captures and refunds that belong to no authorization.
@@ -78,8 +82,14 @@ pub struct LimitBody {
     pub limit: &'static str,
     /// The window, such as `daily` or `rolling(24h)`.
     pub window: String,
-    /// The limit, in minor units or approvals.
+    /// The limit, in minor units or approvals, with what raises add.
     pub max: i64,
+    /// What raises add.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raised: Option<i64>,
+    /// When the first of the raises ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raised_until: Option<Rfc3339>,
     /// The usage in the current window.
     pub used: i64,
     /// What is left.
@@ -138,7 +148,9 @@ impl CardBody {
             group: view.group.clone(),
             group_in_policy: view.group_in_policy,
             state: view.state.as_ref().map(StateBody::from),
+            paused: view.is_paused,
             limits: view.limits.iter().map(LimitBody::from).collect(),
+            exceptions: view.exceptions.iter().map(ExceptionBody::from).collect(),
             holds: view.holds.iter().map(HoldBody::from).collect(),
             unlinked: view.unlinked.iter().map(|(id, one)| TransactionBody::new(id, one)).collect(),
             budgets: view.budgets.iter().map(ToString::to_string).collect(),
@@ -153,6 +165,8 @@ impl From<&LimitView> for LimitBody {
             limit: view.measure.as_str(),
             window: view.interval.to_string(),
             max: view.max,
+            raised: Some(view.lifted.raised).filter(|raised| *raised != 0),
+            raised_until: view.lifted.until.map(Rfc3339),
             used: view.used,
             remaining: view.max.saturating_sub(view.used).max(0),
             resets_at: view.resets_at.map(Rfc3339),

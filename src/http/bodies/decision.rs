@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cluster::{DecisionPage, DecisionView, UnconfirmedView},
-    domain::{CardPresence, Decided, LimitCheck, Source, Timestamp, explain},
+    domain::{CardPresence, Decided, Excepted, Lifted, LimitCheck, Source, Timestamp, explain},
     http::reply::Rfc3339,
 };
 
@@ -86,6 +86,9 @@ pub struct DecisionBody {
     /// What else would have passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_pass: Option<WouldPassBody>,
+    /// The grant that it passed by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
     /// What the rules of the policy contributed; its fields are absent if no rule had a part in the decision.
     #[serde(flatten)]
     pub rule: Option<RuledBody>,
@@ -113,8 +116,17 @@ pub struct CheckBody {
     pub before: i64,
     /// The usage with the requested amount.
     pub after: i64,
-    /// The limit.
+    /// The limit, with what raises and a grant add.
     pub max: i64,
+    /// What raises add.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raised: Option<i64>,
+    /// When the first of the raises ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raised_until: Option<Rfc3339>,
+    /// What a grant adds, for this request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granted: Option<i64>,
     /// When the window resets; of a rolling window, when usage starts to drop.
     pub resets_at: Option<Rfc3339>,
 }
@@ -199,6 +211,10 @@ impl From<&DecisionView> for DecisionBody {
             legs: legs(&decision.limits),
             largest_approvable: decision.largest_approvable,
             would_pass: decision.would_pass.as_deref().map(WouldPassBody::from),
+            grant: match decision.excepted.as_deref() {
+                Some(Excepted::Granted { id, .. }) => Some(id.to_string()),
+                Some(Excepted::Paused { .. }) | None => None,
+            },
             rule: decision.ruled.as_deref().map(RuledBody::from),
             policy: decision.policy.as_str().to_owned(),
             source: decision.source.as_str(),
@@ -210,6 +226,7 @@ impl From<&DecisionView> for DecisionBody {
 
 impl From<&LimitCheck> for CheckBody {
     fn from(check: &LimitCheck) -> Self {
+        let added = |part: fn(&Lifted) -> i64| check.lifted.as_deref().map(part).filter(|part| *part != 0);
         Self {
             account: account_of(check),
             limit: if check.is_balance { "balance" } else { check.measure.as_str() },
@@ -217,6 +234,9 @@ impl From<&LimitCheck> for CheckBody {
             before: check.before,
             after: check.after,
             max: check.max,
+            raised: added(|lifted| lifted.raised),
+            raised_until: check.lifted.as_ref().and_then(|lifted| lifted.until).map(Rfc3339),
+            granted: added(|lifted| lifted.granted),
             resets_at: check.resets_at.map(Rfc3339),
         }
     }

@@ -6,13 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Text, Unreadable,
+    command::{CommandRecord, ExceptionsRecord, exceptions},
     decided::{MerchantRecord, currency_text},
     field, is_false, is_zero, optional,
     tally::TallyRecord,
 };
-use crate::domain::{
-    Account, Attribution, Budget, BudgetEvent, Credit, Leg, Mention, Side, Spend, Sums, Timestamp,
-};
+use crate::domain::{Account, Budget, BudgetEvent, Leg, Mention, Side, Spend, Sums, Timestamp};
 
 /// What an authorization uses of a budget from now on.
 #[derive(Serialize, Deserialize)]
@@ -52,19 +51,6 @@ struct SpendRecord<'a> {
     merchant: MerchantRecord<'a>,
 }
 
-/// A change of a balance.
-#[derive(Serialize, Deserialize)]
-pub(super) struct CreditRecord<'a> {
-    id: Text<'a>,
-    amount: i64,
-    currency: Text<'a>,
-    at: i64,
-    #[serde(borrow)]
-    by: Text<'a>,
-    #[serde(borrow)]
-    reason: Text<'a>,
-}
-
 /// The whole state of an account of a budget.
 #[derive(Serialize, Deserialize)]
 pub(super) struct BudgetRecord<'a> {
@@ -77,8 +63,8 @@ pub(super) struct BudgetRecord<'a> {
     sums: (i64, i64, i64),
     #[serde(skip_serializing_if = "is_zero", default)]
     credits: i64,
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    credited: Vec<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    exceptions: Option<ExceptionsRecord<'a>>,
     #[serde(skip_serializing_if = "is_false", default)]
     used: bool,
 }
@@ -87,7 +73,7 @@ pub(super) struct BudgetRecord<'a> {
 pub(super) const fn kind(event: &BudgetEvent) -> &'static str {
     match event {
         BudgetEvent::Leg(_) => "leg",
-        BudgetEvent::Credit(_) => "credit",
+        BudgetEvent::Command(_) => "budget_command",
         BudgetEvent::Snapshot(_) => "budget",
     }
 }
@@ -95,7 +81,7 @@ pub(super) const fn kind(event: &BudgetEvent) -> &'static str {
 pub(super) fn write(body: &mut Vec<u8>, event: &BudgetEvent) -> serde_json::Result<()> {
     match event {
         BudgetEvent::Leg(leg) => serde_json::to_writer(body, &LegRecord::from(leg)),
-        BudgetEvent::Credit(credit) => serde_json::to_writer(body, &CreditRecord::from(credit)),
+        BudgetEvent::Command(command) => serde_json::to_writer(body, &CommandRecord::from(command)),
         BudgetEvent::Snapshot(budget) => serde_json::to_writer(body, &BudgetRecord::from(budget)),
     }
 }
@@ -190,31 +176,6 @@ impl SpendRecord<'_> {
     }
 }
 
-impl<'a> From<&'a Credit> for CreditRecord<'a> {
-    fn from(credit: &'a Credit) -> Self {
-        Self {
-            id: (&*credit.id).into(),
-            amount: credit.amount,
-            currency: currency_text(credit.currency),
-            at: credit.at.as_micros(),
-            by: (&*credit.attribution.by).into(),
-            reason: (&*credit.attribution.reason).into(),
-        }
-    }
-}
-
-impl CreditRecord<'_> {
-    pub(super) fn into_credit(self) -> Result<Credit, Unreadable> {
-        Ok(Credit {
-            id: Arc::from(&*self.id),
-            amount: self.amount,
-            currency: field("currency", &self.currency, |text| text.parse().ok())?,
-            at: Timestamp::from_micros(self.at),
-            attribution: Attribution { by: Arc::from(&*self.by), reason: Arc::from(&*self.reason) },
-        })
-    }
-}
-
 impl<'a> From<&'a Budget> for BudgetRecord<'a> {
     fn from(budget: &'a Budget) -> Self {
         Self {
@@ -223,7 +184,7 @@ impl<'a> From<&'a Budget> for BudgetRecord<'a> {
             refunds_restore: budget.refunds_restore,
             sums: sums_text(budget.sums),
             credits: budget.credits,
-            credited: budget.credited.iter().map(|id| (&**id).into()).collect(),
+            exceptions: ExceptionsRecord::of(&budget.exceptions),
             used: budget.is_used,
         }
     }
@@ -237,7 +198,7 @@ impl BudgetRecord<'_> {
             refunds_restore: self.refunds_restore,
             sums: sums_of(self.sums),
             credits: self.credits,
-            credited: self.credited.iter().map(|id| Arc::from(&**id)).collect(),
+            exceptions: exceptions(self.exceptions)?,
             is_used: self.used,
         })
     }

@@ -5,9 +5,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Text, Unreadable, authorization::AuthorizationRecord, authorization::TransactionRecord, budget::charges,
-    controls::ControlsRecord, decided::MerchantRecord, decided::currency_text, field, is_false,
-    observed::StateRecord, optional, tally::TallyRecord,
+    Text, Unreadable,
+    authorization::AuthorizationRecord,
+    authorization::TransactionRecord,
+    budget::charges,
+    command::{ExceptionsRecord, exceptions},
+    controls::ControlsRecord,
+    decided::MerchantRecord,
+    decided::currency_text,
+    field, is_false,
+    observed::StateRecord,
+    optional,
+    tally::TallyRecord,
 };
 use crate::domain::{
     AuthorizationId, Card, CardId, Carried, ConnectedAccountId, EventId, Forgotten, Joined, Latest, Recalled,
@@ -54,6 +63,8 @@ pub(super) struct CardRecord<'a> {
     /// The budgets that it charged last.
     #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
     charges: Vec<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    exceptions: Option<ExceptionsRecord<'a>>,
 }
 
 /// The state of a card or cardholder by its own events.
@@ -136,6 +147,7 @@ impl<'a> From<&'a Card> for CardRecord<'a> {
             blocked: card.blocked.as_ref().map(|(rule, until)| ((&**rule).into(), until.as_micros())),
             latest: (latest != [Timestamp::MIN; 4]).then(|| latest.map(Timestamp::as_micros)),
             charges: card.charges.iter().map(|account| account.as_str().into()).collect(),
+            exceptions: ExceptionsRecord::of(&card.exceptions),
         }
     }
 }
@@ -160,6 +172,7 @@ impl CardRecord<'_> {
             connected_account: optional("account", self.account.as_ref(), ConnectedAccountId::new)?,
             joined: self.joined.map(JoinedRecord::into_joined).transpose()?,
             charges: charges(&self.charges)?,
+            exceptions: exceptions(self.exceptions)?,
             stripe_controls: self.controls.map(ControlsRecord::into_controls).transpose()?.map(Arc::new),
             ..Card::default()
         };

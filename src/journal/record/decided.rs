@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     Borrowed, Text, Unreadable,
+    command::{GrantRecord, PauseRecord, excepted, write_excepted},
     details::{self, DetailsRecord},
     field,
     object::{Object, write_number},
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::domain::{
     Account, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardPresence, CardholderId, Category,
-    ConnectedAccountId, Country, Currency, Decided, Decision, DecisionId, Details, EventId, Interval,
+    ConnectedAccountId, Country, Currency, Decided, Decision, DecisionId, Details, EventId, Interval, Lifted,
     LimitCheck, Measure, Merchant, Money, NetworkId, Outcome, PolicyVersion, Reason, Source, Stages,
     Timestamp, Told, Violation, WouldPass,
 };
@@ -104,6 +105,12 @@ pub(super) struct DecidedRecord<'a> {
     passes_without: Option<Borrowed<'a>>,
     #[serde(default)]
     challenge: bool,
+    /// The grant that it passed by, its amount, and whether it is an account check.
+    #[serde(borrow, default)]
+    grant: Option<GrantRecord<'a>>,
+    /// The budget that is paused, or none for the card; and until when.
+    #[serde(borrow, default)]
+    pause: Option<PauseRecord<'a>>,
     /// Where rules of the policy had to do with it.
     #[serde(borrow, default)]
     ruled: Option<RuledRecord<'a>>,
@@ -161,6 +168,14 @@ struct LimitRecord<'a> {
     before: i64,
     after: i64,
     max: i64,
+    /// By how much raises lifted it, and when the first of them ends.
+    #[serde(default)]
+    raised: i64,
+    #[serde(default)]
+    raised_until: Option<i64>,
+    /// By how much a grant did.
+    #[serde(default)]
+    granted: i64,
     #[serde(default)]
     resets_at: Option<i64>,
 }
@@ -224,6 +239,7 @@ pub(super) fn write(body: &mut Vec<u8>, Decided { request, decision }: &Decided)
         optional_text(&mut record, "passes_without", would_pass.without.as_deref());
     }
     record.flag("challenge", decision.challenge);
+    write_excepted(&mut record, decision.excepted.as_deref());
     if let Some(ruled) = &decision.ruled {
         record.serialized("ruled", &RuledRecord::from(&**ruled));
     }
@@ -284,6 +300,13 @@ fn write_limit(body: &mut Vec<u8>, check: &LimitCheck) {
     number_unless_zero(&mut record, "before", check.before);
     record.number("after", check.after);
     record.number("max", check.max);
+    if let Some(Lifted { raised, until, granted }) = check.lifted.as_deref() {
+        number_unless_zero(&mut record, "raised", *raised);
+        if let Some(until) = until {
+            record.number("raised_until", until.as_micros());
+        }
+        number_unless_zero(&mut record, "granted", *granted);
+    }
     if let Some(resets_at) = check.resets_at {
         record.number("resets_at", resets_at.as_micros());
     }
@@ -381,6 +404,7 @@ impl DecidedRecord<'_> {
                 }),
                 challenge: self.challenge,
                 ruled: self.ruled.map(|ruled| Box::new(ruled.into_ruled())),
+                excepted: excepted(self.grant, self.pause)?,
                 policy: PolicyVersion::new(&self.policy),
                 source,
                 answer_by: answer_by(self.by_api),
@@ -422,6 +446,10 @@ impl LimitRecord<'_> {
             before: self.before,
             after: self.after,
             max: self.max,
+            lifted: (self.raised != 0 || self.granted != 0).then(|| {
+                let until = self.raised_until.map(Timestamp::from_micros);
+                Box::new(Lifted { raised: self.raised, until, granted: self.granted })
+            }),
             resets_at: self.resets_at.map(Timestamp::from_micros),
         })
     }

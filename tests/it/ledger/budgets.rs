@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tollgate::{
     config::policy_file,
-    domain::{Account, Attribution, Credit, Currency, Fact, Policy, Timestamp},
+    domain::{Account, Action, Currency, Fact, Policy},
     journal::{EntryId, Outcome},
-    ledger::{Message, Operation, Work},
+    ledger::Message,
 };
 
-use super::{Name, Story, WITHIN, stand_in};
+use super::{Story, WITHIN, exceptions::orders, stand_in};
 use crate::questions::{question, told};
 
 fn policy(text: &str) -> Arc<Policy> {
@@ -194,15 +194,7 @@ default: {budgets: [team]}
 ";
 
 fn credit(story: &mut Story, id: &str, amount: i64) -> String {
-    let credit = Credit {
-        id: id.into(),
-        amount,
-        currency: Currency::USD,
-        at: Timestamp::default(),
-        attribution: Attribution { by: "ops".into(), reason: "top-up".into() },
-    };
-    let operation = Operation { credit, caller: Name("operator") };
-    story.turn(Message::Work(team(), Work::Operation(Box::new(operation))))
+    orders(story, &team(), id, Action::Credit { amount, currency: Currency::USD })
 }
 
 #[test]
@@ -247,6 +239,22 @@ fn a_new_limit_of_a_budget_counts_its_whole_history() {
         shown,
         "note Loaded budget:team; append in time: charges 2, decided b declined | budget:company: leg b 0 | budget:team: leg b 0"
     );
+}
+
+#[test]
+fn a_budget_whose_refunds_give_back_from_now_on_counts_its_whole_history() {
+    let mut story = shared(SHARED);
+    story.asks("a", 500);
+    story.is_durable();
+    story.policy = policy(&SHARED.replace("parent: company,", "parent: company, refunds_restore: true,"));
+    assert_eq!(story.asks("b", 200), "load history budget:team");
+    // And once it has it, it is asked for no more.
+    let team_policy = story.policy.budgets().get("team").unwrap().clone();
+    let chain: Vec<_> = story.chain.iter().filter(|entry| entry.account == team()).cloned().collect();
+    let folded = tollgate::ledger::fold_budget_history(&chain, &team_policy).unwrap();
+    story.turn(Message::Loaded(team(), Ok(Box::new(folded))));
+    assert_eq!(story.is_durable(), "release b: approved");
+    assert!(story.ledger.budget(&team()).unwrap().refunds_restore);
 }
 
 #[test]

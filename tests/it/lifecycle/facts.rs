@@ -88,6 +88,7 @@ pub(super) fn answer(request: &AuthorizationRequest, granted: Option<i64>, sourc
         would_pass: None,
         challenge: false,
         ruled: None,
+        excepted: None,
         policy: PolicyVersion::new("test"),
         source,
         answer_by: AnswerBy::Direct,

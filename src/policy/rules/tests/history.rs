@@ -47,6 +47,7 @@ fn event(request: AuthorizationRequest, outcome: Outcome, source: Source) -> Eve
         would_pass: None,
         challenge: false,
         ruled: None,
+        excepted: None,
         policy: PolicyVersion::new("test"),
         source,
         answer_by: AnswerBy::Direct,
