@@ -117,7 +117,7 @@ pub struct DemoOptions {
 #[derive(Debug, Default, Args)]
 pub struct CheckOptions {
     /// The policy file; `-` reads standard input
-    #[arg(required_unless_present = "schema")]
+    #[arg(required_unless_present_any = ["schema", "webhooks"])]
     pub policy: Option<PathBuf>,
     /// Show only what this card gets
     #[arg(long, value_name = "ID")]
@@ -129,8 +129,14 @@ pub struct CheckOptions {
     #[arg(long)]
     pub json: bool,
     /// Print the JSON schema of policy files, for editors
-    #[arg(long, conflicts_with_all = ["policy", "card", "group", "json"])]
+    #[arg(long, conflicts_with_all = ["policy", "card", "group", "json", "webhooks"])]
     pub schema: bool,
+    /// Check a file of endpoints for outgoing webhooks (`TOLLGATE_WEBHOOKS`) instead of a policy
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["policy", "card", "group", "json"])]
+    pub webhooks: Option<PathBuf>,
+    /// Send a test event to each endpoint of a good file, and show the results
+    #[arg(long, requires = "webhooks")]
+    pub send: bool,
 }
 
 /// Options of `test`.

@@ -11,6 +11,8 @@ mod problem;
 
 mod documentation;
 
+pub mod yaml;
+pub mod webhooks_file;
 pub mod policy_file;
 mod file_watch;
 mod policy_watch;

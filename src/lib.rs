@@ -10,6 +10,7 @@ pub mod replay;
 pub mod export;
 pub mod config;
 pub mod node;
+pub mod outgoing;
 pub mod http;
 pub mod stripe;
 pub mod cluster;

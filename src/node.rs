@@ -6,13 +6,14 @@ mod policies;
 use std::{
     io,
     net::SocketAddr,
+    path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use tokio::{
     net::{TcpListener, TcpSocket},
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinHandle,
 };
 
@@ -20,15 +21,18 @@ use crate::{
     actors::{Directory, Parts},
     clock,
     cluster::{Cluster, Gate, Membership},
-    config::{LoadError, Settings, watch_tokens},
+    config::{LoadError, Settings, poke_on_hangup, watch_tokens, webhooks_file::watch_endpoints},
     domain::Policy,
-    http::{self, Admin, Drain, Guard, Readiness, SessionKey, Slow, Spans, Unguarded, Webhook},
+    http::{
+        self, Admin, Drain, EndpointsHere, Guard, Readiness, SessionKey, Slow, Spans, Unguarded, Webhook,
+    },
     journal::{
         self, Committer, CommitterSettings, Fatal, Journal, NotRecorded, Observer, OpenError, Opened,
         Policies,
         postgres::{Database, Phase, Status},
     },
     metrics::{Bound, JournalPhase, Listener, Metrics},
+    outgoing::{self, Endpoints, Outgoing},
 };
 
 pub use crate::cluster::NotJoined;
@@ -45,6 +49,8 @@ pub struct Node {
     /// None for a cluster of one.
     membership: Option<Membership>,
     directory: Directory,
+    /// None where no events are sent.
+    outgoing: Option<Outgoing>,
     journal: Arc<dyn Journal>,
     background: Vec<JoinHandle<()>>,
 }
@@ -55,9 +61,9 @@ pub enum NotStarted {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] OpenError),
-    /// The policy file cannot be used.
+    /// A file that a setting names cannot be used.
     #[error(transparent)]
-    Policy(#[from] LoadError),
+    File(#[from] LoadError),
     /// The policy cannot be put in force.
     #[error("the policy cannot be recorded, and so not be put in force: {0}")]
     Unrecorded(#[from] NotRecorded),
@@ -124,18 +130,20 @@ impl Node {
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let (drain, stop) = Drain::new();
         let (books, slow) = (Arc::new(OnceLock::new()), Arc::new(Slow::default()));
+        let endpoints_here = Arc::new(EndpointsHere::default());
         let operators = Admin::new(
             Arc::clone(&books),
             guard,
             readiness.clone(),
             Arc::clone(&metrics),
-            Arc::clone(&slow),
+            (Arc::clone(&slow), Arc::clone(&endpoints_here)),
             policies::port(&settings),
         );
         let (admin_bounds, told) = (settings.http.admin_bounds(), Arc::clone(&metrics));
         let serving = http::run(admin_listener, Listener::Admin, operators, admin_bounds, told, stop.clone());
         let mut listeners = vec![tokio::spawn(serving)];
         tracing::info!(admin = %format_args!("http://{admin}"), "starting: probes and metrics are answered");
+        let endpoints = endpoints(settings.webhooks.as_deref(), &mut background).await?;
         let Opened { journal, database } = journal::open(&settings.journal).await?;
         let recorded = Policies::new(Arc::clone(&journal), &settings.cluster.node_id);
         let policy = policies::in_force(&settings.policy_source, recorded, &metrics, &mut background).await?;
@@ -149,6 +157,9 @@ impl Node {
                 .await?;
         // Nobody else sets them: there is one start.
         let _ = books.set(cluster.clone());
+        let (journal_read, told, here) = (Arc::clone(&journal), Arc::clone(&metrics), endpoints_here);
+        let parts = outgoing::Parts { journal: journal_read, cluster: cluster.clone(), metrics: told, here };
+        let outgoing = endpoints.map(|endpoints| Outgoing::start(parts, endpoints));
         let verifier = settings.stripe.verifier();
         let spans = settings.http.collector.clone().map(|collector| {
             let (spans, exporter) = Spans::to(collector, &settings.cluster.node_id, &metrics);
@@ -196,6 +207,7 @@ impl Node {
             listeners,
             membership,
             directory,
+            outgoing,
             journal,
             background,
         })
@@ -261,6 +273,9 @@ impl Node {
             let _ = listener.await;
         }
         self.directory.flush().await;
+        if let Some(outgoing) = self.outgoing {
+            outgoing.stop().await;
+        }
         for task in &self.background {
             task.abort();
         }
@@ -357,6 +372,19 @@ const BACKLOG: u32 = 1_024;
 
 async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, NotStarted> {
     TcpListener::bind(address).await.map_err(|cause| NotStarted::Listen { name, address, cause })
+}
+
+/// The endpoints of outgoing webhooks, if there is a file of them, and the task that looks for a new one.
+async fn endpoints(
+    path: Option<&Path>,
+    background: &mut Vec<JoinHandle<()>>,
+) -> Result<Option<watch::Receiver<Arc<Endpoints>>>, NotStarted> {
+    let Some(path) = path else { return Ok(None) };
+    let poke = Arc::new(Notify::new());
+    let (endpoints, reread) = watch_endpoints(path, Arc::clone(&poke)).await?;
+    background.push(tokio::spawn(poke_on_hangup(poke)?));
+    background.push(tokio::spawn(reread));
+    Ok(Some(endpoints))
 }
 
 /// Tells the bounds in force, so that use can be seen against them.

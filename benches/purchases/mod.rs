@@ -119,6 +119,7 @@ pub(crate) fn captured(id: AuthorizationId, at: Timestamp, number: u32) -> [Even
         HistoryEntry { amount: 1_000, approved: true, created: at, reason: "webhook_approved".into() };
     let seen = AuthorizationSeen {
         holder: None,
+        differs: false,
         id: id.clone(),
         is_update: true,
         created: at,

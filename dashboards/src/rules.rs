@@ -150,6 +150,14 @@ fn of_nodes() -> Vec<Alert> {
             "count by (job) (count by (job, version) (tollgate_policy_info)) > 1",
         ),
         cause(
+            "TollgateEndpointFailing",
+            "ticket",
+            "15m",
+            "An endpoint of outgoing webhooks does not take events",
+            "sum by (job, instance) (tollgate_outgoing_endpoints{state=\"failing\"}) > 0 or \
+             sum by (job, instance) (increase(tollgate_outgoing_deliveries_total{result=\"given_up\"}[1h])) > 0",
+        ),
+        cause(
             "TollgateNearlyFull",
             "ticket",
             "5m",

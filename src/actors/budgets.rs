@@ -144,7 +144,7 @@ fn movements(entries: &[Entry]) -> Result<Vec<MovementView>, NotFolded> {
                 BudgetEvent::Leg(leg) if leg.before == leg.after => {}
                 BudgetEvent::Leg(leg) => movements.push(MovementView::Leg(Box::new(leg))),
                 BudgetEvent::Command(command) => movements.push(MovementView::Command(command)),
-                BudgetEvent::Snapshot(_) => {}
+                BudgetEvent::Warned(_) | BudgetEvent::Snapshot(_) => {}
             }
         }
     }

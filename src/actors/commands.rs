@@ -360,7 +360,7 @@ fn balance_at(entries: &[Entry], at: Timestamp) -> Result<i64, NotFolded> {
             let is_by_then = match &*event {
                 BudgetEvent::Leg(leg) => leg.at <= at,
                 BudgetEvent::Command(command) => command.at <= at,
-                BudgetEvent::Snapshot(_) => false,
+                BudgetEvent::Warned(_) | BudgetEvent::Snapshot(_) => false,
             };
             if is_by_then {
                 budget.apply(&event);

@@ -390,6 +390,7 @@ fn is_named(event: &Event, id: &str) -> bool {
         | Event::Command(_)
         | Event::Budget(_)
         | Event::Policy(_)
+        | Event::Delivered(_)
         | Event::Snapshot(_) => false,
     }
 }

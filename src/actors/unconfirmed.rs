@@ -296,6 +296,7 @@ async fn past(journal: &dyn Journal, floor: Timestamp, confirmed_max: usize) -> 
                     | Event::Command(_)
                     | Event::Budget(_)
                     | Event::Policy(_)
+                    | Event::Delivered(_)
                     | Event::Snapshot(_) => {}
                 }
             }

@@ -398,6 +398,7 @@ fn livemode_of(event: &Event) -> Option<bool> {
         | Event::Command(_)
         | Event::Budget(_)
         | Event::Policy(_)
+        | Event::Delivered(_)
         | Event::Snapshot(_) => None,
     }
 }

@@ -1,5 +1,7 @@
 //! `tollgate check`: every mistake of a policy file with the line that it stands in, and what cards get.
 
+mod webhooks;
+
 use std::io::{self, Read as _, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -30,6 +32,9 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Verdict> {
+    if let Some(path) = &options.webhooks {
+        return webhooks::run(path, options.send, colours, out, err);
+    }
     let Some(path) = &options.policy else {
         write!(out, "{}", json_schema())?;
         return Ok(Verdict::Done);

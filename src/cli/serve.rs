@@ -118,7 +118,7 @@ async fn serve(
 const fn verdict(cause: &NotStarted) -> Verdict {
     match cause {
         NotStarted::Journal(_) | NotStarted::Unrecorded(_) => Verdict::JournalBroken,
-        NotStarted::Policy(_)
+        NotStarted::File(_)
         | NotStarted::UnusablePolicy { .. }
         | NotStarted::Unguarded(_)
         | NotStarted::Cluster(NotJoined::NameInUse { .. }) => Verdict::BadSettings,

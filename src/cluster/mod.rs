@@ -317,6 +317,12 @@ impl Cluster {
         }
     }
 
+    /// Whether this node is the one that owns an account.
+    #[must_use]
+    pub fn is_owner(&self, account: &Account) -> bool {
+        self.elsewhere(account).is_none()
+    }
+
     /// The name of the node that owns a card.
     #[must_use]
     pub fn owner(&self, card: &CardId) -> String {

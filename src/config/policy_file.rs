@@ -12,22 +12,22 @@ mod conflicts;
 mod outline;
 mod schema;
 mod reference;
-mod fields;
-mod node;
-mod mistake;
 
+use super::yaml::{
+    fields::{self, At},
+    mistake::{self, Findings},
+    node,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     domain::{Currency, Policy, PolicyVersion},
     policy::testing::PolicyTest,
 };
-use fields::At;
-use mistake::Findings;
 
+pub use super::yaml::{Mistake, Place, Severity};
 pub use budgets::tree;
 pub use bundle::load;
-pub use mistake::{Mistake, Place, Severity};
 pub use outline::outline;
 pub use reference::reference;
 pub use schema::json_schema;

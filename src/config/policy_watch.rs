@@ -40,20 +40,24 @@ pub enum Reload {
     Refused,
 }
 
-/// The policy file cannot be used at start.
+/// A file that is watched cannot be used at start.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// It cannot be read.
-    #[error("the policy file {path} cannot be read: {source}")]
+    #[error("the {name} file {path} cannot be read: {source}")]
     Unreadable {
+        /// What it is a file of.
+        name: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
     /// It has mistakes.
-    #[error("the policy file {path} has mistakes:\n  {}", lines(mistakes))]
+    #[error("the {name} file {path} has mistakes:\n  {}", lines(mistakes))]
     Mistaken {
+        /// What it is a file of.
+        name: &'static str,
         /// The file.
         path: PathBuf,
         /// All of them.
@@ -74,11 +78,12 @@ impl PolicyWatch {
         path: &Path,
         observe: Observer,
     ) -> Result<(Self, watch::Receiver<Arc<Policy>>), LoadError> {
-        let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+        let name = "policy";
+        let unreadable = |source| LoadError::Unreadable { name, path: path.to_owned(), source };
         let mut file = FileWatch::new(path, policy_file::load);
         let bytes = file.read().await.map_err(unreadable)?;
         let Parsed { policy, mistakes, .. } = policy_file::read_bytes(&bytes)
-            .map_err(|mistakes| LoadError::Mistaken { path: path.to_owned(), mistakes })?;
+            .map_err(|mistakes| LoadError::Mistaken { name, path: path.to_owned(), mistakes })?;
         warn_of(path, &mistakes);
         observe(&Reload::Published(policy.version().clone()));
         let (sender, receiver) = watch::channel(Arc::new(policy));
@@ -143,7 +148,7 @@ pub fn poke_on_hangup(poke: Arc<Notify>) -> io::Result<impl Future<Output = ()>>
     })
 }
 
-fn warn_of(path: &Path, mistakes: &[Mistake]) {
+pub(super) fn warn_of(path: &Path, mistakes: &[Mistake]) {
     for mistake in mistakes {
         warn!(path = %path.display(), "{mistake}");
     }

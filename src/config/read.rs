@@ -61,6 +61,10 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
                 .to_owned(),
         ));
     }
+    let webhooks = reader.optional("TOLLGATE_WEBHOOKS", |text| Some(text.to_owned()));
+    if let Some(path) = &webhooks {
+        reader.refuse_unreadable("TOLLGATE_WEBHOOKS", path);
+    }
     let http = http(reader);
     let mut actors = actors(reader);
     let mut journal = journal(reader);
@@ -84,6 +88,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         drain_delay: drain_delay?,
         policy_source: policy_source?,
         policy_needs_approval: approvals? > 1,
+        webhooks: webhooks.map(Into::into),
     })
 }
 

@@ -69,6 +69,7 @@ pub enum Default {
 pub enum Section {
     Stripe,
     Policy,
+    Outgoing,
     Http,
     Overload,
     Journal,
@@ -79,9 +80,10 @@ pub enum Section {
 
 impl Section {
     /// In the order of the documentation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Stripe,
         Self::Policy,
+        Self::Outgoing,
         Self::Http,
         Self::Overload,
         Self::Journal,
@@ -96,6 +98,7 @@ impl Section {
         match self {
             Self::Stripe => "Stripe",
             Self::Policy => "Policy",
+            Self::Outgoing => "Outgoing webhooks",
             Self::Http => "Webhook port",
             Self::Overload => "Cards, overload, and stand-in",
             Self::Journal => "Journal",

@@ -26,6 +26,8 @@ pub struct Settings {
     pub policy_source: PolicySource,
     /// Whether a second operator has to approve a policy that comes over the admin API.
     pub policy_needs_approval: bool,
+    /// The file of the endpoints of outgoing webhooks, if there is one.
+    pub webhooks: Option<PathBuf>,
 }
 
 /// Where the policy comes from.

@@ -11,7 +11,6 @@ pub fn find(name: &str) -> Option<&'static Setting> {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
 const fn millis(count: u64) -> Duration {
@@ -22,7 +21,7 @@ const NO_LIMIT: &str = "no limit";
 const NO_CLUSTER: &str = "one node";
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 58] = [
+pub static SETTINGS: [Setting; 59] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -175,6 +174,14 @@ pub static SETTINGS: [Setting; 58] = [
         "10/1h,50/24h",
         "The most approvals of each card in rolling windows.",
     ),
+    optional(
+        Section::Outgoing,
+        "TOLLGATE_WEBHOOKS",
+        Kind::Text("the path of a file of endpoints"),
+        "no events are sent",
+        "/etc/tollgate/webhooks.yaml",
+        "The file of the endpoints that get events: declines, stand-in decisions, budgets that reach a share of a limit, and others. A change takes effect within two seconds; `tollgate check --webhooks` validates a file. See docs/webhooks.md.",
+    ),
     setting(
         Section::Http,
         "TOLLGATE_LISTEN",
@@ -226,7 +233,7 @@ pub static SETTINGS: [Setting; 58] = [
     setting(
         Section::Http,
         "TOLLGATE_HEADER_READ_TIMEOUT",
-        Kind::Span { min: millis(10), max: MINUTE },
+        Kind::Span { min: millis(10), max: Duration::from_mins(1) },
         "5s",
         "2s",
         "The time limit for receiving headers, counted from their first byte.",
@@ -242,7 +249,7 @@ pub static SETTINGS: [Setting; 58] = [
     setting(
         Section::Http,
         "TOLLGATE_BODY_READ_TIMEOUT",
-        Kind::Span { min: millis(10), max: MINUTE },
+        Kind::Span { min: millis(10), max: Duration::from_mins(1) },
         "1s",
         "2s",
         "The time limit for receiving a body after its headers.",
@@ -250,7 +257,7 @@ pub static SETTINGS: [Setting; 58] = [
     setting(
         Section::Http,
         "TOLLGATE_WRITE_TIMEOUT",
-        Kind::Span { min: millis(10), max: MINUTE },
+        Kind::Span { min: millis(10), max: Duration::from_mins(1) },
         "5s",
         "2s",
         "How long a client may accept no bytes of a reply.",

@@ -14,6 +14,7 @@ use super::{
     request::AuthorizationRequest,
     rule::MetadataKey,
     time::Timestamp,
+    warned::Warned,
     window::{Spend, Tally, Uses},
 };
 
@@ -137,6 +138,8 @@ pub struct Budget {
     pub exceptions: Exceptions,
     /// Whether anything ever charged it.
     pub is_used: bool,
+    /// The last warning of each of its limits.
+    pub warned: Vec<Warned>,
 }
 
 /// Minor units, of one authorization or of all.
@@ -175,6 +178,8 @@ pub enum BudgetEvent {
     Leg(Leg),
     /// An operator does something to it.
     Command(Command),
+    /// A share of a limit was reached at which the policy warns.
+    Warned(Warned),
     /// The whole state after everything before it.
     Snapshot(Budget),
 }
@@ -227,6 +232,9 @@ impl Side {
     }
 }
 
+/// How many warnings an account remembers: more than a budget has limits.
+const WARNED_MAX: usize = 64;
+
 impl Budget {
     /// Applies an event. What happened, happened: this cannot fail.
     pub fn apply(&mut self, event: &BudgetEvent) {
@@ -240,8 +248,20 @@ impl Budget {
                     self.credits = self.credits.saturating_add(amount);
                 }
             }
+            BudgetEvent::Warned(warned) => {
+                self.warned.retain(|known| known.limit != warned.limit);
+                self.warned.push(warned.clone());
+                let surplus = self.warned.len().saturating_sub(WARNED_MAX);
+                self.warned.drain(..surplus);
+            }
             BudgetEvent::Snapshot(budget) => self.clone_from(budget),
         }
+    }
+
+    /// Whether this was warned of already: this share of the limit or a higher one, at the same height and in the same window.
+    #[must_use]
+    pub fn has_warned(&self, of: &Warned) -> bool {
+        self.warned.iter().any(|known| known.covers(of))
     }
 
     /// What may still be spent of its balance.

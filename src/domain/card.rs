@@ -156,7 +156,7 @@ impl Card {
             Event::Controls(controls) => self.stripe_controls = Some(Arc::clone(controls)),
             Event::Charges(charges) => self.charges = Arc::clone(charges),
             Event::Command(command) => drop(self.exceptions.apply(command)),
-            Event::Policy(_) | Event::Budget(_) => {}
+            Event::Policy(_) | Event::Delivered(_) | Event::Budget(_) => {}
             Event::Snapshot(card) => self.clone_from(card),
         }
     }

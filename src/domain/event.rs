@@ -44,6 +44,8 @@ pub enum Event {
     Budget(Box<BudgetEvent>),
     /// A policy was put in force. It stands in the chain of policies, and changes no card.
     Policy(Box<PolicyRecord>),
+    /// An endpoint has all events up to an entry. It stands in a chain of the endpoint, and changes no card.
+    Delivered(Delivered),
     /// The whole state after everything before it.
     Snapshot(Box<Card>),
 }
@@ -56,7 +58,7 @@ impl Event {
             Self::Command(command) => Some(command),
             Self::Budget(event) => match &**event {
                 BudgetEvent::Command(command) => Some(command),
-                BudgetEvent::Leg(_) | BudgetEvent::Snapshot(_) => None,
+                BudgetEvent::Leg(_) | BudgetEvent::Warned(_) | BudgetEvent::Snapshot(_) => None,
             },
             Self::Decided(_)
             | Self::StoodIn(_)
@@ -67,9 +69,21 @@ impl Event {
             | Self::Controls(_)
             | Self::Charges(_)
             | Self::Policy(_)
+            | Self::Delivered(_)
             | Self::Snapshot(_) => None,
         }
     }
+}
+
+/// How far an endpoint of outgoing webhooks has the events of the journal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Delivered {
+    /// The endpoint, by its name.
+    pub endpoint: Arc<str>,
+    /// The log sequence number of the last entry of which nothing is to be sent any more.
+    pub through: u64,
+    /// When this was recorded.
+    pub at: Timestamp,
 }
 
 /// A policy that was put in force, or is proposed.

@@ -72,6 +72,7 @@ impl Card {
             | Event::Command(_)
             | Event::Budget(_)
             | Event::Policy(_)
+            | Event::Delivered(_)
             | Event::Snapshot(_) => Vec::new(),
         }
     }

@@ -164,6 +164,12 @@ impl Account {
         Self("tollgate_policies".into())
     }
 
+    /// The chain of an endpoint of outgoing webhooks, by its name.
+    #[must_use]
+    pub fn endpoint(name: &str) -> Self {
+        Self(format!("webhook:{name}").into())
+    }
+
     /// The account of a budget; of a template, the one for `key`.
     #[must_use]
     pub fn budget(name: &str, key: Option<&str>) -> Self {

@@ -18,6 +18,7 @@ mod answering;
 mod attribution;
 mod event;
 mod exception;
+mod warned;
 mod budget;
 mod values;
 mod window;
@@ -50,7 +51,7 @@ pub use details::{
     CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,
     Method, Risk, RiskLevel, ThreeDs, Wallet,
 };
-pub use event::{Carried, Decided, Event, Joined, PolicyRecord, PolicyStep, Recalled};
+pub use event::{Carried, Decided, Delivered, Event, Joined, PolicyRecord, PolicyStep, Recalled};
 pub use evicted::{Forgotten, SETTLED_KEPT_MAX};
 pub use exception::{
     Action, COMMANDS_KEPT_MAX, Command, EXCEPTIONS_MAX, Excepted, Exception, Exceptions, Grant, Lifted,
@@ -77,4 +78,5 @@ pub use standing::{Standing, State};
 pub use time::Timestamp;
 pub use transaction::{ToldBy, Transaction, Transactions, Version};
 pub use values::Values;
+pub use warned::Warned;
 pub use window::{Moment, Spend, Tally, Uses};

@@ -115,6 +115,8 @@ pub struct AuthorizationSeen {
     pub listed: Vec<ListedTransaction>,
     /// Where the card was used.
     pub merchant: Merchant,
+    /// Whether it says of a request that Stripe did something else than was answered: found when it was recorded.
+    pub differs: bool,
     /// Whose card it is, where the policy in force has budgets when it is read. Not written down: what comes of it is.
     pub holder: Option<Box<HolderSeen>>,
 }

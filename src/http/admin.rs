@@ -30,6 +30,7 @@ use super::{
         AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
         NodeBody, PoliciesBody, PolicyBody, UnconfirmedListBody,
     },
+    endpoints::EndpointsHere,
     guard::Guard,
     readiness::Readiness,
     reply::{With as _, error, json},
@@ -142,6 +143,7 @@ pub struct Admin<B> {
     metrics: Arc<Metrics>,
     slow: Arc<Slow>,
     policies: PolicyPort,
+    endpoints: Arc<EndpointsHere>,
     /// Searches that may wait for what is recorded next.
     waiting: Semaphore,
     /// The log's word on each cause of a refusal.
@@ -155,12 +157,12 @@ impl<B: Books> Admin<B> {
         guard: Guard,
         readiness: Readiness,
         metrics: Arc<Metrics>,
-        slow: Arc<Slow>,
+        (slow, endpoints): (Arc<Slow>, Arc<EndpointsHere>),
         policies: PolicyPort,
     ) -> Self {
         let refused = AdminRefusal::WORDS.iter().map(|_| Seldom::default()).collect();
         let waiting = Semaphore::new(WAITING_MAX);
-        Self { books, guard, readiness, metrics, slow, policies, waiting, refused }
+        Self { books, guard, readiness, metrics, slow, policies, endpoints, waiting, refused }
     }
 
     /// Replies to a GET or a HEAD on a route.
@@ -183,6 +185,7 @@ impl<B: Books> Admin<B> {
             | Call::PolicyVersion
             | Call::Node
             | Call::Slow
+            | Call::Webhooks
             | Call::Log
             | Call::SetLog
             | Call::OpenApi => Some(self.guard.reader(uri, headers, clock::now())),
@@ -204,6 +207,7 @@ impl<B: Books> Admin<B> {
             Call::Live => json(StatusCode::OK, r#"{"status":"live"}"#),
             Call::Ready => self.readiness.reply(),
             Call::Metrics => self.exported().await,
+            Call::Webhooks => ok(&self.endpoints.body()),
             Call::Slow => ok(&SlowBody { slow: self.slow.list(clock::instant()) }),
             Call::Log | Call::SetLog => log_filter(),
             Call::OpenApi => json(StatusCode::OK, openapi()),
@@ -263,6 +267,7 @@ impl<B: Books> Admin<B> {
             | Call::Metrics
             | Call::Operate(_)
             | Call::Slow
+            | Call::Webhooks
             | Call::Log
             | Call::SetLog
             | Call::PutPolicy

@@ -10,6 +10,7 @@ mod body;
 pub mod bodies;
 mod trace;
 mod slow;
+mod endpoints;
 mod spans;
 mod webhook;
 mod readiness;
@@ -29,6 +30,7 @@ use std::{
 use hyper::header::HeaderValue;
 
 pub use admin::{Admin, Books, PolicyPort, ReadPolicy, Unreadable, admin_api_page, openapi};
+pub use endpoints::{EndpointState, EndpointStatus, EndpointsHere};
 pub use guard::{Guard, Unguarded};
 pub use peers::run_peers;
 pub use readiness::Readiness;

@@ -7,6 +7,7 @@ mod card;
 mod command;
 mod controls;
 mod decided;
+mod delivered;
 mod details;
 mod object;
 mod observed;
@@ -138,7 +139,7 @@ pub fn mentions_of(event: &Event) -> Vec<Mention> {
         // A leg follows from an event of a card, which speaks of it.
         Event::Budget(event) => match &**event {
             BudgetEvent::Command(command) => command_mention(&command.id).into_iter().collect(),
-            BudgetEvent::Leg(_) | BudgetEvent::Snapshot(_) => Vec::new(),
+            BudgetEvent::Leg(_) | BudgetEvent::Warned(_) | BudgetEvent::Snapshot(_) => Vec::new(),
         },
         Event::Command(command) => command_mention(&command.id).into_iter().collect(),
         Event::Recalled(_)
@@ -146,6 +147,7 @@ pub fn mentions_of(event: &Event) -> Vec<Mention> {
         | Event::Controls(_)
         | Event::Charges(_)
         | Event::Policy(_)
+        | Event::Delivered(_)
         | Event::Snapshot(_) => Vec::new(),
     }
 }
@@ -179,6 +181,7 @@ pub fn authorization_of(event: &Event) -> Option<&AuthorizationId> {
         | Event::Command(_)
         | Event::Budget(_)
         | Event::Policy(_)
+        | Event::Delivered(_)
         | Event::Snapshot(_) => None,
     }
 }
@@ -203,6 +206,7 @@ fn write(body: &mut Vec<u8>, event: &Event) {
         Event::Command(_) => "command",
         Event::Budget(event) => budget::kind(event),
         Event::Policy(_) => "policy",
+        Event::Delivered(_) => "delivered",
         Event::Snapshot(_) => "snapshot",
     };
     for part in ["{\"", kind, "\":"] {
@@ -233,6 +237,9 @@ fn write(body: &mut Vec<u8>, event: &Event) {
         }
         Event::Budget(event) => budget::write(body, event),
         Event::Policy(policy) => serde_json::to_writer(&mut *body, &policy::PolicyForm::from(&**policy)),
+        Event::Delivered(delivered) => {
+            serde_json::to_writer(&mut *body, &delivered::DeliveredRecord::from(delivered))
+        }
         Event::Snapshot(card) => serde_json::to_writer(&mut *body, &card::CardRecord::from(&**card)),
     };
     body.push(b'}');
@@ -265,9 +272,13 @@ enum EventRecord<'a> {
     #[serde(borrow)]
     BudgetCommand(Box<command::CommandRecord<'a>>),
     #[serde(borrow)]
+    Warned(budget::WarnedRecord<'a>),
+    #[serde(borrow)]
     Budget(Box<budget::BudgetRecord<'a>>),
     #[serde(borrow)]
     Policy(policy::PolicyForm<'a>),
+    #[serde(borrow)]
+    Delivered(delivered::DeliveredRecord<'a>),
     #[serde(borrow)]
     Snapshot(Box<card::CardRecord<'a>>),
 }
@@ -288,8 +299,10 @@ impl EventRecord<'_> {
             Self::BudgetCommand(record) => {
                 Event::Budget(Box::new(BudgetEvent::Command(record.into_command()?)))
             }
+            Self::Warned(record) => Event::Budget(Box::new(BudgetEvent::Warned(record.into_warned()?))),
             Self::Budget(record) => Event::Budget(Box::new(BudgetEvent::Snapshot(record.into_budget()?))),
             Self::Policy(record) => Event::Policy(Box::new(record.into_record()?)),
+            Self::Delivered(record) => Event::Delivered(record.into_delivered()),
             Self::Snapshot(record) => Event::Snapshot(Box::new(record.into_card()?)),
         })
     }

@@ -35,6 +35,7 @@ fn decided_on(event: &Event) -> Option<&AuthorizationId> {
         | Event::Command(_)
         | Event::Budget(_)
         | Event::Policy(_)
+        | Event::Delivered(_)
         | Event::Snapshot(_) => None,
     }
 }
@@ -403,6 +404,7 @@ impl<C: Caller> Ledger<C> {
                 | Event::Command(_)
                 | Event::Budget(_)
                 | Event::Policy(_)
+                | Event::Delivered(_)
                 | Event::Snapshot(_) => {
                     for waiting in waiting {
                         self.receive(waiting);

@@ -118,6 +118,7 @@ impl<C> Batch<C> {
                         cause = place;
                         command.turn = place;
                     }
+                    BudgetEvent::Warned(_) => {}
                     BudgetEvent::Snapshot(_) => cause = place,
                 },
                 Event::Decided(decided) => {
@@ -238,6 +239,7 @@ pub fn decided_in(event: &Event) -> Option<&Decided> {
         | Event::Command(_)
         | Event::Budget(_)
         | Event::Policy(_)
+        | Event::Delivered(_)
         | Event::Snapshot(_) => None,
     }
 }

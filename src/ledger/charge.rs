@@ -7,7 +7,7 @@ use super::{Given, Ledger, Note, member::Slot, message::Caller};
 use crate::{
     domain::{
         Account, AuthorizationId, AuthorizationRequest, Budget, BudgetEvent, BudgetPolicy, CardId, Event,
-        Fact, Holder, Leg, Mention, Move, Moves, Observation, Side, Timestamp,
+        Fact, Holder, Leg, Mention, Move, Moves, Observation, Side, Timestamp, Warned, Window,
     },
     planted::{self, Planted},
 };
@@ -115,7 +115,8 @@ impl<C: Caller> Ledger<C> {
         }
     }
 
-    /// Notes which limits a change has passed, and which shares of them at which a warning is due.
+    /// Notes which limits a change has passed, and records which shares of them at which the policy warns: once for each share
+    /// and window.
     fn note_shares(
         &mut self,
         at: Slot,
@@ -124,12 +125,22 @@ impl<C: Caller> Ledger<C> {
         is_forced: bool,
     ) {
         let Some(policy) = policy else { return };
-        for (before, after) in before.iter().zip(after).filter(|(before, after)| after.used > before.used) {
+        for (_, after) in before.iter().zip(after).filter(|(before, after)| after.used > before.used) {
             if is_forced && after.used > after.max {
                 self.note(at, Note::Overrun);
             }
-            let has_crossed = |percent: &&u8| !before.has_reached(**percent) && after.has_reached(**percent);
-            if let Some(percent) = policy.warn_at.iter().filter(has_crossed).max() {
+            let reached = policy.warn_at.iter().filter(|percent| after.has_reached(**percent)).max();
+            let Some(percent) = reached else { continue };
+            let warned = Warned {
+                at: self.members[at].budget.time,
+                limit: after.limit.clone(),
+                window_from: after.window_from,
+                percent: *percent,
+                used: after.used,
+                max: after.max,
+            };
+            if !self.members[at].budget.has_warned(&warned) {
+                self.put(at, Event::Budget(Box::new(BudgetEvent::Warned(warned))), None);
                 self.note(at, Note::BudgetShare { percent: *percent, used: after.used, max: after.max });
             }
         }
@@ -151,6 +162,8 @@ impl<C: Caller> Ledger<C> {
 
 /// What is used of a limit or a balance.
 struct Share {
+    limit: Option<Arc<Window>>,
+    window_from: Option<Timestamp>,
     used: i64,
     max: i64,
 }
@@ -165,8 +178,18 @@ impl Share {
 fn shares(budget: &Budget, policy: &BudgetPolicy, now: Timestamp) -> Vec<Share> {
     let limits = policy.limits.iter().filter_map(|limit| {
         let tally = budget.tallies.iter().find(|tally| tally.is_of(&limit.window))?;
-        Some(Share { used: tally.used(now), max: limit.max })
+        Some(Share {
+            limit: Some(Arc::clone(&limit.window)),
+            window_from: tally.period.map(|(start, _)| start),
+            used: tally.used(now),
+            max: limit.max,
+        })
     });
-    let balance = policy.prepaid.map(|_| Share { used: budget.sums.used(), max: budget.credits });
+    let balance = policy.prepaid.map(|_| Share {
+        limit: None,
+        window_from: None,
+        used: budget.sums.used(),
+        max: budget.credits,
+    });
     limits.chain(balance).collect()
 }

@@ -161,6 +161,7 @@ impl<C: Caller> Ledger<C> {
             | Event::Command(_)
             | Event::Budget(_)
             | Event::Policy(_)
+            | Event::Delivered(_)
             | Event::Snapshot(_) => {
                 self.give_up_all(waiting, Cause::Journal);
             }
@@ -253,6 +254,7 @@ pub fn purchases(entry: &Entry) -> Result<Vec<Event>, NotFolded> {
         | Event::Controls(_)
         | Event::Budget(_)
         | Event::Policy(_)
+        | Event::Delivered(_)
         | Event::Snapshot(_) => false,
     });
     Ok(purchases.collect())

@@ -43,9 +43,15 @@ impl<C: Caller> Ledger<C> {
             Fact::Transaction(_) | Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
         };
         self.charge_for_fact(given, at, &observation);
-        self.record(given, at, Event::Observed(Box::new(observation)), Some(Waiting::Receipt(caller)));
-        if let Some((id, before)) = heard {
-            self.compare(at, &id, before);
+        let place =
+            self.record(given, at, Event::Observed(Box::new(observation)), Some(Waiting::Receipt(caller)));
+        if let Some((id, before)) = heard
+            && self.compare(at, &id, before)
+            && let Some((_, Event::Observed(observation))) = self.next.events.get_mut(place)
+            && let Fact::Authorization(seen) = &mut observation.fact
+        {
+            // The entry says so, for those who are notified of it.
+            seen.differs = true;
         }
         if spoken_of.is_some_and(|id| Some(self.overrun_of(at, &id)) > overrun) {
             self.note(at, Note::Overrun);
@@ -56,12 +62,13 @@ impl<C: Caller> Ledger<C> {
         self.members[at].card.authorizations.get(id).map_or(0, Authorization::overrun)
     }
 
-    /// Tells what Stripe did with our answers, as far as it is new.
-    fn compare(&mut self, at: Slot, id: &AuthorizationId, heard_before: usize) {
-        let mut effects = Vec::new();
+    /// Notes what Stripe did with our answers, as far as it is new. Says whether some of it is something else.
+    fn compare(&mut self, at: Slot, id: &AuthorizationId, heard_before: usize) -> bool {
+        let (mut effects, mut differs) = (Vec::new(), false);
         let account = &self.members[at].account;
         for outcome in self.stripe_outcomes(at, id).skip(heard_before) {
             let ours = outcome.ours.map(|ours| (ours.answer.decision, ours.answer.outcome));
+            differs |= outcome.agrees() == Some(false);
             effects.extend(ours.map(|(decision, _)| Effect::Confirmed(decision)));
             let word = StripeWord {
                 authorization: id.clone(),
@@ -74,6 +81,7 @@ impl<C: Caller> Ledger<C> {
             effects.push(Effect::Note(account.clone(), Note::Stripe(Box::new(word))));
         }
         self.effects.append(&mut effects);
+        differs
     }
 
     fn stripe_outcomes(&self, at: Slot, id: &AuthorizationId) -> impl Iterator<Item = StripeOutcome<'_>> {

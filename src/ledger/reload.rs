@@ -345,8 +345,8 @@ impl<C: Caller> Ledger<C> {
                 command @ Event::Command(_) => command,
                 Event::Budget(event) => match *event {
                     command @ BudgetEvent::Command(_) => Event::Budget(Box::new(command)),
-                    // Legs follow from the events of cards.
-                    BudgetEvent::Leg(_) | BudgetEvent::Snapshot(_) => continue,
+                    // Legs follow from the events of cards, and warnings from legs.
+                    BudgetEvent::Leg(_) | BudgetEvent::Warned(_) | BudgetEvent::Snapshot(_) => continue,
                 },
                 // Another node may have carried some of it over meanwhile: the other card tries again.
                 Event::Carried(_) => {
@@ -356,7 +356,11 @@ impl<C: Caller> Ledger<C> {
                 // Another node may have recorded purchases here meanwhile.
                 Event::Joined(joined) => Event::Joined(self.step_to(at, joined.card)),
                 // Controls go before the decision on a request that carries them.
-                Event::Controls(_) | Event::Charges(_) | Event::Policy(_) | Event::Snapshot(_) => continue,
+                Event::Controls(_)
+                | Event::Charges(_)
+                | Event::Policy(_)
+                | Event::Delivered(_)
+                | Event::Snapshot(_) => continue,
             };
             let outcome = decided_in(&event).map(|decided| decided.decision.outcome);
             let place = self.record(given, at, event, None);

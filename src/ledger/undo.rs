@@ -153,7 +153,11 @@ fn change(event: &Event) -> Change<'_> {
             Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => Change::Record(None),
             Fact::Authorization(_) | Fact::Transaction(_) => Change::More,
         },
-        Event::Controls(_) | Event::Charges(_) | Event::Command(_) | Event::Policy(_) => Change::Record(None),
+        Event::Controls(_)
+        | Event::Charges(_)
+        | Event::Command(_)
+        | Event::Policy(_)
+        | Event::Delivered(_) => Change::Record(None),
         Event::Budget(_) => Change::Budget,
         Event::Decided(_)
         | Event::StoodIn(_)

@@ -2,9 +2,9 @@
 //! for people is not here.
 
 use super::label::{
-    AdminRefusal, Agrees, Bound, Claimed, Cut, Done, Export, Forward, JournalFailure, JournalPhase, Label,
-    LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload, Route, STRIPE_REASONS,
-    SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
+    AdminRefusal, Agrees, Bound, Claimed, Cut, Delivery, Done, Endpoint, Export, Forward, JournalFailure,
+    JournalPhase, Label, LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload,
+    Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 
 /// One metric with all its series.
@@ -290,6 +290,16 @@ families! {
             "refused connections between nodes, on either side", "0, except for a few `other_server`, `rejected`, and `broken` when a node restarts; `impostor` and `unknown_key` are not members";
         MEMBERS = Gauge Count "tollgate_members" []
             "members of the cluster as this node sees it, itself included; 0 without a cluster", "the number of nodes that you run, and the same on every node";
+    }
+    "Outgoing webhooks" {
+        DELIVERIES = Counter Count "tollgate_outgoing_deliveries_total" ["result": here::<Delivery>()]
+            "attempts to deliver an event to an endpoint of `TOLLGATE_WEBHOOKS`, by result; `given_up` after three days of attempts", "`failed` seldom, `given_up` 0";
+        DELIVERY_DURATION = Histogram Seconds "tollgate_outgoing_delivery_duration_seconds" []
+            "time of an attempt to deliver an event, until the endpoint has replied", "below a second; the limit is 10 s";
+        ENDPOINTS = Gauge Count "tollgate_outgoing_endpoints" ["state": here::<Endpoint>()]
+            "endpoints to which this node delivers events", "`failing`: 0; see the runbook TollgateEndpointFailing";
+        OLDEST_EVENT = Gauge Seconds "tollgate_outgoing_oldest_event_seconds" []
+            "age of the oldest event that an endpoint of this node has not taken; 0 if there is none", "seconds";
     }
     "Policy and node" {
         POLICY_RELOADS = Counter Count "tollgate_policy_reloads_total" ["result": here::<Reload>()]

@@ -354,15 +354,9 @@ label! {
     }
 }
 
-label! {
-    /// What became of a span.
-    Export {
-        /// The collector has it.
-        Exported = "exported",
-        /// The collector did not take it, or too many were waiting.
-        Dropped = "dropped",
-    }
-}
+mod outgoing;
+
+pub use outgoing::{Delivery, Endpoint, Export};
 
 label! {
     /// What a limit measures.

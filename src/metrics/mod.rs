@@ -22,9 +22,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 pub use catalogue::{FAMILIES, Family, Kind, Unit, Values};
 pub use histogram::Histogram;
 pub use label::{
-    AdminRefusal, Agrees, Bound, Claimed, Cut, Done, Export, Forward, JournalFailure, JournalPhase, Label,
-    Labels, LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload, Route,
-    STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
+    AdminRefusal, Agrees, Bound, Claimed, Cut, Delivery, Done, Endpoint, Export, Forward, JournalFailure,
+    JournalPhase, Label, Labels, LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal,
+    Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
 pub use page::{markdown, overview};
 pub use series::{Series, Worded};
@@ -43,6 +43,8 @@ pub struct Metrics {
     pub cards: Cards,
     /// Making entries durable.
     pub journal: Journal,
+    /// Events for the endpoints of outgoing webhooks.
+    pub outgoing: Outgoing,
     /// The policy in force.
     pub policy: Policy,
     /// The node as a whole.
@@ -187,6 +189,18 @@ pub struct Journal {
     pub lost: Counter,
     /// `tollgate_journal_refused_primaries_total`
     pub refused: Counter,
+}
+
+/// Events for the endpoints of outgoing webhooks.
+pub struct Outgoing {
+    /// `tollgate_outgoing_deliveries_total`
+    pub deliveries: Series<Delivery, Counter>,
+    /// `tollgate_outgoing_delivery_duration_seconds`
+    pub duration: Histogram,
+    /// `tollgate_outgoing_endpoints`
+    pub endpoints: Series<Endpoint, Gauge>,
+    /// `tollgate_outgoing_oldest_event_seconds`
+    pub oldest: Gauge,
 }
 
 /// The policy in force.

@@ -6,8 +6,8 @@ use metrics::{Counter, Gauge, Key, KeyName, Label as Pair, Level, Metadata, Reco
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::{
-    Cards, Cluster, Decisions, Exported, Family, Histogram, Journal, Kind, Metrics, Node, Policy, Sockets,
-    Webhook, catalogue as family,
+    Cards, Cluster, Decisions, Exported, Family, Histogram, Journal, Kind, Metrics, Node, Outgoing, Policy,
+    Sockets, Webhook, catalogue as family,
     label::{Labels, Vocabulary},
     series::{Series, Worded},
 };
@@ -60,6 +60,12 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             restored: resolver.single(&family::JOURNAL_RESTORED),
             lost: resolver.single(&family::JOURNAL_LOST),
             refused: resolver.single(&family::JOURNAL_REFUSED),
+        },
+        outgoing: Outgoing {
+            deliveries: resolver.series(&family::DELIVERIES),
+            duration: resolver.single(&family::DELIVERY_DURATION),
+            endpoints: resolver.series(&family::ENDPOINTS),
+            oldest: resolver.single(&family::OLDEST_EVENT),
         },
         policy: Policy {
             reloads: resolver.series(&family::POLICY_RELOADS),

@@ -120,6 +120,7 @@ impl Chains {
             | Event::Controls(_)
             | Event::Command(_)
             | Event::Policy(_)
+            | Event::Delivered(_)
             | Event::Snapshot(_) => false,
         };
         if self.derives_legs && is_derived {
@@ -158,7 +159,9 @@ impl Chains {
             }
             Event::Budget(event) => match &**event {
                 BudgetEvent::Snapshot(_) => is_snapshot = true,
-                event @ (BudgetEvent::Leg(_) | BudgetEvent::Command(_)) => chain.budget.apply(event),
+                event @ (BudgetEvent::Leg(_) | BudgetEvent::Command(_) | BudgetEvent::Warned(_)) => {
+                    chain.budget.apply(event);
+                }
             },
             Event::Decided(_)
             | Event::StoodIn(_)
@@ -169,7 +172,8 @@ impl Chains {
             | Event::Controls(_)
             | Event::Charges(_)
             | Event::Command(_)
-            | Event::Policy(_) => chain.card.apply_moving(event, moves),
+            | Event::Policy(_)
+            | Event::Delivered(_) => chain.card.apply_moving(event, moves),
         }
         if !is_snapshot && self.with_history.contains(account) && !matches!(event, Event::Recalled(_)) {
             chain.history.push(event.clone());

@@ -218,6 +218,7 @@ impl Worlds {
             | Event::Command(_)
             | Event::Budget(_)
             | Event::Policy(_)
+            | Event::Delivered(_)
             | Event::Snapshot(_) => true,
         }
     }

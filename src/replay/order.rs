@@ -75,6 +75,7 @@ fn is_shared(event: &Event) -> bool {
         | Event::Controls(_)
         | Event::Command(_)
         | Event::Policy(_)
+        | Event::Delivered(_)
         | Event::Snapshot(_) => false,
     }
 }
@@ -90,7 +91,7 @@ pub(super) fn in_order(group: &[Read]) -> Vec<(usize, &Event)> {
                 Event::Budget(event) => match &**event {
                     BudgetEvent::Leg(leg) => key = (leg.turn, true),
                     BudgetEvent::Command(command) => key = (command.turn, false),
-                    BudgetEvent::Snapshot(_) => {}
+                    BudgetEvent::Warned(_) | BudgetEvent::Snapshot(_) => {}
                 },
                 Event::StoodIn(_)
                 | Event::Observed(_)
@@ -101,6 +102,7 @@ pub(super) fn in_order(group: &[Read]) -> Vec<(usize, &Event)> {
                 | Event::Charges(_)
                 | Event::Command(_)
                 | Event::Policy(_)
+                | Event::Delivered(_)
                 | Event::Snapshot(_) => {}
             }
             keyed.push((key, place, event));

@@ -122,6 +122,7 @@ impl Pass {
                 | Event::Charges(_)
                 | Event::Command(_)
                 | Event::Budget(_)
+                | Event::Delivered(_)
                 | Event::Snapshot(_) => {}
             }
             self.chains.apply(&entry.account, event);

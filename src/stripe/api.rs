@@ -19,6 +19,7 @@ pub use failure::{Failure, GaveUp};
 pub use list::{Filter, Listing, Object, Page, Pages};
 pub use patience::Patience;
 pub use settings::{ApiKey, BaseUrl, Roots, Settings};
+pub use transport::{HttpsClient, https_client};
 
 use crate::{clock, domain::ConnectedAccountId};
 use patience::Pace;

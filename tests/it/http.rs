@@ -314,7 +314,14 @@ impl Room {
         let readiness = Readiness::starting(Arc::clone(&metrics));
         let books = Arc::new(OnceLock::new());
         let policies = PolicyPort { read: |_| Err(Vec::new()), own: None, needs_approval: false };
-        let admin = Admin::new(Arc::clone(&books), guard, readiness.clone(), told(), slow, policies);
+        let admin = Admin::new(
+            Arc::clone(&books),
+            guard,
+            readiness.clone(),
+            told(),
+            (slow, Arc::default()),
+            policies,
+        );
         let (drain, stop) = Drain::new();
         let [webhook_socket, admin_socket, peer_socket] = listeners().await;
         let [webhook_address, admin_address, peers] =

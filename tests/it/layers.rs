@@ -13,15 +13,17 @@ use crate::tidy::{files, source_without_text};
 
 /// Each room, and the rooms that it may import. From the process to the heart, a room names only rooms below it; `log`
 /// and `clock` know what a timestamp is.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("main", &["cli", "demo", "export", "reconcile", "replay", "config", "http", "metrics"]),
     ("reconcile", &["cli", "config", "node", "stripe", "journal", "domain", "log", "clock"]),
     ("replay", &["cli", "config", "journal", "domain", "clock"]),
     ("export", &["cli", "config", "journal", "domain"]),
     ("demo", &["cli", "config", "node", "http", "stripe", "domain", "log", "clock"]),
-    ("cli", &["config", "node", "http", "stripe", "journal", "policy", "domain", "log", "clock"]),
-    ("node", &["config", "http", "cluster", "actors", "journal", "domain", "metrics", "clock"]),
-    ("config", &["http", "stripe", "cluster", "actors", "journal", "policy", "domain", "log"]),
+    ("cli", &["config", "node", "outgoing", "http", "stripe", "journal", "policy", "domain", "log", "clock"]),
+    ("node", &["config", "outgoing", "http", "cluster", "actors", "journal", "domain", "metrics", "clock"]),
+    ("config", &["outgoing", "http", "stripe", "cluster", "actors", "journal", "policy", "domain", "log"]),
+    // An event has what the admin API shows, and is signed as Stripe signs.
+    ("outgoing", &["http", "stripe", "cluster", "ledger", "journal", "domain", "metrics", "clock"]),
     ("http", &["stripe", "cluster", "policy", "domain", "metrics", "log", "clock"]),
     ("stripe", &["domain", "clock"]),
     ("cluster", &["actors", "journal", "domain", "metrics", "clock"]),
@@ -43,9 +45,9 @@ const LIBRARIES: [(&str, &[&str]); 24] = [
     ("clap_mangen", &["cli"]),
     ("serde_saphyr", &["config"]),
     ("schemars", &["config", "http"]),
-    ("hyper", &["demo", "reconcile", "http", "stripe"]),
+    ("hyper", &["demo", "reconcile", "outgoing", "http", "stripe"]),
     ("hyper_util", &["demo", "reconcile", "http", "stripe"]),
-    ("http_body_util", &["demo", "reconcile", "http", "stripe"]),
+    ("http_body_util", &["demo", "reconcile", "outgoing", "http", "stripe"]),
     ("tokio_util", &["cluster"]),
     ("tokio_rustls", &["cluster"]),
     ("hyper_rustls", &["stripe"]),

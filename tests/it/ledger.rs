@@ -317,10 +317,14 @@ fn word(event: &Event) -> String {
                 format!("leg {of} {}", leg.after.sums.used() - leg.before.sums.used())
             }
             BudgetEvent::Command(command) => ordered(command),
+            BudgetEvent::Warned(warned) => {
+                format!("warned {}% {}/{}", warned.percent, warned.used, warned.max)
+            }
             BudgetEvent::Snapshot(_) => "snapshot".to_owned(),
         },
         Event::Command(command) => ordered(command),
         Event::Policy(_) => "policy".to_owned(),
+        Event::Delivered(_) => "delivered".to_owned(),
         Event::Snapshot(_) => "snapshot".to_owned(),
     }
 }

@@ -57,6 +57,8 @@ mod questions;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]
+mod receiver;
+#[cfg(test)]
 mod reconcile;
 #[cfg(test)]
 mod replay;

@@ -19,6 +19,7 @@ pub(crate) mod policy_api;
 mod accounts;
 mod budgets;
 mod exceptions;
+mod outgoing;
 mod rules;
 mod privacy;
 mod bounds;

@@ -64,6 +64,7 @@ pub(crate) fn told(card_name: &str, name: &str, amount: i64, approved: bool, rea
         replacement_for: None,
         fact: Fact::Authorization(Box::new(AuthorizationSeen {
             holder: None,
+            differs: false,
             id: asked.authorization,
             is_update: false,
             created: asked.created,

@@ -18,6 +18,7 @@ pub(super) fn board() -> Board {
             ("The journal", vec![commits(), commit_time(), batches(), written(), waiting(), trouble()]),
             ("Cards in memory", vec![resident(), holds(), passivations(), activations(), queue()]),
             ("Nodes", vec![readiness(), members(), hop(), routes(), forwards()]),
+            ("Outgoing webhooks", vec![deliveries(), oldest_event(), delivery_time()]),
         ],
     }
 }
@@ -276,6 +277,55 @@ fn hop() -> Panel {
             "Time that forwarding adds to a request: the network in both directions, and queues at both nodes.",
             "p50 below 1 ms, p99 a few.",
             "Higher on all nodes: the network. Higher on one node: its CPU is busy.",
+        ],
+        &[(&half, "p50"), (&nearly, "p99"), (&last, "p99.9")],
+    )
+    .wide(8)
+}
+
+fn deliveries() -> Panel {
+    Panel::new(
+        Lines,
+        "Deliveries to endpoints",
+        "ops",
+        [
+            "Attempts to deliver events to the endpoints of TOLLGATE_WEBHOOKS, by result, and endpoints that take no events.",
+            "delivered only.",
+            "failed or failing: see the runbook TollgateEndpointFailing. given_up: events that an endpoint did not take for three days.",
+        ],
+        &[
+            (&rates_by("result", "tollgate_outgoing_deliveries_total{@}"), "{{result}}"),
+            ("sum(tollgate_outgoing_endpoints{@, state=\"failing\"})", "failing endpoints"),
+        ],
+    )
+    .wide(8)
+}
+
+fn oldest_event() -> Panel {
+    Panel::new(
+        Lines,
+        "Oldest event not delivered",
+        "s",
+        [
+            "Age of the oldest event that an endpoint has not taken.",
+            "A second at most.",
+            "It grows: an endpoint is slow or down; GET /v1/webhooks names it.",
+        ],
+        &[("max by (instance) (tollgate_outgoing_oldest_event_seconds{@})", "{{instance}}")],
+    )
+    .wide(8)
+}
+
+fn delivery_time() -> Panel {
+    let [half, nearly, last] = quantiles("tollgate_outgoing_delivery_duration_seconds");
+    Panel::new(
+        Lines,
+        "Delivery time",
+        "s",
+        [
+            "Time of an attempt to deliver an event, until the endpoint has replied.",
+            "Below a second.",
+            "At 10 s attempts are ended and count as failed.",
         ],
         &[(&half, "p50"), (&nearly, "p99"), (&last, "p99.9")],
     )

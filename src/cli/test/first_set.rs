@@ -147,7 +147,8 @@ async fn gathered(location: &Location, parsed: &Parsed) -> Result<FirstSet, Stri
                 | Event::Charges(_)
                 | Event::Command(_)
                 | Event::Budget(_)
-                | Event::Policy(_) => card.apply(event),
+                | Event::Policy(_)
+                | Event::Delivered(_) => card.apply(event),
             }
         }
     })

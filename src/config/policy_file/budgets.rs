@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 
 use super::{
     check::{Base, LocatedLimit},
-    fields::{At, Fields},
+    fields::{At, Fields, items},
     mistake::{Findings, Located, Severity},
     node::Value,
     outline::limit_text,
     scalars::{self, OtherCurrencies},
-    shape::{List, SpendingLimit, items, spending_limits},
+    shape::{List, SpendingLimit, spending_limits},
 };
 use crate::{
     domain::{BudgetPolicy, Interval, Limit, Measure, Per},

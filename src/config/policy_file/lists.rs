@@ -6,10 +6,9 @@ use std::{
 };
 
 use super::{
-    fields::{At, Fields},
+    fields::{At, Fields, items},
     mistake::{Findings, Located, Severity},
     node::Value,
-    shape::items,
 };
 use crate::{
     domain::rule::{Kind, List},

@@ -9,12 +9,11 @@ use std::{
 use schemars::JsonSchema;
 
 use super::{
-    fields::{At, Fields},
+    fields::{At, Fields, items},
     lists::ListsInUse,
     mistake::{Findings, Located, Place, Severity},
     node::{Node, Value},
     scalars,
-    shape::items,
 };
 use crate::{
     domain::{

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 
 use super::{
-    fields::At,
+    fields::{At, refuse_name, text},
     mistake::{Findings, Located, Severity},
     node::Value,
 };
@@ -260,32 +260,5 @@ pub(super) fn unknown_group(at: At<'_>, findings: &mut Findings) -> Option<Unkno
             refuse_name(at, findings, "choice", nearest, "use `default` or `decline`");
             None
         }
-    }
-}
-
-fn text<'a>(at: At<'a>, findings: &mut Findings, expected: &str) -> Option<&'a str> {
-    if let Value::Text(text) = &at.node.value {
-        return Some(text);
-    }
-    at.refuse(findings, format!("expected a text, found {}", at.node.found()), format!("write {expected}"));
-    None
-}
-
-/// Notes a name that means nothing. The nearest one is looked for only where somebody will read it: in a large broken
-/// file that would take seconds.
-fn refuse_name<N: AsRef<str>>(
-    at: At<'_>,
-    findings: &mut Findings,
-    kind: &str,
-    nearest: impl FnOnce() -> Option<N>,
-    advice: &str,
-) {
-    if findings.are_full() {
-        return;
-    }
-    let found = format!("unknown {kind} {}", at.node.found());
-    match nearest() {
-        Some(name) => at.refuse(findings, found, format!("did you mean `{}`?", name.as_ref())),
-        None => at.refuse(findings, found, advice),
     }
 }

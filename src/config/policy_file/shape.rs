@@ -7,10 +7,9 @@ use schemars::JsonSchema;
 
 use super::{
     budgets::{self, Budget, NamedBudget},
-    fields::{At, Fields, Read},
+    fields::{At, Fields, Read, items},
     lists::{self, NamedList},
     mistake::{Findings, Located, Severity},
-    node::Value,
     rules::{self, RuleEntry},
     scalars::{self, Amount, Count, OtherCurrencies, UnknownGroup, Version},
     tests_key::{self, TestEntry},
@@ -319,23 +318,4 @@ fn reasons(at: At<'_>, findings: &mut Findings) -> Option<List<Reason>> {
 fn list<T>(at: At<'_>, findings: &mut Findings, item: Read<T>) -> Option<List<T>> {
     let items = items(at, findings, item)?;
     items.into_iter().collect::<Option<Vec<_>>>().map(|items| at.located(items))
-}
-
-/// The items of a list; none for each that is a mistake.
-pub(super) fn items<T>(
-    at: At<'_>,
-    findings: &mut Findings,
-    item: Read<T>,
-) -> Option<Vec<Option<Located<T>>>> {
-    let Value::List(nodes) = &at.node.value else {
-        let found = format!("expected a list, found {}", at.node.found());
-        at.refuse(findings, found, "put it into brackets: `[a, b]`");
-        return None;
-    };
-    let items = nodes.iter().enumerate().map(|(index, node)| {
-        let path = format!("{}[{index}]", at.path);
-        let at = At { node, path: &path };
-        item(at, findings).map(|value| at.located(value))
-    });
-    Some(items.collect())
 }

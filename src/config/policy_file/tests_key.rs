@@ -10,11 +10,10 @@ use smol_str::SmolStr;
 
 use self::values::{ago, card, number, text, time, word_of};
 use super::{
-    fields::{At, Fields, joined},
+    fields::{At, Fields, items, joined},
     mistake::{Findings, Located, Severity},
     node::{Key, Node, Value},
     scalars,
-    shape::items,
 };
 use crate::{
     domain::{

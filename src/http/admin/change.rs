@@ -103,6 +103,7 @@ impl<B: Books> Admin<B> {
             | Call::PolicyVersion
             | Call::Node
             | Call::Slow
+            | Call::Webhooks
             | Call::Log
             | Call::OpenApi => self.unknown_path(),
         }

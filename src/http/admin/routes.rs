@@ -8,6 +8,7 @@ use super::super::{
         AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
         NodeBody, PoliciesBody, PolicyBody, PolicyChangeBody, UnconfirmedListBody,
     },
+    endpoints::EndpointsBody,
     slow::SlowBody,
     token::Role,
 };
@@ -36,6 +37,7 @@ pub(in crate::http) enum Call {
     PolicyVersion,
     Node,
     Slow,
+    Webhooks,
     Log,
     SetLog,
     OpenApi,
@@ -122,7 +124,7 @@ const NONE: Route = Route {
 };
 
 /// Every route, in the order of the documentation.
-pub(in crate::http) static ROUTES: [Route; 28] = [
+pub(in crate::http) static ROUTES: [Route; 29] = [
     Route {
         call: Call::Decisions,
         path: "/v1/decisions",
@@ -223,8 +225,7 @@ pub(in crate::http) static ROUTES: [Route; 28] = [
         call: Call::Budgets,
         path: "/v1/budgets",
         summary: "Budgets",
-        about: "The budgets of the policy in force, with what is used of each. Of a template, the account of cards \
-                without its key; `/v1/budgets/{name}/{key}` has each of the others.",
+        about: "The budgets of the policy in force, with what is used of each. Of a template, the account of cards without its key; `/v1/budgets/{name}/{key}` has each of the others.",
         reply: Shape::of::<BudgetsBody>(),
         ..NONE
     },
@@ -371,6 +372,14 @@ pub(in crate::http) static ROUTES: [Route; 28] = [
         summary: "List the slowest decisions",
         about: "The slowest decisions of this node in the last hour, with the duration of each stage.",
         reply: Shape::of::<SlowBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::Webhooks,
+        path: "/v1/webhooks",
+        summary: "List the endpoints of outgoing webhooks",
+        about: "How deliveries to each endpoint of `TOLLGATE_WEBHOOKS` go, since this node started. On a cluster one node delivers to an endpoint; on the others its state is `elsewhere`.",
+        reply: Shape::of::<EndpointsBody>(),
         ..NONE
     },
     Route {

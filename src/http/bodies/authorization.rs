@@ -181,6 +181,7 @@ impl From<&EntryView> for EntryBody {
             | Event::Command(_)
             | Event::Budget(_)
             | Event::Policy(_)
+            | Event::Delivered(_)
             | Event::Snapshot(_) => bare,
         }
     }

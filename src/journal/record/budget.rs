@@ -9,9 +9,9 @@ use super::{
     command::{CommandRecord, ExceptionsRecord, exceptions},
     decided::{MerchantRecord, currency_text},
     field, is_false, is_zero, optional,
-    tally::TallyRecord,
+    tally::{TallyRecord, WindowRecord},
 };
-use crate::domain::{Account, Budget, BudgetEvent, Leg, Mention, Side, Spend, Sums, Timestamp};
+use crate::domain::{Account, Budget, BudgetEvent, Leg, Mention, Side, Spend, Sums, Timestamp, Warned};
 
 /// What an authorization uses of a budget from now on.
 #[derive(Serialize, Deserialize)]
@@ -67,6 +67,22 @@ pub(super) struct BudgetRecord<'a> {
     exceptions: Option<ExceptionsRecord<'a>>,
     #[serde(skip_serializing_if = "is_false", default)]
     used: bool,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty", default)]
+    warned: Vec<WarnedRecord<'a>>,
+}
+
+/// A share of a limit that was reached.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WarnedRecord<'a> {
+    at: i64,
+    /// Absent for the balance.
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    limit: Option<WindowRecord<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    from: Option<i64>,
+    percent: u8,
+    used: i64,
+    max: i64,
 }
 
 /// The name of an event on disk.
@@ -74,6 +90,7 @@ pub(super) const fn kind(event: &BudgetEvent) -> &'static str {
     match event {
         BudgetEvent::Leg(_) => "leg",
         BudgetEvent::Command(_) => "budget_command",
+        BudgetEvent::Warned(_) => "warned",
         BudgetEvent::Snapshot(_) => "budget",
     }
 }
@@ -82,6 +99,7 @@ pub(super) fn write(body: &mut Vec<u8>, event: &BudgetEvent) -> serde_json::Resu
     match event {
         BudgetEvent::Leg(leg) => serde_json::to_writer(body, &LegRecord::from(leg)),
         BudgetEvent::Command(command) => serde_json::to_writer(body, &CommandRecord::from(command)),
+        BudgetEvent::Warned(warned) => serde_json::to_writer(body, &WarnedRecord::from(warned)),
         BudgetEvent::Snapshot(budget) => serde_json::to_writer(body, &BudgetRecord::from(budget)),
     }
 }
@@ -186,6 +204,7 @@ impl<'a> From<&'a Budget> for BudgetRecord<'a> {
             credits: budget.credits,
             exceptions: ExceptionsRecord::of(&budget.exceptions),
             used: budget.is_used,
+            warned: budget.warned.iter().map(WarnedRecord::from).collect(),
         }
     }
 }
@@ -200,6 +219,34 @@ impl BudgetRecord<'_> {
             credits: self.credits,
             exceptions: exceptions(self.exceptions)?,
             is_used: self.used,
+            warned: self.warned.into_iter().map(WarnedRecord::into_warned).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl<'a> From<&'a Warned> for WarnedRecord<'a> {
+    fn from(warned: &'a Warned) -> Self {
+        let Warned { at, limit, window_from, percent, used, max } = warned;
+        Self {
+            at: at.as_micros(),
+            limit: limit.as_deref().map(WindowRecord::from),
+            from: window_from.map(Timestamp::as_micros),
+            percent: *percent,
+            used: *used,
+            max: *max,
+        }
+    }
+}
+
+impl WarnedRecord<'_> {
+    pub(super) fn into_warned(self) -> Result<Warned, Unreadable> {
+        Ok(Warned {
+            at: Timestamp::from_micros(self.at),
+            limit: self.limit.map(WindowRecord::into_window).transpose()?.map(Arc::new),
+            window_from: self.from.map(Timestamp::from_micros),
+            percent: self.percent,
+            used: self.used,
+            max: self.max,
         })
     }
 }

@@ -64,6 +64,8 @@ struct AuthorizationRecord<'a> {
     listed: Vec<ListedRecord<'a>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     amount_before: Option<i64>,
+    #[serde(skip_serializing_if = "is_false", default)]
+    differs: bool,
     #[serde(borrow, flatten)]
     merchant: MerchantRecord<'a>,
 }
@@ -190,6 +192,7 @@ impl<'a> From<&'a AuthorizationSeen> for AuthorizationRecord<'a> {
             history: seen.history.iter().map(HistoryRecord::from).collect(),
             transactions: seen.transactions,
             amount_before: seen.amount_before,
+            differs: seen.differs,
             listed: seen.listed.iter().map(ListedRecord::from).collect(),
             merchant: (&seen.merchant).into(),
         }
@@ -201,6 +204,7 @@ impl AuthorizationRecord<'_> {
         let currency = field("currency", &self.currency, |text| text.parse::<Currency>().ok())?;
         Ok(AuthorizationSeen {
             holder: None,
+            differs: self.differs,
             id: field("id", &self.id, AuthorizationId::new)?,
             is_update: self.update,
             created: Timestamp::from_micros(self.created),

@@ -409,6 +409,7 @@ fn fact(random: &mut Rng) -> Fact {
     match random.u8(0..7) {
         0 | 1 => Fact::Authorization(Box::new(AuthorizationSeen {
             holder: None,
+            differs: false,
             id: authorization(random),
             is_update: random.bool(),
             created: at(0),

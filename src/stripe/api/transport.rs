@@ -15,7 +15,7 @@ use hyper_util::{
 };
 use rustls::{ClientConfig, crypto::ring};
 
-use super::{Failure, Settings};
+use super::{Failure, Roots, Settings};
 use crate::{
     clock,
     domain::{ConnectedAccountId, Timestamp},
@@ -34,10 +34,37 @@ const OURSELVES: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env
 
 /// Connections to Stripe.
 pub(super) struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpsClient,
     base: String,
     attempt_within: Duration,
     headers: HeaderMap,
+}
+
+/// A client for HTTPS that keeps its connections.
+pub type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// A client that trusts these authorities, or else those that browsers trust.
+#[must_use]
+pub fn https_client(roots: Option<&Roots>) -> HttpsClient {
+    let provider = ring::default_provider();
+    let connector = HttpsConnectorBuilder::new();
+    let connector = match roots {
+        None => connector.with_provider_and_webpki_roots(provider),
+        Some(roots) => {
+            let config = ClientConfig::builder_with_provider(Arc::new(provider));
+            config.with_safe_default_protocol_versions().map(|config| {
+                let config = config.with_root_certificates(roots.store()).with_no_client_auth();
+                connector.with_tls_config(config)
+            })
+        }
+    };
+    // Only a provider without ciphers is refused, and this one has them.
+    let connector = connector.unwrap_or_else(|_| HttpsConnectorBuilder::new().with_webpki_roots());
+    let connector = connector.https_or_http().enable_http1().build();
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_WITHIN)
+        .build(connector)
 }
 
 /// What is to be sent.
@@ -88,25 +115,7 @@ fn headers(account: Option<&ConnectedAccountId>, idempotency_key: Option<&str>) 
 
 impl Transport {
     pub(super) fn new(settings: &Settings) -> Self {
-        let provider = ring::default_provider();
-        let connector = HttpsConnectorBuilder::new();
-        let connector = match &settings.roots {
-            None => connector.with_provider_and_webpki_roots(provider),
-            Some(roots) => {
-                let config = ClientConfig::builder_with_provider(Arc::new(provider));
-                config.with_safe_default_protocol_versions().map(|config| {
-                    let config = config.with_root_certificates(roots.store()).with_no_client_auth();
-                    connector.with_tls_config(config)
-                })
-            }
-        };
-        // Only a provider without ciphers is refused, and this one has them.
-        let connector = connector.unwrap_or_else(|_| HttpsConnectorBuilder::new().with_webpki_roots());
-        let connector = connector.https_or_http().enable_http1().build();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_WITHIN)
-            .build(connector);
+        let client = https_client(settings.roots.as_ref());
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, settings.key.bearer());
         headers.insert(USER_AGENT, OURSELVES);

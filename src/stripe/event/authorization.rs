@@ -59,6 +59,7 @@ pub(super) fn read(envelope: &Envelope<'_>, reading: &Reading) -> Result<About, 
         transactions: transactions.length(),
         listed,
         merchant,
+        differs: false,
         holder: reading.has_budgets.then(|| {
             Box::new(HolderSeen {
                 group: card.group.clone().or_else(|| card.cardholder_group.clone()),

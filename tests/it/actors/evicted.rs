@@ -118,6 +118,7 @@ impl Pair {
         let asked = question("one", name, 0);
         let fact = Fact::Authorization(Box::new(AuthorizationSeen {
             holder: None,
+            differs: false,
             id: asked.authorization,
             is_update: true,
             created: self.started,

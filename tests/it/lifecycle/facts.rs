@@ -140,6 +140,7 @@ pub(super) fn snapshot(
 ) -> Fact {
     Fact::Authorization(Box::new(AuthorizationSeen {
         holder: None,
+        differs: false,
         id: id.clone(),
         is_update,
         created: Timestamp::from_seconds(created.as_seconds()),

@@ -262,6 +262,7 @@ fn authorization(
         .or(if same_amount { currency(object, "/merchant_currency") } else { None });
     let seen = AuthorizationSeen {
         holder: None,
+        differs: false,
         id,
         is_update,
         created,

@@ -8,19 +8,19 @@ use crate::policy::nearest::nearest;
 
 /// A value with the path that leads to it.
 #[derive(Clone, Copy)]
-pub(super) struct At<'a> {
-    pub(super) node: &'a Node,
-    pub(super) path: &'a str,
+pub(in crate::config) struct At<'a> {
+    pub(in crate::config) node: &'a Node,
+    pub(in crate::config) path: &'a str,
 }
 
 impl At<'_> {
     /// `value`, at this place.
-    pub(super) fn located<T>(&self, value: T) -> Located<T> {
+    pub(in crate::config) fn located<T>(&self, value: T) -> Located<T> {
         Located { value, place: self.node.place, path: self.path.to_owned() }
     }
 
     /// Notes that the value cannot be used.
-    pub(super) fn refuse(
+    pub(in crate::config) fn refuse(
         &self,
         findings: &mut Findings,
         found: impl Into<String>,
@@ -31,10 +31,10 @@ impl At<'_> {
 }
 
 /// Reads a value, or notes what is wrong with it.
-pub(super) type Read<T> = fn(At<'_>, &mut Findings) -> Option<T>;
+pub(in crate::config) type Read<T> = fn(At<'_>, &mut Findings) -> Option<T>;
 
 /// The entries of one mapping.
-pub(super) struct Fields<'a> {
+pub(in crate::config) struct Fields<'a> {
     entries: &'a [(Key, Node)],
     path: &'a str,
     asked: Vec<&'static str>,
@@ -42,7 +42,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Opens a mapping. An empty one may be written as nothing at all.
-    pub(super) fn open(at: At<'a>, findings: &mut Findings) -> Option<Self> {
+    pub(in crate::config) fn open(at: At<'a>, findings: &mut Findings) -> Option<Self> {
         let entries: &[(Key, Node)] = match &at.node.value {
             Value::Map(entries) => entries,
             Value::Null => &[],
@@ -60,17 +60,17 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether the mapping has such a key, with a usable value or not.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(in crate::config) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|(key, _)| key.name == name)
     }
 
     /// Whether the mapping says nothing.
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(in crate::config) const fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// The value under `name`. A key with nothing behind it is a mistake: it looks like a rule and is none.
-    pub(super) fn read<T>(
+    pub(in crate::config) fn read<T>(
         &mut self,
         name: &'static str,
         findings: &mut Findings,
@@ -87,7 +87,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The value under `name`, which may be empty.
-    pub(super) fn read_mapping<T>(
+    pub(in crate::config) fn read_mapping<T>(
         &mut self,
         name: &'static str,
         findings: &mut Findings,
@@ -99,13 +99,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Every entry of a mapping whose keys are names of the user's: key, its path, value.
-    pub(super) fn each(self) -> impl Iterator<Item = (&'a Key, String, &'a Node)> {
+    pub(in crate::config) fn each(self) -> impl Iterator<Item = (&'a Key, String, &'a Node)> {
         let path = self.path;
         self.entries.iter().map(move |(key, node)| (key, joined(path, &key.name), node))
     }
 
     /// Notes every key that nobody asked for. Says whether there is none.
-    pub(super) fn finish(self, findings: &mut Findings) -> bool {
+    pub(in crate::config) fn finish(self, findings: &mut Findings) -> bool {
         let mut all_known = true;
         for (key, _) in self.entries.iter().filter(|(key, _)| !self.asked.contains(&key.name.as_str())) {
             all_known = false;
@@ -128,8 +128,55 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A text.
+pub(in crate::config) fn text<'a>(at: At<'a>, findings: &mut Findings, expected: &str) -> Option<&'a str> {
+    if let Value::Text(text) = &at.node.value {
+        return Some(text);
+    }
+    at.refuse(findings, format!("expected a text, found {}", at.node.found()), format!("write {expected}"));
+    None
+}
+
+/// Notes a name that means nothing. The nearest one is looked for only where somebody will read it: in a large broken
+/// file that would take seconds.
+pub(in crate::config) fn refuse_name<N: AsRef<str>>(
+    at: At<'_>,
+    findings: &mut Findings,
+    kind: &str,
+    nearest: impl FnOnce() -> Option<N>,
+    advice: &str,
+) {
+    if findings.are_full() {
+        return;
+    }
+    let found = format!("unknown {kind} {}", at.node.found());
+    match nearest() {
+        Some(name) => at.refuse(findings, found, format!("did you mean `{}`?", name.as_ref())),
+        None => at.refuse(findings, found, advice),
+    }
+}
+
+/// The items of a list; none for each that is a mistake.
+pub(in crate::config) fn items<T>(
+    at: At<'_>,
+    findings: &mut Findings,
+    item: Read<T>,
+) -> Option<Vec<Option<Located<T>>>> {
+    let Value::List(nodes) = &at.node.value else {
+        let found = format!("expected a list, found {}", at.node.found());
+        at.refuse(findings, found, "put it into brackets: `[a, b]`");
+        return None;
+    };
+    let items = nodes.iter().enumerate().map(|(index, node)| {
+        let path = format!("{}[{index}]", at.path);
+        let at = At { node, path: &path };
+        item(at, findings).map(|value| at.located(value))
+    });
+    Some(items.collect())
+}
+
 /// `parent.key`.
-pub(super) fn joined(path: &str, key: &str) -> String {
+pub(in crate::config) fn joined(path: &str, key: &str) -> String {
     let key = shortened(key);
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }

@@ -1,15 +1,15 @@
-//! What is wrong with a policy file: where, what was found, what to do.
+//! What is wrong with a file: where, what was found, what to do.
 
 use std::fmt;
 
-/// One thing that is wrong, or odd, in a policy file.
+/// One thing that is wrong, or odd, in a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mistake {
     /// What follows from it.
     pub severity: Severity,
     /// Where it stands in the file.
     pub place: Place,
-    /// Where it stands in the policy: `default.spending_limits[0].amount`; empty for the file as a whole.
+    /// Where it stands among the keys: `default.spending_limits[0].amount`; empty for the file as a whole.
     pub path: String,
     /// What was found.
     pub found: String,
@@ -31,9 +31,9 @@ impl fmt::Display for Mistake {
 /// What follows from a mistake.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Severity {
-    /// The file is no policy: it is not used.
+    /// The file is not used.
     Error,
-    /// The policy can be used, but part of it never does anything: `tollgate check` fails, a running node goes on.
+    /// The file can be used, but part of it never does anything: `tollgate check` fails, a running node goes on.
     Ineffective,
     /// Odd, but it may be meant.
     Warning,
@@ -68,22 +68,22 @@ impl Place {
 
 /// A value of the file, with where it stands.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Located<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
-    pub(super) path: String,
+pub(in crate::config) struct Located<T> {
+    pub(in crate::config) value: T,
+    pub(in crate::config) place: Place,
+    pub(in crate::config) path: String,
 }
 
 impl<T> Located<T> {
     /// Another value at the same place.
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Located<U> {
+    pub(in crate::config) fn map<U>(self, change: impl FnOnce(T) -> U) -> Located<U> {
         Located { value: change(self.value), place: self.place, path: self.path }
     }
 }
 
 /// Mistakes, as they are found.
 #[derive(Default, Debug)]
-pub(super) struct Findings {
+pub(in crate::config) struct Findings {
     errors: Vec<Mistake>,
     ineffective: Vec<Mistake>,
     warnings: Vec<Mistake>,
@@ -92,9 +92,9 @@ pub(super) struct Findings {
 impl Findings {
     /// Of each severity, so that warnings never crowd out an error. More than a person reads: a broken file of the
     /// largest size could have a hundred thousand.
-    pub(super) const MISTAKES_MAX: usize = 100;
+    pub(in crate::config) const MISTAKES_MAX: usize = 100;
 
-    pub(super) fn note(
+    pub(in crate::config) fn note(
         &mut self,
         severity: Severity,
         place: Place,
@@ -114,7 +114,7 @@ impl Findings {
     }
 
     /// What `read` notes as an error makes a part of the file ineffective, and the rest of it can be used.
-    pub(super) fn ineffective<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+    pub(in crate::config) fn ineffective<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
         let errors = std::mem::take(&mut self.errors);
         let value = read(self);
         for mistake in std::mem::replace(&mut self.errors, errors) {
@@ -124,7 +124,7 @@ impl Findings {
     }
 
     /// Notes something about a located value.
-    pub(super) fn at<T>(
+    pub(in crate::config) fn at<T>(
         &mut self,
         severity: Severity,
         what: &Located<T>,
@@ -135,17 +135,17 @@ impl Findings {
     }
 
     /// Whether more errors would not be kept.
-    pub(super) const fn are_full(&self) -> bool {
+    pub(in crate::config) const fn are_full(&self) -> bool {
         self.errors.len() >= Self::MISTAKES_MAX
     }
 
     /// Whether nothing was noted yet.
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(in crate::config) const fn is_empty(&self) -> bool {
         self.errors.is_empty() && self.ineffective.is_empty() && self.warnings.is_empty()
     }
 
     /// In the order of the file. What stands in the file once is told once, however many aliases repeat it.
-    pub(super) fn into_mistakes(self) -> Vec<Mistake> {
+    pub(in crate::config) fn into_mistakes(self) -> Vec<Mistake> {
         let mut mistakes: Vec<Mistake> =
             self.errors.into_iter().chain(self.ineffective).chain(self.warnings).collect();
         mistakes.sort_by_key(|mistake| mistake.place);

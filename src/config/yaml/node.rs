@@ -11,16 +11,16 @@ use super::mistake::{Mistake, Place, Severity};
 
 /// A value and its place: for an alias, the place of what it stands for, since that is what needs to be changed.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) place: Place,
+pub(in crate::config) struct Node {
+    pub(in crate::config) place: Place,
     /// How a scalar is written in the file, with its quotes.
-    pub(super) raw: String,
-    pub(super) value: Value,
+    pub(in crate::config) raw: String,
+    pub(in crate::config) value: Value,
 }
 
 /// A value, by YAML's core schema.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(in crate::config) enum Value {
     Null,
     Switch(bool),
     Number(i64),
@@ -33,14 +33,14 @@ pub(super) enum Value {
 
 /// The name of an entry, as it is written, and its place.
 #[derive(Debug)]
-pub(super) struct Key {
-    pub(super) name: String,
-    pub(super) place: Place,
+pub(in crate::config) struct Key {
+    pub(in crate::config) name: String,
+    pub(in crate::config) place: Place,
 }
 
 impl Node {
     /// What was found, for a message.
-    pub(super) fn found(&self) -> String {
+    pub(in crate::config) fn found(&self) -> String {
         match &self.value {
             Value::Null => "nothing".to_owned(),
             Value::Switch(_) | Value::Number(_) | Value::OtherNumber => format!("`{}`", shortened(&self.raw)),
@@ -51,13 +51,13 @@ impl Node {
     }
 
     /// Whether a text is written without quotes.
-    pub(super) fn is_bare(&self) -> bool {
+    pub(in crate::config) fn is_bare(&self) -> bool {
         !self.raw.starts_with(['"', '\''])
     }
 }
 
 /// As much of a text as a message needs, in one line.
-pub(super) fn shortened(text: &str) -> String {
+pub(in crate::config) fn shortened(text: &str) -> String {
     const LETTERS_MAX: usize = 60;
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if line.chars().count() <= LETTERS_MAX {
@@ -70,7 +70,7 @@ pub(super) fn shortened(text: &str) -> String {
 const DEPTH_MAX: usize = 32;
 
 /// Reads one YAML document. Duplicate keys stay, so that they can be told with all other mistakes.
-pub(super) fn parse(source: &str) -> Result<Node, Box<Mistake>> {
+pub(in crate::config) fn parse(source: &str) -> Result<Node, Box<Mistake>> {
     // YAML 1.1 reads `NO` (Norway) as false, `0123` as 83 or 123 and `1_000` as 1000. All of these stay texts, so
     // that whoever expects a text gets what was written, and whoever expects a number can say what is wrong.
     let options = options! {
