@@ -54,7 +54,7 @@ pub(crate) fn policy_with_rules(count: usize) -> Arc<CardPolicy> {
     ];
     let entries = (0..100_000).map(|number| format!("{number:012}").into_boxed_str());
     let lists = BTreeMap::from([("trusted".into(), Arc::new(List::new("trusted", entries)))]);
-    let context = Context { time_zone: &Zone::UTC, lists: &lists, has_home: false };
+    let context = Context { time_zone: &Zone::UTC, lists: &lists, budgets: &[], has_home: false };
     let rules =
         conditions.iter().cycle().take(count).map(|text| {
             Rule::new("rule".into(), compile(text, context).unwrap().condition, Then::Decline, None)

@@ -13,8 +13,8 @@ mod ruled;
 mod shown;
 mod trace;
 
-pub use condition::{Comparison, Condition, Last, Number, Order, Unit, Word, Words};
-pub use facts::{Facts, day_number};
+pub use condition::{Comparison, Condition, Last, Number, Order, Share, Unit, Word, Words};
+pub use facts::{AVERAGED_LEAST, Facts, day_number};
 pub use input::{
     ClockPart, Denomination, Flag, Input, Kind, MetadataKey, MetadataKeys, NumberInput, Owner, Presence,
     Reads, WEEKDAYS, WordInput,

@@ -110,7 +110,10 @@ impl Base {
             score_limit: layer.score_limit,
             budgets: layer.budgets.map(|named| budgets::layer_names(named, &self.budgets, findings)),
             rules: layer.rules.map(|rules| {
-                rules::compiled(rules, (&self.time_zone, self.has_home), &mut self.lists, findings)
+                let budgets: Vec<_> = self.budgets.iter().map(|budget| Arc::clone(&budget.name)).collect();
+                let (time_zone, has_home) = (&self.time_zone, self.has_home);
+                let around = rules::Around { time_zone, has_home, budgets: &budgets };
+                rules::compiled(rules, around, &mut self.lists, findings)
             }),
         };
         if let Some(limits) = limits {

@@ -290,10 +290,18 @@ fn bounded<'a>(at: At<'a>, findings: &mut Findings, expected: &str, most: usize)
     Some(text)
 }
 
+/// What else the file says that conditions depend on.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) time_zone: &'a Zone,
+    pub(super) has_home: bool,
+    pub(super) budgets: &'a [Arc<str>],
+}
+
 /// Compiles the rules of one layer. What is wrong is noted.
 pub(super) fn compiled(
     entries: Vec<Located<RuleEntry>>,
-    (time_zone, has_home): (&Zone, bool),
+    around: Around<'_>,
     lists: &mut ListsInUse,
     findings: &mut Findings,
 ) -> Arc<[Rule]> {
@@ -309,7 +317,7 @@ pub(super) fn compiled(
             let found = format!("a second rule of the name `{}`", name.value);
             findings.at(Severity::Error, name, found, format!("the first is in line {line}: rename one"));
         }
-        let Some(rule) = one(&entry.value, (time_zone, has_home), lists, findings) else { continue };
+        let Some(rule) = one(&entry.value, around, lists, findings) else { continue };
         let is_mark = match &rule.then {
             Then::Tag(tags) => {
                 keys.extend(tags.iter().map(|(key, _)| Arc::clone(key)));
@@ -347,13 +355,14 @@ pub(super) fn compiled(
 
 fn one(
     entry: &RuleEntry,
-    (time_zone, has_home): (&Zone, bool),
+    Around { time_zone, has_home, budgets }: Around<'_>,
     lists: &mut ListsInUse,
     findings: &mut Findings,
 ) -> Option<Rule> {
     let RuleEntry { name, when, then, message, on_stand_in } = entry;
     let when = when.as_ref()?;
-    let condition = match compile(&when.text, Context { time_zone, lists: &lists.by_name, has_home }) {
+    let condition = match compile(&when.text, Context { time_zone, lists: &lists.by_name, budgets, has_home })
+    {
         Ok(compiled) => {
             lists.used(compiled.lists);
             Some(compiled.condition)

@@ -20,6 +20,8 @@ pub enum Condition {
     Has(Reads),
     /// The word is known.
     Known(Word),
+    /// The number is known.
+    Measured(Number),
     /// None of the card's approved purchases was at a merchant with the same value, which is known.
     IsFirst(Feature, Arc<Window>),
     /// The opposite.
@@ -102,6 +104,11 @@ pub enum Number {
     SinceLast(Last),
     /// What the tightest amount limit of this interval leaves; more than any amount without one.
     Remaining(Interval),
+    /// Of the budget of this name that the request charges.
+    Budget(Arc<str>, Share),
+    /// What the card's approved authorizations of a window came to on average, of how many there were and their sum; unknown
+    /// while there are few.
+    Average(Arc<Window>, Arc<Window>),
     /// `+`
     Sum(Box<(Self, Self)>),
     /// `-`
@@ -110,6 +117,29 @@ pub enum Number {
     Product(Box<Self>, i64),
     /// `/`, by a literal that is not zero; what is left over is dropped.
     Quotient(Box<Self>, i64),
+}
+
+/// What of a budget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Share {
+    /// What its tightest amount limit leaves, or its balance; more than any amount without either.
+    Remaining,
+    /// How much of its limits and of its balance is used, in whole percent: of all of them the largest.
+    Used,
+}
+
+impl Share {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Remaining, Self::Used];
+
+    /// The name of the field in a condition.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Remaining => "remaining",
+            Self::Used => "used_share",
+        }
+    }
 }
 
 /// Which of a card's requests the latest is looked for among.
@@ -164,6 +194,7 @@ impl Condition {
             Self::Flag(flag) => facts.flag(*flag),
             Self::Has(input) => facts.has(*input),
             Self::Known(word) => word.value(facts).is_some(),
+            Self::Measured(number) => number.value(facts).is_some(),
             Self::IsFirst(feature, window) => facts.is_first(*feature, window),
             Self::Not(inner) => !inner.holds(facts),
             Self::All(parts) => parts.iter().all(|part| part.holds(facts)),
@@ -205,6 +236,7 @@ impl Condition {
                 left.needs(found);
                 right.needs(found);
             }
+            Self::Measured(number) => number.needs(found),
             Self::IsFirst(_, window) => {
                 found.windows.push(window);
                 found.ledger = true;
@@ -256,6 +288,8 @@ impl Number {
             Self::Used(window) => Some(facts.used(window)),
             Self::SinceLast(last) => Some(facts.since_last(*last)),
             Self::Remaining(interval) => Some(facts.remaining(*interval)),
+            Self::Budget(name, share) => Some(facts.of_budget(name, *share)),
+            Self::Average(count, sum) => facts.average(count, sum),
             Self::Sum(both) => Some(both.0.value(facts)?.saturating_add(both.1.value(facts)?)),
             Self::Difference(both) => Some(both.0.value(facts)?.saturating_sub(both.1.value(facts)?)),
             Self::Product(number, by) => Some(number.value(facts)?.saturating_mul(*by)),
@@ -273,7 +307,11 @@ impl Number {
                 found.windows.push(window);
                 found.ledger = true;
             }
-            Self::SinceLast(_) | Self::Remaining(_) => found.ledger = true,
+            Self::Average(count, sum) => {
+                found.windows.extend([count, sum]);
+                found.ledger = true;
+            }
+            Self::SinceLast(_) | Self::Remaining(_) | Self::Budget(..) => found.ledger = true,
             Self::Sum(both) | Self::Difference(both) => {
                 both.0.needs(found);
                 both.1.needs(found);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    condition::Last,
+    condition::{Last, Share},
     input::{ClockPart, Flag, MetadataKey, NumberInput, Reads, WEEKDAYS, WordInput},
 };
 use crate::domain::{
@@ -12,7 +12,7 @@ use crate::domain::{
     details::{
         CardType, CardholderType, Details, Exemption, FraudWarning, Method, RiskLevel, ThreeDs, Wallet,
     },
-    ids::{CardholderId, ConnectedAccountId, NetworkId},
+    ids::{Account, CardholderId, ConnectedAccountId, NetworkId},
     merchant::{CardPresence, Category, Country},
     money::Money,
     policy::{Feature, Interval, Measure, Window, Zone},
@@ -168,11 +168,26 @@ impl<'a> Facts<'a> {
 
     /// What the tightest amount limit of an interval leaves; [`i64::MAX`] where there is none.
     pub(super) fn remaining(&self, interval: Interval) -> i64 {
-        let limits = self.limits.iter();
-        let of_interval =
-            limits.filter(|check| check.interval == interval && check.measure != Measure::Count);
-        let left = of_interval.map(|check| check.max.saturating_sub(check.before).max(0));
-        left.min().unwrap_or(i64::MAX)
+        least_left(self.limits.iter().filter(|check| check.interval == interval))
+    }
+
+    /// What the limits of a budget leave, or have used; of a budget that the request does not charge, nothing is used.
+    pub(super) fn of_budget(&self, name: &str, share: Share) -> i64 {
+        let is_of = |check: &&LimitCheck| {
+            let account = check.account.as_ref().and_then(Account::as_budget);
+            account.is_some_and(|(budget, _)| budget == name)
+        };
+        let limits = self.limits.iter().filter(is_of);
+        match share {
+            Share::Remaining => least_left(limits),
+            Share::Used => limits.map(percent_used).max().unwrap_or(0),
+        }
+    }
+
+    /// What the purchases of a window came to on average, rounded down.
+    pub(super) fn average(&self, count: &Arc<Window>, sum: &Arc<Window>) -> Option<i64> {
+        let count = Some(self.used(count)).filter(|count| *count >= AVERAGED_LEAST)?;
+        self.used(sum).checked_div(count)
     }
 
     /// What the merchant asks for: where Stripe does not say, it is what the request asks for.
@@ -220,6 +235,22 @@ impl<'a> Facts<'a> {
     fn local(&self, zone: &Zone) -> jiff::civil::DateTime {
         zone.as_jiff().to_datetime(self.at.to_jiff())
     }
+}
+
+/// An average of fewer purchases says little.
+pub const AVERAGED_LEAST: i64 = 30;
+
+/// What the tightest of the amount limits leaves; [`i64::MAX`] where there is none.
+fn least_left<'a>(limits: impl Iterator<Item = &'a LimitCheck>) -> i64 {
+    let amounts = limits.filter(|check| check.measure != Measure::Count);
+    let left = amounts.map(|check| check.max.saturating_sub(check.before).max(0));
+    left.min().unwrap_or(i64::MAX)
+}
+
+/// How much of a limit is used before the request, in whole percent, rounded down. Of nothing everything is used.
+fn percent_used(check: &LimitCheck) -> i64 {
+    let percent = i128::from(check.before).saturating_mul(100).checked_div(check.max.into()).unwrap_or(100);
+    i64::try_from(percent).unwrap_or(i64::MAX)
 }
 
 /// The words of a request beyond its merchant's category, country and id.

@@ -98,6 +98,7 @@ fn gather(condition: &Condition, pairs: &mut Vec<(Number, Number)>) {
         | Condition::Flag(_)
         | Condition::Has(_)
         | Condition::Known(_)
+        | Condition::Measured(_)
         | Condition::IsFirst(..)
         | Condition::Is(..)
         | Condition::Same(..)

@@ -24,6 +24,7 @@ pub(in crate::domain) fn moments_of(
         | Condition::Flag(_)
         | Condition::Has(_)
         | Condition::Known(_)
+        | Condition::Measured(_)
         | Condition::IsFirst(..) => {}
         Condition::Not(inner) => moments_of(inner, card, now, times),
         Condition::All(parts) | Condition::Any(parts) => {
@@ -59,7 +60,9 @@ fn of_number(number: &Number, now: Timestamp, times: &mut Vec<Timestamp>) {
         | Number::Input(_)
         | Number::Used(_)
         | Number::SinceLast(_)
-        | Number::Remaining(_) => {}
+        | Number::Remaining(_)
+        | Number::Budget(..)
+        | Number::Average(..) => {}
     }
 }
 

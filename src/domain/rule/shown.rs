@@ -15,6 +15,7 @@ impl fmt::Display for Condition {
             Self::Flag(flag) => f.write_str(Reads::Flag(*flag).name()),
             Self::Has(input) => write!(f, "has({})", input.name()),
             Self::Known(word) => write!(f, "has({word})"),
+            Self::Measured(number) => write!(f, "has({number})"),
             Self::IsFirst(feature, _) => write!(f, "is_first({})", feature.as_str()),
             Self::Not(inner) => negated(inner, f),
             Self::All(parts) => joined(parts, " && ", f),
@@ -46,6 +47,7 @@ fn negated(inner: &Condition, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Condition::Flag(_)
         | Condition::Has(_)
         | Condition::Known(_)
+        | Condition::Measured(_)
         | Condition::IsFirst(..)
         | Condition::Always(_)
         | Condition::Contains(..)
@@ -70,6 +72,7 @@ fn joined(parts: &[Condition], by: &str, f: &mut fmt::Formatter<'_>) -> fmt::Res
             | Condition::Flag(_)
             | Condition::Has(_)
             | Condition::Known(_)
+            | Condition::Measured(_)
             | Condition::IsFirst(..)
             | Condition::Not(_)
             | Condition::Compare(_)
@@ -123,6 +126,8 @@ impl fmt::Display for Number {
             Self::Used(window) => used(window, f),
             Self::SinceLast(last) => write!(f, "since_last({})", last.as_str()),
             Self::Remaining(interval) => write!(f, "remaining({})", window_text(*interval)),
+            Self::Budget(name, share) => write!(f, "budget({name:?}).{}", share.as_str()),
+            Self::Average(count, _) => write!(f, "average({})", window_text(count.interval)),
             Self::Sum(both) => write!(f, "({} + {})", both.0, both.1),
             Self::Difference(both) => write!(f, "({} - {})", both.0, both.1),
             Self::Product(number, by) => write!(f, "({number} * {by})"),

@@ -38,6 +38,7 @@ fn follow(condition: &Condition, facts: &Facts<'_>, parts: &mut Vec<Traced>) -> 
         | Condition::Flag(_)
         | Condition::Has(_)
         | Condition::Known(_)
+        | Condition::Measured(_)
         | Condition::IsFirst(..)
         | Condition::Not(_)
         | Condition::Compare(_)
@@ -76,6 +77,10 @@ impl Values<'_> {
                 let state = if word.value(self.facts).is_some() { "is there" } else { "is missing" };
                 self.keep(format!("{word} {state}"));
             }
+            Condition::Measured(number) => {
+                let state = if number.value(self.facts).is_some() { "is there" } else { "is missing" };
+                self.keep(format!("{number} {state}"));
+            }
             Condition::IsFirst(feature, _) => {
                 let value = feature.of(&self.facts.request.merchant).unwrap_or("unknown");
                 self.show(feature.as_str(), value);
@@ -105,7 +110,9 @@ impl Values<'_> {
             | Number::Clock(..)
             | Number::Used(_)
             | Number::SinceLast(_)
-            | Number::Remaining(_) => {
+            | Number::Remaining(_)
+            | Number::Budget(..)
+            | Number::Average(..) => {
                 let value = number.value(self.facts).map(|value| shown(value, unit, self.facts));
                 self.show(&number.to_string(), value.as_deref().unwrap_or("unknown"));
             }

@@ -28,6 +28,8 @@ pub struct Context<'a> {
     pub time_zone: &'a Zone,
     /// The lists of the policy.
     pub lists: &'a BTreeMap<Arc<str>, Arc<List>>,
+    /// The names of the policy's budgets.
+    pub budgets: &'a [Arc<str>],
     /// Whether the policy has a home country.
     pub has_home: bool,
 }
@@ -116,6 +118,7 @@ impl Compiler<'_> {
             | Part::Duration(_)
             | Part::Text(_)
             | Part::Index(..)
+            | Part::Field(..)
             | Part::List(_)
             | Part::Negative(_) => self.no_condition(expr, known),
         }
@@ -200,7 +203,7 @@ impl Compiler<'_> {
                 self.refuse(span, "expected a condition, found a list", "write `x in list(\"name\")`")
             }
             _ => {
-                let value = self.call_value(call)?;
+                let value = self.call_value(call, known)?;
                 let what = value.noun();
                 self.refuse(span, format!("expected a condition, found {what}"), "compare it with something")
             }
@@ -211,6 +214,17 @@ impl Compiler<'_> {
         let argument = self.argument(call, "input")?;
         if let Some(key) = metadata_key(argument) {
             return Some(plain(Condition::Known(Word::Metadata(key))));
+        }
+        if let Part::Call(average @ Call { receiver: None, .. }) = &argument.what
+            && average.name == "average"
+        {
+            let number = self.average(average)?;
+            let when_true = Known::from([number.to_string()]);
+            return Some(Checked {
+                condition: Condition::Measured(number),
+                when_true,
+                when_false: Known::new(),
+            });
         }
         let Part::Path(name) = &argument.what else {
             return self.refuse(

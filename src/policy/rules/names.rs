@@ -26,7 +26,7 @@ pub struct Function {
 }
 
 /// Every function and method, in the order of the reference.
-pub const FUNCTIONS: [Function; 16] = [
+pub const FUNCTIONS: [Function; 18] = [
     Function {
         name: "has",
         form: "has(input)",
@@ -104,6 +104,18 @@ pub const FUNCTIONS: [Function; 16] = [
         form: "remaining(daily)",
         meaning: "What is left of the card's tightest amount limit with this window before the request; more than any amount if there is no such limit.",
         example: "amount * 2 > remaining(daily)",
+    },
+    Function {
+        name: "average",
+        form: "average(30d)",
+        meaning: "What the card's approved authorizations in such a window came to on average, in minor units of its currency, rounded down. It has no value while they are fewer than 30, so ask with `has(average(30d))` first.",
+        example: "has(average(30d)) && amount > average(30d) * 5",
+    },
+    Function {
+        name: "budget",
+        form: "budget(\"name\").remaining",
+        meaning: "Of the budget with this name that the request charges, before it: what its tightest amount limit or its balance leaves, in minor units; more than any amount if it has neither, or is not charged. `.used_share` is how much is used, in whole percent, of the limit or balance of which most is used.",
+        example: "budget(\"engineering\").used_share >= 80 && amount > 10000",
     },
     Function {
         name: "hour",
@@ -228,6 +240,20 @@ pub(super) fn unknown_list<'a>(
         None => format!("the lists are {}", quoted(lists.map(ToOwned::to_owned))),
     };
     RuleError::new(span, format!("unknown list \"{name}\""), advice)
+}
+
+/// A budget that the policy does not have.
+pub(super) fn unknown_budget<'a>(
+    name: &str,
+    budgets: impl Iterator<Item = &'a str> + Clone,
+    span: Span,
+) -> RuleError {
+    let advice = match nearest(name, budgets.clone()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None if budgets.clone().next().is_none() => "the policy has no `budgets`: add it there".to_owned(),
+        None => format!("the budgets are {}", quoted(budgets.map(ToOwned::to_owned))),
+    };
+    RuleError::new(span, format!("unknown budget \"{name}\""), advice)
 }
 
 /// A time zone that the database does not have.

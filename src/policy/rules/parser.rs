@@ -123,6 +123,11 @@ impl Parser<'_> {
                     expr = self.node(Part::Call(call), start.to(end))?;
                 } else if let Part::Path(path) = &expr.what {
                     expr = Expr { what: Part::Path(format!("{path}.{name}")), span: start.to(name_span) };
+                } else if let Part::Call(call @ Call { receiver: None, .. }) = &expr.what
+                    && call.name == "budget"
+                {
+                    let field = Part::Field(call.clone(), name, name_span);
+                    expr = self.node(field, start.to(name_span))?;
                 } else {
                     let found = format!("only inputs have fields: unexpected `.{name}`");
                     return Err(RuleError::new(name_span, found, "remove it"));

@@ -22,6 +22,8 @@ pub(super) enum Part {
     Path(String),
     /// `card.metadata["tier"]`
     Index(Box<Expr>, Box<Expr>),
+    /// `budget("x").remaining`: the field of what a function gives, and where its name stands.
+    Field(Call, String, Span),
     /// `[1, 2]`
     List(Vec<Expr>),
     /// `count(24h)`, `list("x").contains(y)`

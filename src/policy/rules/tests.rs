@@ -29,7 +29,8 @@ fn lists() -> BTreeMap<Arc<str>, Arc<List>> {
 
 fn compiled(text: &str) -> Result<Condition, Vec<RuleError>> {
     let zone = Zone::new("Europe/Berlin").unwrap();
-    compile(text, Context { time_zone: &zone, lists: &lists(), has_home: true })
+    let budgets = [Arc::from("engineering")];
+    compile(text, Context { time_zone: &zone, lists: &lists(), budgets: &budgets, has_home: true })
         .map(|compiled| compiled.condition)
 }
 
@@ -106,7 +107,15 @@ fn wrong_rules_are_refused_with_their_place_and_what_to_do() {
 /// As the corpus is written: with one list.
 fn compiled_in_utc(text: &str) -> Result<Compiled, Vec<RuleError>> {
     let lists = BTreeMap::from([(Arc::from("trusted"), Arc::new(List::new("trusted", ["001".into()])))]);
-    compile(text, Context { time_zone: &Zone::UTC, lists: &lists, has_home: false })
+    compile(
+        text,
+        Context {
+            time_zone: &Zone::UTC,
+            lists: &lists,
+            budgets: &[Arc::from("engineering")],
+            has_home: false,
+        },
+    )
 }
 
 #[test]

@@ -6,7 +6,9 @@ use super::{Compiler, Known, is_list, metadata_key, order};
 use crate::{
     domain::{
         Interval, Measure, Occurrence, Window, Zone,
-        rule::{ClockPart, Denomination, Input, Kind, Last, MetadataKey, Number, Presence, Reads, Word},
+        rule::{
+            ClockPart, Denomination, Input, Kind, Last, MetadataKey, Number, Presence, Reads, Share, Word,
+        },
     },
     policy::rules::{
         error::Span,
@@ -42,7 +44,8 @@ impl Compiler<'_> {
             Part::Call(call) if is_list(expr) => {
                 self.refuse(call.name_span, "a list is not a value", "write `x in list(\"name\")`")
             }
-            Part::Call(call) => self.call_value(call),
+            Part::Call(call) => self.call_value(call, known),
+            Part::Field(call, name, name_span) => self.of_budget(call, name, *name_span),
             Part::Negative(inner) => match self.value(inner, known)? {
                 Value::Integer(number) => Some(Value::Integer(number.saturating_neg())),
                 Value::Number(number, kind @ (Kind::Money(_) | Kind::Number | Kind::Duration)) => {
@@ -105,7 +108,7 @@ impl Compiler<'_> {
         })
     }
 
-    pub(super) fn call_value(&mut self, call: &Call) -> Option<Value> {
+    pub(super) fn call_value(&mut self, call: &Call, known: &Known) -> Option<Value> {
         if call.receiver.is_none() && call.name == "other" {
             return self.other(call);
         }
@@ -115,6 +118,11 @@ impl Compiler<'_> {
                 "distinct" => return self.distinct(call),
                 "since_last" => return self.since_last(call),
                 "remaining" => return self.remaining(call),
+                "average" => return self.known_average(call, known),
+                "budget" => {
+                    let advice = "write `budget(\"name\").remaining` or `budget(\"name\").used_share`";
+                    return self.refuse(call.name_span, "a budget is not a value", advice);
+                }
                 _ => {}
             }
         }
@@ -185,6 +193,47 @@ impl Compiler<'_> {
             self.interval(argument, |window| format!("remaining({window})"))?
         };
         Some(Value::Number(Number::Remaining(interval), Kind::Money(Denomination::Request)))
+    }
+
+    /// `budget("engineering").remaining`
+    fn of_budget(&mut self, call: &Call, field: &str, field_span: Span) -> Option<Value> {
+        let argument = self.argument(call, "\"name\"")?;
+        let Part::Text(name) = &argument.what else {
+            let advice = "write `budget(\"name\").remaining`";
+            return self.refuse(argument.span, "expected the name of a budget in quotes", advice);
+        };
+        let budgets = self.context.budgets;
+        let Some(budget) = budgets.iter().find(|budget| ***budget == **name).map(Arc::clone) else {
+            self.errors.push(names::unknown_budget(name, budgets.iter().map(|name| &**name), argument.span));
+            return None;
+        };
+        let Some(share) = Share::ALL.into_iter().find(|share| share.as_str() == field) else {
+            let found = format!("a budget has no field `{field}`");
+            return self.refuse(field_span, found, "write `.remaining` or `.used_share`");
+        };
+        let kind = match share {
+            Share::Remaining => Kind::Money(Denomination::Request),
+            Share::Used => Kind::Number,
+        };
+        Some(Value::Number(Number::Budget(budget, share), kind))
+    }
+
+    /// `average(30d)`, where it is known to have a value.
+    fn known_average(&mut self, call: &Call, known: &Known) -> Option<Value> {
+        let average = self.average(call)?;
+        let written = average.to_string();
+        if !known.contains(&written) {
+            let advice = format!("ask first: `has({written}) && …`");
+            return self.refuse(call.name_span, format!("`{written}` may be missing"), advice);
+        }
+        Some(Value::Number(average, Kind::Money(Denomination::Request)))
+    }
+
+    pub(super) fn average(&mut self, call: &Call) -> Option<Number> {
+        let argument = self.argument(call, "30d")?;
+        let interval = self.interval(argument, |window| format!("average({window})"))?;
+        let count = self.window(interval, Measure::Count, Occurrence::Approval);
+        Some(Number::Average(count, self.window(interval, Measure::Amount(None), Occurrence::Approval)))
     }
 
     /// A window: a duration, or one of the calendar.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::{
-    Card, CardPolicy, Decided, Decision, Event, Interval, Limit, Measure, Outcome, PolicyVersion, Reason,
-    Window, decide, decide_without_ledger, explain,
+    Account, Card, CardPolicy, Decided, Decision, Event, Interval, Limit, LimitCheck, Measure, Outcome,
+    PolicyVersion, Reason, Window, decide, decide_without_ledger, explain,
     rule::{Cap, OnStandIn, Rule, Then},
     windows_in_force,
 };
@@ -427,4 +427,44 @@ fn a_decline_says_when_and_without_which_rule_it_would_have_passed() {
     check(&["a: present => decline"], "", "a");
     check(&["a: present => decline", "b: amount > 1 => decline"], "", "");
     check(&["night: hour < 6 => decline", "b: amount > 1 => decline"], "", "");
+}
+
+#[test]
+fn a_rule_sees_what_is_left_of_a_budget() {
+    let check = |account: &str, measure, before, max| LimitCheck {
+        account: Some(Account::budget(account, Some("ich_1"))),
+        is_balance: false,
+        measure,
+        interval: Interval::Daily,
+        before,
+        after: before,
+        max,
+        resets_at: None,
+        owners: None,
+        lifted: None,
+    };
+    let usd = Measure::Amount(Some("usd".parse().unwrap()));
+    let limits = [
+        check("engineering", usd, 80_999, 100_000),
+        check("engineering", usd, 5_000, 90_000),
+        check("engineering", Measure::Count, 9, 10),
+        check("marketing", usd, 500, 500),
+    ];
+    let request = purchase();
+    let of = |limits| Facts { limits, ..facts(&request) };
+    let holds = |text: &str, limits| compiled(text).unwrap().holds(&of(limits));
+    assert!(holds("budget(\"engineering\").remaining == 19001", &limits));
+    assert!(holds("budget(\"engineering\").used_share == 90", &limits));
+    assert!(holds("budget(\"engineering\").used_share == 80", &limits[..2]));
+    // Of nothing everything is used; a budget that is not charged has no limit.
+    let of_nothing = [check("engineering", usd, 0, 0)];
+    assert!(holds("budget(\"engineering\").used_share == 100", &of_nothing));
+    assert!(holds(
+        "budget(\"engineering\").used_share == 0 && budget(\"engineering\").remaining > 1000000",
+        &[]
+    ));
+    let condition = compiled("budget(\"engineering\").remaining < amount").unwrap();
+    let shown: Vec<String> = trace(&condition, &of(&limits)).into_iter().map(|part| part.value).collect();
+    assert_eq!(shown, ["budget(\"engineering\").remaining = 190.01 USD, amount = 450.00 USD"]);
+    assert_eq!(condition.to_string(), "budget(\"engineering\").remaining < amount");
 }

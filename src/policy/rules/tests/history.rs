@@ -9,7 +9,7 @@ use super::*;
 use crate::domain::{
     AnswerBy, CardPolicy, Decided, Decision, DecisionId, Event, NeedsHistory, Outcome, PolicyVersion, Reason,
     Source, Stages,
-    rule::{Rule, Then},
+    rule::{AVERAGED_LEAST, Rule, Then},
     windows_in_force,
 };
 
@@ -17,6 +17,7 @@ use crate::domain::{
 struct Asked {
     at: Timestamp,
     approved: bool,
+    granted: i64,
     merchant: Merchant,
 }
 
@@ -77,13 +78,19 @@ impl Life {
         let merchant = request.merchant.clone();
         self.apply(event(request.clone(), outcome, Source::Policy));
         let mut approved = outcome != Outcome::Declined;
+        let mut granted = match outcome {
+            Outcome::Approved => 45_000,
+            Outcome::Partial => 22_500,
+            Outcome::Declined => 0,
+        };
         if random.u8(..6) == 0 {
             // The stand-in's answer takes the place of ours.
             approved = random.bool();
             let outcome = if approved { Outcome::Approved } else { Outcome::Declined };
+            granted = if approved { 45_000 } else { 0 };
             self.apply(event(request, outcome, Source::StandIn));
         }
-        self.asked.push(Asked { at, approved, merchant });
+        self.asked.push(Asked { at, approved, granted, merchant });
     }
 
     /// The card comes back from its journal.
@@ -138,6 +145,13 @@ impl Life {
             format!("{}is_first(merchant.country)", if is_first(country) { "" } else { "!" }),
             format!("{}is_first(merchant.id)", if is_first(id) { "" } else { "!" }),
         ];
+        let (count, sum) = (approved(ever).count(), approved(ever).map(|asked| asked.granted).sum::<i64>());
+        probes.push(match i64::try_from(count) {
+            Ok(count) if count >= AVERAGED_LEAST => {
+                format!("has(average(all_time)) && average(all_time) == {}", sum / count)
+            }
+            _ => "!has(average(all_time))".to_owned(),
+        });
         for (name, seconds) in [("attempt", latest(false)), ("approval", latest(true))] {
             if seconds != Some(0) {
                 let order = if seconds.is_some() { "==" } else { ">" };
@@ -154,7 +168,7 @@ impl Life {
 }
 
 const ALL: &str = "attempts(1h) + attempts(all_time) + declines(6h) + count(6h) > 0 || distinct(merchant.country, 6h) > 0 || \
-     distinct(merchant.id, all_time) > 0 || is_first(merchant.country) || is_first(merchant.id)";
+     distinct(merchant.id, all_time) > 0 || is_first(merchant.country) || is_first(merchant.id) || has(average(all_time))";
 
 #[test]
 fn a_history_is_what_a_count_by_hand_makes_of_it() {
