@@ -316,6 +316,7 @@ fn directory(
         batches_in_flight_max: settings.journal.location.batches_in_flight_max(),
         another_batch_from: settings.journal.location.another_batch_from(),
         queue_max: settings.actors.cards_resident_max,
+        answer_within: settings.http.answer_within,
     };
     let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(metrics)));
     let parts = Parts {

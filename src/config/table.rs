@@ -351,7 +351,7 @@ pub static SETTINGS: [Setting; 59] = [
         Kind::Count { min: 1, max: 65_536 },
         "512",
         "1_024",
-        "The most appends in one commit.",
+        "The most entries in one commit.",
     ),
     setting(
         Section::Journal,

@@ -6,13 +6,12 @@ mod queue;
 
 use std::{
     iter,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{sync::Notify, task::yield_now, time::timeout_at};
-use tracing::{error, warn};
+use tracing::warn;
 
 use self::{
     pace::Pace,
@@ -25,11 +24,6 @@ pub use queue::{Ticket, Urgency};
 
 /// A batch that takes longer than this holds up nothing more: its connection may be gone without a word.
 const USUAL: Duration = Duration::from_millis(50);
-
-/// How long an append of unknown outcome waits before its first repetition; the wait doubles with each.
-const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
-/// The longest such wait.
-const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// What to do with an outcome. It runs on the committer's task: it should send a message, and return.
 pub type Done = Box<dyn FnOnce(Outcome) + Send>;
@@ -45,20 +39,28 @@ pub struct Committer {
 /// The committer's settings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CommitterSettings {
-    /// The most appends in one batch, 1 or more.
+    /// The most rows in one batch, 1 or more. An append with more of them goes by itself.
     pub batch_max: usize,
     /// How many batches may be on their way at once: 1 for a journal with one writer, more for one behind a network.
     pub batches_in_flight_max: usize,
-    /// How many appends have to wait for another batch to go while one is on its way: a batch has a price of its own,
+    /// How many rows have to wait for another batch to go while one is on its way: a batch has a price of its own,
     /// whatever is in it. Fewer go when that one is back, or takes unusually long.
     pub another_batch_from: usize,
-    /// The most appends that wait for a batch. One more is given back as [`Outcome::Expired`].
+    /// The most rows that wait for a batch. An append beyond them is given back as [`Outcome::Expired`].
     pub queue_max: usize,
+    /// How long a request waits for its answer: batches are so short that two of them leave time.
+    pub answer_within: Duration,
 }
 
 impl Default for CommitterSettings {
     fn default() -> Self {
-        Self { batch_max: 512, batches_in_flight_max: 1, another_batch_from: 1, queue_max: 100_000 }
+        Self {
+            batch_max: 512,
+            batches_in_flight_max: 1,
+            another_batch_from: 1,
+            queue_max: 100_000,
+            answer_within: Duration::from_millis(1_200),
+        }
     }
 }
 
@@ -89,7 +91,7 @@ impl Committer {
     #[must_use]
     pub fn new(journal: Arc<dyn Journal>, settings: CommitterSettings, observer: Arc<dyn Observer>) -> Self {
         let shared = Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State::new(settings.answer_within)),
             settings: CommitterSettings { batch_max: settings.batch_max.max(1), ..settings },
             observer,
             work: Notify::new(),
@@ -139,8 +141,8 @@ impl Committer {
         true
     }
 
-    /// How long an append of this urgency would have to wait until it is durable, if it came now. Zero where none of
-    /// its kind waits for a batch: one is always let in, so that a journal that has recovered is noticed.
+    /// How long an append of this urgency would have to wait until it is durable, if it came now. Zero where nothing waits
+    /// for a batch that goes before it: one is always let in, so that a journal that has recovered is noticed.
     #[must_use]
     pub fn expected_wait(&self, urgency: Urgency) -> Duration {
         let state = self.shared.state();
@@ -215,7 +217,6 @@ struct Shared {
     idle: Notify,
 }
 
-#[derive(Default)]
 struct State {
     queue: Queue,
     pace: Pace,
@@ -233,7 +234,7 @@ struct State {
 struct InFlight {
     number: u64,
     since: Instant,
-    appends: usize,
+    rows: usize,
     /// It takes unusually long, and holds up nothing more.
     is_unusual: bool,
 }
@@ -274,12 +275,26 @@ impl Shared {
 }
 
 impl State {
+    fn new(answer_within: Duration) -> Self {
+        Self {
+            queue: Queue::default(),
+            pace: Pace::new(answer_within),
+            repeats: Vec::new(),
+            undecided: 0,
+            is_closed: false,
+            in_flight: Vec::new(),
+            batches: 0,
+            #[cfg(debug_assertions)]
+            accounts: std::collections::HashSet::new(),
+        }
+    }
+
     /// What becomes of a job that is not taken.
     fn refusal(&self, queue_max: usize) -> Option<Outcome> {
         if self.is_closed {
             Some(Outcome::Rejected)
         } else {
-            (self.queue.len() >= queue_max).then_some(Outcome::Expired)
+            (self.queue.rows() >= queue_max).then_some(Outcome::Expired)
         }
     }
 
@@ -308,11 +323,11 @@ impl State {
     /// Whether what waits may go now.
     fn is_another(&self, settings: &CommitterSettings) -> bool {
         self.is_closed
-            || self.queue.len() >= settings.another_batch_from
+            || self.queue.rows() >= settings.another_batch_from
             || self.in_flight.iter().all(|batch| batch.is_unusual)
     }
 
-    /// How long it takes until so many appends and one more are durable, with what is on its way before them.
+    /// How long it takes until so many rows and one more are durable, with what is on its way before them.
     fn wait(&self, ahead: usize, settings: &CommitterSettings) -> Duration {
         let batches = settings.batches_in_flight_max.max(1);
         let own = self.pace.of_all(ahead.saturating_add(1), settings.batch_max);
@@ -322,7 +337,7 @@ impl State {
         }
         let now = clock::instant();
         let left = self.in_flight.iter().map(|batch| {
-            let expected = self.pace.of_batch(batch.appends);
+            let expected = self.pace.of_batch(batch.rows);
             let elapsed = now.saturating_duration_since(batch.since);
             // One that is overdue is expected to take as long again: a journal that hangs may do so for long.
             expected.checked_sub(elapsed).unwrap_or(elapsed)
@@ -333,11 +348,17 @@ impl State {
     /// Repetitions that are due go first, then what is most urgent. What is too late is put into `expired`.
     fn next(&mut self, settings: &CommitterSettings, expired: &mut Vec<Job>) -> Next {
         let now = clock::instant();
-        let due = self.repeats.extract_if(.., |(due, _)| *due <= now).take(settings.batch_max);
+        let mut room = settings.batch_max;
+        let due = self.repeats.extract_if(.., |(due, job)| {
+            let is_due = *due <= now && room > 0;
+            room = room.saturating_sub(if is_due { job.rows() } else { 0 });
+            is_due
+        });
         let mut jobs: Vec<Job> = due.map(|(_, job)| job).collect();
         if self.is_another(settings) {
-            let room = self.pace.batch_of(settings.batch_max).saturating_sub(jobs.len());
-            let Taken { batch, expired: too_late } = self.queue.take(room, now, &self.pace);
+            let repeated = rows(&jobs);
+            let room = self.pace.next_batch(settings.batch_max).saturating_sub(repeated);
+            let Taken { batch, expired: too_late, .. } = self.queue.take(room, now, &self.pace);
             *expired = too_late;
             if jobs.is_empty() { jobs = batch } else { jobs.extend(batch) }
         }
@@ -358,44 +379,22 @@ impl State {
     /// Sends a batch on its way.
     fn depart(&mut self, jobs: Vec<Job>, since: Instant) -> Batch {
         self.batches = self.batches.wrapping_add(1);
-        let (number, appends) = (self.batches, jobs.len());
-        self.in_flight.push(InFlight { number, since, appends, is_unusual: false });
+        let (number, rows) = (self.batches, rows(&jobs));
+        self.in_flight.push(InFlight { number, since, rows, is_unusual: false });
         let (appends, waiting): (Vec<_>, Vec<_>) =
             jobs.into_iter().map(|job| (job.append, job.waiting)).unzip();
         Batch { number, appends: appends.into(), waiting }
     }
 
-    /// A batch of so many appends is back, and took so long.
-    fn arrived(&mut self, number: u64, appends: usize, took: Duration) {
+    /// A batch of so many rows is back, and took so long.
+    fn arrived(&mut self, number: u64, rows: usize, took: Duration) {
         self.in_flight.retain(|batch| batch.number != number);
-        self.pace.measured(appends, took);
+        self.pace.measured(rows, took);
     }
 }
 
-impl Waiting {
-    /// A receiver that panics must not take the other accounts' commits with it.
-    fn tell(self, append: &Append, outcome: Outcome) {
-        let done = self.done;
-        if catch_unwind(AssertUnwindSafe(move || done(outcome))).is_err() {
-            let account = append.accounts().next();
-            error!(?account, "the receiver of an append's outcome panicked on it");
-        }
-    }
-
-    /// Whether the outcome can be told. Once a try was `Unknown`, a later try that certainly wrote nothing says
-    /// nothing of the earlier one.
-    const fn is_definite(&self, outcome: Outcome) -> bool {
-        match outcome {
-            Outcome::Durable { .. } | Outcome::Conflict => true,
-            Outcome::Rejected | Outcome::Expired => self.tries == 0,
-            Outcome::Unknown => false,
-        }
-    }
-
-    /// How long to wait before the next try.
-    fn back_off(&self) -> Duration {
-        BACK_OFF_FIRST.saturating_mul(2_u32.saturating_pow(self.tries)).min(BACK_OFF_MAX)
-    }
+fn rows(jobs: &[Job]) -> usize {
+    jobs.iter().map(Job::rows).fold(0, usize::saturating_add)
 }
 
 /// One task that commits: one batch in flight.
@@ -448,7 +447,7 @@ impl Worker {
         let took = ended.saturating_duration_since(started);
         let entries = appends.iter().map(|append| append.rows.len()).sum();
         self.shared.observer.on_commit(entries, took);
-        self.shared.state().arrived(number, appends.len(), took);
+        self.shared.state().arrived(number, entries, took);
 
         // A journal that leaves an outcome out has not given one.
         let outcomes = outcomes.into_iter().chain(iter::repeat(Outcome::Unknown));

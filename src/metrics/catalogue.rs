@@ -261,7 +261,7 @@ families! {
         JOURNAL_OLDEST = Gauge Seconds "tollgate_journal_oldest_append_seconds" []
             "age of the oldest append that is not durable, sampled once a second", "milliseconds; seconds mean that the journal hangs";
         JOURNAL_WAIT = Gauge Seconds "tollgate_journal_expected_wait_seconds" []
-            "expected wait of a new decision for the journal, from the last commits, sampled once a second", "milliseconds; above half of `TOLLGATE_ANSWER_WITHIN` requests get stand-in decisions at once";
+            "expected wait of a new decision for the journal, from the last commits, sampled once a second", "milliseconds; above two thirds of `TOLLGATE_ANSWER_WITHIN` requests get stand-in decisions at once";
         JOURNAL_UNKNOWN = Counter Count "tollgate_journal_unknown_total" []
             "appends with an unknown outcome, which were repeated", "0";
         JOURNAL_PHASE = Gauge Count "tollgate_journal_phase" ["phase": here::<JournalPhase>()]

@@ -61,7 +61,7 @@ const LIBRARIES: [(&str, &[&str]); 24] = [
     ("simd_json", &["stripe"]),
     ("ractor", &["actors"]),
     ("dashmap", &["actors"]),
-    ("hashlink", &["actors"]),
+    ("hashlink", &["actors", "http"]),
     ("rusqlite", &["journal"]),
     ("metrics_exporter_prometheus", &["metrics"]),
 ];

@@ -1,8 +1,9 @@
 //! How an answer leaves: as the reply, or over Stripe's API and then with a reply that decides nothing. What is answered
 //! was settled before, and is durable.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hashlink::LruCache;
 use hyper::{
     StatusCode,
     header::{HeaderName, HeaderValue},
@@ -10,7 +11,7 @@ use hyper::{
 
 use crate::{
     clock::{self, Instant},
-    domain::{Answer, AnswerBy, AuthorizationId, ConnectedAccountId},
+    domain::{Answer, AnswerBy, AuthorizationId, ConnectedAccountId, DecisionId},
     http::{
         reply::{With as _, json},
         server::Reply,
@@ -23,9 +24,14 @@ use crate::{
     },
 };
 
+/// Of so many answers that were to go over the API it is known how they left: some 10 MB.
+const LEFT_MAX: usize = 100_000;
+
 /// Brings answers to Stripe.
 pub(super) struct Courier {
     api: Option<Api>,
+    /// Whether the API took the newest answers that were to go over it, so that a duplicate request gets the same reply.
+    left: Mutex<LruCache<DecisionId, Way>>,
     version: HeaderValue,
     with_metadata: bool,
     metrics: Arc<Metrics>,
@@ -36,6 +42,7 @@ impl Courier {
     pub(super) fn new(settings: &stripe::Settings, metrics: Arc<Metrics>) -> Self {
         Self {
             api: settings.api.as_ref().map(Api::new),
+            left: Mutex::new(LruCache::new(LEFT_MAX)),
             version: version_header(&settings.api_version),
             with_metadata: settings.reply_metadata,
             metrics,
@@ -44,7 +51,8 @@ impl Courier {
     }
 
     /// The reply to the webhook. For an answer that goes over the API, Stripe has taken it when this returns, or else
-    /// the reply is the answer: the API may have taken it unheard, and then both say the same.
+    /// the reply is the answer: the API may have taken it unheard, and then both say the same. A duplicate request gets the
+    /// reply that the first one got.
     pub(super) async fn reply(
         &self,
         answer: &Answer,
@@ -54,9 +62,18 @@ impl Courier {
     ) -> Reply {
         let way = match answer.by {
             AnswerBy::Direct => Way::Direct,
-            // A box, so that the replies that are answers do not carry the room for this.
-            AnswerBy::Api => Box::pin(self.over_api(answer, authorization, account, deadline)).await,
+            AnswerBy::Api => {
+                let before = self.left().get(&answer.decision).copied();
+                match before {
+                    Some(before) => before,
+                    // A box, so that the replies that are answers do not carry the room for this.
+                    None => Box::pin(self.over_api(answer, authorization, account, deadline)).await,
+                }
+            }
         };
+        if answer.by == AnswerBy::Api {
+            self.left().insert(answer.decision, way);
+        }
         self.metrics.decisions.answers.get(way).increment(1);
         match way {
             Way::Api => json(StatusCode::OK, RECEIVED_BODY),
@@ -65,6 +82,10 @@ impl Courier {
                     .with(HeaderName::from_static(STRIPE_VERSION), self.version.clone())
             }
         }
+    }
+
+    fn left(&self) -> MutexGuard<'_, LruCache<DecisionId, Way>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn over_api(

@@ -9,7 +9,8 @@ use tokio::{
     time::Instant,
 };
 use tollgate::{
-    domain::{Account, Answer, Outcome, Reason, Source},
+    actors::Directory,
+    domain::{Account, Answer, Observation, Outcome, Reason, Source},
     journal::{Journal, Pace, Reach, Script},
 };
 
@@ -46,6 +47,38 @@ async fn load(house: &House, name: &str, per_second: u32, seconds: u32, cards: u
     answers.join_all().await
 }
 
+/// Delivers a fact until it is recorded, as Stripe does: later after each time.
+async fn deliver(directory: Directory, fact: Observation) {
+    let mut pause = SECOND / 10;
+    tokio::time::sleep(pause).await;
+    while directory.book(fact.clone(), arrival(WITHIN)).await.is_err() {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(2 * SECOND);
+    }
+}
+
+/// The same as [`load`], and each answer is followed by Stripe's fact on it.
+async fn load_with_facts(house: &House, name: &str, per_second: u32, seconds: u32, cards: u32) -> Vec<Given> {
+    let began = Instant::now();
+    let mut answers = JoinSet::new();
+    for number in 0..per_second * seconds {
+        tokio::time::sleep_until(began + Duration::from_secs(1) * number / per_second).await;
+        let directory = house.directory.clone();
+        let (card, name) = (format!("{}", number % cards), format!("{name}-{number}"));
+        let request = question(&card, &name, 1);
+        answers.spawn(async move {
+            let asked = Instant::now();
+            let answer = directory.ask(request, arrival(WITHIN)).await.answer;
+            let given = Given { source: answer.source, asked: asked - began, took: asked.elapsed() };
+            let approved = answer.outcome == Outcome::Approved;
+            let reason = if approved { "webhook_approved" } else { "webhook_declined" };
+            tokio::spawn(deliver(directory, told(&card, &name, 1, approved, reason)));
+            given
+        });
+    }
+    answers.join_all().await
+}
+
 fn decided(given: &[Given]) -> usize {
     given.iter().filter(|given| given.source == Source::Policy).count()
 }
@@ -75,6 +108,27 @@ async fn a_disk_whose_batches_are_dear_decides_what_it_can_and_is_calm_at_once()
     let refused = calm.iter().filter(|given| given.source != Source::Policy);
     let latest = refused.map(|given| given.asked).max();
     assert!(latest.is_none_or(|latest| latest < 2 * SECOND), "refused {latest:?} after the load");
+}
+
+/// Nor must facts, which Stripe delivers again and again: several times the load for 12 s, then little, while the disk stays slow
+/// and takes what has piled up. About half of what the disk takes in the wave are decisions.
+#[tokio::test(start_paused = true)]
+async fn a_request_does_not_wait_behind_the_facts_that_a_slow_disk_has_not_taken() {
+    for (batch, append, at_least) in [(0, 20, 330), (150, 20, 130), (20, 25, 215), (300, 5, 270)] {
+        let house = house();
+        let disk = Pace { batch: Duration::from_millis(batch), append: Duration::from_millis(append) };
+        house.journal.slow_down(disk);
+        let given = load_with_facts(&house, "wave", 150, 12, 2_000).await;
+        let decided = decided(&given);
+        let calm = load_with_facts(&house, "calm", 3, 12, 2_000).await;
+        let late = given.iter().chain(&calm).filter(|given| given.took > WITHIN).count();
+        let refused =
+            calm.iter().filter(|given| given.source != Source::Policy && given.asked > SECOND).count();
+        let slowest = calm.iter().map(|given| given.took).max();
+        eprintln!("{disk:?}: {decided} decided; the slowest after the load took {slowest:?}");
+        assert_eq!((late, refused), (0, 0), "{disk:?}: late, and refused after the load");
+        assert!(decided >= at_least, "{disk:?}: {decided} decided");
+    }
 }
 
 #[tokio::test(start_paused = true)]

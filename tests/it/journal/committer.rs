@@ -78,6 +78,32 @@ async fn what_comes_during_a_commit_goes_down_in_the_next_one() {
     assert_eq!(desk.batches(), [1, 64, 36]);
 }
 
+/// An append of so many accounts.
+fn of_rows(name: &str, rows: usize) -> Append {
+    let mut append = Writer::new(name).next("[]");
+    for row in 1..rows {
+        append.rows.extend(Writer::new(&format!("{name}{row}")).next("[]").rows);
+    }
+    append
+}
+
+#[tokio::test(start_paused = true)]
+async fn bounds_count_the_rows_of_an_append_and_a_large_one_goes_by_itself() {
+    let gate = Gate::new();
+    let settings = CommitterSettings { batch_max: 4, queue_max: 14, ..CommitterSettings::default() };
+    let mut desk = Desk::with([held(&gate, Fault::None)], settings);
+    desk.submit(Writer::new("first").next("[]"));
+    gate.arrived().await;
+    for (name, rows) in [("a", 2), ("b", 2), ("c", 3), ("d", 6), ("e", 1)] {
+        desk.submit(of_rows(name, rows));
+    }
+    desk.submit(Writer::new("beyond").next("[]"));
+    assert_eq!(desk.outcome().await, Outcome::Expired);
+    gate.open();
+    desk.committer.flush().await;
+    assert_eq!(desk.batches(), [1, 4, 3, 6, 1]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_unknown_is_repeated_with_growing_patience_until_it_is_known() {
     let mut desk = Desk::new((0..10).map(|n| if n % 2 == 0 { Fault::LostBefore } else { Fault::LostAfter }));
