@@ -303,7 +303,7 @@ families! {
     }
     "Policy and node" {
         POLICY_RELOADS = Counter Count "tollgate_policy_reloads_total" ["result": here::<Reload>()]
-            "changes of the policy file", "`refused`: 0";
+            "new policies, from the file or the journal", "`refused`: 0";
         POLICY_LOADED = Gauge Seconds "tollgate_policy_loaded_timestamp_seconds" []
             "when the policy in force was loaded", "your last change";
         POLICY_INFO = Gauge Info "tollgate_policy_info" ["version": Values::Current]

@@ -22,6 +22,7 @@ mod exceptions;
 mod outgoing;
 mod rules;
 mod privacy;
+mod programmes;
 mod bounds;
 mod refusals;
 mod observing;

@@ -44,6 +44,10 @@ async fn a_card_gets_the_settings_of_its_connected_account() {
     assert_eq!(ask(&node, large, "ic_large", "iauth_4", 101).await, "spending_limit");
     assert_eq!(ask(&node, large, "ic_careful", "iauth_5", 501).await, "spending_limit");
     assert_eq!(node.card("ic_large").await["limits"][0]["max"], 3_000);
+    // A request that names no account gets what all cards get, the next one that names it gets the account's.
+    assert_eq!(ask(&node, None, "ic_late", "iauth_late_1", 1_001).await, "spending_limit");
+    assert_eq!(ask(&node, large, "ic_late", "iauth_late_2", 1_001).await, "approved");
+    assert_eq!(ask(&node, None, "ic_late", "iauth_late_3", 1).await, "spending_limit");
     // The budget of an account is charged by its cards alone.
     let acme = Some("acct_acme");
     assert_eq!(ask(&node, acme, "ic_acme_1", "iauth_6", 4_000).await, "approved");
