@@ -277,6 +277,8 @@ pub struct Objectives {
     pub p99_ms: Option<f64>,
     /// The share of questions that may go without a valid answer in time, dropped ones included.
     pub unanswered_max: f64,
+    /// The same where there are several nodes, so that another one can answer.
+    pub unanswered_of_several_max: Option<f64>,
     /// The share of questions that may be answered without the books.
     pub stand_in_max: f64,
     /// How many questions may be answered after Stripe's deadline.
