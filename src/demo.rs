@@ -122,6 +122,7 @@ async fn play(home: &Home, page: &mut Page<'_>) -> Result<Node, Failure> {
     told.repeat_one(&mut client, page).await?;
     story::forge(&mut client, page).await?;
     story::settle(&mut client, page).await?;
+    story::share(&mut told, &mut client, page).await?;
 
     let stopping = clock::instant();
     drop(client);

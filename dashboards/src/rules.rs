@@ -237,6 +237,13 @@ fn of_requests() -> Vec<Alert> {
             "sum by (job) (increase(tollgate_unknown_group_requests_total[15m])) > 0",
         ),
         cause(
+            "TollgateBudgetNearlyUsed",
+            "ticket",
+            "5m",
+            "A budget has passed the last share that its policy warns at",
+            "max by (job, budget) (tollgate_budget_used_ratio) >= max by (job, budget) (tollgate_budget_warn_ratio)",
+        ),
+        cause(
             "TollgateUnconfirmed",
             "ticket",
             "30m",

@@ -26,6 +26,7 @@ use super::{
     places::{Permit, Unrecorded},
     reply::{Awaited, Reply},
     roots::Roots,
+    sampling::Samples,
     shard::{self, ShardActor},
     standing_in::Approvals,
     unconfirmed::Unconfirmed,
@@ -92,6 +93,8 @@ pub(super) struct Shared {
     /// The longest queue at one account since the last sweep.
     pub(super) queue_longest: AtomicUsize,
     pub(super) in_flight: AtomicUsize,
+    /// What budgets in memory come to.
+    pub(super) budgets: Samples,
     /// Stand-in answers that are not recorded yet.
     pub(super) unrecorded: Unrecorded,
     /// How many each card was approved by the stand-in today.
@@ -139,6 +142,7 @@ impl Directory {
             waiting_for_room: AtomicUsize::new(0),
             queue_longest: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
+            budgets: Samples::default(),
             unrecorded: Unrecorded::default(),
             all_booked: Notify::new(),
         };
@@ -315,6 +319,7 @@ impl Shared {
             drop(shard.cast(shard::Message::Sweep));
         }
         let longest = self.queue_longest.swap(0, Ordering::Relaxed);
+        self.show_budgets();
         self.metrics.cards.queue_longest.set(f64::from(u32::try_from(longest).unwrap_or(u32::MAX)));
         let overdue =
             self.unconfirmed.count_since_before(clock::now().minus(self.settings.unconfirmed_after));

@@ -14,6 +14,7 @@ mod places;
 mod recall;
 mod reply;
 mod roots;
+mod sampling;
 mod shard;
 mod stand_in;
 mod standing_in;

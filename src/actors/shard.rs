@@ -11,7 +11,7 @@ use std::{
 use hashlink::LinkedHashMap;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{Cause, directory::Shared, effects::Hands, holds::Holds, reply::Reply};
+use super::{Cause, directory::Shared, effects::Hands, holds::Holds, reply::Reply, sampling};
 use crate::{
     clock::{self, Instant},
     domain::Account,
@@ -241,6 +241,7 @@ impl Shard {
         let used = self.residents.iter().rev().take_while(|(_, resident)| unused(resident) <= QUEUED_WITHIN);
         let longest = used.map(|(_, resident)| resident.ledger.waiting()).max().unwrap_or(0);
         self.shared.queue_longest.fetch_max(longest, Ordering::Relaxed);
+        self.sample_budgets();
         let unused_since = now.checked_sub(settings.card_idle_after).unwrap_or(now);
         let shared = self.residents.iter().filter(|(_, resident)| resident.accounts > 1);
         let shared: Vec<Account> = shared.map(|(root, _)| root.clone()).collect();
@@ -258,6 +259,19 @@ impl Shard {
             drop(self.me.cast(Message::Sweep));
         }
         self.admit();
+    }
+
+    /// Says what the budgets in memory come to.
+    fn sample_budgets(&self) {
+        let policy = Arc::clone(&self.shared.policy.borrow());
+        let (budgets, now) = (policy.budgets(), clock::now());
+        let mut seen = sampling::Seen::new();
+        if !budgets.is_empty() {
+            for resident in self.residents.values() {
+                sampling::add(&mut seen, &resident.ledger, budgets, now);
+            }
+        }
+        self.shared.sampled(self.me.get_id().pid(), seen);
     }
 
     /// Sends the longest unused one away that has nothing to do.

@@ -11,8 +11,13 @@ impl Shared {
     pub(super) fn told(&self, decision: &Decision) {
         let words = [decision.outcome.as_str(), decision.reason.as_str(), decision.source.as_str()];
         self.metrics.decisions.made.get(words).increment(1);
-        if decision.outcome == Outcome::Declined
-            && matches!(decision.reason, Reason::SpendingLimit | Reason::VelocityLimit)
+        if decision.outcome != Outcome::Declined {
+            return;
+        }
+        if let Some((budget, _)) = decision.tightest().and_then(|limit| limit.account.as_ref()?.as_budget()) {
+            self.metrics.budgets.declines.increment(budget);
+        }
+        if matches!(decision.reason, Reason::SpendingLimit | Reason::VelocityLimit)
             && let Some(limit) = decision.limits.iter().find(|limit| limit.after > limit.max)
         {
             self.metrics.decisions.limits.get(labels(limit)).increment(1);

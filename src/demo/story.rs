@@ -82,6 +82,32 @@ pub(super) const SECOND: [Question; 2] = [
     },
 ];
 
+/// On two cards that share a budget.
+pub(super) const SHARED: [Question; 2] = [
+    Question {
+        purchase: Purchase {
+            card: "ic_ada",
+            authorization: "iauth_flight",
+            merchant: Merchant::named("SKY AIRLINES", "airlines_air_carriers"),
+            amount: 30_000,
+            ..SOFTWARE
+        },
+        expected: Expected::Approved,
+        because: None,
+    },
+    Question {
+        purchase: Purchase {
+            card: "ic_bob",
+            authorization: "iauth_train",
+            merchant: Merchant::named("RAIL TICKETS", "passenger_railways"),
+            amount: 20_000,
+            ..SOFTWARE
+        },
+        expected: Expected::Declined("spending_limit"),
+        because: Some("300.00 of the 400.00 USD monthly limit of budget marketing is used"),
+    },
+];
+
 pub(super) const SOFTWARE: Purchase<'static> = Purchase {
     card: CARD,
     authorization: "iauth_software",
@@ -252,6 +278,7 @@ impl Question {
             (false, true) => ", increment",
             (false, false) => "",
         };
+        let what = if purchase.card == CARD { what.to_owned() } else { format!(", {}{what}", purchase.card) };
         page.row(&mark, &asked, &format!("{}{what}{}", purchase.merchant.name, at(reply)), &answered)?;
         match self.because {
             Some(words) => explain(purchase, words, client, page).await,
@@ -279,6 +306,13 @@ async fn explain(
         return Ok(());
     }
     Err(Failure::Unexpected(format!("expected an explanation with `{words}`, found `{explanation}`")))
+}
+
+/// Purchases on two cards that share a budget: what one has spent, the other has not left.
+pub(super) async fn share(told: &mut Told, client: &mut Client, page: &mut Page<'_>) -> Result<(), Failure> {
+    page.line("")?;
+    page.line("Two cards share the budget of marketing, 400.00 a month:")?;
+    told.ask(&SHARED, client, page).await
 }
 
 /// Somebody asks who does not know the secret.

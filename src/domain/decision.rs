@@ -327,6 +327,20 @@ pub struct Stages {
 }
 
 impl Decision {
+    /// The limit that stood in the way: the tightest of the kind that the reason names.
+    #[must_use]
+    pub fn tightest(&self) -> Option<&LimitCheck> {
+        let is_limit = matches!(
+            self.reason,
+            Reason::SpendingLimit | Reason::VelocityLimit | Reason::InsufficientBalance
+        );
+        let is_count = self.reason == Reason::VelocityLimit;
+        let failing = self.limits.iter().filter(|_| is_limit);
+        let failing =
+            failing.filter(|check| (check.measure == Measure::Count) == is_count && check.after > check.max);
+        failing.min_by_key(|check| check.max.saturating_sub(check.before))
+    }
+
     /// What goes back to Stripe: the amount is named only where Stripe lets us choose it.
     #[must_use]
     pub fn answer(&self, is_amount_controllable: bool) -> Answer {

@@ -165,13 +165,7 @@ fn by_rule(text: &mut String, decision: &Decision) -> fmt::Result {
 /// Names the limit that stood in the way: the tightest of the kind that the reason names.
 fn limit_reason(text: &mut String, decision: &Decision, currency: Option<Currency>) -> fmt::Result {
     let is_count = decision.reason == Reason::VelocityLimit;
-    let failing = decision
-        .limits
-        .iter()
-        .filter(|check| (check.measure == Measure::Count) == is_count && check.after > check.max);
-    let Some(tightest) = failing.min_by_key(|check| check.max.saturating_sub(check.before)) else {
-        return write!(text, "a limit is reached");
-    };
+    let Some(tightest) = decision.tightest() else { return write!(text, "a limit is reached") };
     write!(text, "{}", Spent { check: tightest, used: tightest.before })?;
     if !is_count && decision.outcome == Outcome::Declined {
         let largest = Money::new(decision.largest_approvable.unwrap_or(0), currency.unwrap_or(Currency::USD));

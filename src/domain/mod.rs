@@ -21,6 +21,7 @@ mod exception;
 mod warned;
 mod budget;
 mod values;
+mod moments;
 mod window;
 mod transaction;
 mod authorization;
@@ -64,6 +65,7 @@ pub use ids::{
 };
 pub use limit_checks::{limits_in_force, windows_in_force};
 pub use merchant::{CardPresence, Category, Country, Merchant};
+pub use moments::{Moment, Moments};
 pub use money::{AMOUNT_MAX, Currency, Money, NotACurrency};
 pub use observed::{
     AuthorizationSeen, AuthorizationStatus, CardSeen, CardholderSeen, EventType, Fact, HistoryEntry,
@@ -79,4 +81,4 @@ pub use time::Timestamp;
 pub use transaction::{ToldBy, Transaction, Transactions, Version};
 pub use values::Values;
 pub use warned::Warned;
-pub use window::{Moment, Spend, Tally, Uses};
+pub use window::{Spend, Tally, Uses};

@@ -1,9 +1,10 @@
 //! Windows: which purchases a limit counts, when its calendar begins anew, and the running sum of what is used.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     merchant::Merchant,
+    moments::{Moment, Moments},
     money::Currency,
     policy::{Feature, Interval, Measure, Occurrence, Window, Zone},
     time::Timestamp,
@@ -55,34 +56,13 @@ pub struct Tally {
     /// The latest of those moments.
     pub through: Timestamp,
     /// Each moment that is remembered, oldest first.
-    pub moments: VecDeque<Moment>,
+    pub moments: Moments,
     /// The different values, where those are counted.
     pub values: Values,
     /// What the moments come to without money that came in.
     spent: i64,
     /// How many moments have money that came in.
     incoming: usize,
-}
-
-/// What was spent and came in at one time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Moment {
-    /// When.
-    pub at: Timestamp,
-    /// Used.
-    pub spent: i64,
-    /// Given back.
-    pub incoming: i64,
-}
-
-impl Moment {
-    /// What is used after this moment, of `used` before it.
-    fn after(&self, used: i64) -> i64 {
-        if self.incoming == 0 {
-            return used.saturating_add(self.spent);
-        }
-        used.saturating_add(self.spent).saturating_sub(self.incoming).max(0)
-    }
 }
 
 /// How many moments a calendar window in which refunds give back remembers one by one.
@@ -115,7 +95,7 @@ impl Tally {
             refunds_restore,
             base: 0,
             through: Timestamp::MIN,
-            moments: VecDeque::new(),
+            moments: Moments::new(),
             values: Values::EMPTY,
             spent: 0,
             incoming: 0,
@@ -159,7 +139,7 @@ impl Tally {
     pub fn push(&mut self, moment: Moment) {
         self.spent = self.spent.saturating_add(moment.spent);
         self.incoming = self.incoming.saturating_add(usize::from(moment.incoming != 0));
-        self.moments.push_back(moment);
+        self.moments.push(moment);
     }
 
     /// Whether this is the sum of `window`.
@@ -178,11 +158,10 @@ impl Tally {
         if self.feature().is_some() {
             return self.values.count_after(floor);
         }
-        let inside = self.moments.partition_point(|moment| moment.at <= floor);
         if self.incoming > 0 {
-            return self.moments.range(inside..).fold(self.base, |used, moment| moment.after(used));
+            return self.moments.after(floor).fold(self.base, |used, moment| moment.after(used));
         }
-        let gone = self.moments.range(..inside);
+        let gone = self.moments.through(floor);
         let gone = gone.fold(0_i64, |gone, moment| gone.saturating_add(moment.spent));
         self.base.saturating_add(self.spent).saturating_sub(gone)
     }
@@ -195,7 +174,7 @@ impl Tally {
             (Some(_), _) => Some(period(self.window.interval, &self.window.time_zone, now).1),
             (None, Some(span)) => {
                 let floor = now.minus(span);
-                let oldest = self.moments.iter().find(|moment| moment.at > floor && moment.spent != 0);
+                let oldest = self.moments.after(floor).find(|moment| moment.spent != 0);
                 oldest.map(|moment| moment.at.plus(span))
             }
             (None, None) => None,
@@ -220,7 +199,7 @@ impl Tally {
         }
         let floor = self.floor(now);
         self.values.drop_through(floor);
-        while self.moments.front().is_some_and(|moment| moment.at <= floor) {
+        while self.moments.first().is_some_and(|moment| moment.at <= floor) {
             self.pop();
         }
     }
@@ -276,22 +255,14 @@ impl Tally {
             return;
         }
         self.spent = self.spent.saturating_add(spent);
-        let place = self.moments.partition_point(|moment| moment.at < at);
-        match self.moments.get_mut(place) {
-            Some(moment) if moment.at == at => {
-                self.incoming = self.incoming.saturating_sub(usize::from(moment.incoming != 0));
-                moment.spent = moment.spent.saturating_add(spent);
-                moment.incoming = moment.incoming.saturating_add(incoming);
-                self.incoming = self.incoming.saturating_add(usize::from(moment.incoming != 0));
-            }
-            _ => {
-                self.incoming = self.incoming.saturating_add(usize::from(incoming != 0));
-                self.moments.insert(place, Moment { at, spent, incoming });
-            }
-        }
-        if self.moments.get(place).is_some_and(|moment| moment.spent == 0 && moment.incoming == 0) {
-            self.moments.remove(place);
-        }
+        let (mut had, mut has) = (false, false);
+        self.moments.change(at, |moment| {
+            had = moment.incoming != 0;
+            moment.spent = moment.spent.saturating_add(spent);
+            moment.incoming = moment.incoming.saturating_add(incoming);
+            has = moment.incoming != 0;
+        });
+        self.incoming = self.incoming.saturating_sub(usize::from(had)).saturating_add(usize::from(has));
         while !is_rolling && self.moments.len() > MOMENTS_MAX {
             if let Some(oldest) = self.pop() {
                 self.base = oldest.after(self.base);
@@ -301,7 +272,7 @@ impl Tally {
     }
 
     fn pop(&mut self) -> Option<Moment> {
-        let oldest = self.moments.pop_front()?;
+        let oldest = self.moments.pop_first()?;
         self.spent = self.spent.saturating_sub(oldest.spent);
         self.incoming = self.incoming.saturating_sub(usize::from(oldest.incoming != 0));
         Some(oldest)

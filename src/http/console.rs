@@ -4,6 +4,7 @@
 mod parts;
 mod find;
 mod decision;
+mod budget;
 mod card;
 mod policies;
 mod cluster;
@@ -27,7 +28,7 @@ use super::{
     slow::DecisionTimes,
     token::Caller,
 };
-use crate::domain::{AuthorizationId, CardId, CardholderId, Timestamp};
+use crate::domain::{Account, AuthorizationId, CardId, CardholderId, Timestamp};
 use parts::Tab;
 
 /// As many decisions as a list shows at once.
@@ -133,6 +134,7 @@ impl<B: Books> Visit<'_, B> {
                 Some(("authorizations", id)) => self.authorization(id).await,
                 Some(("cards", id)) => self.card(id).await,
                 Some(("cardholders", id)) => self.cardholder(id, query).await,
+                Some(("budgets", account)) => self.budget(account, query).await,
                 Some(("policies", version)) => self.policy(version).await,
                 Some(_) => Err(Missing::NotFound("There is no such page.".to_owned())),
             };
@@ -156,6 +158,9 @@ impl<B: Books> Visit<'_, B> {
                     Some(wanted) => self.lookup(&wanted).await,
                     None => self.find(query).await,
                 }
+            }
+            "/console/budgets" => {
+                Ok(self.shown(Tab::Budgets, "Budgets", &budget::list(&self.books.budgets().await?)))
             }
             "/console/policies" => {
                 let content =
@@ -204,8 +209,14 @@ impl<B: Books> Visit<'_, B> {
         lives
     }
 
-    /// The page of whatever has this id; a group, if it is no id.
+    /// The page of whatever has this id; a budget or a group, if it is no id.
     async fn lookup(&self, wanted: &str) -> Result<Reply, Missing> {
+        if let Some(account) = wanted.strip_prefix("budget:") {
+            return Ok(to(&format!("/console/budgets/{account}")));
+        }
+        if self.books.budget(wanted, None).await?.is_some() {
+            return Ok(to(&format!("/console/budgets/{wanted}")));
+        }
         let group = || {
             let group: String = form_urlencoded::byte_serialize(wanted.as_bytes()).collect();
             to(&format!("/console?group={group}"))
@@ -253,6 +264,33 @@ impl<B: Books> Visit<'_, B> {
         let lives = self.lives(&found).await;
         let content = card::cardholder_page(id, body.as_ref(), &query, &found, &lives);
         Ok(self.shown(Tab::Elsewhere, id, &content))
+    }
+
+    /// The page of a budget: `name`, or `name/key`; a form sends the key as it is written elsewhere.
+    async fn budget(&self, account: &str, query: Option<&str>) -> Result<Reply, Missing> {
+        let (name, key) = account.split_once('/').map_or((account, None), |(name, key)| (name, Some(key)));
+        let wanted = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+            .find_map(|(field, value)| (field == "key").then(|| value.trim().to_owned()))
+            .filter(|wanted| !wanted.is_empty());
+        if let Some(wanted) = wanted {
+            let account = Account::budget(name, Some(&wanted));
+            let key = account.as_budget().and_then(|(_, key)| key).unwrap_or_default();
+            return Ok(to(&format!("/console/budgets/{name}/{key}")));
+        }
+        let unknown = || Missing::NotFound(format!("The policy in force has no budget {name}."));
+        let body = self.books.budget(name, key).await?.ok_or_else(unknown)?;
+        let mut children = Vec::with_capacity(body.children.len());
+        for child in &body.children {
+            let Some(of_all) = self.books.budget(child, None).await? else { continue };
+            // A template of the same kind below has an account for the same key.
+            let own = if of_all.per == body.per && key.is_some() {
+                self.books.budget(child, key).await?
+            } else {
+                None
+            };
+            children.push(own.unwrap_or(of_all));
+        }
+        Ok(self.shown(Tab::Elsewhere, account, &budget::page(&body, &children, self.now)))
     }
 
     async fn policy(&self, version: &str) -> Result<Reply, Missing> {

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     Cause, Effect, Given, InFlight, Ledger, Note, Release, Row,
     batch::{Batch, Waiting},
+    fold::snapshot_size,
     member::Slot,
     message::Caller,
     request::micros,
@@ -17,8 +18,8 @@ use crate::{
     planted::{self, Planted},
 };
 
-/// A snapshot is due after so many entries, and no sooner than after as many events as the last one had
-/// authorizations: so the cost of snapshots stays in proportion to the events, however large a card grows.
+/// A snapshot is due after so many entries, and no sooner than after as many events as the last one was large: so the cost of
+/// snapshots stays in proportion to the events, however large a card or a budget grows.
 const SNAPSHOT_ENTRIES: usize = 64;
 
 /// The authorization of a decision.
@@ -196,7 +197,12 @@ impl<C: Caller> Ledger<C> {
         let (account, head) = (member.account.clone(), member.head);
         let entry = journal::Row { account, head, is_snapshot: has_snapshot, mentions, body };
         Some((
-            Row { at, has_snapshot, since_snapshot, snapshot_size: member.card.authorizations.len() },
+            Row {
+                at,
+                has_snapshot,
+                since_snapshot,
+                snapshot_size: snapshot_size(&member.card, &member.budget),
+            },
             entry,
         ))
     }
@@ -294,7 +300,7 @@ impl<C: Caller> Ledger<C> {
     /// trying stays cheap however large the card is.
     fn goes_without_snapshot(&mut self, at: Slot) {
         let member = &mut self.members[at];
-        member.snapshot_size = member.card.authorizations.len();
+        member.snapshot_size = snapshot_size(&member.card, &member.budget);
         member.events_since_snapshot = 0;
         let size = member.snapshot_size;
         self.note(at, Note::NoSnapshot(size));

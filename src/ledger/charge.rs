@@ -161,11 +161,11 @@ impl<C: Caller> Ledger<C> {
 }
 
 /// What is used of a limit or a balance.
-struct Share {
+pub(super) struct Share {
     limit: Option<Arc<Window>>,
     window_from: Option<Timestamp>,
-    used: i64,
-    max: i64,
+    pub(super) used: i64,
+    pub(super) max: i64,
 }
 
 impl Share {
@@ -175,7 +175,7 @@ impl Share {
 }
 
 /// What is used of each limit of a budget, and of its balance.
-fn shares(budget: &Budget, policy: &BudgetPolicy, now: Timestamp) -> Vec<Share> {
+pub(super) fn shares(budget: &Budget, policy: &BudgetPolicy, now: Timestamp) -> Vec<Share> {
     let limits = policy.limits.iter().filter_map(|limit| {
         let tally = budget.tallies.iter().find(|tally| tally.is_of(&limit.window))?;
         Some(Share {

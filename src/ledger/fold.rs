@@ -27,7 +27,7 @@ pub struct Folded {
     pub entries_since_snapshot: usize,
     /// Events since the last snapshot.
     pub events_since_snapshot: usize,
-    /// Authorizations in the last snapshot.
+    /// How large the last snapshot was: see [`snapshot_size`].
     pub snapshot_size: usize,
 }
 
@@ -55,6 +55,15 @@ pub enum NotFolded {
 /// An entry cannot be read.
 pub fn fold(entries: &[Entry]) -> Result<Folded, NotFolded> {
     Folded::default().onwards(entries)
+}
+
+/// A moment of a window takes a small part of what an event takes.
+const MOMENTS_OF_AN_EVENT: usize = 8;
+
+/// How large a snapshot is, in events: by the authorizations of a card, or by what a budget remembers of its windows.
+pub(super) fn snapshot_size(card: &Card, budget: &Budget) -> usize {
+    let moments = budget.tallies.iter().fold(0_usize, |sum, tally| sum.saturating_add(tally.moments.len()));
+    card.authorizations.len().saturating_add(moments.div_euclid(MOMENTS_OF_AN_EVENT))
 }
 
 /// Folds what was loaded of a budget from the last snapshot on, with the windows of the policy in force. Where the snapshot
@@ -88,7 +97,7 @@ impl Folded {
                 if is_snapshot(&event) {
                     folded.entries_since_snapshot = 0;
                     folded.events_since_snapshot = 0;
-                    folded.snapshot_size = folded.card.authorizations.len();
+                    folded.snapshot_size = snapshot_size(&folded.card, &folded.budget);
                 }
             }
         }

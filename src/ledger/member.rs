@@ -57,7 +57,7 @@ pub(super) struct Member<C> {
     pub(super) history: Option<Box<History>>,
     pub(super) entries_since_snapshot: usize,
     pub(super) events_since_snapshot: usize,
-    /// Authorizations in the last snapshot.
+    /// How large the last snapshot was, in events.
     pub(super) snapshot_size: usize,
     /// Whether it is to leave memory when its snapshot is durable.
     pub(super) is_leaving: bool,
@@ -221,6 +221,12 @@ impl<C> Members<C> {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &Member<C>)> {
         self.by_account.values().map(|slot| (*slot, &self[*slot]))
+    }
+
+    /// The accounts of budgets.
+    pub(super) fn budgets(&self) -> impl Iterator<Item = &Member<C>> {
+        let from_first = self.by_account.range(Account::budget_of_key("", None)..);
+        from_first.map_while(|(account, at)| account.as_budget().map(|_| &self[*at]))
     }
 
     /// How many holds are open.

@@ -18,6 +18,7 @@ mod reload;
 mod request;
 mod undo;
 mod unrecorded;
+mod usage;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ pub use message::{
     Caller, Carry, Cause, Effect, History, Hops, Message, Note, Observed, Operation, Release, Reloaded,
     Request, StoodIn, StripeWord, Timer, Work,
 };
+pub use usage::Usage;
 
 /// Three quarters of what an entry may have: what is decided meanwhile has to fit beside it.
 pub const SNAPSHOT_BYTES_MAX: usize = BODY_BYTES_MAX / 4 * 3;
@@ -99,7 +101,7 @@ struct Row {
     has_snapshot: bool,
     /// Entries and events since the last snapshot, without it.
     since_snapshot: (usize, usize),
-    /// Authorizations in it.
+    /// How large the account was then, in events.
     snapshot_size: usize,
 }
 

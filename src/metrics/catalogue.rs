@@ -6,6 +6,7 @@ use super::label::{
     JournalPhase, Label, LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload,
     Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
+use super::named::NAMES_MAX;
 
 /// One metric with all its series.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub enum Unit {
     Bytes,
     /// Things; the name says which.
     Count,
+    /// A share, of which 1 is the whole.
+    Ratio,
     /// Always 1; the labels say it.
     Info,
 }
@@ -58,6 +61,7 @@ impl Unit {
             Self::Seconds => "seconds",
             Self::Bytes => "bytes",
             Self::Count => "count",
+            Self::Ratio => "ratio",
             Self::Info => "always 1",
         }
     }
@@ -83,7 +87,9 @@ impl Unit {
                 524_288.0,
                 1_048_576.0,
             ],
-            Self::Count | Self::Info => &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0],
+            Self::Count | Self::Ratio | Self::Info => {
+                &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0]
+            }
         }
     }
 }
@@ -97,16 +103,18 @@ pub enum Values {
     Words(fn(&Vocabulary) -> &[&'static str]),
     /// One series at a time, with the value of the moment.
     Current,
+    /// The names of budgets that the policy in force declares, at most [`NAMES_MAX`], and `other`.
+    Budgets,
 }
 
 impl Values {
-    /// The values; none for [`Values::Current`].
+    /// The values; none where they are not known before the program runs.
     #[must_use]
     pub fn list<'a>(&self, words: &'a Vocabulary) -> &'a [&'static str] {
         match self {
             Self::Here(list) => list,
             Self::Words(list) => list(words),
-            Self::Current => &[],
+            Self::Current | Self::Budgets => &[],
         }
     }
 }
@@ -132,7 +140,10 @@ impl Family {
             Kind::Counter | Kind::Gauge => 1,
             Kind::Histogram => self.unit.buckets().len().saturating_add(3),
         };
-        let values = self.labels.iter().map(|(_, values)| values.list(words).len().max(1));
+        let values = self.labels.iter().map(|(_, values)| match values {
+            Values::Budgets => NAMES_MAX.saturating_add(1),
+            Values::Here(_) | Values::Words(_) | Values::Current => values.list(words).len().max(1),
+        });
         values.fold(each, usize::saturating_mul)
     }
 }
@@ -218,6 +229,18 @@ families! {
             "times that Stripe or a merchant exceeded the approved amount", "few: force captures, tips, stand-in approvals";
         SHED = Counter Count "tollgate_requests_shed_total" ["cause": here::<Shed>()]
             "requests that were refused or got a stand-in decision because a limit was reached", "0";
+    }
+    "Budgets" {
+        BUDGET_DECLINES = Counter Count "tollgate_budget_declines_total" ["budget": Values::Budgets]
+            "declines by limits and balances of budgets, by the budget whose limit was the tightest", "as the limits intend; owners see it before cardholders call";
+        BUDGET_USED = Gauge Ratio "tollgate_budget_used_ratio" ["budget": Values::Budgets]
+            "usage of the limit, or balance, of which the largest share is used, sampled once a second: of budgets without `per`, on the node that has them in memory", "below 1; above it only by money that Stripe or a merchant forces";
+        BUDGET_HELD = Gauge Ratio "tollgate_budget_held_ratio" ["budget": Values::Budgets]
+            "open holds as a share of the smallest limit on amounts, or of the balance, sampled with `tollgate_budget_used_ratio`", "falls when purchases are captured; holds that stay keep a budget from being used";
+        BUDGET_WARN = Gauge Ratio "tollgate_budget_warn_ratio" ["budget": Values::Budgets]
+            "the highest share below 100 % in the `warn_at` of the policy, of budgets that are in memory", "above `tollgate_budget_used_ratio`";
+        BUDGET_ACCOUNTS = Gauge Count "tollgate_budget_accounts_resident" ["budget": Values::Budgets]
+            "accounts of a budget in memory, one for each key of a template, sampled once a second", "as many as are in use";
     }
     "Connections" {
         CONNECTIONS = Gauge Count "tollgate_connections" ["listener": here::<Listener>()]

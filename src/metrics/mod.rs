@@ -3,6 +3,7 @@
 mod catalogue;
 mod histogram;
 mod label;
+mod named;
 mod page;
 mod process;
 mod resolve;
@@ -26,6 +27,7 @@ pub use label::{
     JournalPhase, Label, Labels, LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal,
     Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
 };
+pub use named::{NAMES_MAX, Named};
 pub use page::{markdown, overview};
 pub use series::{Series, Worded};
 
@@ -37,6 +39,8 @@ pub struct Metrics {
     pub sockets: Sockets,
     /// Questions and their answers.
     pub decisions: Decisions,
+    /// What many cards share.
+    pub budgets: Budgets,
     /// The nodes that share a journal.
     pub cluster: Cluster,
     /// Cards in memory.
@@ -123,6 +127,20 @@ pub struct Decisions {
     pub overruns: Counter,
     /// `tollgate_requests_shed_total`
     pub shed: Series<Shed, Counter>,
+}
+
+/// What many cards share, by the name of the budget.
+pub struct Budgets {
+    /// `tollgate_budget_declines_total`
+    pub declines: Named,
+    /// `tollgate_budget_used_ratio`
+    pub used: Named,
+    /// `tollgate_budget_held_ratio`
+    pub held: Named,
+    /// `tollgate_budget_warn_ratio`
+    pub warn: Named,
+    /// `tollgate_budget_accounts_resident`
+    pub accounts: Named,
 }
 
 /// The nodes that share a journal.
@@ -235,6 +253,20 @@ impl Policy {
     }
 }
 
+impl Budgets {
+    /// The policy in force declares these.
+    pub fn in_force<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let names: Vec<&str> = names.collect();
+        for family in self.families() {
+            family.name(names.iter().copied());
+        }
+    }
+
+    const fn families(&self) -> [&Named; 5] {
+        [&self.declines, &self.used, &self.held, &self.warn, &self.accounts]
+    }
+}
+
 impl Metrics {
     /// Makes every series of the catalogue, at zero. Each node has its own: nothing here is global.
     #[must_use]
@@ -253,6 +285,9 @@ impl Metrics {
             }
             previous = family.name;
             histogram.write(&mut text, family.name, labels);
+        }
+        for named in self.budgets.families() {
+            named.write(&mut text);
         }
         for (family, value) in process::read() {
             begin(&mut text, family);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{FAMILIES, Family, Unit, Values, Vocabulary};
+use super::{FAMILIES, Family, NAMES_MAX, Unit, Values, Vocabulary};
 
 /// Every metric with its type, labels and meaning, for a terminal.
 #[must_use]
@@ -73,6 +73,9 @@ fn sections() -> impl Iterator<Item = (&'static str, impl Iterator<Item = &'stat
 fn listed(values: &Values, words: &Vocabulary, quote: &str) -> String {
     match values {
         Values::Current => "the current one".to_owned(),
+        Values::Budgets => {
+            format!("the names of budgets in the policy, at most {NAMES_MAX}, and {quote}other{quote}")
+        }
         Values::Here(_) | Values::Words(_) => {
             let values = values.list(words).iter().map(|value| format!("{quote}{value}{quote}"));
             values.collect::<Vec<_>>().join(", ")

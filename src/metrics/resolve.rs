@@ -6,9 +6,10 @@ use metrics::{Counter, Gauge, Key, KeyName, Label as Pair, Level, Metadata, Reco
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::{
-    Cards, Cluster, Decisions, Exported, Family, Histogram, Journal, Kind, Metrics, Node, Outgoing, Policy,
-    Sockets, Webhook, catalogue as family,
+    Budgets, Cards, Cluster, Decisions, Exported, Family, Histogram, Journal, Kind, Metrics, Node, Outgoing,
+    Policy, Sockets, Webhook, catalogue as family,
     label::{Labels, Vocabulary},
+    named::Named,
     series::{Series, Worded},
 };
 
@@ -28,6 +29,13 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             accept_errors: resolver.series(&family::ACCEPT_ERRORS),
         },
         decisions: resolver.decisions(),
+        budgets: Budgets {
+            declines: Named::new(&family::BUDGET_DECLINES),
+            used: Named::new(&family::BUDGET_USED),
+            held: Named::new(&family::BUDGET_HELD),
+            warn: Named::new(&family::BUDGET_WARN),
+            accounts: Named::new(&family::BUDGET_ACCOUNTS),
+        },
         cluster: Cluster {
             forwards: resolver.series(&family::FORWARDS),
             claims: resolver.series(&family::CLAIMS),

@@ -55,6 +55,8 @@ fn each_family_has_a_series_for_every_combination_of_its_labels() {
     let words = words();
     let metrics = Metrics::new(&words);
     metrics.policy.in_force("env", 1.0);
+    let budgets: Vec<String> = (0..2 * NAMES_MAX).map(|number| format!("budget-{number}")).collect();
+    metrics.budgets.in_force(budgets.iter().map(String::as_str));
     let text = metrics.render();
     let exported = series(&text);
     for family in FAMILIES {
@@ -77,6 +79,7 @@ fn names_carry_their_prefix_and_their_base_unit() {
         assert_eq!(stem.ends_with("_seconds"), family.unit == Unit::Seconds, "{name}");
         assert_eq!(stem.ends_with("_bytes"), family.unit == Unit::Bytes, "{name}");
         assert_eq!(stem.ends_with("_info"), family.unit == Unit::Info, "{name}");
+        assert_eq!(stem.ends_with("_ratio"), family.unit == Unit::Ratio, "{name}");
         assert!(family.unit.buckets().is_sorted(), "{name}");
     }
 }

@@ -155,6 +155,12 @@ async fn newest(policies: &Policies) -> Result<Option<Arc<Policy>>, NotStarted> 
     }
 }
 
+/// Names the policy in force, and its budgets, in metrics.
+fn told(metrics: &Metrics, policy: &Policy) {
+    metrics.policy.in_force(policy.version().as_str(), seconds_now());
+    metrics.budgets.in_force(policy.budgets().iter().map(|budget| &*budget.name));
+}
+
 /// Puts each policy that was read in force, once the journal has it.
 async fn put_in_force(
     mut read: watch::Receiver<Arc<Policy>>,
@@ -167,7 +173,7 @@ async fn put_in_force(
     let first = Arc::clone(&read.borrow_and_update());
     warn_of_newer(&policies, &first).await?;
     policies.put_in_force(&first, &origin, &step, clock::now()).await?;
-    metrics.policy.in_force(first.version().as_str(), seconds_now());
+    told(metrics, &first);
     let (publish, in_force) = watch::channel(first);
     let metrics = Arc::clone(metrics);
     background.push(tokio::spawn(async move {
@@ -177,8 +183,8 @@ async fn put_in_force(
                 let version = next.version().clone();
                 match policies.put_in_force(&next, &origin, &step, clock::now()).await {
                     Ok(()) => {
+                        told(&metrics, &next);
                         publish.send_replace(next);
-                        metrics.policy.in_force(version.as_str(), seconds_now());
                         tracing::info!(version = version.as_str(), "a new policy is in force");
                         break;
                     }

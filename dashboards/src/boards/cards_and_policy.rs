@@ -16,6 +16,7 @@ pub(super) fn board() -> Board {
         description: "Why requests are declined, which limits apply, and whether Stripe's outcomes agree with the decisions.",
         rows: vec![
             ("Reasons", vec![reasons(), limits(), declines_by_limit(), stand_ins()]),
+            ("Budgets", vec![budgets_used(), budgets_held(), declines_by_budget(), budget_accounts()]),
             ("Stripe", vec![agreement(), overruns(), unconfirmed(), repeats(), disagreements()]),
             ("Events", vec![events(), unbooked(), violations(), malformed()]),
             ("Policy and secrets", vec![policies(), reloads(), secrets(), signatures()]),
@@ -83,6 +84,67 @@ fn stand_ins() -> Panel {
         ],
         &[(&rates_by("reason, outcome", "tollgate_decisions_total{@, source=\"stand_in\"}"), "{{reason}}")],
     )
+}
+
+fn budgets_used() -> Panel {
+    Panel::new(
+        Lines,
+        "Budgets, share used",
+        "percentunit",
+        [
+            "The limit of each budget of which the largest share is used, or its balance. Templates (per) are not shown.",
+            "Below 100 %, and below the shares in warn_at until late in the month.",
+            "See TollgateBudgetNearlyUsed; GET /v1/budgets/{name} has each limit and its owners.",
+        ],
+        &[(&or_none("max by (budget) (tollgate_budget_used_ratio{@})"), "{{budget}}")],
+    )
+}
+
+fn budgets_held() -> Panel {
+    Panel::new(
+        Lines,
+        "Budgets, share held",
+        "percentunit",
+        [
+            "Open holds of each budget, as a share of its smallest limit on amounts or of its balance.",
+            "Falls as purchases are captured.",
+            "Holds that stay keep money from being spent: reversals or captures do not arrive. GET /v1/cards/{id} has the holds.",
+        ],
+        &[(&or_none("max by (budget) (tollgate_budget_held_ratio{@})"), "{{budget}}")],
+    )
+}
+
+fn declines_by_budget() -> Panel {
+    Panel::new(
+        Stacked,
+        "Declines by budget",
+        "reqps",
+        [
+            "Declines per second by limits and balances of budgets, by the budget whose limit was the tightest.",
+            "The budgets that are meant to decline.",
+            "Ask an owner to raise the limit, or credit the balance: GET /v1/budgets/{name} names them.",
+        ],
+        &[(&rates_by("budget", "tollgate_budget_declines_total{@}"), "{{budget}}")],
+    )
+}
+
+fn budget_accounts() -> Panel {
+    Panel::new(
+        Lines,
+        "Accounts of budgets in memory",
+        "none",
+        [
+            "Accounts of each budget in memory: one for each key of a template.",
+            "As many as are in use.",
+            "They count as cards in memory: compare with the cards_resident capacity.",
+        ],
+        &[(&or_none("sum by (budget) (tollgate_budget_accounts_resident{@})"), "{{budget}}")],
+    )
+}
+
+/// The series of a query, or one line at 0 where there are no budgets.
+fn or_none(query: &str) -> String {
+    format!("{query} or on () label_replace(vector(0), \"budget\", \"none\", \"\", \"\")")
 }
 
 fn agreement() -> Panel {

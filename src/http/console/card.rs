@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::{
+    budget::charged,
     find::{list, row},
     parts::{ago, api, authorization_link, card_link, limit_bar, money, policy_link, time},
 };
@@ -43,9 +44,10 @@ pub(super) fn page(body: &CardBody, now: Timestamp) -> Markup {
         section {
             h2 { "What is left" }
             @for limit in &body.limits { (limit_bar(limit, currency)) }
-            @if body.limits.is_empty() { p.soft { "No limit applies to this card." } }
+            @if body.limits.is_empty() { p.soft { "No limit of its own applies to this card." } }
             (api(&call))
         }
+        (charged(&body.budgets))
         (holds(&body.holds, currency, now))
         section {
             h2 { "Last decisions" }

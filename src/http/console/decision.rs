@@ -224,7 +224,8 @@ pub(super) fn for_the_cardholder(decision: &DecisionBody) -> String {
         return format!("The purchase of {asked} was declined. {message}");
     }
     let because = match decision.reason {
-        "spending_limit" | "velocity_limit" => return exceeded(decision, &asked),
+        "spending_limit" | "velocity_limit" | "insufficient_balance" => return exceeded(decision, &asked),
+        "budget_paused" => "a budget that this card uses is paused",
         "category_blocked" | "category_not_allowed" => {
             "purchases at this kind of merchant are not allowed on this card"
         }
@@ -252,11 +253,17 @@ fn exceeded(decision: &DecisionBody, asked: &str) -> String {
     let Some(check) = failing.min_by_key(|check| check.max.saturating_sub(check.before)) else {
         return format!("The purchase of {asked} was declined because a limit of the card is reached.");
     };
+    // A shared limit that ran out is not the card's.
+    let is_shared = check.account != "card";
     let limit = if is_count {
-        format!("the number of purchases is limited to {} ({})", check.max, window(&check.window, false))
+        let of = if is_shared { " in the budget that this card shares with others" } else { "" };
+        format!("the number of purchases{of} is limited to {} ({})", check.max, window(&check.window, false))
+    } else if check.limit == "balance" {
+        "it exceeds the balance that is left".to_owned()
     } else {
+        let on = if is_shared { "of the budget that this card shares with others" } else { "on this card" };
         format!(
-            "it exceeds the {} limit of {} on this card",
+            "it exceeds the {} limit of {} {on}",
             window(&check.window, false),
             money(check.max, currency)
         )

@@ -137,7 +137,7 @@ fn form(query: &Query) -> Markup {
         ["reason", "group", "since", "until", "min_amount"].iter().any(|name| !value(name).is_empty());
     html! {
         form.find method="get" action="/console" role="search" {
-            label.box { "Authorization, card, cardholder, decision, transaction, event, or group" input type="search" name="q" autofocus placeholder="iauth_… ic_… ich_… dec_… ipi_… evt_…"; }
+            label.box { "Authorization, card, cardholder, decision, transaction, event, budget, or group" input type="search" name="q" autofocus placeholder="iauth_… ic_… ich_… dec_… ipi_… evt_…"; }
             button.main type="submit" { "Find" }
         }
         details open[has_more] {

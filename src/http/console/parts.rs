@@ -15,6 +15,7 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Tab {
     Find,
+    Budgets,
     Policies,
     Cluster,
     /// None of them.
@@ -22,8 +23,9 @@ pub(super) enum Tab {
 }
 
 impl Tab {
-    const NAVIGATION: [(Self, &'static str, &'static str); 3] = [
+    const NAVIGATION: [(Self, &'static str, &'static str); 4] = [
         (Self::Find, "/console", "Find"),
+        (Self::Budgets, "/console/budgets", "Budgets"),
         (Self::Policies, "/console/policies", "Policies"),
         (Self::Cluster, "/console/cluster", "Cluster"),
     ];
@@ -153,6 +155,23 @@ pub(super) fn authorization_link(authorization: &str) -> Markup {
     html! { a.id href={ "/console/authorizations/" (authorization) } { (authorization) } }
 }
 
+/// The page of a budget, or of the account of a template.
+pub(super) fn budget_link(name: &str, key: Option<&str>) -> Markup {
+    html! {
+        @match key {
+            Some(key) => a.id href={ "/console/budgets/" (name) "/" (key) } { (name) "/" (key) },
+            None => a.id href={ "/console/budgets/" (name) } { (name) },
+        }
+    }
+}
+
+/// An account as decisions name it: `card`, or the account of a budget, which has a page.
+pub(super) fn account_link(account: &str) -> Markup {
+    let Some(budget) = account.strip_prefix("budget:") else { return html! { (account) } };
+    let (name, key) = budget.split_once('/').map_or((budget, None), |(name, key)| (name, Some(key)));
+    html! { "budget " (budget_link(name, key)) }
+}
+
 pub(super) fn policy_link(version: &str) -> Markup {
     html! { a.id href={ "/console/policies/" (version) } { (version) } }
 }
@@ -174,7 +193,10 @@ pub(super) fn check_bar(check: &CheckBody, currency: Option<&str>) -> Markup {
     html! {
         div.limit {
             div.head {
-                b { (window(of, is_count)) }
+                span {
+                    b { @if check.limit == "balance" { "balance" } @else { (window(of, is_count)) } }
+                    @if check.account != "card" { " · " (account_link(&check.account)) }
+                }
                 span { (shown(*before)) " used, " (shown(after.saturating_sub(*before))) " requested, limit " (shown(*max)) }
             }
             svg.bar viewBox="0 0 1000 10" preserveAspectRatio="none" role="img" aria-label={ (shown(*after)) " of " (shown(*max)) } {
@@ -186,6 +208,26 @@ pub(super) fn check_bar(check: &CheckBody, currency: Option<&str>) -> Markup {
                 @if is_over { b { "exceeded by " (shown(after.saturating_sub(*max))) } } @else { (shown(max.saturating_sub(*after))) " left" }
                 (resets(of, check.resets_at))
             }
+        }
+    }
+}
+
+/// A balance: what is used of all that was credited.
+pub(super) fn balance_bar(credits: i64, available: i64, currency: Option<&str>) -> Markup {
+    let used = credits.saturating_sub(available);
+    let whole = used.max(credits).max(1);
+    let [inside, all] = [used.min(credits), credits].map(|number| share(number, whole));
+    html! {
+        div.limit {
+            div.head {
+                b { "balance" }
+                span { (money(used, currency)) " of " (money(credits, currency)) " credited used" }
+            }
+            svg.bar viewBox="0 0 1000 10" preserveAspectRatio="none" role="img" aria-label={ (money(used, currency)) " of " (money(credits, currency)) } {
+                rect.used x="0" y="0" height="10" width=(inside) {}
+                @if used > credits { rect.over x=(all) y="0" height="10" width=(1_000_i64.saturating_sub(all)) {} }
+            }
+            div.small.soft { @if available < 0 { b { "overdrawn by " (money(available.saturating_neg(), currency)) } } @else { (money(available, currency)) " left" } }
         }
     }
 }
@@ -216,6 +258,12 @@ pub(super) fn limit_bar(limit: &LimitBody, currency: Option<&str>) -> Markup {
             }
         }
     }
+}
+
+/// A part of `whole` in whole percent; nothing of nothing.
+pub(super) fn percent(part: i64, whole: i64) -> String {
+    let percent = i128::from(part).saturating_mul(100).checked_div(i128::from(whole));
+    percent.map_or_else(|| "–".to_owned(), |percent| format!("{percent} %"))
 }
 
 /// A part of `whole` in thousandths.

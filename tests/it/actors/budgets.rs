@@ -277,3 +277,24 @@ default: {budgets: [person]}
     assert!(matches!(wrong, Err(NotOperated::Currency { .. })), "{wrong:?}");
     verified(&journal, text, 5).await;
 }
+
+/// A budget knows nothing of the cards below it, so waking it does not read them.
+#[tokio::test]
+async fn a_root_reads_the_cards_that_are_asked_for_and_no_others() {
+    let journal = Arc::new(Faulty::new(Arc::new(Memory::new()), Script::default()));
+    let settings = Settings { card_idle_after: Duration::from_millis(1), ..roomy() };
+    let node = Node::on(&journal, settings, SHARED);
+    for card in 0..50 {
+        let request = purchase(card, &format!("first{card}"), 100);
+        let answer = node.directory.ask(request, arrival(SOON)).await.answer;
+        assert_eq!(answer.outcome, Outcome::Approved, "{answer:?}");
+    }
+    while node.directory.resident() > 0 {
+        node.directory.sweep_once();
+        tokio::task::yield_now().await;
+    }
+    let answer = node.directory.ask(purchase(7, "again", 100), arrival(SOON)).await.answer;
+    assert_eq!(answer.outcome, Outcome::Approved, "{answer:?}");
+    assert!(node.directory.resident() <= 3, "the card, its cardholder's budget, and the company");
+    assert_eq!(node.held("company", None).await, 5_100);
+}

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use crate::{
     client::{Client, Response, request},
     deliveries::{Verdict, purchase_in},
-    process::{Node, Site},
+    process::{Node, Site, within},
 };
 
 const POLICY: &str = r"
 version: 1
 currency: usd
 budgets:
-  company:  {spending_limits: [{amount: 100000, interval: monthly}], owners: [finance]}
+  company:  {spending_limits: [{amount: 100000, interval: monthly}], owners: [finance], warn_at: [50, 80, 100]}
   team:     {parent: company, per: card.metadata.team, spending_limits: [{amount: 9000, interval: daily}]}
   customer: {per: card.metadata.customer, prepaid: true}
 default: {budgets: [team], spending_limits: [{amount: 50000, interval: daily}]}
@@ -35,6 +35,22 @@ async fn change(node: &Node, method: &str, path: &str, body: &Value) -> Response
         String::from_utf8(request(method, path, &format!("Content-Length: {}\r\n", body.len()))).unwrap();
     let mut client = Client::connect(node.admin).await;
     client.exchange(format!("{head}{body}")).await
+}
+
+async fn metric(node: &Node, series: &str) -> Option<f64> {
+    let text = node.get("/metrics").await.body;
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map(|value| value.parse().unwrap())
+}
+
+/// Waits until a series that is sampled once a second has this value.
+async fn sampled(node: &Node, series: &str, expected: f64) {
+    within(series, async {
+        while metric(node, series).await.is_none_or(|value| (value - expected).abs() > 1e-9) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -63,6 +79,13 @@ async fn cards_of_a_team_share_its_budget_and_the_companys() {
         "{sentence}"
     );
     assert_eq!(decision["largest_approvable"], 3_000);
+    assert_eq!(metric(&node, "tollgate_budget_declines_total{budget=\"team\"}").await, Some(1.0));
+    assert_eq!(metric(&node, "tollgate_budget_declines_total{budget=\"company\"}").await, Some(0.0));
+    sampled(&node, "tollgate_budget_accounts_resident{budget=\"team\"}", 2.0).await;
+    sampled(&node, "tollgate_budget_used_ratio{budget=\"company\"}", 0.1).await;
+    sampled(&node, "tollgate_budget_held_ratio{budget=\"company\"}", 0.1).await;
+    sampled(&node, "tollgate_budget_warn_ratio{budget=\"company\"}", 0.8).await;
+    assert_eq!(metric(&node, "tollgate_budget_used_ratio{budget=\"team\"}").await, None, "of no single key");
     let team = node.books("/v1/budgets/team/red").await;
     assert_eq!((&team["held"], &team["limits"][0]["remaining"]), (&json!(6_000), &json!(3_000)));
     assert_eq!(team["movements"][0]["id"], "iauth_1");
