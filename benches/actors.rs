@@ -1,5 +1,5 @@
 //! What a card costs in memory, without HTTP and without a disk: the round trip of a question, waking a card from its
-//! journal, and the bytes that an idle card takes.
+//! journal, alone and under a budget that many cards share, and the bytes that an idle card takes.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -22,6 +22,7 @@ use tokio::{runtime::Runtime, sync::watch, task::JoinSet};
 use tollgate::{
     actors::{Arrival, Directory, Parts, Settings},
     clock,
+    config::policy_file,
     domain::{
         Account, AuthorizationId, AuthorizationRequest, CardId, Category, Currency, Event, EventId, Fact,
         Interval, Limit, Measure, Mention, Merchant, Money, Observation, Outcome as Answered, Overrides,
@@ -131,6 +132,16 @@ fn policy() -> Arc<Policy> {
     Arc::new(Policy::new(PolicyVersion::new("bench"), &default, &groups, cards))
 }
 
+/// The same limits, also on a budget that all cards share.
+fn shared_policy() -> Arc<Policy> {
+    const LIMITS: &str = "spending_limits: [{amount: 9000000000000000, interval: daily}, \
+                          {count: 9000000000000000, interval: rolling(24h)}]";
+    let text = format!(
+        "version: 1\ncurrency: usd\nbudgets: {{all: {{{LIMITS}}}}}\ndefault: {{budgets: [all], {LIMITS}}}\n"
+    );
+    Arc::new(policy_file::read(&text).unwrap().policy)
+}
+
 fn arrival() -> Arrival {
     let received = clock::instant();
     Arrival { received, deadline: received + SOON, verify_us: 0, parse_us: 0 }
@@ -138,11 +149,15 @@ fn arrival() -> Arrival {
 
 /// A directory on `journal`. Must be called on a runtime.
 fn directory(journal: Arc<dyn Journal>, settings: Settings) -> Directory {
+    directory_with(journal, settings, policy())
+}
+
+fn directory_with(journal: Arc<dyn Journal>, settings: Settings, policy: Arc<Policy>) -> Directory {
     let told = |_: usize, _: Duration| {};
     let parts = Parts {
         committer: Committer::new(Arc::clone(&journal), CommitterSettings::default(), Arc::new(told)),
         journal,
-        policy: watch::channel(policy()).1,
+        policy: watch::channel(policy).1,
         metrics: Arc::new(Metrics::new(&tollgate::http::vocabulary())),
     };
     Directory::new(settings, parts)
@@ -295,6 +310,41 @@ fn activation(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The first question for one card of a root, of which nothing is in memory: with few cards under it, and with many.
+fn activation_of_a_root(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let mut group = criterion.benchmark_group("actors/activation of a root");
+    for cards in if is_measured() { [10, 10_000] } else { [2, 20] } {
+        let settings = Settings { card_idle_after: Duration::from_millis(1), ..Settings::default() };
+        let directory = runtime.block_on(async {
+            let directory = directory_with(Arc::new(Memory::new()), settings, shared_policy());
+            ask_all(&directory, cards, cards).await;
+            tokio::spawn(directory.clone().sweep());
+            directory
+        });
+        let mut most = 0;
+        group.bench_function(BenchmarkId::new("idle cards under it", cards), |bencher| {
+            bencher.iter_custom(|iterations| {
+                let mut taken = Duration::ZERO;
+                for _ in 0..iterations {
+                    taken += runtime.block_on(async {
+                        while directory.resident() > 0 {
+                            tokio::task::yield_now().await;
+                        }
+                        let started = clock::instant();
+                        ask(&directory, question(0, clock::now())).await;
+                        most = most.max(directory.resident());
+                        started.elapsed()
+                    });
+                }
+                taken
+            });
+        });
+        assert!(most <= 2, "the card and the budget are read, found {most} accounts in memory");
+    }
+    group.finish();
+}
+
 /// What waking the card reads, and how much of it is kept. The bytes are those of the snapshot, which is all that is.
 async fn tell_size(journal: &dyn Journal, directory: &Directory, history: usize) -> Vec<Entry> {
     while directory.resident() > 0 {
@@ -344,15 +394,20 @@ fn resident_bytes() -> usize {
 fn memory(_: &mut Criterion) {
     let cards = if is_measured() { 20_000 } else { 100 };
     let runtime = Runtime::new().unwrap();
-    let before = resident_bytes();
-    let directory = runtime.block_on(async {
-        let directory = directory(Arc::new(Blank::default()), Settings::default());
-        ask_all(&directory, cards * PURCHASES, cards).await;
-        directory
-    });
-    assert_eq!(directory.resident(), cards);
-    let each = resident_bytes().saturating_sub(before) / cards;
-    println!("actors/memory: {each} bytes a card with {PURCHASES} purchases, over {cards} cards");
+    // What is measured is kept, so that the next one takes memory of its own.
+    let mut kept = Vec::new();
+    for (what, policy, more) in [("alone", policy(), 0), ("under one budget", shared_policy(), 1)] {
+        let before = resident_bytes();
+        let directory = runtime.block_on(async {
+            let directory = directory_with(Arc::new(Blank::default()), Settings::default(), policy);
+            ask_all(&directory, cards * PURCHASES, cards).await;
+            directory
+        });
+        assert_eq!(directory.resident(), cards + more);
+        let each = resident_bytes().saturating_sub(before) / cards;
+        println!("actors/memory: {each} bytes a card with {PURCHASES} purchases, {what}, over {cards} cards");
+        kept.push(directory);
+    }
 }
 
 /// A journal that keeps nothing, so that only cards take memory. It has the same past for each of them.
@@ -395,5 +450,5 @@ impl Journal for Blank {
     }
 }
 
-criterion_group!(benches, memory, round_trip, booking, activation);
+criterion_group!(benches, memory, round_trip, booking, activation, activation_of_a_root);
 criterion_main!(benches);

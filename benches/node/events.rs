@@ -54,6 +54,8 @@ pub(crate) struct Writer {
     event_at: usize,
     authorization_at: usize,
     card_at: usize,
+    /// The digits of the cardholder, where each card has one of its own.
+    cardholder_at: Vec<usize>,
     written: u64,
     random: fastrand::Rng,
 }
@@ -65,10 +67,13 @@ impl Writer {
     pub(crate) fn new() -> Self {
         let id = |prefix: &str, digit: &str| format!("{prefix}_{}", digit.repeat(DIGITS));
         let (event, authorization, card) = (id("evt", "1"), id("iauth", "2"), id("ic", "3"));
+        let cardholder = id("ich", "4");
         let mut purchase: Value = serde_json::from_str(PURCHASE).unwrap();
         purchase["id"] = event.as_str().into();
         purchase["data"]["object"]["id"] = authorization.as_str().into();
         purchase["data"]["object"]["card"]["id"] = card.as_str().into();
+        purchase["data"]["object"]["card"]["cardholder"]["id"] = cardholder.as_str().into();
+        purchase["data"]["object"]["cardholder"] = cardholder.as_str().into();
         let template = purchase.to_string();
         let digits_of = |id: &str| template.find(id).unwrap() + id.len() - DIGITS;
         Self {
@@ -76,10 +81,18 @@ impl Writer {
             event_at: digits_of(&event),
             authorization_at: digits_of(&authorization),
             card_at: digits_of(&card),
+            cardholder_at: Vec::new(),
             template: template.into_bytes(),
             written: 0,
             random: fastrand::Rng::with_seed(1),
         }
+    }
+
+    /// From here on no two cards have the same cardholder.
+    pub(crate) fn give_each_card_a_cardholder(&mut self) {
+        let template = String::from_utf8(self.template.clone()).unwrap();
+        self.cardholder_at = template.match_indices("ich_").map(|(at, prefix)| at + prefix.len()).collect();
+        assert_eq!(self.cardholder_at.len(), 2);
     }
 
     /// How long a body is.
@@ -106,6 +119,9 @@ impl Writer {
             write_digits(&mut self.template[self.event_at..], self.written);
             write_digits(&mut self.template[self.authorization_at..], self.written);
             write_digits(&mut self.template[self.card_at..], card as u64);
+            for at in &self.cardholder_at {
+                write_digits(&mut self.template[*at..], card as u64);
+            }
             let header = sign(&self.secret, seconds, &self.template);
             let length = self.template.len();
             let head = format!(

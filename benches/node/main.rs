@@ -22,6 +22,7 @@ mod events;
 mod generator;
 mod server;
 mod cluster;
+mod budgets;
 mod report;
 #[path = "../../tests/it/log.rs"]
 #[allow(dead_code, reason = "the bench needs a part of it")]
@@ -96,6 +97,9 @@ fn measure(scale: &Scale) {
     if scale.parts.iter().any(|part| part == "cluster") {
         cluster::measure(scale, &mut writer);
     }
+    if scale.parts.iter().any(|part| part == "budgets") {
+        budgets::measure(scale, &mut writer);
+    }
 }
 
 /// A server under test with what was measured of it.
@@ -121,12 +125,19 @@ impl Subject {
     }
 
     fn load(&self, events: &Events) -> Sample {
-        let (before, faults_before) = (self.process.cpu(), self.process.page_faults());
-        let load = generator::run(&[self.process.webhook], events, CONNECTIONS, Pace::AsFastAsAnswered);
-        let cpu = self.process.cpu().saturating_sub(before);
-        let page_faults = self.process.page_faults() - faults_before;
-        check(self.name, &load, events);
-        Sample {
+        Sample::of(self.name, &self.process, events)
+    }
+}
+
+impl Sample {
+    /// What these requests take of a server.
+    fn of(name: &str, process: &Process, events: &Events) -> Self {
+        let (before, faults_before) = (process.cpu(), process.page_faults());
+        let load = generator::run(&[process.webhook], events, CONNECTIONS, Pace::AsFastAsAnswered);
+        let cpu = process.cpu().saturating_sub(before);
+        let page_faults = process.page_faults() - faults_before;
+        check(name, &load, events);
+        Self {
             cpu_us: cpu.as_secs_f64() * 1e6 / events.len() as f64,
             page_faults: page_faults as f64 / events.len() as f64,
             rate: events.len() as f64 / load.took.as_secs_f64(),

@@ -220,6 +220,40 @@ pub(crate) fn cluster(rows: &[ClusterRow]) {
     }
 }
 
+/// Nodes whose cards charge so many budgets.
+pub(crate) struct BudgetsRow {
+    pub(crate) name: String,
+    pub(crate) cpu_us: Spread,
+    /// To the node whose cards charge none, in the same round.
+    pub(crate) ratio: Spread,
+    pub(crate) rate: Spread,
+    /// Its rate over many cards, to that of one card alone that charges none.
+    pub(crate) to_hot: Spread,
+    pub(crate) database_us: Spread,
+    /// Appended for each request.
+    pub(crate) bytes: f64,
+}
+
+pub(crate) fn budgets(journal: &str, rows: &[BudgetsRow]) {
+    println!("\nbudgets, {journal}, closed loop: median (minimum to maximum) of the rounds");
+    println!(
+        "{:<20} {:>22} {:>22} {:>26} {:>24} {:>20} {:>8}",
+        "legs",
+        "CPU us/request",
+        "ratio to card alone",
+        "requests/s",
+        "rate to one hot card",
+        "database us",
+        "bytes"
+    );
+    for row in rows {
+        println!(
+            "{:<20} {:>22.1} {:>22.3} {:>26} {:>24.2} {:>20.0} {:>8.0}",
+            row.name, row.cpu_us, row.ratio, row.rate, row.to_hot, row.database_us, row.bytes
+        );
+    }
+}
+
 /// What the way to another node adds: requests that were asked at their owner, and those that were asked elsewhere, in the
 /// same rounds.
 pub(crate) struct HopRow {

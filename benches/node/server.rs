@@ -35,7 +35,7 @@ pub(crate) struct Process {
     child: Child,
     pub(crate) webhook: SocketAddr,
     admin: Option<SocketAddr>,
-    /// Removed behind the process.
+    /// Of a node. Removed behind the process.
     _directory: Option<TempDir>,
 }
 
@@ -49,25 +49,37 @@ impl Process {
 
     /// A node.
     pub(crate) fn tollgate(program: &str, journal: Journal<'_>) -> Self {
+        Self::node(program, journal, None)
+    }
+
+    /// A node with this policy instead of [`POLICY`].
+    pub(crate) fn with_policy(program: &str, journal: Journal<'_>, policy: &str) -> Self {
+        Self::node(program, journal, Some(policy))
+    }
+
+    fn node(program: &str, journal: Journal<'_>, policy: Option<&str>) -> Self {
         let mut command = pinned(program);
-        let directory = match journal {
-            Journal::Memory | Journal::Postgres(..) => None,
-            // On the disk that the build is on: the system's temporary directory may be memory.
-            Journal::Sqlite => Some(TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()),
-        };
-        let location = match (journal, &directory) {
-            (Journal::Postgres(url, node), _) => {
+        // On the disk that the build is on: the system's temporary directory may be memory.
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let location = match journal {
+            Journal::Postgres(url, node) => {
                 command
                     .env("TOLLGATE_NODE_ID", format!("node-{node}"))
                     .env("TOLLGATE_PEER_LISTEN", "127.0.0.1:0");
                 url.to_owned()
             }
-            (_, Some(directory)) => format!("sqlite:{}/tollgate.db", directory.path().display()),
-            (_, None) => "memory:".to_owned(),
+            Journal::Sqlite => format!("sqlite:{}/tollgate.db", directory.path().display()),
+            Journal::Memory => "memory:".to_owned(),
         };
+        if let Some(policy) = policy {
+            let path = directory.path().join("policy.yaml");
+            fs::write(&path, policy).unwrap();
+            command.env("TOLLGATE_POLICY", path);
+        } else {
+            command.envs(POLICY);
+        }
         command
             .arg("serve")
-            .envs(POLICY)
             .env("STRIPE_WEBHOOK_SECRET", SECRET)
             .env("TOLLGATE_SIGNATURE_TOLERANCE", "1h")
             .env("TOLLGATE_JOURNAL", location)
@@ -76,7 +88,7 @@ impl Process {
             .env("TOLLGATE_CARD_QUEUE_MAX", "1000")
             .env("TOLLGATE_LOG", "info")
             .env("TOLLGATE_LOG_FORMAT", "json");
-        Self::start(command, directory)
+        Self::start(command, Some(directory))
     }
 
     /// Starts it, and reads its addresses from the line that says it is ready: a node names its admin port before that.

@@ -52,9 +52,21 @@ impl Admin {
     /// # Errors
     /// The node cannot be reached, or what it says is no answer.
     pub fn get(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {
+        self.ask("GET", path, "")
+    }
+
+    /// The same of a change, with a body of JSON.
+    ///
+    /// # Errors
+    /// As [`Admin::get`]; whether it was done is not known then.
+    pub fn post(&mut self, path: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
+        self.ask("POST", path, body)
+    }
+
+    fn ask(&mut self, method: &str, path: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
         // A kept connection may have been closed meanwhile; a fresh one has no such excuse.
         if self.connection.is_some()
-            && let Ok(answer) = self.exchange(path)
+            && let Ok(answer) = self.exchange(method, path, body)
         {
             return Ok(answer);
         }
@@ -64,15 +76,20 @@ impl Admin {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         self.connection = Some(BufReader::new(stream));
-        self.exchange(path)
+        self.exchange(method, path, body)
     }
 
-    fn exchange(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {
+    fn exchange(&mut self, method: &str, path: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
         let Some(connection) = &mut self.connection else { return Err(io::ErrorKind::NotConnected.into()) };
         let token = self.token.as_ref();
         let credentials =
             token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n{credentials}\r\n", self.address);
+        let content = match body.len() {
+            0 => String::new(),
+            length => format!("content-type: application/json\r\ncontent-length: {length}\r\n"),
+        };
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n{credentials}{content}\r\n{body}", self.address);
         connection.get_mut().write_all(request.as_bytes())?;
         let mut line = || -> io::Result<String> {
             let mut line = String::new();

@@ -9,15 +9,22 @@
 pub mod closing;
 mod facts;
 mod findings;
+mod shared;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::mpsc::Receiver,
+};
 
 pub use facts::Position;
 use facts::{Fact, Facts, Snapshot, What};
 pub use findings::{Findings, Kind};
+use shared::Shared;
 
 use crate::{
     authorization::{Authorization, Purchase, Status, Transaction},
+    budgets::{Budgets, Share},
+    credits::News,
     scenario::Limits,
 };
 
@@ -74,12 +81,15 @@ pub struct Expected {
     pub was_late: bool,
     /// Every answer that a node gave.
     pub acknowledged: Vec<Acknowledged>,
+    /// What its card shares.
+    pub share: Option<Share>,
 }
 
 /// The auditor's own books.
 pub struct Auditor {
     limits: Limits,
     cards: HashMap<u64, Card>,
+    shared: Option<Shared>,
     /// What ended, with nothing on its way any more.
     expected: Vec<Expected>,
     /// Where the facts of an event that was not acknowledged yet belong.
@@ -87,15 +97,21 @@ pub struct Auditor {
     findings: Findings,
     decisions: u64,
     ambiguous: u64,
+    /// Counts the occasions on which records may have come to rest.
+    calmed: u32,
 }
+
+/// With budgets, what is known of one card may come to rest only when a question about another one is answered: so many
+/// occasions apart, all cards are looked at.
+const CALM_ALL_EVERY: u32 = 64;
 
 /// The books of one card.
 #[derive(Default)]
 struct Card {
     /// The sum of all that ended.
     settled: Position,
-    /// What those that are open and quiet use: nothing about them is on its way.
-    quiet_used: i64,
+    /// Those that are open and quiet: nothing about them is on its way.
+    quiet: Position,
     open: HashMap<u64, Record>,
     /// Those of the open ones that are not quiet.
     restless: Vec<u64>,
@@ -131,12 +147,20 @@ impl Auditor {
         Self {
             limits,
             cards: HashMap::new(),
+            shared: None,
             expected: Vec::new(),
             on_their_way: HashMap::new(),
             findings: Findings::default(),
             decisions: 0,
             ambiguous: 0,
+            calmed: 0,
         }
+    }
+
+    /// The same where cards share these budgets; of credits it is told by `news`.
+    #[must_use]
+    pub fn sharing(self, budgets: Option<Budgets>, news: Receiver<News>) -> Self {
+        Self { shared: budgets.map(|budgets| Shared::new(budgets, news)), ..self }
     }
 
     /// A question leaves, for the first time or again.
@@ -149,6 +173,10 @@ impl Auditor {
         let what = What::Decision { index: question.index, granted: purchase.held_for(asked) };
         record.facts.add(Fact { what, sent_us: now_us, known_us: None, event: None });
         card.asked.insert(question, now_us);
+        if let Some(shared) = &mut self.shared {
+            shared.meets(purchase.card.number);
+            shared.asked(question, now_us);
+        }
     }
 
     /// An answer that counts is here, to the question or to a duplicate of it.
@@ -163,6 +191,12 @@ impl Auditor {
         self.decisions = self.decisions.saturating_add(1);
         let Some(card) = self.cards.get_mut(&purchase.card.number) else { return };
         let sent_us = card.asked.remove(&question);
+        if let Some(shared) = &mut self.shared {
+            shared.hear();
+            if let Some(sent_us) = sent_us {
+                shared.answered(question, sent_us);
+            }
+        }
         let record = card.record(question.authorization);
         if let Some(before) = record.answers.iter().find(|told| told.index == question.index) {
             // What the API did not take in time is repeated over the API, which names no decision and no bytes.
@@ -216,8 +250,11 @@ impl Auditor {
     /// Stripe gives a question up: a node may or may not have decided it. Stripe's own word settles it.
     pub fn given_up(&mut self, question: Question, card: u64) {
         if let Some(card) = self.cards.get_mut(&card) {
-            card.asked.remove(&question);
+            let sent_us = card.asked.remove(&question);
             card.record(question.authorization).was_late = true;
+            if let (Some(shared), Some(sent_us)) = (&mut self.shared, sent_us) {
+                shared.answered(question, sent_us);
+            }
         }
     }
 
@@ -303,6 +340,9 @@ impl Auditor {
 
     fn add(&mut self, event: u64, card: u64, authorization: u64, what: What) {
         self.on_their_way.insert(event, (card, authorization));
+        if let Some(shared) = &mut self.shared {
+            shared.meets(card);
+        }
         let card = self.cards.entry(card).or_default();
         let fact = Fact { what, sent_us: u64::MAX, known_us: None, event: Some(event) };
         card.record(authorization).facts.add(fact);
@@ -312,7 +352,7 @@ impl Auditor {
     fn judge(&mut self, judgement: &Judgement<'_>) {
         let Judgement { question, purchase, asked, answer, .. } = *judgement;
         let Some(card) = self.cards.get(&purchase.card.number) else { return };
-        let (own, others) = card.used(judgement);
+        let legs = self.legs(card, judgement);
         let full = purchase.held_for(asked);
         let granted = answer.granted.unwrap_or(0);
         let cash = purchase.cashback.filter(|_| question.index == 0).unwrap_or(1);
@@ -323,40 +363,29 @@ impl Auditor {
                 purchase.card.number, question.authorization
             )
         };
-        let limits = |own: i64, others: i64| {
-            let whole = own.saturating_add(others);
-            [(self.limits.per_authorization, own), (self.limits.daily, whole), (self.limits.all_time, whole)]
-                .into_iter()
-                .filter_map(|(limit, used)| limit.map(|limit| (limit, used)))
-        };
         if answer.granted.is_some() {
             let in_range =
                 if purchase.is_controllable { (cash..=full).contains(&granted) } else { granted == full };
             if !in_range {
                 self.findings.found(Kind::WrongAmount, tell("that is not what may be approved"));
             }
-            let over = limits(own.low.saturating_add(granted), others.low).find(|(limit, used)| used > limit);
-            if let Some((limit, used)) = over {
-                let what = format!("at least {used} is used of {limit}");
+            let used = |leg: &Leg| leg.used().low.saturating_add(granted);
+            if let Some(over) = legs.iter().find(|leg| used(leg) > leg.max.high) {
+                let what = format!("at least {} is used of {} ({})", used(over), over.max.high, over.name);
                 self.findings.found(Kind::OverLimit, tell(&what));
             }
         }
         if granted >= full {
             return;
         }
-        let room = |own: i64, others: i64| {
-            limits(own, others)
-                .map(|(limit, used)| limit.saturating_sub(used))
-                .min()
-                .unwrap_or(i64::MAX)
-                .min(full)
-        };
+        let room = |of: fn(&Leg) -> i64| legs.iter().map(of).min().unwrap_or(i64::MAX).min(full);
         let least = match (purchase.is_controllable, purchase.merchant.is_fuel_dispenser()) {
             (true, true) => asked,
             (true, false) => cash,
             (false, _) => full,
         };
-        let (surely, perhaps) = (room(own.high, others.high), room(own.low, others.low));
+        let surely = room(|leg| leg.max.low.saturating_sub(leg.used().high));
+        let perhaps = room(|leg| leg.max.high.saturating_sub(leg.used().low));
         if surely >= least.max(granted.saturating_add(1)) {
             self.findings
                 .found(Kind::DeclinedWithRoom, tell(&format!("there was room for at least {surely}")));
@@ -365,11 +394,52 @@ impl Auditor {
         }
     }
 
-    /// Lets records come to rest of which nothing is on its way, and closes those that have ended.
+    /// What an answer has to fit: the limits of the card, and of all accounts that it shares.
+    fn legs(&self, card: &Card, judgement: &Judgement<'_>) -> Vec<Leg> {
+        let (own, others) = card.used(judgement, Position::used);
+        let limits = [
+            ("per authorization", self.limits.per_authorization, Range::default()),
+            ("card, daily", self.limits.daily, others),
+            ("card, all time", self.limits.all_time, others),
+        ];
+        let of_card = limits.into_iter().filter_map(|(name, limit, others)| {
+            let max = limit.map(|limit| Range { low: limit, high: limit })?;
+            Some(Leg { name: name.to_owned(), max, own, others })
+        });
+        let of_shared = self.shared.iter().flat_map(|shared| shared.legs(&self.cards, judgement));
+        of_card.chain(of_shared).collect()
+    }
+
+    /// Lets records of a card come to rest; now and then those of all.
     fn calm(&mut self, number: u64) {
+        self.calm_one(number);
+        self.calmed = self.calmed.wrapping_add(1);
+        if self.shared.is_some() && self.calmed.is_multiple_of(CALM_ALL_EVERY) {
+            self.calm_all();
+        }
+    }
+
+    fn calm_all(&mut self) {
+        let restless: Vec<u64> = self
+            .cards
+            .iter()
+            .filter(|(_, card)| !card.restless.is_empty())
+            .map(|(number, _)| *number)
+            .collect();
+        for number in restless {
+            self.calm_one(number);
+        }
+    }
+
+    /// Lets records come to rest of which nothing is on its way, and closes those that have ended.
+    fn calm_one(&mut self, number: u64) {
         let Some(card) = self.cards.get_mut(&number) else { return };
-        let first_asked_us = card.asked.values().min().copied().unwrap_or(u64::MAX);
-        let Card { settled, quiet_used, open, restless, .. } = card;
+        let first_asked_us = match &self.shared {
+            Some(shared) => shared.first_asked_us(),
+            None => card.asked.values().min().copied().unwrap_or(u64::MAX),
+        };
+        let share = self.shared.as_ref().map(|shared| shared.budgets.share(number));
+        let Card { settled, quiet, open, restless, .. } = card;
         restless.retain(|authorization| {
             let Some(record) = open.get_mut(authorization) else { return false };
             if !record.facts.are_known_before(first_asked_us) {
@@ -377,7 +447,7 @@ impl Auditor {
             }
             let Some((position, status, approved)) = record.end else {
                 record.is_quiet = true;
-                *quiet_used = quiet_used.saturating_add(record.facts.position().used());
+                *quiet = quiet.plus(record.facts.position());
                 return false;
             };
             debug_assert_eq!(position, record.facts.position(), "{:?}", record.facts);
@@ -392,6 +462,7 @@ impl Auditor {
                     approved,
                     was_late: record.was_late,
                     acknowledged: record.answers.into_iter().filter_map(|told| told.acknowledged).collect(),
+                    share,
                 });
             }
             false
@@ -420,6 +491,27 @@ struct Range {
     high: i64,
 }
 
+impl Range {
+    const fn plus(self, other: Self) -> Self {
+        Self { low: self.low.saturating_add(other.low), high: self.high.saturating_add(other.high) }
+    }
+}
+
+/// What an answer has to fit: an account with what may be used of it.
+struct Leg {
+    name: String,
+    max: Range,
+    /// By the authorization itself, without what the answer grants.
+    own: Range,
+    others: Range,
+}
+
+impl Leg {
+    const fn used(&self) -> Range {
+        self.own.plus(self.others)
+    }
+}
+
 impl Card {
     /// The record of an authorization, about which something is going to change.
     fn record(&mut self, authorization: u64) -> &mut Record {
@@ -435,24 +527,23 @@ impl Card {
         });
         if record.is_quiet {
             record.is_quiet = false;
-            self.quiet_used = self.quiet_used.saturating_sub(record.facts.position().used());
+            self.quiet = self.quiet.minus(record.facts.position());
             self.restless.push(authorization);
         }
         record
     }
 
-    /// What the authorization itself and all others used when the answer was decided, without what it grants.
-    fn used(&self, judgement: &Judgement<'_>) -> (Range, Range) {
-        let settled = self.settled.used().saturating_add(self.quiet_used);
+    /// What the authorization itself and all others of this card used when the answer was decided, without what it grants.
+    fn used(&self, judgement: &Judgement<'_>, counts: fn(&Position) -> i64) -> (Range, Range) {
+        let settled = counts(&self.settled.plus(self.quiet));
         let (mut own, mut others) = (Range::default(), Range { low: settled, high: settled });
         for authorization in &self.restless {
             let Some(record) = self.open.get(authorization) else { continue };
             let is_own = *authorization == judgement.question.authorization;
             let without = is_own.then_some(judgement.question.index);
-            let range = record.facts.range(judgement.sent_us, judgement.now_us, without);
+            let range = record.facts.range(judgement.sent_us, judgement.now_us, without, counts);
             let sum = if is_own { &mut own } else { &mut others };
-            sum.low = sum.low.saturating_add(range.low);
-            sum.high = sum.high.saturating_add(range.high);
+            *sum = sum.plus(range);
         }
         (own, others)
     }

@@ -181,6 +181,11 @@ impl Writer {
         match slot {
             "card" => self.write_id(out, Id::Card, purchase.card.number),
             "cardholder" => self.write_id(out, Id::Cardholder, purchase.card.number),
+            "shared" => {
+                if let Some(share) = purchase.card.share {
+                    text(out, &format!(",{share}"));
+                }
+            }
             "currency" => text(out, purchase.card.currency),
             "cashback" => match purchase.cashback {
                 Some(cashback) => number(out, cashback),

@@ -60,6 +60,23 @@ pub struct Secrets {
     pub events: Signer,
 }
 
+/// What is played, and against what.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// What.
+    pub scenario: &'a Scenario,
+    /// Where it goes to.
+    pub targets: &'a [Target],
+    /// What signs it.
+    pub secrets: &'a Secrets,
+    /// What writes events.
+    pub writer: &'a Writer,
+    /// Stripe's API, where it has a part.
+    pub api: Option<&'a Api>,
+    /// The time.
+    pub clock: Clock,
+}
+
 /// How it goes, told once a second.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Progress {
@@ -184,19 +201,12 @@ struct Play<'a> {
     turn_of: usize,
 }
 
-/// Plays a scenario from its start to the end of its last story.
+/// Plays a scenario from its start to the end of its last story. The auditor sees all of it, and knows the limits.
 ///
 /// # Errors
 /// The system has no sockets for us.
-pub fn play(
-    scenario: &Scenario,
-    targets: &[Target],
-    secrets: &Secrets,
-    writer: &Writer,
-    api: Option<&Api>,
-    clock: Clock,
-    mut tell: impl FnMut(&Progress),
-) -> io::Result<Played> {
+pub fn play(scene: Scene<'_>, auditor: Auditor, mut tell: impl FnMut(&Progress)) -> io::Result<Played> {
+    let Scene { scenario, targets, secrets, writer, api, clock } = scene;
     let mut pacer = Pacer::new(scenario);
     let addresses: Vec<SocketAddr> = targets.iter().map(|target| target.address).collect();
     let mut play = Play {
@@ -206,7 +216,7 @@ pub fn play(
         writer,
         api,
         clock,
-        population: Population::new(scenario.cards, &scenario.questions),
+        population: Population::new(scenario.cards, &scenario.questions).sharing(scenario.budgets),
         pool: Pool::new(&addresses, scenario.connections)?,
         heap: BinaryHeap::new(),
         tales: HashMap::new(),
@@ -214,7 +224,7 @@ pub fn play(
         events: HashMap::new(),
         delivering: 0,
         lost: Vec::new(),
-        auditor: Auditor::new(scenario.limits),
+        auditor,
         measures: Measures::new(pacer.stages(), scenario.stripe.deadline_ms),
         told: Deliveries::default(),
         random: fastrand::Rng::with_seed(!scenario.seed),

@@ -47,6 +47,10 @@ pub enum Lie {
     TakesForgeries,
     /// Before an admin API: what remains of a limit is told as one less.
     UnderstatesWhatRemains,
+    /// The same of budgets and their balances only.
+    UnderstatesBudgets,
+    /// Before an admin API: decisions lack the last account that was looked at.
+    ForgetsALeg,
 }
 
 /// The running proxy. Dropped, it stops.
@@ -141,14 +145,22 @@ impl Scheme {
                 return reply(&json!({"approved": true}));
             }
         }
+        let path = head.uri.path().to_owned();
         let forwarded = Request::from_parts(head, Full::new(body));
         let Ok(answer) = forward(self.node, forwarded).await else {
             let mut failed = Response::new(Full::default());
             *failed.status_mut() = StatusCode::BAD_GATEWAY;
             return failed;
         };
-        if self.lie == Lie::UnderstatesWhatRemains {
-            return understated(answer).await;
+        match self.lie {
+            Lie::UnderstatesWhatRemains => return changed(answer, understate).await,
+            Lie::UnderstatesBudgets if path.starts_with("/v1/budgets/") => {
+                return changed(answer, understate).await;
+            }
+            Lie::ForgetsALeg if path.starts_with("/v1/authorizations/") => {
+                return changed(answer, forget_a_leg).await;
+            }
+            _ => {}
         }
         let was_refused = answer.status() == StatusCode::BAD_REQUEST;
         if was_refused && self.lie == Lie::TakesForgeries {
@@ -193,25 +205,42 @@ impl Scheme {
             | Lie::HidesTransactions
             | Lie::Invents
             | Lie::TakesForgeries
-            | Lie::UnderstatesWhatRemains => return Response::from_parts(head, Full::new(body)),
+            | Lie::UnderstatesWhatRemains
+            | Lie::UnderstatesBudgets
+            | Lie::ForgetsALeg => return Response::from_parts(head, Full::new(body)),
         }
         reply(&said)
     }
 }
 
-/// The books of a card, with less left of its limits than there is.
-async fn understated(answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+/// What an admin API says, with something else in it.
+async fn changed(answer: Response<Full<Bytes>>, change: fn(&mut Value)) -> Response<Full<Bytes>> {
     let (head, body) = answer.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let mut told: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let Some(limits) = told.get_mut("limits").and_then(Value::as_array_mut) else {
-        return Response::from_parts(head, Full::new(body));
-    };
-    for limit in limits {
-        let remaining = limit["remaining"].as_i64().unwrap_or_default();
-        limit["remaining"] = remaining.saturating_sub(1).into();
+    match serde_json::from_slice::<Value>(&body) {
+        Ok(mut told) if head.status == StatusCode::OK => {
+            change(&mut told);
+            reply(&told)
+        }
+        _ => Response::from_parts(head, Full::new(body)),
     }
-    reply(&told)
+}
+
+/// Less is left of limits and balances than there is.
+fn understate(told: &mut Value) {
+    let less = |value: &mut Value| *value = value.as_i64().unwrap_or_default().saturating_sub(1).into();
+    for limit in told.get_mut("limits").and_then(Value::as_array_mut).into_iter().flatten() {
+        less(&mut limit["remaining"]);
+    }
+    if let Some(available) = told.get_mut("available").filter(|available| available.is_i64()) {
+        less(available);
+    }
+}
+
+fn forget_a_leg(told: &mut Value) {
+    for decision in told.get_mut("decisions").and_then(Value::as_array_mut).into_iter().flatten() {
+        decision.get_mut("legs").and_then(Value::as_array_mut).map(Vec::pop);
+    }
 }
 
 /// What the node itself answers.

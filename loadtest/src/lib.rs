@@ -5,7 +5,7 @@
 //! [`postgres`]), lets the [`generator`] play a [`scenario`] while it [`watch`]es them, or asks the `system` what they use,
 //! and puts what came of it into a [`record`], with the machine's
 //! [`setup`] and a verdict; a `slow_disk` slows them, and their database is `servers`, of [`postgres`] alone or with `patroni`; [`report`] and [`screen`] show it to people. What is played are [`story`]s of
-//! [`authorization`]s with cards of a [`population`], told in [`events`] with a [`signature`]. The [`audit`] judges the
+//! [`authorization`]s with cards of a [`population`], some of which share [`budgets`] that an operator [`credits`], told in [`events`] with a [`signature`]. The [`audit`] judges the
 //! answers, and reads the books over the [`admin`] API. [`compare`] asks other servers the same: a [`corpus`] of
 //! questions goes to each, and to a [`bare`] one. [`clock`] is the one place that reads the time. [`stripe_api`] is for
 //! tests that need Stripe's API without its webhooks, [`liar`] for tests of the audit.
@@ -28,6 +28,8 @@ mod system;
 pub mod watch;
 pub mod generator;
 pub mod population;
+pub mod budgets;
+pub mod credits;
 pub mod authorization;
 pub mod story;
 pub mod events;

@@ -1,7 +1,10 @@
 //! The people with cards and the shops that they go to: who buys how often, where, and for how much. All of it follows
 //! from a seed.
 
-use crate::scenario::Questions;
+use crate::{
+    budgets::{Budgets, Share},
+    scenario::Questions,
+};
 
 /// A card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -10,6 +13,8 @@ pub struct Card {
     pub number: u64,
     /// Of all its amounts.
     pub currency: &'static str,
+    /// What it shares with other cards.
+    pub share: Option<Share>,
 }
 
 /// A shop.
@@ -88,6 +93,7 @@ pub struct Population {
     popularity: Vec<f64>,
     cards: usize,
     each_once: bool,
+    budgets: Option<Budgets>,
 }
 
 impl Population {
@@ -103,7 +109,13 @@ impl Population {
                 sum
             }));
         }
-        Self { popularity, cards, each_once: questions.each_card_once }
+        Self { popularity, cards, each_once: questions.each_card_once, budgets: None }
+    }
+
+    /// The same with cards that share budgets. Those are all in dollars.
+    #[must_use]
+    pub fn sharing(self, budgets: Option<Budgets>) -> Self {
+        Self { budgets, ..self }
     }
 
     /// The card of the story of this number.
@@ -125,7 +137,8 @@ impl Population {
             30 => "gbp",
             _ => "jpy",
         };
-        Card { number, currency }
+        let share = self.budgets.map(|budgets| budgets.share(number));
+        Card { number, currency: if share.is_some() { "usd" } else { currency }, share }
     }
 }
 

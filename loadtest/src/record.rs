@@ -98,8 +98,22 @@ pub struct Run {
     pub generator: Generator,
     /// What each node told of itself, once a second.
     pub nodes: Vec<Node>,
+    /// What was credited to balances meanwhile; none of a scenario without budgets.
+    #[serde(default)]
+    pub credits: Option<Credits>,
     /// What the auditor found.
     pub audit: Audit,
+}
+
+/// Credits of balances over the admin API.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Credits {
+    /// How many are durable.
+    pub count: u64,
+    /// How often one was sent again because no node had taken it.
+    pub repeated: u64,
+    /// How long the slowest took to be durable, with all that were sent again.
+    pub longest_us: u64,
 }
 
 impl Run {
@@ -349,6 +363,9 @@ pub struct Audit {
     pub cards_compared: Option<u64>,
     /// Authorizations whose records were compared at the end; none where there is no admin API.
     pub authorizations_compared: Option<u64>,
+    /// Accounts that cards share whose books were compared at the end; none where there are none.
+    #[serde(default)]
+    pub budgets_compared: Option<u64>,
     /// Why less was compared than could have been.
     pub notes: Vec<String>,
 }

@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     thread,
     time::Duration,
@@ -12,17 +12,19 @@ use std::{
 
 use crate::{
     admin::{Admin, Books as _},
+    audit::Auditor,
     clock::{self, Clock},
+    credits::{NEWS_MAX, Operator},
     events::Writer,
     generator::{
-        Played, Progress, Secrets, Target,
+        Played, Progress, Scene, Secrets, Target,
         api::{Api, KEY},
         play,
     },
     nodes::{Nodes, NotStarted},
     record::{self, FORMAT, Mark, Record, Run, Verdict},
     report,
-    scenario::{Act, DatabaseAct, Scenario},
+    scenario::{Act, DatabaseAct, Limits, Scenario},
     setup,
     signature::Signer,
     slow_disk, verdict,
@@ -107,9 +109,8 @@ struct Site {
 /// It could not be run to its end; what is in the record then does not matter.
 pub fn run(options: &Options, mut tell: impl FnMut(&Progress)) -> Result<Record, Failure> {
     options.scenario.check().map_err(Failure::Scenario)?;
-    if options.scenario.limits.daily.is_some()
-        && meets_midnight(clock::unix_seconds(), options.scenario.duration_s)
-    {
+    let has_day = options.scenario.limits.daily.is_some() || options.scenario.budgets.is_some();
+    if has_day && meets_midnight(clock::unix_seconds(), options.scenario.duration_s) {
         let what = "expected a run with a daily limit to end before midnight (UTC), where the limit begins anew; found one \
                     that would not: start it after midnight, or use another limit";
         return Err(Failure::Scenario(what.to_owned()));
@@ -153,19 +154,12 @@ fn run_once(
     let api = if scenario.stripe.needs_api() { Some(Api::start()?) } else { None };
     let (nodes, site, run_id) = match &options.against {
         Against::Local { count, binary, upgrade_from } => {
-            let directory = options.directory.join("nodes");
-            let mut more = settings(scenario, api.as_ref());
-            if let Some(bytes_per_s) = scenario.disk_bytes_per_s {
-                more.extend(slow_disk::environment(&options.directory.join("slow-disk"), bytes_per_s)?);
-            }
             let first = upgrade_from.as_ref().unwrap_or(binary);
-            let standby = scenario.database.as_ref().map(|database| database.standby);
-            let limits = &scenario.limits;
-            let mut nodes = Nodes::start(*count, first, &directory, LOCAL_SECRET, limits, standby, &more)?;
+            let mut nodes = start_nodes(options, *count, first, api.as_ref())?;
             nodes.start_from(binary);
             record.setup.is_local = true;
             nodes.journal().clone_into(&mut record.setup.journal);
-            record.setup.file_system = setup::look(&directory).file_system;
+            record.setup.file_system = setup::look(&options.directory.join("nodes")).file_system;
             let site = Site::local(&nodes);
             (Some(nodes), site, 0)
         }
@@ -192,15 +186,7 @@ fn run_once(
                     their processes";
         return Err(Failure::Scenario(what.to_owned()));
     }
-    let windows = match &nodes {
-        Some(nodes) if !scenario.is_scraped => {
-            site.admins.iter().copied().zip(nodes.processes().map(Window::Process)).collect()
-        }
-        _ => {
-            let of = |admin: &SocketAddr| (*admin, Window::Metrics(Admin::new(*admin, site.token.clone())));
-            site.admins.iter().map(of).collect()
-        }
-    };
+    let windows = windows(scenario, nodes.as_ref(), &site);
     record.setup.targets =
         site.targets.iter().map(|target| format!("http://{}{}", target.address, target.path)).collect();
     if let Some(admin) = site.admins.first() {
@@ -209,9 +195,18 @@ fn run_once(
     let writer = Writer::new(run_id);
     let clock = Clock::start();
     let mut nodes = nodes;
+    let (news, heard) = sync_channel(NEWS_MAX);
+    let auditor = Auditor::new(scenario.limits).sharing(scenario.budgets, heard);
+    let mut operator = scenario
+        .budgets
+        .map(|budgets| Operator::new(budgets, &site.admins, site.token.as_deref(), run_id, clock, news));
+    if let Some(operator) = &mut operator {
+        operator.credit_all(0).map_err(Failure::Scenario)?;
+    }
+    let (stop_crediting, credited_until) = sync_channel::<()>(0);
     let (stop_watching, watched_until) = sync_channel(0);
     let (stop_disturbing, disturbed_until) = sync_channel(0);
-    let (played, watched, marks) = thread::scope(|scope| {
+    let (played, watched, marks, credits) = thread::scope(|scope| {
         let watching = scope.spawn(|| {
             // Moved in, so that it ends with this thread.
             let until = watched_until;
@@ -221,13 +216,23 @@ fn run_once(
             let until = disturbed_until;
             nodes.as_mut().map_or(Ok(Vec::new()), |nodes| disturb(scenario, nodes, clock, &until))
         });
-        let played = play(scenario, &site.targets, &site.secrets, &writer, api.as_ref(), clock, tell);
-        drop(stop_disturbing);
+        let crediting = operator.map(|operator| {
+            scope.spawn(move || {
+                let until = credited_until;
+                operator.go_on(scenario.duration_s, &until)
+            })
+        });
+        let (targets, secrets, api) = (&site.targets, &site.secrets, api.as_ref());
+        let played = play(Scene { scenario, targets, secrets, writer: &writer, api, clock }, auditor, tell);
+        drop((stop_disturbing, stop_crediting));
+        let credits = crediting
+            .map(|crediting| crediting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         let marks = disturbing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         drop(stop_watching);
         let watched = watching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (played, watched, marks)
+        (played, watched, marks, credits)
     });
+    let credits = credits.transpose().map_err(Failure::Books)?;
     let mut watched = watched;
     for (node, programs) in watched.iter_mut().zip(nodes.iter().flat_map(Nodes::programs)) {
         node.programs = programs.iter().map(|program| program.display().to_string()).collect();
@@ -241,7 +246,40 @@ fn run_once(
             played.auditor.acknowledged(event, clock.now_us());
         }
     }
-    Ok((finish(scenario, &site, &writer, played, watched, marks?)?, hlog))
+    let run = finish(scenario, &site, &writer, played, watched, marks?)?;
+    Ok((Run { credits, ..run }, hlog))
+}
+
+/// Through what each node is seen.
+fn windows(scenario: &Scenario, nodes: Option<&Nodes>, site: &Site) -> Vec<(SocketAddr, Window)> {
+    match nodes {
+        Some(nodes) if !scenario.is_scraped => {
+            site.admins.iter().copied().zip(nodes.processes().map(Window::Process)).collect()
+        }
+        _ => {
+            let of = |admin: &SocketAddr| (*admin, Window::Metrics(Admin::new(*admin, site.token.clone())));
+            site.admins.iter().map(of).collect()
+        }
+    }
+}
+
+/// Nodes of this program, with the limits and the budgets of the scenario.
+fn start_nodes(options: &Options, count: usize, binary: &Path, api: Option<&Api>) -> Result<Nodes, Failure> {
+    let scenario = &options.scenario;
+    let mut more = settings(scenario, api);
+    if let Some(bytes_per_s) = scenario.disk_bytes_per_s {
+        more.extend(slow_disk::environment(&options.directory.join("slow-disk"), bytes_per_s)?);
+    }
+    let mut limits = scenario.limits;
+    if let Some(budgets) = &scenario.budgets {
+        let path = options.directory.join("policy.yaml");
+        fs::write(&path, budgets.policy(&limits))?;
+        more.push(("TOLLGATE_POLICY", path.canonicalize()?.display().to_string()));
+        limits = Limits::default();
+    }
+    let directory = options.directory.join("nodes");
+    let standby = scenario.database.as_ref().map(|database| database.standby);
+    Ok(Nodes::start(count, binary, &directory, LOCAL_SECRET, &limits, standby, &more)?)
 }
 
 /// Whether any node is there. Some may be away: that can be what is tested.
@@ -390,6 +428,7 @@ fn finish(
         marks: told,
         generator: played.generator,
         nodes: watched,
+        credits: None,
         audit,
     })
 }

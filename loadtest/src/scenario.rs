@@ -8,13 +8,15 @@ use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+use crate::budgets::Budgets;
+
 pub use {
     database::{Database, DatabaseAct, Fault, Standby},
     disturbance::{Act, Disturbance},
 };
 
 /// The scenarios that come with the load test, by name.
-const BUNDLED: [(&str, &str); 22] = [
+const BUNDLED: [(&str, &str); 23] = [
     ("smoke", include_str!("../scenarios/smoke.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("spike", include_str!("../scenarios/spike.toml")),
@@ -25,6 +27,7 @@ const BUNDLED: [(&str, &str); 22] = [
     ("duplicates", include_str!("../scenarios/duplicates.toml")),
     ("bad-signatures", include_str!("../scenarios/bad-signatures.toml")),
     ("lifecycle", include_str!("../scenarios/lifecycle.toml")),
+    ("budgets", include_str!("../scenarios/budgets.toml")),
     ("over-the-api", include_str!("../scenarios/over-the-api.toml")),
     ("node-kill", include_str!("../scenarios/node-kill.toml")),
     ("rolling-restart", include_str!("../scenarios/rolling-restart.toml")),
@@ -79,6 +82,9 @@ pub struct Scenario {
     pub stripe: Stripe,
     /// The limits that every card has.
     pub limits: Limits,
+    /// Money that cards share.
+    #[serde(default)]
+    pub budgets: Option<Budgets>,
     /// What is asked.
     #[serde(default)]
     pub questions: Questions,
@@ -386,6 +392,9 @@ impl Scenario {
         let weights = self.lives.weights().map(|(_, weight)| weight);
         let is_usable = weights.iter().all(|weight| *weight >= 0.0) && weights.iter().sum::<f64>() > 0.0;
         expect(is_usable, "lives with weights from 0, and one above it", &self.lives)?;
+        if let Some(budgets) = &self.budgets {
+            budgets.check().map_err(|expected| format!("expected {expected}, found {budgets:?}"))?;
+        }
         if let Some(database) = &self.database {
             expect((1..=10_000).contains(&database.repeat), "faults 1 to 10000 times", &database.repeat)?;
         }

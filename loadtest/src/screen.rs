@@ -144,6 +144,10 @@ fn tell_run(text: &mut String, run: &Run) -> std::fmt::Result {
     {
         writeln!(text, "  ledger compared at the end: {cards} cards, {authorizations} authorizations")?;
     }
+    if let Some(budgets) = run.audit.budgets_compared {
+        let credits = run.credits.map_or(0, |credits| credits.count);
+        writeln!(text, "  budgets compared at the end: {budgets} accounts; {credits} credits of balances")?;
+    }
     if run.stages.len() > 1 {
         for stage in &run.stages {
             writeln!(

@@ -59,6 +59,7 @@ fn a_newcomer_sees_what_the_readme_shows() {
         "same answer, byte for byte",
         "400 bad signature, no decision",
         "captured 42.00, held 0.00",
+        "monthly limit of budget",
         "another starts from its journal",
         "same answers, byte for byte",
         "daily           500.00    460.00       40.00",

@@ -264,7 +264,28 @@ const NO_LIVES: Lives = Lives {
 /// Plays with a liar in between, and looks which kinds of violations are found.
 #[track_caller]
 fn check(lie: Lie, expected: &[&str]) {
-    let mut scenario = scenario("smoke", 60.0, 2.0);
+    check_in("smoke", lie, expected);
+}
+
+/// The same where cards share budgets, and their own limits are so high that none of them is reached.
+#[track_caller]
+fn check_shared(lie: Lie, expected: &[&str]) -> Vec<String> {
+    check_in("budgets", lie, expected)
+}
+
+/// What the violations were, in words.
+#[track_caller]
+fn check_in(name: &str, lie: Lie, expected: &[&str]) -> Vec<String> {
+    let mut scenario = scenario(name, 60.0, 2.0);
+    scenario.disturbances.clear();
+    if let Some(budgets) = &mut scenario.budgets {
+        (budgets.departments, budgets.customers, budgets.credits) = (2, 1, 1);
+        (budgets.department_daily, budgets.company_all_time, budgets.credit) = if lie == Lie::Approves {
+            (20_000, 30_000, 5_000)
+        } else {
+            (100_000_000, 100_000_000, 100_000_000)
+        };
+    }
     scenario.cards = 10;
     scenario.stripe.duplicated_questions = if lie == Lie::ChangesItsMind { 0.3 } else { 0.0 };
     scenario.stripe.forged_questions = if lie == Lie::TakesForgeries { 0.2 } else { 0.0 };
@@ -274,7 +295,9 @@ fn check(lie: Lie, expected: &[&str]) {
     // On a busy machine nothing is late but what is meant to be.
     scenario.stripe.deadline_ms = if lie == Lie::HidesTimeouts { 1_000 } else { 30_000 };
     if lie == Lie::Approves {
-        scenario.limits.all_time = Some(5_000);
+        if scenario.budgets.is_none() {
+            scenario.limits.all_time = Some(5_000);
+        }
         // What is released may or may not be known; what is held is.
         scenario.lives = Lives { held: 1.0, ..NO_LIVES };
     } else {
@@ -284,10 +307,16 @@ fn check(lie: Lie, expected: &[&str]) {
     }
     let directory = tempfile::tempdir().unwrap();
     let binary = Path::new(env!("CARGO_BIN_EXE_tollgate"));
-    let more = [("TOLLGATE_ANSWER_WITHIN", "1900ms".to_owned())];
+    let mut more = vec![("TOLLGATE_ANSWER_WITHIN", "1900ms".to_owned())];
+    let mut limits = scenario.limits;
+    if let Some(budgets) = &scenario.budgets {
+        let path = directory.path().join("policy.yaml");
+        fs::write(&path, budgets.policy(&limits)).unwrap();
+        more.push(("TOLLGATE_POLICY", path.display().to_string()));
+        limits = Limits::default();
+    }
     let nodes =
-        Nodes::start(1, binary, &directory.path().join("nodes"), SECRET, &scenario.limits, None, &more)
-            .unwrap();
+        Nodes::start(1, binary, &directory.path().join("nodes"), SECRET, &limits, None, &more).unwrap();
     let liar = Liar::start(nodes.webhooks().next().unwrap(), lie).unwrap();
     let of_admin = Liar::start(nodes.admins().next().unwrap(), lie).unwrap();
     let target =
@@ -303,6 +332,7 @@ fn check(lie: Lie, expected: &[&str]) {
     let found: Vec<&str> = audit.violations.keys().map(|kind| &**kind).collect();
     assert_eq!(found, expected, "{:#?} {:?}", audit.examples, record.runs[0].outcomes);
     assert!(!record.verdict.passed);
+    audit.examples.clone()
 }
 
 // What the node decided is also missing wherever Stripe was told something else.
@@ -345,6 +375,107 @@ fn a_remaining_amount_that_differs_at_the_end_is_found() {
 #[test]
 fn a_decision_that_is_missing_at_the_end_is_found() {
     check(Lie::Invents, &["decision_missing"]);
+}
+
+#[test]
+fn an_approval_above_what_cards_share_is_found() {
+    let examples = check_shared(Lie::Approves, &["decision_missing", "over_limit"]);
+    let is_shared = |example: &&String| {
+        ["(department/", "(company)", "(customer/"].iter().any(|name| example.contains(name))
+    };
+    assert!(
+        examples.iter().filter(|one| one.starts_with("over_limit")).all(|one| is_shared(&one)),
+        "{examples:?}"
+    );
+}
+
+#[test]
+fn a_decline_with_room_in_all_that_cards_share_is_found() {
+    check_shared(Lie::Declines, &["decision_missing", "declined_with_room"]);
+}
+
+#[test]
+fn a_budget_that_differs_from_the_sum_over_its_cards_is_found() {
+    let examples = check_shared(Lie::UnderstatesBudgets, &["books_differ"]);
+    assert!(examples.iter().any(|one| one.contains("budget company: ")), "{examples:?}");
+    assert!(examples.iter().any(|one| one.contains("budget customer/c0: ")), "{examples:?}");
+}
+
+#[test]
+fn a_leg_that_is_missing_from_a_decision_is_found() {
+    let examples = check_shared(Lie::ForgetsALeg, &["books_differ"]);
+    assert!(examples.iter().all(|one| one.contains("expected the legs")), "{examples:?}");
+}
+
+/// A node whose policy lacks the company: the departments' limits hold, and the company's does not.
+#[test]
+fn a_node_that_does_not_charge_a_budget_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = directory.path().join("tollgate");
+    let binary = env!("CARGO_BIN_EXE_tollgate");
+    let script = format!(
+        "#!/bin/sh\nsed 's/parent: company, //' \"$TOLLGATE_POLICY\" > {0}/other.yaml\n\
+         TOLLGATE_POLICY={0}/other.yaml exec {binary} \"$@\"\n",
+        directory.path().display()
+    );
+    fs::write(&other, script).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
+    let record =
+        play(shared(), Against::Local { count: 1, binary: other, upgrade_from: None }, directory.path());
+    let audit = &record.runs[0].audit;
+    let found: Vec<&str> = audit.violations.keys().map(|kind| &**kind).collect();
+    assert_eq!(found, ["books_differ", "over_limit"], "{audit:?}");
+    assert!(audit.examples.iter().any(|one| one.contains("of 60000 (company)")), "{audit:?}");
+}
+
+/// Cards that share two departments of a company, which runs out of money, and two balances.
+fn shared() -> Scenario {
+    let mut scenario = scenario("budgets", 60.0, 4.0);
+    scenario.cards = 40;
+    scenario.disturbances.clear();
+    // On a busy machine nothing is given up but what nobody answers.
+    scenario.stripe.deadline_ms = 30_000;
+    let budgets = scenario.budgets.as_mut().unwrap();
+    (budgets.departments, budgets.department_daily, budgets.company_all_time) = (2, 45_000, 60_000);
+    (budgets.customers, budgets.credits, budgets.credit) = (2, 3, 8_000);
+    scenario
+}
+
+#[test]
+fn money_that_cards_share_is_spent_once_and_each_account_is_the_sum_over_its_cards() {
+    let record = against_a_node(shared());
+    honest(&record);
+    let run = &record.runs[0];
+    assert_eq!(run.audit.budgets_compared, Some(5), "{:?}", run.audit);
+    assert_eq!(run.credits.unwrap().count, 6);
+    let reasons = &run.outcomes.reasons;
+    let limits = reasons.get("spending_limit").zip(reasons.get("insufficient_balance"));
+    assert!(limits.is_some() && run.outcomes.partial > 0, "{:?}", run.outcomes);
+}
+
+#[test]
+fn money_that_cards_share_is_spent_once_by_three_nodes_of_which_one_is_killed() {
+    if !is_installed() {
+        return;
+    }
+    let mut scenario = shared();
+    scenario.stripe.retry = true;
+    scenario.duration_s = 6.0;
+    // What starved nodes say of one question at the same moment is another matter.
+    scenario.stripe.duplicated_questions = 0.0;
+    // A transaction that is the first to name its card charges no budget: a known gap.
+    scenario.questions.forced = 0.0;
+    scenario.disturbances =
+        vec![Disturbance { at: 0.4, act: Act::Kill, node: 0, away_ms: 300, astray_ms: 0 }];
+    let directory = open_directory();
+    let binary = env!("CARGO_BIN_EXE_tollgate").into();
+    let record = play(scenario, Against::Local { count: 3, binary, upgrade_from: None }, directory.path());
+    honest(&record);
+    let run = &record.runs[0];
+    assert_eq!(run.audit.budgets_compared, Some(5), "{:?}", run.audit);
+    assert_eq!(run.deliveries.undelivered, 0);
+    let html = fs::read_to_string(directory.path().join("record/report.html")).unwrap();
+    assert!(html.contains("accounts that cards share compared with the sums over their cards"), "{html}");
 }
 
 /// A node whose journal is in its memory, whatever it is told, forgets with every kill.

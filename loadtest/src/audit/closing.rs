@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Auditor, Expected, Kind, Position};
 use crate::{
     admin::Books,
+    budgets::{Account, Share},
     events::{Id, Writer},
     record,
 };
@@ -32,9 +33,16 @@ impl Auditor {
         kills_us: &[u64],
     ) -> Result<record::Audit, String> {
         let mut audit = record::Audit::default();
+        if let Some(shared) = &mut self.shared {
+            shared.hear();
+        }
+        self.calm_all();
         // Without one, the verdict warns.
         if let Some(admin) = admin {
             audit.cards_compared = Some(self.compare_cards(admin, ids, &mut audit.notes)?);
+            if self.shared.is_some() {
+                audit.budgets_compared = Some(self.compare_budgets(admin, &mut audit.notes)?);
+            }
             audit.authorizations_compared = Some(self.compare_authorizations(admin, ids, kills_us)?);
         }
         audit.decisions = self.decisions;
@@ -123,6 +131,57 @@ impl Auditor {
         ))
     }
 
+    /// What cards share: each account is the sum over its cards, and a balance what was credited beside that.
+    fn compare_budgets(&mut self, admin: &mut impl Books, notes: &mut Vec<String>) -> Result<u64, String> {
+        let (mut compared, mut unsettled) = (0_u64, 0_u64);
+        let Some(shared) = &self.shared else { return Ok(0) };
+        for (account, members) in shared.accounts() {
+            let cards = members.iter().filter_map(|number| self.cards.get(number));
+            let is_settled = cards.clone().all(|card| card.open.is_empty());
+            let credited = match account {
+                Account::Customer(customer) => shared.credited(customer),
+                Account::Company | Account::Department(_) => Some(0),
+            };
+            let Some(credited) = credited.filter(|_| is_settled) else {
+                unsettled = unsettled.saturating_add(1);
+                continue;
+            };
+            let ours = cards.fold(Position::default(), |sum, card| sum.plus(card.settled));
+            let path = format!("/v1/budgets/{}", account.name());
+            let theirs = admin.read(&path)?.ok_or_else(|| {
+                format!(
+                    "expected a node whose policy has the budgets of the scenario, found one without {path}"
+                )
+            })?;
+            compared = compared.saturating_add(1);
+            let mut differ = |what: String| {
+                self.findings.found(Kind::BooksDiffer, format!("budget {}: {what}", account.name()));
+            };
+            if position(&theirs) != ours {
+                differ(format!("its cards have {ours:?} together, the node {:?}", position(&theirs)));
+            }
+            let told = |value: &Value, name: &str| value[name].as_i64().unwrap_or(i64::MIN);
+            let (what, expected, found) = if let Some(max) = shared.budgets.limit(account) {
+                let limit = &theirs["limits"][0];
+                let found = [told(limit, "max"), told(limit, "used"), told(limit, "remaining")];
+                let left = max.saturating_sub(ours.used()).max(0);
+                ("limit, used and remaining", [max, ours.used(), left], found)
+            } else {
+                let found = [told(&theirs, "credits"), told(&theirs, "available"), 0];
+                ("credited and available", [credited, credited.saturating_sub(ours.net()), 0], found)
+            };
+            if found != expected {
+                differ(format!("{what} are {expected:?}, the node has {found:?}"));
+            }
+        }
+        if unsettled > 0 {
+            notes.push(format!(
+                "{unsettled} budgets were not compared: something about their cards was still on its way"
+            ));
+        }
+        Ok(compared)
+    }
+
     fn compare_authorizations(
         &mut self,
         admin: &mut impl Books,
@@ -168,6 +227,9 @@ impl Auditor {
                 self.findings.found(Kind::DecisionMissing, what);
             }
         }
+        if let Some(share) = expected.share {
+            self.compare_legs(id, share, decisions);
+        }
         let Some(theirs) = theirs else {
             if expected.acknowledged.is_empty() {
                 self.findings
@@ -192,6 +254,26 @@ impl Auditor {
                 theirs["approved"],
             );
             self.findings.found(kind, what);
+        }
+    }
+}
+
+impl Auditor {
+    /// What was approved by the policy was looked at on the card and on all accounts that it shares.
+    fn compare_legs(&mut self, id: &str, share: Share, decisions: &[Value]) {
+        let shared = share.accounts().into_iter().map(|account| format!("budget:{}", account.name()));
+        let expected: Vec<String> = std::iter::once("card".to_owned()).chain(shared).collect();
+        let by_policy = decisions
+            .iter()
+            .filter(|decision| decision["source"] == "policy" && decision["outcome"] != "declined");
+        for decision in by_policy {
+            let legs = decision["legs"].as_array().map_or(&[][..], Vec::as_slice);
+            if legs.len() != expected.len()
+                || !legs.iter().zip(&expected).all(|(leg, one)| *leg == one.as_str())
+            {
+                let what = format!("authorization {id}: expected the legs {expected:?}, found {legs:?}");
+                self.findings.found(Kind::BooksDiffer, what);
+            }
         }
     }
 }

@@ -24,6 +24,12 @@ impl Position {
         self.held.saturating_add(self.captured)
     }
 
+    /// What counts against a balance: refunds give back.
+    #[must_use]
+    pub const fn net(&self) -> i64 {
+        self.used().saturating_sub(self.refunded)
+    }
+
     /// Both together.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
@@ -31,6 +37,18 @@ impl Position {
             held: self.held.saturating_add(other.held),
             captured: self.captured.saturating_add(other.captured),
             refunded: self.refunded.saturating_add(other.refunded),
+        }
+    }
+}
+
+impl Position {
+    /// The one without the other.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self {
+            held: self.held.saturating_sub(other.held),
+            captured: self.captured.saturating_sub(other.captured),
+            refunded: self.refunded.saturating_sub(other.refunded),
         }
     }
 }
@@ -128,8 +146,14 @@ impl Facts {
     }
 
     /// What a node may have taken to be used when it decided a question that left at `sent_us` and whose answer was here
-    /// at `now_us`; without the decision at the place `without`.
-    pub(super) fn range(&self, sent_us: u64, now_us: u64, without: Option<usize>) -> Range {
+    /// at `now_us`, as `counts` counts it; without the decision at the place `without`.
+    pub(super) fn range(
+        &self,
+        sent_us: u64,
+        now_us: u64,
+        without: Option<usize>,
+        counts_as: fn(&Position) -> i64,
+    ) -> Range {
         let counts = |fact: &&Fact| match fact.what {
             What::Decision { index, .. } => Some(index) != without,
             What::Snapshot(_) | What::Transaction { .. } => true,
@@ -138,13 +162,15 @@ impl Facts {
         let sent: Vec<&Fact> = self.0.iter().filter(counts).filter(|fact| fact.sent_us <= now_us).collect();
         let (known, open): (Vec<&Fact>, Vec<&Fact>) = sent.into_iter().partition(|fact| heard(fact));
         if open.len() > OPEN_MAX {
-            return Range { low: 0, high: most(known.iter().chain(&open).copied()) };
+            let all = || known.iter().chain(&open).copied();
+            let least = Position { refunded: most_refunded(all()), ..Position::default() };
+            return Range { low: counts_as(&least), high: most(all()) };
         }
-        let mut range = Range { low: i64::MAX, high: 0 };
+        let mut range = Range { low: i64::MAX, high: i64::MIN };
         for chosen in 0..1_u32 << open.len() {
             let is_chosen = |place: usize| chosen & (1_u32 << place) != 0;
             let heard = open.iter().enumerate().filter(|(place, _)| is_chosen(*place)).map(|(_, fact)| *fact);
-            let used = position(known.iter().copied().chain(heard)).used();
+            let used = counts_as(&position(known.iter().copied().chain(heard)));
             range.high = range.high.max(used);
             // By the time of the last decision of all that were answered, every approval among them was in the books.
             let has_all_approvals = open.iter().enumerate().all(|(place, fact)| {
@@ -205,6 +231,17 @@ fn most<'a>(facts: impl Iterator<Item = &'a Fact>) -> i64 {
             What::Decision { granted, .. } => granted,
             What::Snapshot(snapshot) => snapshot.amount.saturating_add(snapshot.captured),
             What::Transaction { captured, .. } => captured,
+        })
+    })
+}
+
+/// More than what was given back by any of the facts.
+fn most_refunded<'a>(facts: impl Iterator<Item = &'a Fact>) -> i64 {
+    facts.fold(0, |sum: i64, fact| {
+        sum.saturating_add(match fact.what {
+            What::Decision { .. } => 0,
+            What::Snapshot(snapshot) => snapshot.refunded.max(0),
+            What::Transaction { refunded, .. } => refunded.max(0),
         })
     })
 }

@@ -1,5 +1,7 @@
 #![allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
 
+use std::sync::mpsc;
+
 use super::*;
 use crate::population::{Card as Plastic, FUEL_DISPENSER};
 
@@ -7,7 +9,7 @@ const LIMITS: Limits = Limits { per_authorization: Some(800), daily: None, all_t
 
 fn purchase() -> Purchase {
     Purchase {
-        card: Plastic { number: 1, currency: "usd" },
+        card: Plastic { number: 1, currency: "usd", share: None },
         merchant: crate::population::merchant(&mut fastrand::Rng::with_seed(1)),
         amount: 0,
         is_controllable: false,
@@ -39,6 +41,27 @@ impl Story {
             asked: HashMap::new(),
             books: HashMap::new(),
         }
+    }
+
+    /// With money that cards share: 1 and 3 are of one department, 2 is of the other, 0 and 10 are a customer's.
+    fn sharing() -> (Self, mpsc::SyncSender<News>) {
+        let budgets = Budgets {
+            departments: 2,
+            department_daily: 700,
+            company_all_time: 900,
+            customers: 1,
+            credits: 1,
+            credit: 500,
+        };
+        let (news, heard) = mpsc::sync_channel(8);
+        let auditor = Auditor::new(LIMITS).sharing(Some(budgets), heard);
+        (Self { auditor, ..Self::new() }, news)
+    }
+
+    /// From here on the purchases of another card.
+    fn with(&mut self, card: u64) -> &mut Self {
+        self.purchase.card.number = card;
+        self
     }
 
     fn next(&mut self) -> u64 {
@@ -80,8 +103,8 @@ impl Story {
         let body = (body != "over the API").then_some(body.as_bytes());
         let answer = Answer { granted, is_stand_in, decision: None, reason: None, body, node };
         let question = Question { authorization, index };
-        self.auditor.answered(question, &self.purchase, asked, &answer, now_us);
         let books = self.books.get_mut(&authorization).unwrap();
+        self.auditor.answered(question, &books.purchase, asked, &answer, now_us);
         if books.history.len() == index {
             books.decided(asked, granted, "webhook_approved", 0);
         }
@@ -308,4 +331,69 @@ fn what_ended_is_expected_as_stripe_has_it() {
     // It still counts.
     story.asks(2, 601).answers(2, None).asks(3, 600).answers(3, Some(600));
     story.check(&[], 0);
+}
+
+#[test]
+fn what_cards_share_holds_for_all_of_them_together() {
+    let check = |card: u64, amount: i64, granted: Option<i64>, expected: &[(Kind, u64)]| {
+        let (mut story, _news) = Story::sharing();
+        story.with(1).asks(1, 600).answers(1, Some(600));
+        story.purchase.is_controllable = true;
+        story.with(card).asks(2, amount).answers(2, granted);
+        story.check(expected, 0);
+    };
+    let (over, declined) = ([(Kind::OverLimit, 1)], [(Kind::DeclinedWithRoom, 1)]);
+    // Another card of the department, which has 100 left; the company has 300.
+    check(3, 100, Some(100), &[]);
+    check(3, 200, Some(200), &over);
+    check(3, 200, Some(100), &[]);
+    check(3, 200, Some(99), &declined);
+    check(3, 200, None, &declined);
+    // A card of the other department, which has 700 left: a part is what is left of the least.
+    check(2, 300, Some(300), &[]);
+    check(2, 400, Some(400), &over);
+    check(2, 400, Some(300), &[]);
+    check(2, 400, Some(299), &declined);
+}
+
+#[test]
+fn what_is_said_of_one_card_may_not_be_known_where_another_is_decided() {
+    let (mut story, _news) = Story::sharing();
+    story.with(1).asks(1, 700).answers(1, Some(700));
+    let event = story.tells(1, |books| books.reversed(700));
+    // It is acknowledged while the question about the other card is on its way.
+    story.with(3).asks(2, 500).hears(event).answers(2, None);
+    story.check(&[], 1);
+    story.asks(3, 500).answers(3, None);
+    story.check(&[(Kind::DeclinedWithRoom, 1)], 1);
+}
+
+#[test]
+fn a_balance_is_what_was_credited_less_what_its_cards_use() {
+    let (mut story, news) = Story::sharing();
+    story.with(0).asks(1, 100).answers(1, None);
+    story.check(&[], 0);
+    let at_us = story.next();
+    news.send(News::Leaves { customer: 0, round: 0, amount: 500, at_us }).unwrap();
+    // It may be there already, or not yet.
+    story.asks(2, 100).answers(2, None).asks(3, 100).answers(3, Some(100));
+    story.check(&[], 1);
+    let at_us = story.next();
+    news.send(News::Durable { customer: 0, round: 0, at_us }).unwrap();
+    story.with(10).asks(4, 400).answers(4, Some(400)).asks(5, 1).answers(5, None);
+    story.check(&[], 1);
+    // A refund gives back to a balance.
+    let event = story.tells(4, |books| {
+        let capture = Transaction { number: 1, is_refund: false, amount: -400, is_linked: true, created: 0 };
+        books.settled(capture, true);
+    });
+    story.hears(event);
+    let event = story.tells(4, |books| {
+        let refund = Transaction { number: 2, is_refund: true, amount: 50, is_linked: true, created: 0 };
+        books.settled(refund, true);
+    });
+    story.hears(event).asks(6, 51).answers(6, None).asks(7, 50).answers(7, Some(50));
+    story.check(&[], 1);
+    story.asks(8, 1).answers(8, Some(1));
+    story.check(&[(Kind::OverLimit, 1)], 1);
 }

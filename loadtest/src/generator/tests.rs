@@ -52,7 +52,9 @@ fn played_with(
         .collect();
     let signer = Signer::new("whsec_1");
     let secrets = Secrets { questions: signer.clone(), events: signer };
-    play(scenario, &targets, &secrets, &Writer::new(1), None, Clock::start(), tell).unwrap()
+    let (writer, clock) = (Writer::new(1), Clock::start());
+    let scene = Scene { scenario, targets: &targets, secrets: &secrets, writer: &writer, api: None, clock };
+    play(scene, Auditor::new(scenario.limits), tell).unwrap()
 }
 
 /// Reads whole requests and answers each.

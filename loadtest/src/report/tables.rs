@@ -341,8 +341,8 @@ pub(super) fn marks(run: &Run) -> Markup {
 
 /// What the auditor looked at, and what it found.
 pub(super) fn audit(run: &Run) -> Markup {
-    let Audit { decisions, violations, examples, ambiguous, cards_compared, authorizations_compared, notes } =
-        &run.audit;
+    let Audit { decisions, violations, examples, ambiguous, notes, .. } = &run.audit;
+    let Audit { cards_compared, authorizations_compared, budgets_compared, .. } = &run.audit;
     let compared = |what: &str, count: Option<u64>| match count {
         Some(count) => format!("{} {what} compared with Stripe's state at the end.", words::count(count)),
         None => format!("No {what} compared at the end: there was no admin API to ask."),
@@ -351,6 +351,13 @@ pub(super) fn audit(run: &Run) -> Markup {
         p {
             (words::count(*decisions)) " answers judged. " (compared("cards", *cards_compared)) " "
             (compared("authorizations", *authorizations_compared))
+            @if let Some(budgets) = budgets_compared {
+                " " (words::count(*budgets)) " accounts that cards share compared with the sums over their cards."
+            }
+            @if let Some(credits) = &run.credits {
+                " " (words::count(credits.count)) " credits of balances, the slowest durable after " (words::time(float(credits.longest_us))) "; "
+                (words::count(credits.repeated)) " were sent again."
+            }
             @if *ambiguous > 0 {
                 " " (words::count(*ambiguous)) " declines or partial approvals may or may not have had room, for what was on its way meanwhile."
             }

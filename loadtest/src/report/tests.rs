@@ -353,6 +353,7 @@ fn run(scenario: &Scenario, seed: u64) -> Run {
             connections_max: 64,
         },
         nodes: (0..2).map(|node| samples(scenario, node)).collect(),
+        credits: None,
         audit: Audit { decisions: answered + dropped, cards_compared: Some(2_000), ..Audit::default() },
     }
 }

@@ -385,7 +385,7 @@ impl Turn<'_> {
         let asked = if let Subject::Request(asked) = subject { asked } else { 0 };
         let number = self.number();
         let purchase = Purchase {
-            card: Card { number, currency: "usd" },
+            card: Card { number, currency: "usd", share: None },
             merchant,
             amount: asked,
             is_controllable: false,
