@@ -7,6 +7,8 @@
 mod kind;
 mod cause;
 mod reader;
+mod scalar;
+mod forms;
 mod tape;
 mod envelope;
 mod card;

@@ -1,4 +1,5 @@
-//! From bytes to a tape, and back to no allocations: the parser's buffers. What the tape says is for the other files.
+//! From bytes to a tape: by the form of an earlier body, or by simd-json. The buffers are kept. What the tape says is for the
+//! other files.
 
 use std::mem;
 
@@ -7,7 +8,9 @@ use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape};
 use twox_hash::XxHash3_64;
 
 use super::{
-    Incoming, Malformed, Reading, incoming,
+    Incoming, Malformed, Reading,
+    forms::Forms,
+    incoming,
     tape::{Value, repeats_a_field},
 };
 use crate::domain::Timestamp;
@@ -23,6 +26,7 @@ pub struct Reader {
     scratch: Vec<u8>,
     buffers: Buffers,
     tape: Tape<'static>,
+    forms: Forms,
 }
 
 impl Default for Reader {
@@ -31,6 +35,7 @@ impl Default for Reader {
             scratch: Vec::new(),
             buffers: Buffers::with_max_depth(8 * 1024, DEPTH_MAX),
             tape: Tape(Vec::new()),
+            forms: Forms::default(),
         }
     }
 }
@@ -46,24 +51,43 @@ impl Reader {
         received_at: Timestamp,
         reading: &Reading,
     ) -> Result<Incoming, Malformed> {
+        let mut tape = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
+        if self.forms.read(body, &mut tape.0) {
+            let incoming = incoming(Value::root(&tape.0), received_at, reading);
+            self.tape = tape.reset();
+            return incoming.map(|incoming| hashed(incoming, body));
+        }
+        let incoming = self.read_in_full(body, tape.reset(), received_at, reading);
+        if body.len() > KEPT_BYTES_MAX {
+            let forms = mem::take(&mut self.forms);
+            *self = Self { forms, ..Self::default() };
+        }
+        incoming
+    }
+
+    fn read_in_full(
+        &mut self,
+        body: &[u8],
+        tape: Tape<'_>,
+        received_at: Timestamp,
+        reading: &Reading,
+    ) -> Result<Incoming, Malformed> {
         // The parser unescapes strings in place, and reads past the end in whole vectors.
         self.scratch.clear();
         self.scratch.extend_from_slice(body);
         self.scratch.extend_from_slice(&[0; INPUT_PADDING]);
-        let mut tape = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
+        let mut tape = tape.reset();
         let parsed = simd_json::fill_tape_padded(&mut self.scratch, body.len(), &mut self.buffers, &mut tape);
         let incoming = match parsed {
             Ok(()) if repeats_a_field(&tape.0) => Err(Malformed::DuplicateKey),
-            Ok(()) => {
-                incoming(Value::root(&tape.0), received_at, reading).map(|incoming| hashed(incoming, body))
-            }
+            Ok(()) => incoming(Value::root(&tape.0), received_at, reading),
             Err(error) => Err(refusal(&error)),
         };
-        self.tape = tape.reset();
-        if body.len() > KEPT_BYTES_MAX {
-            *self = Self::default();
+        if incoming.is_ok() {
+            self.forms.learn(body, &tape.0);
         }
-        incoming
+        self.tape = tape.reset();
+        incoming.map(|incoming| hashed(incoming, body))
     }
 }
 
