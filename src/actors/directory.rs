@@ -12,7 +12,7 @@ use std::{
 };
 
 use dashmap::DashMap;
-use ractor::{ActorRef, ActorRuntime};
+use ractor::ActorRuntime;
 use tokio::{
     sync::{Notify, Semaphore, oneshot, watch},
     time::timeout,
@@ -22,6 +22,7 @@ use twox_hash::XxHash3_64;
 use super::{
     Arrival, Cause, NotBooked, Settings, TimedAnswer,
     cardholders::Cardholders,
+    inbox::Inbox,
     micros,
     places::{Permit, Unrecorded},
     reply::{Awaited, Reply},
@@ -83,7 +84,7 @@ pub(super) struct Shared {
     pub(super) roots: Roots,
     /// The bounds of each ledger.
     pub(super) ledger: ledger::Settings,
-    shards: OnceLock<Vec<ActorRef<shard::Message>>>,
+    shards: OnceLock<Vec<Inbox<shard::Message>>>,
     failures: DashMap<Account, Failures>,
     pub(super) conflicts: AtomicU64,
     pub(super) unknown_groups: Seldom,
@@ -149,9 +150,14 @@ impl Directory {
         let shared = Arc::new(shared);
         // Accounts wait for nothing in their actor: as many actors as can run at once keep all processors busy.
         let count = available_parallelism().map_or(1, NonZero::get);
-        let start = |_| ActorRuntime::<ShardActor>::spawn_instant(None, ShardActor, Arc::clone(&shared));
-        let shards = (0..count).map(start).filter_map(Result::ok).map(|(actor, _)| actor);
-        let _ = shared.shards.set(shards.collect());
+        let start = |_| {
+            let inbox = Inbox::default();
+            let arguments = (inbox.clone(), Arc::clone(&shared));
+            let (actor, _) = ActorRuntime::<ShardActor>::spawn_instant(None, ShardActor, arguments).ok()?;
+            inbox.belongs_to(actor);
+            Some(inbox)
+        };
+        let _ = shared.shards.set((0..count).filter_map(start).collect());
         Self { shared }
     }
 
@@ -316,7 +322,7 @@ pub struct Undecided {
 impl Shared {
     fn sweep(&self, now: Instant) {
         for shard in self.shards.get().into_iter().flatten() {
-            drop(shard.cast(shard::Message::Sweep));
+            shard.send(shard::Message::Sweep);
         }
         let longest = self.queue_longest.swap(0, Ordering::Relaxed);
         self.show_budgets();
@@ -346,7 +352,7 @@ impl Shared {
         }
         let Some(shard) = self.shard(&root) else { return Err(Cause::Overload) };
         // A node that ends drops the message: the caller sees its reply dropped.
-        drop(shard.cast(shard::Message::Work(root, account, work(now))));
+        shard.send(shard::Message::Work(root, account, work(now)));
         Ok(())
     }
 
@@ -361,7 +367,7 @@ impl Shared {
         let cause = if self.is_failing(&account) {
             Cause::Journal
         } else if let Some(shard) = self.shard(&root) {
-            return drop(shard.cast(shard::Message::Work(root, account, work)));
+            return shard.send(shard::Message::Work(root, account, work));
         } else {
             Cause::Overload
         };
@@ -369,7 +375,7 @@ impl Shared {
     }
 
     /// The actor of a root, the same one for as long as the node runs.
-    fn shard(&self, root: &Account) -> Option<&ActorRef<shard::Message>> {
+    fn shard(&self, root: &Account) -> Option<&Inbox<shard::Message>> {
         let shards = self.shards.get()?;
         let hash = XxHash3_64::oneshot(root.as_str().as_bytes());
         let count = u64::try_from(shards.len()).ok()?;
@@ -392,15 +398,15 @@ impl Shared {
     pub(super) fn admit_elsewhere(&self) {
         if self.waiting_for_room.load(Ordering::Acquire) > 0 {
             for shard in self.shards.get().into_iter().flatten() {
-                drop(shard.cast(shard::Message::Admit));
+                shard.send(shard::Message::Admit);
             }
         }
     }
 
     /// Has another shard send an account away.
-    pub(super) fn make_room_elsewhere(&self, me: &ActorRef<shard::Message>) {
-        for shard in self.shards.get().into_iter().flatten().filter(|shard| shard.get_id() != me.get_id()) {
-            drop(shard.cast(shard::Message::MakeRoom));
+    pub(super) fn make_room_elsewhere(&self, me: &Inbox<shard::Message>) {
+        for shard in self.shards.get().into_iter().flatten().filter(|shard| !shard.is(me)) {
+            shard.send(shard::Message::MakeRoom);
         }
     }
 

@@ -3,12 +3,12 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use ractor::ActorRef;
 use tokio::sync::oneshot;
 
 use super::{
     Cause, NotBooked, TimedAnswer,
     directory::Shared,
+    inbox::Inbox,
     notes,
     recall::recall,
     reply::Reply,
@@ -31,7 +31,7 @@ const ENTRIES_AT_ONCE: usize = 256;
 
 /// Works for one ledger.
 pub(super) struct Hands<'a> {
-    pub(super) me: &'a ActorRef<shard::Message>,
+    pub(super) me: &'a Inbox<shard::Message>,
     pub(super) shared: &'a Arc<Shared>,
     /// Which ledger it is.
     pub(super) root: &'a Account,
@@ -105,7 +105,7 @@ impl Hands<'_> {
         self.shared.metrics.journal.appended_bytes.increment(u64::try_from(bytes).unwrap_or(0));
         let (me, root) = (self.me.clone(), self.root.clone());
         let done = move |outcome| {
-            drop(me.cast(shard::Message::Back(root, number, Message::Committed(id, outcome))));
+            me.send(shard::Message::Back(root, number, Message::Committed(id, outcome)));
         };
         let ticket = self.shared.committer.submit(append, urgency, Box::new(done));
         resident.ticket = ticket.map(|ticket| (id, ticket));
@@ -233,7 +233,7 @@ impl Hands<'_> {
     fn later(&self, number: u64, work: impl Future<Output = Message<Reply>> + Send + 'static) {
         let (me, root) = (self.me.clone(), self.root.clone());
         tokio::spawn(async move {
-            drop(me.cast(shard::Message::Back(root, number, work.await)));
+            me.send(shard::Message::Back(root, number, work.await));
         });
     }
 }

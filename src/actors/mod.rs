@@ -9,6 +9,7 @@ mod decisions;
 mod directory;
 mod effects;
 mod holds;
+mod inbox;
 mod notes;
 mod places;
 mod recall;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -10,8 +11,17 @@ use std::{
 
 use hashlink::LinkedHashMap;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::task::yield_now;
 
-use super::{Cause, directory::Shared, effects::Hands, holds::Holds, reply::Reply, sampling};
+use super::{
+    Cause,
+    directory::Shared,
+    effects::Hands,
+    holds::Holds,
+    inbox::{Arrived, Inbox},
+    reply::Reply,
+    sampling,
+};
 use crate::{
     clock::{self, Instant},
     domain::Account,
@@ -24,6 +34,8 @@ use crate::{
 const ROOM_WITHIN: Duration = Duration::from_millis(500);
 /// How long after that it is looked for room again: whoever was to leave may have been asked for meanwhile.
 const ROOM_AGAIN: Duration = Duration::from_millis(20);
+/// How many messages are taken before other tasks get their turn.
+const MESSAGES_AT_ONCE: usize = 64;
 /// How many are sent away before requests get their turn again.
 const SENT_AT_ONCE: usize = 32;
 /// For how long an account of a root in use was not asked for that leaves it for want of room.
@@ -50,7 +62,7 @@ pub(super) struct ShardActor;
 
 /// A share of the accounts.
 pub(super) struct Shard {
-    me: ActorRef<Message>,
+    me: Inbox<Message>,
     shared: Arc<Shared>,
     /// The ledgers in memory by their roots, the one that was not asked for the longest first.
     residents: LinkedHashMap<Account, Resident>,
@@ -60,6 +72,7 @@ pub(super) struct Shard {
     /// How many ledgers there were.
     numbers: u64,
     /// Kept for their memory.
+    arrived: Vec<Message>,
     messages: VecDeque<ledger::Message<Reply>>,
     effects: Vec<Effect<Reply>>,
 }
@@ -82,14 +95,14 @@ pub(super) struct Resident {
 }
 
 impl Actor for ShardActor {
-    type Msg = Message;
+    type Msg = Arrived;
     type State = Shard;
-    type Arguments = Arc<Shared>;
+    type Arguments = (Inbox<Message>, Arc<Shared>);
 
     async fn pre_start(
         &self,
-        me: ActorRef<Message>,
-        shared: Arc<Shared>,
+        _: ActorRef<Arrived>,
+        (me, shared): (Inbox<Message>, Arc<Shared>),
     ) -> Result<Shard, ActorProcessingErr> {
         Ok(Shard {
             me,
@@ -98,6 +111,7 @@ impl Actor for ShardActor {
             arrivals: VecDeque::new(),
             is_admission_due: false,
             numbers: 0,
+            arrived: Vec::new(),
             messages: VecDeque::new(),
             effects: Vec::new(),
         })
@@ -105,22 +119,39 @@ impl Actor for ShardActor {
 
     async fn handle(
         &self,
-        _: ActorRef<Message>,
-        message: Message,
+        _: ActorRef<Arrived>,
+        Arrived: Arrived,
         shard: &mut Shard,
     ) -> Result<(), ActorProcessingErr> {
-        match message {
-            Message::Work(root, account, work) => shard.work(root, account, work),
-            Message::Back(root, number, message) => shard.back(&root, number, message),
-            Message::Sweep => shard.sweep(),
-            Message::MakeRoom => shard.make_room(),
-            Message::Admit => shard.admit(),
+        let mut arrived = shard.me.take(mem::take(&mut shard.arrived));
+        for (place, message) in arrived.drain(..).enumerate() {
+            if place > 0 && place.is_multiple_of(MESSAGES_AT_ONCE) {
+                yield_now().await;
+            }
+            shard.take(message);
         }
+        shard.arrived = arrived;
         Ok(())
     }
 }
 
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.me.close();
+    }
+}
+
 impl Shard {
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Work(root, account, work) => self.work(root, account, work),
+            Message::Back(root, number, message) => self.back(&root, number, message),
+            Message::Sweep => self.sweep(),
+            Message::MakeRoom => self.make_room(),
+            Message::Admit => self.admit(),
+        }
+    }
+
     fn work(&mut self, root: Account, account: Account, work: Work<Reply>) {
         let now = clock::instant();
         if let Some(resident) = self.residents.to_back(&root) {
@@ -256,7 +287,7 @@ impl Shard {
             self.make_room();
         }
         if are_more {
-            drop(self.me.cast(Message::Sweep));
+            self.me.send(Message::Sweep);
         }
         self.admit();
     }
@@ -307,8 +338,12 @@ impl Shard {
     }
 
     fn admit_soon(&mut self) {
-        if !std::mem::replace(&mut self.is_admission_due, true) {
-            self.me.send_after(ROOM_AGAIN, || Message::Admit);
+        if !mem::replace(&mut self.is_admission_due, true) {
+            let me = self.me.clone();
+            tokio::spawn(async move {
+                clock::sleep(ROOM_AGAIN).await;
+                me.send(Message::Admit);
+            });
         }
     }
 
