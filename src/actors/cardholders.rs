@@ -10,6 +10,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use tokio::time::timeout_at;
 
 use super::{Cause, directory::Shared};
@@ -29,7 +30,7 @@ const KEPT_FOR: Duration = Duration::from_mins(5);
 
 /// The cardholders in use, as many as there is room for. One more is looked up for each of its questions.
 pub(super) struct Cardholders {
-    known: DashMap<CardholderId, Known>,
+    known: DashMap<CardholderId, Known, RandomState>,
     known_max: usize,
     /// How many events were booked: what was read before one of them is not kept.
     changes: AtomicU64,
@@ -43,7 +44,7 @@ struct Known {
 
 impl Cardholders {
     pub(super) fn new(known_max: usize) -> Self {
-        Self { known: DashMap::new(), known_max, changes: AtomicU64::new(0) }
+        Self { known: DashMap::default(), known_max, changes: AtomicU64::new(0) }
     }
 
     /// An event about the cardholder is in the books: the next question looks there.

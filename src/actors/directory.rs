@@ -12,6 +12,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use ractor::ActorRuntime;
 use tokio::{
     sync::{Notify, Semaphore, oneshot, watch},
@@ -85,7 +86,7 @@ pub(super) struct Shared {
     /// The bounds of each ledger.
     pub(super) ledger: ledger::Settings,
     shards: OnceLock<Vec<Inbox<shard::Message>>>,
-    failures: DashMap<Account, Failures>,
+    failures: DashMap<Account, Failures, RandomState>,
     pub(super) conflicts: AtomicU64,
     pub(super) unknown_groups: Seldom,
     resident: AtomicUsize,
@@ -136,7 +137,7 @@ impl Directory {
             policy,
             metrics,
             shards: OnceLock::new(),
-            failures: DashMap::new(),
+            failures: DashMap::default(),
             conflicts: AtomicU64::new(0),
             unknown_groups: Seldom::default(),
             resident: AtomicUsize::new(0),

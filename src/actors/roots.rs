@@ -3,6 +3,7 @@
 //! conflict in the journal, and nothing else.
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 
 use super::directory::Shared;
 use crate::{
@@ -13,13 +14,13 @@ use crate::{
 
 /// The roots of cards, as many as there is room for. One more is looked up for each of its facts.
 pub(super) struct Roots {
-    known: DashMap<Account, Account>,
+    known: DashMap<Account, Account, RandomState>,
     known_max: usize,
 }
 
 impl Roots {
     pub(super) fn new(known_max: usize) -> Self {
-        Self { known: DashMap::new(), known_max }
+        Self { known: DashMap::default(), known_max }
     }
 
     fn learn(&self, account: &Account, root: &Account) {

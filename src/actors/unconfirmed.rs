@@ -12,6 +12,7 @@ use std::{
 };
 
 use dashmap::{DashMap, Entry};
+use foldhash::fast::RandomState;
 
 use super::Directory;
 use crate::{
@@ -82,7 +83,7 @@ impl Answered {
 
 /// The newest answers, as many as there is room for: those that wait for Stripe's word first.
 pub(super) struct Unconfirmed {
-    waiting: DashMap<DecisionId, Answered>,
+    waiting: DashMap<DecisionId, Answered, RandomState>,
     waiting_max: usize,
     order: Mutex<Order>,
     /// What was confirmed while the past is still being looked through.
@@ -100,7 +101,7 @@ struct Order {
 impl Unconfirmed {
     pub(super) fn new(waiting_max: usize) -> Self {
         Self {
-            waiting: DashMap::new(),
+            waiting: DashMap::default(),
             waiting_max: waiting_max.max(1),
             order: Mutex::default(),
             meanwhile: Mutex::default(),

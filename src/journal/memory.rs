@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use foldhash::fast::RandomState;
+
 use super::{
     Append, Entry, Fatal, Head, Journal, LookBack, LookedBack, Outcome, Pending, Reach, Row, Scan,
     Unavailable, look_back::Looking,
@@ -30,8 +32,8 @@ pub struct Memory {
 struct Log {
     /// The entry with log sequence number `n` is at `n - 1`.
     entries: Vec<Written>,
-    tips: HashMap<Account, Tip>,
-    mentions: HashMap<Mention, Mentions>,
+    tips: HashMap<Account, Tip, RandomState>,
+    mentions: HashMap<Mention, Mentions, RandomState>,
     bodies_bytes: usize,
     is_closed: bool,
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, mem};
 
+use foldhash::fast::RandomState;
+
 use super::recent::Place;
 use crate::domain::Account;
 
@@ -12,8 +14,8 @@ const GENERATION_ACCOUNTS: usize = 131_072;
 /// last time is forgotten. Forgetting is always safe: the index, or what waits for it, knows every head.
 #[derive(Default)]
 pub(super) struct Heads {
-    young: HashMap<Account, Place>,
-    old: HashMap<Account, Place>,
+    young: HashMap<Account, Place, RandomState>,
+    old: HashMap<Account, Place, RandomState>,
 }
 
 impl Heads {

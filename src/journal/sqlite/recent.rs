@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::fast::RandomState;
 use sha2::{Digest, Sha256};
 
 use super::mark::Point;
@@ -29,7 +30,7 @@ pub(super) struct Place {
 /// Some entries, as the index will have them.
 #[derive(Default)]
 pub(super) struct Generation {
-    pub(super) heads: HashMap<Account, Place>,
+    pub(super) heads: HashMap<Account, Place, RandomState>,
     /// Hash of an id, and an entry that speaks of it, in the order of entries. Sorting is upkeep's, looking
     /// through is for the few who ask: the writer only appends.
     pub(super) mentions: Vec<(i64, u64)>,
