@@ -46,7 +46,7 @@ struct Arguments {
 struct RunArguments {
     /// smoke, steady, spike, ramp, saturation, hot-card, cold-cards, duplicates, bad-signatures, lifecycle,
     /// over-the-api, node-kill, rolling-restart, database-failover, database-silent, database-behind, database-split,
-    /// database-failovers, patroni, slow-disk, overload, soak, or the path of a .toml file
+    /// database-failovers, patroni, slow-disk, overload, soak, half-load, or the path of a .toml file
     #[arg(default_value = "smoke")]
     scenario: String,
     /// Webhook URLs of the nodes; the path is /webhook if none is given

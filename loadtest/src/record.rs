@@ -225,6 +225,9 @@ pub struct Second {
     pub p50_us: u64,
     /// 99 in 100 of those that ended in it.
     pub p99_us: u64,
+    /// 999 in 1000 of those that ended in it.
+    #[serde(default)]
+    pub p999_us: u64,
     /// The largest of those that ended in it.
     pub max_us: u64,
     /// The heat map's column: for each row that is not empty its number and its count. Row `n` ends at

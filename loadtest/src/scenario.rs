@@ -40,6 +40,7 @@ const BUNDLED: [(&str, &str); 23] = [
     ("slow-disk", include_str!("../scenarios/slow-disk.toml")),
     ("overload", include_str!("../scenarios/overload.toml")),
     ("soak", include_str!("../scenarios/soak.toml")),
+    ("half-load", include_str!("../scenarios/half-load.toml")),
 ];
 
 /// All that a run needs to know, but where the nodes are.

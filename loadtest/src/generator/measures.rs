@@ -252,6 +252,7 @@ impl Measures {
         let told = self.seconds.iter().map(|(second, times)| Second {
             p50_us: times.quantile_us(0.5),
             p99_us: times.quantile_us(0.99),
+            p999_us: times.quantile_us(0.999),
             max_us: times.quantile_us(1.0),
             heat: times.heat(),
             ..second.clone()

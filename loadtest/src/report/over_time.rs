@@ -21,6 +21,13 @@ const MIB: f64 = 1_048_576.0;
 /// The shades of the heat map; their colours are the page's.
 const SHADES: f64 = 8.0;
 
+/// A percentile of a column.
+type OfColumn = fn(&Column) -> u64;
+
+/// The lines over the heat map, by their class.
+const PERCENTILES: [(&str, OfColumn); 3] =
+    [("p50", |column| column.p50_us), ("p99", |column| column.p99_us), ("p999", |column| column.p999_us)];
+
 /// Offered, achieved and lost, a second.
 pub(super) fn rates(run: &Run) -> Markup {
     let columns = columns(run);
@@ -82,10 +89,11 @@ pub(super) fn heat(run: &Run) -> Markup {
     let densest = columns.iter().flat_map(|column| column.heat.values().copied()).max().unwrap_or(1);
     let told = columns.iter().map(|column| {
         let words = format!(
-            "{}: p50 {}, p99 {}, largest {}",
+            "{}: p50 {}, p99 {}, p99.9 {}, largest {}",
             column.when(),
             words::time(float(column.p50_us)),
             words::time(float(column.p99_us)),
+            words::time(float(column.p999_us)),
             words::time(float(column.max_us)),
         );
         (column.from_s, column.to_s, words)
@@ -97,9 +105,11 @@ pub(super) fn heat(run: &Run) -> Markup {
                 (plot.cell(&class, (column.from_s, column.to_s), (row_start_us(*row), heat_row_end_us(*row))))
             }
         }
-        (plot.line("p99", columns.iter().filter(|column| column.p99_us > 0).map(|column| {
-            (f64::midpoint(column.from_s, column.to_s), float(column.p99_us))
-        })))
+        @for (class, of) in PERCENTILES {
+            (plot.line(class, columns.iter().filter(|column| of(column) > 0).map(|column| {
+                (f64::midpoint(column.from_s, column.to_s), float(of(column)))
+            })))
+        }
         (promises(&plot))
         (marks(&plot, run, true))
         (plot.told_at(told))
@@ -108,7 +118,8 @@ pub(super) fn heat(run: &Run) -> Markup {
         figure {
             figcaption {
                 b { "Latency" }
-                span.key.heat { "few to many requests" } span.key.p99 { "99 in 100 within" }
+                span.key.heat { "few to many requests" } span.key.p50 { "half within" }
+                span.key.p99 { "99 in 100 within" } span.key.p999 { "999 in 1000 within" }
             }
             (plot.draw("How many requests took how long, over the run", &drawing))
         }
@@ -162,6 +173,7 @@ struct Column {
     dropped: f64,
     p50_us: u64,
     p99_us: u64,
+    p999_us: u64,
     max_us: u64,
     heat: BTreeMap<u32, u64>,
 }
@@ -187,6 +199,7 @@ impl Column {
             dropped: rate(|second| second.dropped),
             p50_us: worst(|second| second.p50_us),
             p99_us: worst(|second| second.p99_us),
+            p999_us: worst(|second| second.p999_us),
             max_us: worst(|second| second.max_us),
             heat,
         }

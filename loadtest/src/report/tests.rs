@@ -212,6 +212,20 @@ fn words_of_others_are_words() {
 }
 
 #[test]
+fn the_percentiles_of_each_second_are_drawn() {
+    let report = html(&record("steady", 1));
+    for line in ["p50", "p99", "p999"] {
+        assert!(report.contains(&format!("class=\"line {line}\"")), "{line} is not drawn");
+    }
+    let told = text(&report);
+    let second = told.iter().find(|told| told.starts_with("7 s: p50 ")).unwrap();
+    assert!(
+        second.contains(", p99 ") && second.contains(", p99.9 ") && second.contains(", largest "),
+        "{second}"
+    );
+}
+
+#[test]
 fn the_same_record_gives_the_same_report() {
     assert_eq!(html(&record("saturation", 2)), html(&record("saturation", 2)));
 }
@@ -394,6 +408,7 @@ fn second_of(questions: &[Question], second: usize, dropped: &BTreeMap<usize, u6
         declined: answered - answered * 8 / 10,
         p50_us: latency.p50_us,
         p99_us: latency.p99_us,
+        p999_us: latency.p999_us,
         max_us: latency.max_us,
         heat: heat.into_iter().collect(),
         ..Second::default()
