@@ -23,6 +23,7 @@ mod generator;
 mod server;
 mod cluster;
 mod budgets;
+mod instructions;
 mod report;
 #[path = "../../tests/it/log.rs"]
 #[allow(dead_code, reason = "the bench needs a part of it")]
@@ -92,6 +93,10 @@ fn measure(scale: &Scale) {
     }
     if scale.has("memory") {
         memory(scale, &mut writer);
+    }
+    // Only where it is asked for by name: it needs valgrind.
+    if scale.parts.iter().any(|part| part == "instructions") {
+        instructions::measure(scale, &mut writer);
     }
     // Only where it is asked for by name: it starts a server, and nine nodes.
     if scale.parts.iter().any(|part| part == "cluster") {

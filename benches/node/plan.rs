@@ -14,7 +14,7 @@ pub(crate) enum Plan {
 
 const USAGE: &str = "cargo bench --bench node -- [--rounds N] [--requests N] [--cards N] [--seconds N] \
                      [--memory-cards N] [--other PATH] [cpu] [hot] [latency] [memory] \
-                     [cluster] [budgets]";
+                     [instructions] [cluster] [budgets]";
 
 impl Plan {
     pub(crate) fn from_arguments(arguments: impl Iterator<Item = String>) -> Self {
@@ -40,7 +40,7 @@ impl Plan {
                 "--cards" => scale.cards = number(),
                 "--seconds" => scale.open_loop = Duration::from_secs(number() as u64),
                 "--memory-cards" => scale.memory_cards = number(),
-                part @ ("cpu" | "hot" | "latency" | "memory" | "cluster" | "budgets") => {
+                part @ ("cpu" | "hot" | "latency" | "memory" | "instructions" | "cluster" | "budgets") => {
                     scale.parts.push(part.to_owned());
                 }
                 // Cargo and test runners have arguments of their own.

@@ -6,6 +6,7 @@ use crate::{
     GENERATOR_SHARE_MAX,
     events::Writer,
     generator::{self, Latency, Load},
+    instructions::Counts,
     server,
 };
 
@@ -163,6 +164,24 @@ pub(crate) fn memory(before: u64, after: u64, cards: usize, purchases: usize) {
     let each = after.saturating_sub(before) as f64 / cards as f64;
     println!("\nmemory: {cards} idle cards with {purchases} purchases each: {each:.0} bytes a card");
     println!("(resident: {} KiB before, {} KiB with them)", before / 1024, after / 1024);
+}
+
+/// Counts of callgrind, and where they are.
+pub(crate) fn instructions(counts: &[Counts]) {
+    const FUNCTIONS_SHOWN: usize = 20;
+    println!(
+        "\n{:<16} {:>14} {:>14} {:>12}",
+        "for each request", "instructions", "and SHA-256", "allocations"
+    );
+    for Counts { name, instructions, sha_256, allocations, .. } in counts {
+        println!("{name:<16} {instructions:>14.0} {sha_256:>14.0} {allocations:>12.1}");
+    }
+    for Counts { name, functions, .. } in counts {
+        println!("\n{name}, by function:");
+        for (function, cost) in functions.iter().take(FUNCTIONS_SHOWN) {
+            println!("{cost:>10.0}  {function}");
+        }
+    }
 }
 
 /// A cluster of one size under one load.

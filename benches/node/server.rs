@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -49,16 +50,39 @@ impl Process {
 
     /// A node.
     pub(crate) fn tollgate(program: &str, journal: Journal<'_>) -> Self {
-        Self::node(program, journal, None)
+        Self::node(pinned(program), journal, None)
     }
 
     /// A node with this policy instead of [`POLICY`].
     pub(crate) fn with_policy(program: &str, journal: Journal<'_>, policy: &str) -> Self {
-        Self::node(program, journal, Some(policy))
+        Self::node(pinned(program), journal, Some(policy))
     }
 
-    fn node(program: &str, journal: Journal<'_>, policy: Option<&str>) -> Self {
-        let mut command = pinned(program);
+    /// A node whose instructions callgrind counts into this file, when it is told to.
+    pub(crate) fn counted(program: &str, journal: Journal<'_>, counts: &Path) -> Self {
+        let mut command = pinned("valgrind");
+        command.args(["--tool=callgrind", "--instr-atstart=no"]);
+        command.arg(format!("--callgrind-out-file={}", counts.display())).arg(program);
+        Self::node(command, journal, None)
+    }
+
+    /// Has callgrind count from here on, or stop.
+    pub(crate) fn count(&self, is_counted: bool) {
+        let switch = if is_counted { "on" } else { "off" };
+        let own = self.child.id().to_string();
+        let control =
+            Command::new("callgrind_control").args(["-i", switch, &own]).stdout(Stdio::null()).status();
+        assert!(control.unwrap().success(), "callgrind_control does not reach the node");
+    }
+
+    /// Ends it as an operator does, and returns when it has written everything.
+    pub(crate) fn end(mut self) {
+        let own = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &own]).status().unwrap().success());
+        self.child.wait().unwrap();
+    }
+
+    fn node(mut command: Command, journal: Journal<'_>, policy: Option<&str>) -> Self {
         // On the disk that the build is on: the system's temporary directory may be memory.
         let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let location = match journal {
