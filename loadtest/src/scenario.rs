@@ -16,7 +16,7 @@ pub use {
 };
 
 /// The scenarios that come with the load test, by name.
-const BUNDLED: [(&str, &str); 23] = [
+const BUNDLED: [(&str, &str); 24] = [
     ("smoke", include_str!("../scenarios/smoke.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("spike", include_str!("../scenarios/spike.toml")),

@@ -64,6 +64,11 @@ impl<M> Inbox<M> {
         drop(unread);
     }
 
+    /// The number of its actor.
+    pub(super) fn number(&self) -> u64 {
+        self.0.actor.get().map_or(0, |actor| actor.get_id().pid())
+    }
+
     /// Whether both are of one actor.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

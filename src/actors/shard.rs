@@ -302,7 +302,7 @@ impl Shard {
                 sampling::add(&mut seen, &resident.ledger, budgets, now);
             }
         }
-        self.shared.sampled(self.me.get_id().pid(), seen);
+        self.shared.sampled(self.me.number(), seen);
     }
 
     /// Sends the longest unused one away that has nothing to do.

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use smallvec::SmallVec;
+
 use super::{
     Cause, Effect, Given, InFlight, Ledger, Note, Release, Row,
-    batch::{Batch, Waiting},
+    batch::{Batch, Places, Waiters, Waiting},
     fold::snapshot_size,
     member::Slot,
     message::Caller,
@@ -131,11 +133,12 @@ impl<C: Caller> Ledger<C> {
     /// Sends what was decided meanwhile: an entry for each account, which go in together or not at all. Accounts that are
     /// charged and not in memory yet are read first.
     pub(super) fn append(&mut self, given: &Given<'_>, id: EntryId) {
-        let unread: Vec<Slot> =
-            self.slots_with_events().into_iter().filter(|at| !self.members[*at].has_state()).collect();
-        if !unread.is_empty() {
-            for at in unread {
-                self.load(at);
+        let mut events = self.next.events.iter().chain(&self.unrecorded.events);
+        if events.any(|(at, _)| !self.members[*at].has_state()) {
+            for at in self.slots_with_events() {
+                if !self.members[at].has_state() {
+                    self.load(at);
+                }
             }
             return;
         }
@@ -144,14 +147,16 @@ impl<C: Caller> Ledger<C> {
         batch.number();
         let mut places = batch.places();
         for at in std::mem::take(&mut self.leaving) {
-            if self.members[at].is_leaving {
-                places.entry(at).or_default();
+            if self.members[at].is_leaving
+                && let Err(new) = places.binary_search_by_key(&at, |(at, _)| *at)
+            {
+                places.insert(new, (at, Places::new()));
             }
         }
-        let (mut rows, mut written, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut rows, mut written, mut bare) = (SmallVec::new(), SmallVec::new(), Vec::new());
         for (at, places) in places {
             let events = places.iter().filter_map(|place| batch.events.get(*place)).map(|(_, event)| event);
-            match self.row(given, at, &events.collect::<Vec<_>>()) {
+            match self.row(given, at, &events.collect::<SmallVec<[&Event; 2]>>()) {
                 Some((row, entry)) => {
                     if row.has_snapshot {
                         // Records were evicted for it.
@@ -165,7 +170,7 @@ impl<C: Caller> Ledger<C> {
         }
         if !written.is_empty() {
             let urgency = batch.urgency();
-            self.effects.push(Effect::Append(Append { id, rows: written.into() }, urgency));
+            self.effects.push(Effect::Append(Append { id, rows: written }, urgency));
             let (since, is_asked_back, is_in_doubt) = (given.now, false, false);
             self.in_flight =
                 Some(Box::new(InFlight { id, batch, urgency, is_asked_back, is_in_doubt, rows, since }));
@@ -193,7 +198,10 @@ impl<C: Caller> Ledger<C> {
             (body, has_snapshot) = (record::encode(events.iter().copied()), false);
         }
         let member = &self.members[at];
-        let mentions = events.iter().flat_map(|event| record::mentions_of(event)).collect();
+        let mentions = match events {
+            [event] => record::mentions_of(event),
+            events => events.iter().flat_map(|event| record::mentions_of(event)).collect(),
+        };
         let (account, head) = (member.account.clone(), member.head);
         let entry = journal::Row { account, head, is_snapshot: has_snapshot, mentions, body };
         Some((
@@ -385,7 +393,7 @@ impl<C: Caller> Ledger<C> {
     /// Lets the replies go that waited for these events.
     pub(super) fn release(&mut self, given: &Given<'_>, batch: Batch<C>, commit_us: u32) {
         let mut joined = Vec::new();
-        let mut released: Vec<(Slot, Event, Vec<Waiting<C>>)> = batch.into_events().collect();
+        let mut released: SmallVec<[(Slot, Event, Waiters<C>); 1]> = batch.into_events().collect();
         if planted::is(Planted::RepliesSwapped)
             && let [(_, Event::Decided(_), first), (_, Event::Decided(_), second), ..] = &mut released[..]
         {
@@ -423,7 +431,7 @@ impl<C: Caller> Ledger<C> {
         }
     }
 
-    fn release_decision(&mut self, at: Slot, decided: Decided, waiting: Vec<Waiting<C>>, commit_us: u32) {
+    fn release_decision(&mut self, at: Slot, decided: Decided, waiting: Waiters<C>, commit_us: u32) {
         let (answer, is_replaced) = self.answer_now(at, &decided);
         let account = self.members[at].account.clone();
         self.effects.push(Effect::Release(Box::new(Release {

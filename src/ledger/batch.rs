@@ -1,6 +1,8 @@
 //! What is decided and not yet durable: the events of one append, with those who wait for them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use smallvec::SmallVec;
 
 use super::{member::Slot, message::Caller, undo::Undo};
 use crate::{
@@ -9,14 +11,20 @@ use crate::{
     journal::Urgency,
 };
 
-/// Events that are written together, in order.
+/// Events that are written together, in order; most often one that one waits for.
 pub(super) struct Batch<C> {
-    pub(super) events: Vec<(Slot, Event)>,
+    pub(super) events: SmallVec<[(Slot, Event); 1]>,
     /// Those who may be told only when an event is durable, by its place.
-    waiting: Vec<(usize, Waiting<C>)>,
+    waiting: SmallVec<[(usize, Waiting<C>); 1]>,
     /// How to take them back, as long as they are not written.
     pub(super) undo: Undo,
 }
+
+/// Those who wait for one event.
+pub type Waiters<C> = SmallVec<[Waiting<C>; 1]>;
+
+/// The places of an account's events.
+pub(super) type Places = SmallVec<[usize; 2]>;
 
 /// One that waits, and for what.
 pub enum Waiting<C> {
@@ -35,12 +43,12 @@ pub enum Waiting<C> {
 
 impl<C> Default for Batch<C> {
     fn default() -> Self {
-        Self { events: Vec::new(), waiting: Vec::new(), undo: Undo::default() }
+        Self { events: SmallVec::new(), waiting: SmallVec::new(), undo: Undo::default() }
     }
 }
 
 impl<C> Batch<C> {
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
@@ -93,11 +101,18 @@ impl<C> Batch<C> {
         events.position(|(of, event)| *of == at && event.command().is_some_and(|command| *command.id == *id))
     }
 
-    /// The places of the events of each account.
-    pub(super) fn places(&self) -> BTreeMap<Slot, Vec<usize>> {
-        let mut places: BTreeMap<Slot, Vec<usize>> = BTreeMap::new();
+    /// The places of the events of each account, in the order of accounts.
+    pub(super) fn places(&self) -> SmallVec<[(Slot, Places); 1]> {
+        let mut places: SmallVec<[(Slot, Places); 1]> = SmallVec::new();
         for (place, (at, _)) in self.events.iter().enumerate() {
-            places.entry(*at).or_default().push(place);
+            match places.binary_search_by_key(at, |(at, _)| *at) {
+                Ok(known) => {
+                    if let Some((_, known)) = places.get_mut(known) {
+                        known.push(place);
+                    }
+                }
+                Err(new) => places.insert(new, (*at, SmallVec::from_elem(place, 1))),
+            }
         }
         places
     }
@@ -131,7 +146,7 @@ impl<C> Batch<C> {
     }
 
     /// Takes the events of an account out, each with those who wait for it.
-    pub(super) fn take_out(&mut self, at: Slot) -> Vec<(Event, Vec<Waiting<C>>)> {
+    pub(super) fn take_out(&mut self, at: Slot) -> Vec<(Event, Waiters<C>)> {
         let mut taken = Vec::new();
         for (of, event, waiting) in std::mem::take(self).into_events() {
             if of == at {
@@ -178,13 +193,13 @@ impl<C> Batch<C> {
     }
 
     /// The events in order, each with its account and those who wait for it.
-    pub(super) fn into_events(self) -> impl Iterator<Item = (Slot, Event, Vec<Waiting<C>>)> {
+    pub(super) fn into_events(self) -> impl Iterator<Item = (Slot, Event, Waiters<C>)> {
         let mut waiting = self.waiting;
         // In order of their events, and of their coming.
         waiting.sort_by_key(|(place, _)| *place);
         let mut waiting = waiting.into_iter().peekable();
         self.events.into_iter().enumerate().map(move |(place, (at, event))| {
-            let mut of_event = Vec::new();
+            let mut of_event = Waiters::new();
             while let Some((_, one)) = waiting.next_if(|(event, _)| *event == place) {
                 of_event.push(one);
             }

@@ -7,8 +7,12 @@
 use std::time::Duration;
 
 use super::{
-    Carry, Cause, Effect, Given, Hops, Ledger, NotFolded, Note, StoodIn, Timer, Work, batch::Waiting,
-    fold::read, member::Slot, message::Caller, prepare::Looked,
+    Carry, Cause, Effect, Given, Hops, Ledger, NotFolded, Note, StoodIn, Timer, Work,
+    batch::{Waiters, Waiting},
+    fold::read,
+    member::Slot,
+    message::Caller,
+    prepare::Looked,
 };
 use crate::{
     domain::{Account, CardId, Carried, Event, Fact, Joined, Mention},
@@ -123,13 +127,7 @@ impl<C: Caller> Ledger<C> {
 
     /// An event of an append that has lost its place to the card's step into another chain. Stripe delivers facts again,
     /// and the stand-in answers requests; what only this node knows goes on.
-    pub(super) fn gone_elsewhere(
-        &mut self,
-        given: &Given<'_>,
-        at: Slot,
-        event: Event,
-        waiting: Vec<Waiting<C>>,
-    ) {
+    pub(super) fn gone_elsewhere(&mut self, given: &Given<'_>, at: Slot, event: Event, waiting: Waiters<C>) {
         match event {
             Event::StoodIn(decided) => {
                 let mut caller = None;

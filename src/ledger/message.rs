@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    batch::Waiting,
+    batch::{Waiters, Waiting},
     fold::{Folded, NotFolded},
 };
 use crate::{
@@ -235,7 +235,7 @@ pub struct Release<C> {
     /// How long it took to become durable, in microseconds.
     pub commit_us: u32,
     /// Who waits. With several of them, all get the same.
-    pub waiting: Vec<Waiting<C>>,
+    pub waiting: Waiters<C>,
 }
 
 /// Why there is no decision.

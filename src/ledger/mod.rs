@@ -22,6 +22,8 @@ mod usage;
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use self::{
     batch::Batch,
     member::{Members, Phase, Slot},
@@ -33,7 +35,7 @@ use crate::{
     journal::{BODY_BYTES_MAX, EntryId, Head, Urgency},
 };
 
-pub use batch::{Waiting, decided_in};
+pub use batch::{Waiters, Waiting, decided_in};
 pub use fold::{Folded, NotFolded, account_of, fold, fold_budget, fold_budget_history, fold_history, read};
 pub use join::purchases;
 pub use message::{
@@ -91,7 +93,7 @@ struct InFlight<C> {
     is_asked_back: bool,
     /// Whether it lost its place, and the accounts are being read again.
     is_in_doubt: bool,
-    rows: Vec<Row>,
+    rows: SmallVec<[Row; 1]>,
     since: Instant,
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Cause, Effect, Given, Ledger, Note, Phase, Reloaded, Work,
-    batch::{Batch, Waiting, decided_in},
+    batch::{Batch, Waiters, decided_in},
     fold::{Folded, NotFolded},
     member::Slot,
     message::Caller,
@@ -374,7 +374,7 @@ impl<C: Caller> Ledger<C> {
     }
 
     /// Gives those who wait for this event the answer that stands in its place.
-    pub(super) fn repeat_all(&mut self, at: Slot, event: &Event, waiting: Vec<Waiting<C>>) {
+    pub(super) fn repeat_all(&mut self, at: Slot, event: &Event, waiting: Waiters<C>) {
         let answered =
             decided_in(event).and_then(|decided| self.members[at].card.answer_to(&decided.request));
         let answer = answered.map(|answered| answered.answer.clone());
@@ -386,7 +386,7 @@ impl<C: Caller> Ledger<C> {
         }
     }
 
-    pub(super) fn give_up_all(&mut self, waiting: Vec<Waiting<C>>, cause: Cause) {
+    pub(super) fn give_up_all(&mut self, waiting: Waiters<C>, cause: Cause) {
         for waiting in waiting {
             self.give_up(waiting, cause);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Cause, Effect, Given, Ledger, Timer, Work,
-    batch::{Batch, Waiting, decided_in},
+    batch::{Batch, Waiters, Waiting, decided_in},
     member::{InForce, Slot},
     message::Caller,
 };
@@ -21,7 +21,7 @@ impl<C: Caller> Ledger<C> {
         let mut kept = Batch::default();
         for (at, event, waiting) in batch.into_events() {
             if matches!(event, Event::StoodIn(_)) {
-                let (held, others): (Vec<_>, Vec<_>) =
+                let (held, others): (Waiters<C>, Waiters<C>) =
                     waiting.into_iter().partition(|waiting| matches!(waiting, Waiting::StandIn(_)));
                 let place = kept.push(at, event, None);
                 for waiting in held {
