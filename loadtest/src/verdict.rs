@@ -46,9 +46,8 @@ fn missed(scenario: &Scenario, run: &Run) -> Vec<String> {
     let unanswered_max = of_several.unwrap_or(objectives.unanswered_max);
     if share > unanswered_max {
         missed.push(format!(
-            "expected at most {} of the requests without a valid answer in time, found {share:.5}: {dropped} dropped, \
-             {late} late, {failed} failed, {invalid} invalid of {offered}",
-            unanswered_max
+            "expected at most {unanswered_max} of the requests without a valid answer in time, found {share:.5}: \
+             {dropped} dropped, {late} late, {failed} failed, {invalid} invalid of {offered}"
         ));
     }
     let stand_in_share = self::share(stand_in, offered);

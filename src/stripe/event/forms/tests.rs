@@ -25,7 +25,9 @@ fn learn(forms: &mut Forms, body: &[u8]) {
 
 fn knowing(bodies: &[&str]) -> Forms {
     let mut forms = Forms::default();
-    bodies.iter().for_each(|body| learn(&mut forms, body.as_bytes()));
+    for body in bodies {
+        learn(&mut forms, body.as_bytes());
+    }
     forms
 }
 
@@ -210,7 +212,9 @@ fn a_changed_byte_is_refused_or_read_as_the_full_parser_reads_it() {
     let mut random = fastrand::Rng::with_seed(18);
     let fixtures = fixtures();
     let mut forms = Forms::default();
-    fixtures.iter().for_each(|body| learn(&mut forms, body));
+    for body in &fixtures {
+        learn(&mut forms, body);
+    }
     let (mut known, mut tried) = (0_u32, 0_u32);
     for body in &fixtures {
         for _ in 0..300 {
