@@ -34,6 +34,7 @@ use tollgate::{
         Pending, Reach, Scan, Unavailable, record,
     },
     metrics::Metrics,
+    trial::Trials,
 };
 
 /// Questions on their way at once.
@@ -155,7 +156,12 @@ fn directory(journal: Arc<dyn Journal>, settings: Settings) -> Directory {
 fn directory_with(journal: Arc<dyn Journal>, settings: Settings, policy: Arc<Policy>) -> Directory {
     let told = |_: usize, _: Duration| {};
     let parts = Parts {
-        committer: Committer::new(Arc::clone(&journal), CommitterSettings::default(), Arc::new(told)),
+        committer: Arc::new(Committer::new(
+            Arc::clone(&journal),
+            CommitterSettings::default(),
+            Arc::new(told),
+        )),
+        trials: Trials::default(),
         journal,
         policy: watch::channel(policy).1,
         metrics: Arc::new(Metrics::new(&tollgate::http::vocabulary())),

@@ -137,7 +137,16 @@ fn directory(journal: &Arc<dyn Journal>) -> Directory {
     );
     let policy = tokio::sync::watch::channel(Arc::new(policy)).1;
     let metrics = Arc::new(Metrics::new(&tollgate::http::vocabulary()));
-    Directory::new(Settings::default(), Parts { committer, journal: Arc::clone(journal), policy, metrics })
+    Directory::new(
+        Settings::default(),
+        Parts {
+            committer: Arc::new(committer),
+            trials: tollgate::trial::Trials::default(),
+            journal: Arc::clone(journal),
+            policy,
+            metrics,
+        },
+    )
 }
 
 async fn measure(name: &str, journal: Arc<dyn Journal>, entries: u32) {

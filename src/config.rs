@@ -22,10 +22,11 @@ pub use documentation::{env_example, json, markdown, overview};
 pub use policy_watch::{LoadError, Observer, PolicyWatch, Reload, poke_on_hangup};
 pub use problem::{Problem, Shown};
 pub use read::{Loaded, read};
+pub use reader::find;
 pub use reader::{Effective, EffectiveValue, Source};
 pub use setting::{Default, Kind, Section, Setting};
 pub use settings::{PolicySource, Settings};
-pub use table::{SETTINGS, find};
+pub use table::SETTINGS;
 pub use token_file::{NewToken, TokenName, watch_tokens};
 
 /// What reads the settings, for commands. No type parameter: each program that names a command would compile the whole

@@ -15,6 +15,7 @@ pub mod http;
 pub mod stripe;
 pub mod cluster;
 pub mod actors;
+pub mod trial;
 pub mod journal;
 pub mod ledger;
 pub mod policy;

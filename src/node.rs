@@ -2,6 +2,7 @@
 //! other, and ends them in the order that loses nothing.
 
 mod policies;
+mod trials;
 
 use std::{
     io,
@@ -34,6 +35,7 @@ use crate::{
     metrics::{Bound, JournalPhase, Listener, Metrics},
     outgoing::{self, Endpoints, Outgoing},
 };
+use trials::trials;
 
 pub use crate::cluster::NotJoined;
 
@@ -147,7 +149,7 @@ impl Node {
         let Opened { journal, database } = journal::open(&settings.journal).await?;
         let recorded = Policies::new(Arc::clone(&journal), &settings.cluster.node_id);
         let policy = policies::in_force(&settings.policy_source, recorded, &metrics, &mut background).await?;
-        let directory = directory(&settings, &journal, policy, &metrics, &mut background);
+        let directory = directory(&settings, &journal, policy, &metrics, &mut background).await?;
         if settings.http.livemode.is_none() {
             settings.http.livemode = directory.livemode().await.map_err(io::Error::other)?;
         }
@@ -272,6 +274,7 @@ impl Node {
             // A listener's task that has failed has nothing in flight any more.
             let _ = listener.await;
         }
+        self.directory.trials().finish().await;
         self.directory.flush().await;
         if let Some(outgoing) = self.outgoing {
             outgoing.stop().await;
@@ -303,14 +306,8 @@ fn guard(settings: &Settings, background: &mut Vec<JoinHandle<()>>) -> Result<Gu
     Ok(Guard::new(http.admin_listen.ip(), tokens, sessions)?)
 }
 
-/// The card actors on an open journal, and the tasks that look after them.
-fn directory(
-    settings: &Settings,
-    journal: &Arc<dyn Journal>,
-    policy: watch::Receiver<Arc<Policy>>,
-    metrics: &Arc<Metrics>,
-    background: &mut Vec<JoinHandle<()>>,
-) -> Directory {
+/// What writes to the journal.
+fn committer(settings: &Settings, journal: &Arc<dyn Journal>, metrics: &Arc<Metrics>) -> Committer {
     let committer_settings = CommitterSettings {
         batch_max: settings.journal.batch_max,
         batches_in_flight_max: settings.journal.location.batches_in_flight_max(),
@@ -319,17 +316,26 @@ fn directory(
         answer_within: settings.http.answer_within,
     };
     let told: Arc<dyn Observer> = Arc::new(Told(Arc::clone(metrics)));
-    let parts = Parts {
-        committer: Committer::new(Arc::clone(journal), committer_settings, told),
-        journal: Arc::clone(journal),
-        policy,
-        metrics: Arc::clone(metrics),
-    };
+    Committer::new(Arc::clone(journal), committer_settings, told)
+}
+
+/// The card actors on an open journal, and the tasks that look after them.
+async fn directory(
+    settings: &Settings,
+    journal: &Arc<dyn Journal>,
+    policy: watch::Receiver<Arc<Policy>>,
+    metrics: &Arc<Metrics>,
+    background: &mut Vec<JoinHandle<()>>,
+) -> Result<Directory, NotStarted> {
+    let (journal, metrics) = (Arc::clone(journal), Arc::clone(metrics));
+    let committer = Arc::new(committer(settings, &journal, &metrics));
+    let trials = trials(settings, (&journal, &committer), &metrics, background).await?;
+    let parts = Parts { journal, committer, trials, policy, metrics: Arc::clone(&metrics) };
     let directory = Directory::new(settings.actors.clone(), parts);
     background.push(tokio::spawn(directory.clone().sweep()));
     background.push(tokio::spawn(directory.clone().look_back()));
-    background.push(tokio::spawn(tell_delays(Arc::clone(metrics))));
-    directory
+    background.push(tokio::spawn(tell_delays(metrics)));
+    Ok(directory)
 }
 
 /// Joins the nodes that share the journal, if this is to be one of several.

@@ -1,11 +1,7 @@
 //! `tollgate replay`: reads a journal from end to end, beside running nodes, and decides it again, under the policies that were
 //! in force and under another one. What is decided, and on which state, is in `verify` and `compare`.
 
-mod chain;
-mod order;
 mod verify;
-mod compare;
-mod report;
 mod text;
 mod page;
 
@@ -21,15 +17,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use order::{Groups, Read};
-
-pub use chain::Ended;
-pub use compare::{Comparison, Selection};
-pub use report::{Change, Changed, Fate, Money, Report, World};
 pub use verify::{Again, Difference, NotAPolicy, Pass, Verified};
 
 use crate::{
-    cli::{ReplayOptions, Since, Verdict, tell_problems},
+    cli::{Cards, ReplayOptions, Since, Verdict, tell_problems},
     clock,
     config::{Loaded, Problem, policy_file},
     domain::{Account, Policy, PolicyVersion},
@@ -37,6 +28,7 @@ use crate::{
         Location, OpenError, Scan, Unavailable, exists, open_to_scan,
         record::{self, Unreadable},
     },
+    trial::{Comparison, Ended, Groups, Read, Report, Selection},
 };
 
 /// Entries that are read at once.
@@ -292,7 +284,12 @@ fn selection(options: &ReplayOptions) -> Selection {
         Since::At(at) => at,
         Since::Ago(span) => clock::now().minus(span),
     });
-    Selection { since, cards: options.cards.clone() }
+    let (card, group) = match &options.cards {
+        None => (None, None),
+        Some(Cards::One(card)) => (Some(card.clone()), None),
+        Some(Cards::Group(group)) => (None, Some(group.clone())),
+    };
+    Selection { since, card, group }
 }
 
 /// The candidate.

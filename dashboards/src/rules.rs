@@ -158,6 +158,13 @@ fn of_nodes() -> Vec<Alert> {
              sum by (job, instance) (increase(tollgate_outgoing_deliveries_total{result=\"given_up\"}[1h])) > 0",
         ),
         cause(
+            "TollgateShadowDropping",
+            "ticket",
+            "0m",
+            "Requests are not compared with the candidate",
+            "sum by (job, instance) (increase(tollgate_shadow_dropped_total[15m])) > 0",
+        ),
+        cause(
             "TollgateNearlyFull",
             "ticket",
             "5m",

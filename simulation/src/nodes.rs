@@ -10,6 +10,7 @@ use tollgate::{
     http,
     journal::{Committer, CommitterSettings, Faulty, Journal, Memory, Pace, Script},
     metrics::Metrics,
+    trial::Trials,
 };
 use tollgate_loadtest::scenario::Limits;
 
@@ -72,7 +73,12 @@ impl Nodes {
         let metrics = Arc::new(Metrics::new(&http::vocabulary()));
         let ignored = |_: usize, _: Duration| {};
         let parts = Parts {
-            committer: Committer::new(Arc::clone(&journal), CommitterSettings::default(), Arc::new(ignored)),
+            committer: Arc::new(Committer::new(
+                Arc::clone(&journal),
+                CommitterSettings::default(),
+                Arc::new(ignored),
+            )),
+            trials: Trials::default(),
             journal,
             policy: watch::channel(Arc::clone(&self.policy)).1,
             metrics,

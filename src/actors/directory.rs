@@ -40,6 +40,7 @@ use crate::{
     ledger::{self, Hops, NotFolded, Observed, Request, Waiting, Work},
     log::Seldom,
     metrics::{Metrics, Shed},
+    trial::Trials,
 };
 
 /// Searches through the journal at once, of the four reads that a journal does side by side.
@@ -59,7 +60,9 @@ pub struct Parts {
     /// Where entries are read.
     pub journal: Arc<dyn Journal>,
     /// Where entries are written.
-    pub committer: Committer,
+    pub committer: Arc<Committer>,
+    /// What is tried beside the policy.
+    pub trials: Trials,
     /// The policy, and every new one.
     pub policy: watch::Receiver<Arc<Policy>>,
     /// Who is told.
@@ -76,7 +79,8 @@ pub struct Directory {
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) journal: Arc<dyn Journal>,
-    pub(super) committer: Committer,
+    pub(super) committer: Arc<Committer>,
+    pub(super) trials: Trials,
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) unconfirmed: Unconfirmed,
@@ -117,7 +121,7 @@ impl Directory {
     /// An empty directory. Must be made on a tokio runtime; [`Directory::sweep`] has to be run beside it.
     #[must_use]
     pub fn new(settings: Settings, parts: Parts) -> Self {
-        let Parts { journal, committer, policy, metrics } = parts;
+        let Parts { journal, committer, trials, policy, metrics } = parts;
         let shared = Shared {
             loads: Semaphore::new(settings.loads_max.clamp(1, Semaphore::MAX_PERMITS)),
             searches: Semaphore::new(SEARCHES_MAX),
@@ -134,6 +138,7 @@ impl Directory {
             settings,
             journal,
             committer,
+            trials,
             policy,
             metrics,
             shards: OnceLock::new(),
@@ -253,6 +258,12 @@ impl Directory {
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.shared.policy.borrow())
+    }
+
+    /// What is tried beside the policy in force.
+    #[must_use]
+    pub fn trials(&self) -> &Trials {
+        &self.shared.trials
     }
 
     /// How many requests may be inside the node.

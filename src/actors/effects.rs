@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::{self, timeout},
     domain::{Account, CardId, Decided, Mention, windows_in_force},
-    journal::{Append, Entry, EntryId, Head, Reach, Unavailable, Urgency},
+    journal::{Append, Entry, EntryId, Head, Outcome, Reach, Unavailable, Urgency},
     ledger::{
         self, Carry, Effect, Folded, History, Hops, Message, NotFolded, Note, Release, Reloaded, Timer,
         Waiting, Work,
@@ -104,7 +104,12 @@ impl Hands<'_> {
         let bytes = append.rows.iter().fold(0, |sum: usize, row| sum.saturating_add(row.body.len()));
         self.shared.metrics.journal.appended_bytes.increment(u64::try_from(bytes).unwrap_or(0));
         let (me, root) = (self.me.clone(), self.root.clone());
+        // A copy only while something is tried: what the journal takes, it keeps.
+        let tried = self.shared.trials.feed().map(|feed| (feed, append.clone()));
         let done = move |outcome| {
+            if let (Outcome::Durable { at }, Some((feed, append))) = (outcome, tried) {
+                feed.give(append, at);
+            }
             me.send(shard::Message::Back(root, number, Message::Committed(id, outcome)));
         };
         let ticket = self.shared.committer.submit(append, urgency, Box::new(done));

@@ -33,6 +33,7 @@ use crate::{
     },
     journal::postgres::{Database, Status},
     metrics::{Claimed, Forward, Metrics, Route, Shed},
+    trial::Trials,
 };
 pub use connection::{Connection, Local, NotConnected, Turn};
 pub use gate::Gate;
@@ -356,6 +357,12 @@ impl Cluster {
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         self.here.policy()
+    }
+
+    /// What is tried beside the policy in force.
+    #[must_use]
+    pub fn trials(&self) -> &Trials {
+        self.here.trials()
     }
 
     /// Every budget of the policy at the time `now`.

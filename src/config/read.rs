@@ -1,6 +1,6 @@
 //! From names and values to settings, with every problem at once. Nothing here reads the environment.
 
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use super::{
     policy_file,
@@ -65,6 +65,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     if let Some(path) = &webhooks {
         reader.refuse_unreadable("TOLLGATE_WEBHOOKS", path);
     }
+    let shadow_policy = shadow_policy(reader);
     let http = http(reader);
     let mut actors = actors(reader);
     let mut journal = journal(reader);
@@ -89,6 +90,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         policy_source: policy_source?,
         policy_needs_approval: approvals? > 1,
         webhooks: webhooks.map(Into::into),
+        shadow_policy,
     })
 }
 
@@ -357,6 +359,13 @@ fn policy_source(reader: &mut Reader) -> Option<PolicySource> {
             })
         }
     }
+}
+
+/// The policy file that is tried beside the policy.
+fn shadow_policy(reader: &mut Reader) -> Option<PathBuf> {
+    let file = reader.optional("TOLLGATE_SHADOW_POLICY", |text| Some(text.to_owned()))?;
+    reader.refuse_unreadable("TOLLGATE_SHADOW_POLICY", &file);
+    Some(file.into())
 }
 
 /// The policy that the environment's limits stand for, by way of the file that would say the same.

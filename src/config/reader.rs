@@ -9,10 +9,16 @@ use std::{
 use super::{
     problem::{Problem, without_password},
     setting::{Default, Kind, Setting},
-    table::{SETTINGS, find},
+    table::SETTINGS,
     token_file, values,
 };
 use crate::http::TokenFile;
+
+/// The setting of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
 
 /// One setting as it holds.
 #[derive(Clone, Debug)]

@@ -28,6 +28,8 @@ pub struct Settings {
     pub policy_needs_approval: bool,
     /// The file of the endpoints of outgoing webhooks, if there is one.
     pub webhooks: Option<PathBuf>,
+    /// A policy file that is tried beside it.
+    pub shadow_policy: Option<PathBuf>,
 }
 
 /// Where the policy comes from.

@@ -4,24 +4,16 @@ use std::time::Duration;
 
 use super::setting::{Kind, Section, Setting, optional, secret, setting};
 
-/// The setting of this name.
-#[must_use]
-pub fn find(name: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.name == name)
-}
-
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
-
 const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
 const NO_LIMIT: &str = "no limit";
 const NO_CLUSTER: &str = "one node";
-
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 59] = [
+pub static SETTINGS: [Setting; 60] = [
     secret(
         Section::Stripe,
         "STRIPE_WEBHOOK_SECRET",
@@ -117,6 +109,14 @@ pub static SETTINGS: [Setting; 59] = [
         "1",
         "2",
         "How many operators have to put the same policy over the admin API before it is in force. With 2, the first one proposes it, and a second one with another name approves it.",
+    ),
+    optional(
+        Section::Policy,
+        "TOLLGATE_SHADOW_POLICY",
+        Kind::Text("the path of a policy file"),
+        "no policy is tried, unless `PUT /v1/shadow` names one",
+        "/etc/tollgate/next.yaml",
+        "A policy file that is tried: it decides each request too, without effect. `GET /v1/shadow` has what it would change.",
     ),
     optional(
         Section::Policy,

@@ -15,6 +15,7 @@ use super::{
     policy::PolicyVersion,
     request::AuthorizationRequest,
     time::Timestamp,
+    trial::{ShadowFound, ShadowRecord},
 };
 
 /// One fact in a card's books.
@@ -42,8 +43,8 @@ pub enum Event {
     Command(Box<Command>),
     /// What happened to a budget. It stands in the chain of the budget, and changes no card.
     Budget(Box<BudgetEvent>),
-    /// A policy was put in force. It stands in the chain of policies, and changes no card.
-    Policy(Box<PolicyRecord>),
+    /// What happened to policies. It stands in a chain of its own, and changes no card.
+    Policy(Box<PolicyEvent>),
     /// An endpoint has all events up to an entry. It stands in a chain of the endpoint, and changes no card.
     Delivered(Delivered),
     /// The whole state after everything before it.
@@ -84,6 +85,17 @@ pub struct Delivered {
     pub through: u64,
     /// When this was recorded.
     pub at: Timestamp,
+}
+
+/// What happens to policies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PolicyEvent {
+    /// One was put in force, or is proposed.
+    InForce(PolicyRecord),
+    /// A candidate is tried beside it, or none is any more.
+    Shadow(ShadowRecord),
+    /// What a node found of the candidate.
+    Found(ShadowFound),
 }
 
 /// A policy that was put in force, or is proposed.

@@ -170,6 +170,12 @@ impl Account {
         Self(format!("webhook:{name}").into())
     }
 
+    /// The chain of the candidates that are tried beside the policy in force.
+    #[must_use]
+    pub fn shadow() -> Self {
+        Self("tollgate_shadow".into())
+    }
+
     /// The account of a budget; of a template, the one for `key`.
     #[must_use]
     pub fn budget(name: &str, key: Option<&str>) -> Self {

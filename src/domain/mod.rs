@@ -12,6 +12,7 @@ mod observed;
 mod span;
 mod policy;
 mod controls;
+mod trial;
 pub mod rule;
 mod decision;
 mod answering;
@@ -52,7 +53,9 @@ pub use details::{
     CardDetails, CardType, CardholderType, Check, Checks, Details, Exemption, FraudWarning, MerchantDetails,
     Method, Risk, RiskLevel, ThreeDs, Wallet,
 };
-pub use event::{Carried, Decided, Delivered, Event, Joined, PolicyRecord, PolicyStep, Recalled};
+pub use event::{
+    Carried, Decided, Delivered, Event, Joined, PolicyEvent, PolicyRecord, PolicyStep, Recalled,
+};
 pub use evicted::{Forgotten, SETTLED_KEPT_MAX};
 pub use exception::{
     Action, COMMANDS_KEPT_MAX, Command, EXCEPTIONS_MAX, Excepted, Exception, Exceptions, Grant, Lifted,
@@ -79,6 +82,7 @@ pub use request::{AuthorizationRequest, Question, Told, Violation};
 pub use standing::{Standing, State};
 pub use time::Timestamp;
 pub use transaction::{ToldBy, Transaction, Transactions, Version};
+pub use trial::{Candidate, ShadowFound, ShadowRecord};
 pub use values::Values;
 pub use warned::Warned;
 pub use window::{Spend, Tally, Uses};

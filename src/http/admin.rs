@@ -6,6 +6,7 @@ mod routes;
 mod change;
 mod order;
 mod policy;
+mod trial;
 mod query;
 mod openapi;
 mod browser;
@@ -28,7 +29,7 @@ use tokio::sync::Semaphore;
 use super::{
     bodies::{
         AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
-        NodeBody, PoliciesBody, PolicyBody, UnconfirmedListBody,
+        NodeBody, PoliciesBody, PolicyBody, ShadowBody, UnconfirmedListBody,
     },
     endpoints::EndpointsHere,
     guard::Guard,
@@ -41,9 +42,10 @@ use super::{
 use crate::{
     clock,
     cluster::{DecisionFilter, NotOperated, NotRecorded, Order, Place, PolicyChange, PolicyChanged, Target},
-    domain::{AuthorizationId, CardId, CardholderId},
+    domain::{Attribution, AuthorizationId, CardId, CardholderId},
     log::{self, Seldom},
     metrics::{AdminRefusal, Label as _, Labels as _, Metrics},
+    trial::NotSet,
 };
 pub use openapi::{admin_api_page, openapi};
 use order::budget_of;
@@ -123,6 +125,16 @@ pub trait Books: Send + Sync + 'static {
     /// `GET /v1/policy`.
     fn policy_in_force(&self) -> InForceBody;
 
+    /// `GET /v1/shadow`.
+    fn shadow(&self) -> impl Future<Output = Result<ShadowBody, Unreadable>> + Send;
+
+    /// `PUT /v1/shadow`.
+    fn set_shadow(
+        &self,
+        policy: Option<&str>,
+        attribution: Attribution,
+    ) -> impl Future<Output = Result<(), NotSet>> + Send;
+
     /// `GET /v1/unconfirmed`.
     fn unconfirmed(&self) -> UnconfirmedListBody;
 
@@ -183,6 +195,8 @@ impl<B: Books> Admin<B> {
             | Call::PutPolicy
             | Call::Policies
             | Call::PolicyVersion
+            | Call::Shadow
+            | Call::SetShadow
             | Call::Node
             | Call::Slow
             | Call::Webhooks
@@ -223,6 +237,8 @@ impl<B: Books> Admin<B> {
             | Call::PutPolicy
             | Call::Policies
             | Call::PolicyVersion
+            | Call::Shadow
+            | Call::SetShadow
             | Call::Node => match self.books.get() {
                 Some(books) => self.ask(books, route.call, parameter, &query).await,
                 None => starting(),
@@ -260,12 +276,14 @@ impl<B: Books> Admin<B> {
             Call::PolicyVersion => found(books.policy_version(parameter.to_owned()).await, "policy"),
             Call::Policies => found(books.policies().await.map(Some), "policy"),
             Call::Policy => ok(&books.policy_in_force()),
+            Call::Shadow => found(books.shadow().await.map(Some), "candidate"),
             Call::Unconfirmed => ok(&books.unconfirmed()),
             Call::Node => ok(&books.node().await),
             Call::Live
             | Call::Ready
             | Call::Metrics
             | Call::Operate(_)
+            | Call::SetShadow
             | Call::Slow
             | Call::Webhooks
             | Call::Log

@@ -8,6 +8,7 @@ mod exception;
 mod budget;
 mod card;
 mod policy;
+mod shadow;
 mod node;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -23,6 +24,8 @@ pub use node::{ForwardsBody, JournalBody, MemberBody, NodeBody};
 pub(in crate::http) use policy::diff;
 pub use policy::{InForceBody, PoliciesBody, PolicyBody, PolicyChangeBody, PolicyVersionBody};
 pub use ruled::{ConditionBody, RuledBody, ScoreBody, WouldPassBody};
+pub(in crate::http) use shadow::SetShadowBody;
+pub use shadow::{ShadowBody, ShadowNodeBody};
 
 use crate::domain::{Outcome, Reason, Source};
 

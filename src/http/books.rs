@@ -6,7 +6,7 @@ use super::{
     admin::{Books, Unreadable},
     bodies::{
         AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
-        NodeBody, PoliciesBody, PolicyBody, UnconfirmedBody, UnconfirmedListBody,
+        NodeBody, PoliciesBody, PolicyBody, ShadowBody, UnconfirmedBody, UnconfirmedListBody,
     },
 };
 use crate::{
@@ -14,7 +14,8 @@ use crate::{
     cluster::{
         Cluster, DecisionFilter, NotOperated, NotRecorded, Order, Place, PolicyChange, PolicyChanged, Target,
     },
-    domain::{AuthorizationId, CardId, CardholderId},
+    domain::{Attribution, AuthorizationId, CardId, CardholderId},
+    trial::NotSet,
 };
 
 /// How long the journal may take to say which policies the members have.
@@ -93,6 +94,14 @@ impl Books for Cluster {
 
     fn policy_in_force(&self) -> InForceBody {
         InForceBody::from(&*Self::policy(self))
+    }
+
+    async fn shadow(&self) -> Result<ShadowBody, Unreadable> {
+        Ok(ShadowBody::from(self.trials().shadow().await.map_err(unreadable)?))
+    }
+
+    async fn set_shadow(&self, policy: Option<&str>, attribution: Attribution) -> Result<(), NotSet> {
+        self.trials().set_shadow(policy, attribution).await
     }
 
     async fn node(&self) -> NodeBody {

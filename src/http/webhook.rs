@@ -116,7 +116,7 @@ impl Desk for Cluster {
         let policy = self.policy();
         Reading {
             mirror_stripe_controls: policy.mirrors_stripe_controls(),
-            metadata: policy.metadata().clone(),
+            metadata: self.trials().metadata(policy.metadata()),
             has_budgets: !policy.budgets().is_empty(),
             ..Reading::default()
         }

@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     clock,
-    domain::{Account, Attribution, Event, Policy, PolicyRecord, PolicyStep, PolicyVersion, Timestamp},
+    domain::{
+        Account, Attribution, Event, Policy, PolicyEvent, PolicyRecord, PolicyStep, PolicyVersion, Timestamp,
+    },
 };
 
 /// How often the end of the chain may be lost to other nodes: all of them start a policy at the same time.
@@ -194,7 +196,7 @@ impl Policies {
             head,
             is_snapshot: false,
             mentions: Vec::new(),
-            body: record::encode([&Event::Policy(Box::new(record))]),
+            body: record::encode([&Event::Policy(Box::new(PolicyEvent::InForce(record)))]),
         };
         let append: Arc<[Append]> = Arc::from([Append::one(EntryId::new(fastrand::u64(1..)), row)]);
         loop {
@@ -211,8 +213,10 @@ fn records(entries: &[Entry]) -> Result<Vec<PolicyRecord>, Unreadable> {
     let mut records = Vec::new();
     for entry in entries {
         for event in record::decode(&entry.body)? {
-            if let Event::Policy(record) = event {
-                records.push(*record);
+            if let Event::Policy(event) = event
+                && let PolicyEvent::InForce(record) = *event
+            {
+                records.push(record);
             }
         }
     }

@@ -14,6 +14,7 @@ mod observed;
 mod policy;
 mod ruled;
 mod tally;
+mod trial;
 
 use std::{borrow::Cow, cell::RefCell, fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
@@ -22,7 +23,9 @@ use serde::{
     de::{IgnoredAny, SeqAccess, Visitor},
 };
 
-use crate::domain::{Account, AuthorizationId, BudgetEvent, Event, Fact, ListedTransaction, Mention};
+use crate::domain::{
+    Account, AuthorizationId, BudgetEvent, Event, Fact, ListedTransaction, Mention, PolicyEvent,
+};
 
 /// The version of the form that this build writes. It reads this one and all before it.
 const VERSION: u32 = 1;
@@ -205,7 +208,11 @@ fn write(body: &mut Vec<u8>, event: &Event) {
         Event::Charges(_) => "charges",
         Event::Command(_) => "command",
         Event::Budget(event) => budget::kind(event),
-        Event::Policy(_) => "policy",
+        Event::Policy(event) => match &**event {
+            PolicyEvent::InForce(_) => "policy",
+            PolicyEvent::Shadow(_) => "shadow",
+            PolicyEvent::Found(_) => "shadow_found",
+        },
         Event::Delivered(_) => "delivered",
         Event::Snapshot(_) => "snapshot",
     };
@@ -236,7 +243,15 @@ fn write(body: &mut Vec<u8>, event: &Event) {
             serde_json::to_writer(&mut *body, &command::CommandRecord::from(&**command))
         }
         Event::Budget(event) => budget::write(body, event),
-        Event::Policy(policy) => serde_json::to_writer(&mut *body, &policy::PolicyForm::from(&**policy)),
+        Event::Policy(event) => match &**event {
+            PolicyEvent::InForce(record) => {
+                serde_json::to_writer(&mut *body, &policy::PolicyForm::from(record))
+            }
+            PolicyEvent::Shadow(record) => {
+                serde_json::to_writer(&mut *body, &trial::ShadowForm::from(record))
+            }
+            PolicyEvent::Found(found) => serde_json::to_writer(&mut *body, &trial::FoundForm::from(found)),
+        },
         Event::Delivered(delivered) => {
             serde_json::to_writer(&mut *body, &delivered::DeliveredRecord::from(delivered))
         }
@@ -280,6 +295,10 @@ enum EventRecord<'a> {
     #[serde(borrow)]
     Delivered(delivered::DeliveredRecord<'a>),
     #[serde(borrow)]
+    Shadow(trial::ShadowForm<'a>),
+    #[serde(borrow)]
+    ShadowFound(trial::FoundForm<'a>),
+    #[serde(borrow)]
     Snapshot(Box<card::CardRecord<'a>>),
 }
 
@@ -301,8 +320,10 @@ impl EventRecord<'_> {
             }
             Self::Warned(record) => Event::Budget(Box::new(BudgetEvent::Warned(record.into_warned()?))),
             Self::Budget(record) => Event::Budget(Box::new(BudgetEvent::Snapshot(record.into_budget()?))),
-            Self::Policy(record) => Event::Policy(Box::new(record.into_record()?)),
+            Self::Policy(record) => Event::Policy(Box::new(PolicyEvent::InForce(record.into_record()?))),
             Self::Delivered(record) => Event::Delivered(record.into_delivered()),
+            Self::Shadow(record) => Event::Policy(Box::new(PolicyEvent::Shadow(record.into_record()))),
+            Self::ShadowFound(found) => Event::Policy(Box::new(PolicyEvent::Found(found.into_found()))),
             Self::Snapshot(record) => Event::Snapshot(Box::new(record.into_card()?)),
         })
     }

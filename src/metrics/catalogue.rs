@@ -4,7 +4,7 @@
 use super::label::{
     AdminRefusal, Agrees, Bound, Claimed, Cut, Delivery, Done, Endpoint, Export, Forward, JournalFailure,
     JournalPhase, Label, LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal, Reload,
-    Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
+    Route, STRIPE_REASONS, SecretSlot, Shed, Stage, TrialChange, Vocabulary, Way, WebhookResult, World,
 };
 use super::named::NAMES_MAX;
 
@@ -323,6 +323,24 @@ families! {
             "endpoints to which this node delivers events", "`failing`: 0; see the runbook TollgateEndpointFailing";
         OLDEST_EVENT = Gauge Seconds "tollgate_outgoing_oldest_event_seconds" []
             "age of the oldest event that an endpoint of this node has not taken; 0 if there is none", "seconds";
+    }
+    "Shadow" {
+        SHADOW_CANDIDATE = Gauge Count "tollgate_shadow_candidate" []
+            "whether this node tries a policy beside the one in force", "1 during a trial, on every node";
+        SHADOW_REQUESTS = Counter Count "tollgate_shadow_requests_total" []
+            "decisions of this node that the candidate has decided too", "the rate of decisions, while a candidate is tried";
+        SHADOW_CHANGES = Counter Count "tollgate_shadow_changes_total" ["world": here::<World>(), "change": here::<TrialChange>()]
+            "answers that the candidate would change, on the history that there was (`happened`) and on the one that it would have made (`gone`)",
+            "what you expect of the candidate";
+        SHADOW_DROPPED = Counter Count "tollgate_shadow_dropped_total" []
+            "appends that were not compared with the candidate: the queue was full, or an account could not be read", "0";
+        SHADOW_RESTARTED = Counter Count "tollgate_shadow_restarted_accounts_total" []
+            "accounts on which the candidate began again from their state, after an append of another node or a dropped one",
+            "near 0 on one node";
+        SHADOW_QUEUE = Gauge Count "tollgate_shadow_queue_appends" []
+            "appends that wait to be compared with the candidate", "what is appended in half a second";
+        SHADOW_ACCOUNTS = Gauge Count "tollgate_shadow_accounts" []
+            "accounts of the candidate in memory", "below `TOLLGATE_CARDS_RESIDENT_MAX`";
     }
     "Policy and node" {
         POLICY_RELOADS = Counter Count "tollgate_policy_reloads_total" ["result": here::<Reload>()]

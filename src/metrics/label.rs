@@ -50,6 +50,10 @@ macro_rules! label {
     )+};
 }
 
+mod trial;
+
+pub use trial::{TrialChange, World};
+
 label! {
     /// What became of a webhook request.
     WebhookResult {
@@ -330,9 +334,7 @@ label! {
         /// Entries could not be read for the admin API.
         Read = "read",
     }
-}
 
-label! {
     /// What the journal's database is.
     JournalPhase {
         /// It takes entries.
@@ -342,9 +344,7 @@ label! {
         /// No server can be used.
         Away = "away",
     }
-}
 
-label! {
     /// What came of looking at the policy file.
     Reload {
         /// A new policy is in force.
@@ -366,9 +366,7 @@ label! {
         /// Approvals.
         Count = "count",
     }
-}
 
-label! {
     /// The window of a limit, without the length of a rolling one.
     LimitWindow {
         /// One authorization with all its increments.

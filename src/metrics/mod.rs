@@ -25,7 +25,8 @@ pub use histogram::Histogram;
 pub use label::{
     AdminRefusal, Agrees, Bound, Claimed, Cut, Delivery, Done, Endpoint, Export, Forward, JournalFailure,
     JournalPhase, Label, Labels, LimitMeasure, LimitWindow, Listener, Passivation, PeerRefusal, Refusal,
-    Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, Vocabulary, Way, WebhookResult,
+    Reload, Route, STRIPE_REASONS, SecretSlot, Shed, Stage, TrialChange, Vocabulary, Way, WebhookResult,
+    World,
 };
 pub use named::{NAMES_MAX, Named};
 pub use page::{markdown, overview};
@@ -51,6 +52,8 @@ pub struct Metrics {
     pub outgoing: Outgoing,
     /// The policy in force.
     pub policy: Policy,
+    /// The candidate beside it.
+    pub shadow: Shadow,
     /// The node as a whole.
     pub node: Node,
     exporter: PrometheusHandle,
@@ -228,6 +231,24 @@ pub struct Policy {
     /// `tollgate_policy_loaded_timestamp_seconds`
     pub loaded: Gauge,
     version: Mutex<Option<String>>,
+}
+
+/// The candidate beside the policy in force.
+pub struct Shadow {
+    /// `tollgate_shadow_candidate`
+    pub candidate: Gauge,
+    /// `tollgate_shadow_requests_total`
+    pub requests: Counter,
+    /// `tollgate_shadow_changes_total`
+    pub changes: Series<(World, TrialChange), Counter>,
+    /// `tollgate_shadow_dropped_total`
+    pub dropped: Counter,
+    /// `tollgate_shadow_restarted_accounts_total`
+    pub restarted: Counter,
+    /// `tollgate_shadow_queue_appends`
+    pub queue: Gauge,
+    /// `tollgate_shadow_accounts`
+    pub accounts: Gauge,
 }
 
 /// The node as a whole.

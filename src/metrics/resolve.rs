@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::{
     Budgets, Cards, Cluster, Decisions, Exported, Family, Histogram, Journal, Kind, Metrics, Node, Outgoing,
-    Policy, Sockets, Webhook, catalogue as family,
+    Policy, Shadow, Sockets, Webhook, catalogue as family,
     label::{Labels, Vocabulary},
     named::Named,
     series::{Series, Worded},
@@ -79,6 +79,15 @@ pub(super) fn all(words: &Vocabulary) -> Metrics {
             reloads: resolver.series(&family::POLICY_RELOADS),
             loaded: resolver.single(&family::POLICY_LOADED),
             version: Mutex::new(None),
+        },
+        shadow: Shadow {
+            candidate: resolver.single(&family::SHADOW_CANDIDATE),
+            requests: resolver.single(&family::SHADOW_REQUESTS),
+            changes: resolver.series(&family::SHADOW_CHANGES),
+            dropped: resolver.single(&family::SHADOW_DROPPED),
+            restarted: resolver.single(&family::SHADOW_RESTARTED),
+            queue: resolver.single(&family::SHADOW_QUEUE),
+            accounts: resolver.single(&family::SHADOW_ACCOUNTS),
         },
         node: Node {
             ready: resolver.single(&family::READY),

@@ -7,8 +7,8 @@ use super::endpoint::{Endpoint, Kind, Traits};
 use crate::{
     cluster::{Cluster, DecisionView},
     domain::{
-        Account, AuthorizationId, Decided, Event, Fact, Outcome, PolicyRecord, PolicyStep, PolicyVersion,
-        Source, Timestamp, Warned,
+        Account, AuthorizationId, Decided, Event, Fact, Outcome, PolicyEvent, PolicyRecord, PolicyStep,
+        PolicyVersion, Source, Timestamp, Warned,
     },
     journal::Entry,
     ledger,
@@ -121,7 +121,9 @@ pub(super) async fn notices(
                 }
             }
             Event::Policy(record) if endpoint.wants(Kind::PolicyChanged) => {
-                found.extend(of_policy(cluster, *record).await?);
+                if let PolicyEvent::InForce(record) = *record {
+                    found.extend(of_policy(cluster, record).await?);
+                }
             }
             Event::Decided(_)
             | Event::StoodIn(_)

@@ -3,11 +3,8 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{
-    Reproduction, Verified,
-    report::{Change, Changed, Report},
-    text::amounts,
-};
+use super::{Reproduction, Verified, text::amounts};
+use crate::trial::{Change, Changed, Report};
 
 /// The look of the page.
 const STYLE: &str = include_str!("page.css");

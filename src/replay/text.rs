@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use super::{
-    Verified,
-    report::{Change, Money, Report, World},
+use super::Verified;
+use crate::{
+    domain,
+    trial::{Change, Money, Report, World},
 };
-use crate::domain;
 
 /// What came of deciding the journal again.
 pub(super) fn verified(location: &str, verified: &Verified, took: Duration) -> String {

@@ -7,14 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    chain::{Chains, Ended, Undecided},
-    order::{Read, in_order},
-};
 use crate::{
     config::policy_file,
-    domain::{Account, Decided, Decision, Event, Policy, PolicyRecord, PolicyVersion, Source, Timestamp},
+    domain::{
+        Account, Decided, Decision, Event, Policy, PolicyEvent, PolicyRecord, PolicyVersion, Source,
+        Timestamp,
+    },
     journal::Entry,
+    trial::{Chains, Ended, Read, Undecided, in_order, is_carried},
 };
 
 /// Differences that a report shows; all are counted.
@@ -108,7 +108,11 @@ impl Pass {
             let Some((entry, _)) = group.get(place) else { continue };
             let is_carried = are_carried.get(place).copied().unwrap_or(false);
             match event {
-                Event::Policy(record) => self.learn(entry.lsn, record)?,
+                Event::Policy(event) => {
+                    if let PolicyEvent::InForce(record) = &**event {
+                        self.learn(entry.lsn, record)?;
+                    }
+                }
                 Event::Decided(decided) if !is_carried => self.check(entry, decided),
                 Event::StoodIn(_) => {
                     self.verified.stand_ins = self.verified.stand_ins.saturating_add(1);
@@ -185,11 +189,6 @@ impl Pass {
             Some(_) => {}
         }
     }
-}
-
-/// Whether the events are what a replaced card brings along: they were decided on its own chain.
-pub(super) fn is_carried(events: &[Event]) -> bool {
-    events.iter().any(|event| matches!(event, Event::Carried(_)))
 }
 
 impl Verified {

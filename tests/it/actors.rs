@@ -22,6 +22,7 @@ use tollgate::{
     journal::{Committer, CommitterSettings, Fault, Faulty, Journal, Memory, Odds, Reach, Scan as _, Script},
     metrics::Metrics,
     replay,
+    trial::Trials,
 };
 
 use crate::questions::{arrival, card, policy, question, told};
@@ -48,7 +49,12 @@ impl House {
         let told = |_: usize, _: Duration| {};
         let metrics = Arc::new(Metrics::new(&tollgate::http::vocabulary()));
         let parts = Parts {
-            committer: Committer::new(Arc::clone(&shared), CommitterSettings::default(), Arc::new(told)),
+            committer: Arc::new(Committer::new(
+                Arc::clone(&shared),
+                CommitterSettings::default(),
+                Arc::new(told),
+            )),
+            trials: Trials::default(),
             journal: shared,
             policy: in_force,
             metrics: Arc::clone(&metrics),

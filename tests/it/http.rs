@@ -30,20 +30,21 @@ use tollgate::{
         NotRecorded, Order, Place, PolicyChange, PolicyChanged, Sealed, Target, TimedAnswer,
     },
     domain::{
-        Answer, AnswerBy, AuthorizationId, AuthorizationRequest, CardId, CardholderId, DecisionId,
-        Observation, Outcome, Reason, Source,
+        Answer, AnswerBy, Attribution, AuthorizationId, AuthorizationRequest, CardId, CardholderId,
+        DecisionId, Observation, Outcome, Reason, Source,
     },
     http::{
         Admin, Books, Desk, Drain, Guard, NamedToken, PolicyPort, Readiness, SessionKey, Settings, Slow,
         Token, Unreadable, Webhook,
         bodies::{
             AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
-            NodeBody, PoliciesBody, PolicyBody, StateBody, UnconfirmedListBody,
+            NodeBody, PoliciesBody, PolicyBody, ShadowBody, StateBody, UnconfirmedListBody,
         },
         run, run_peers, vocabulary,
     },
     metrics::{Listener, Metrics, Route},
     stripe::{self, Reading, Secret, sign},
+    trial::NotSet,
 };
 
 use crate::client::post;
@@ -251,6 +252,14 @@ impl Books for OneCard {
 
     fn unconfirmed(&self) -> UnconfirmedListBody {
         UnconfirmedListBody::default()
+    }
+
+    async fn shadow(&self) -> Result<ShadowBody, Unreadable> {
+        Ok(ShadowBody::default())
+    }
+
+    async fn set_shadow(&self, _: Option<&str>, _: Attribution) -> Result<(), NotSet> {
+        Err(NotSet::Nothing)
     }
 
     async fn node(&self) -> NodeBody {

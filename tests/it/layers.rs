@@ -13,21 +13,28 @@ use crate::tidy::{files, source_without_text};
 
 /// Each room, and the rooms that it may import. From the process to the heart, a room names only rooms below it; `log`
 /// and `clock` know what a timestamp is.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("main", &["cli", "demo", "export", "reconcile", "replay", "config", "http", "metrics"]),
     ("reconcile", &["cli", "config", "node", "stripe", "journal", "domain", "log", "clock"]),
-    ("replay", &["cli", "config", "journal", "domain", "clock"]),
+    ("replay", &["cli", "config", "trial", "journal", "domain", "clock"]),
     ("export", &["cli", "config", "journal", "domain"]),
     ("demo", &["cli", "config", "node", "http", "stripe", "domain", "log", "clock"]),
     ("cli", &["config", "node", "outgoing", "http", "stripe", "journal", "policy", "domain", "log", "clock"]),
-    ("node", &["config", "outgoing", "http", "cluster", "actors", "journal", "domain", "metrics", "clock"]),
+    (
+        "node",
+        &[
+            "config", "outgoing", "http", "cluster", "actors", "trial", "journal", "domain", "metrics",
+            "clock",
+        ],
+    ),
     ("config", &["outgoing", "http", "stripe", "cluster", "actors", "journal", "policy", "domain", "log"]),
     // An event has what the admin API shows, and is signed as Stripe signs.
     ("outgoing", &["http", "stripe", "cluster", "ledger", "journal", "domain", "metrics", "clock"]),
-    ("http", &["stripe", "cluster", "policy", "domain", "metrics", "log", "clock"]),
+    ("http", &["stripe", "cluster", "trial", "policy", "domain", "metrics", "log", "clock"]),
     ("stripe", &["domain", "clock"]),
-    ("cluster", &["actors", "journal", "domain", "metrics", "clock"]),
-    ("actors", &["ledger", "journal", "domain", "metrics", "log", "clock", "planted"]),
+    ("cluster", &["actors", "trial", "journal", "domain", "metrics", "clock"]),
+    ("actors", &["trial", "ledger", "journal", "domain", "metrics", "log", "clock", "planted"]),
+    ("trial", &["ledger", "journal", "domain", "metrics", "clock"]),
     ("ledger", &["journal", "domain", "clock", "planted"]),
     ("journal", &["domain", "clock", "planted"]),
     ("policy", &["domain"]),
@@ -44,7 +51,7 @@ const LIBRARIES: [(&str, &[&str]); 24] = [
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("serde_saphyr", &["config"]),
-    ("schemars", &["config", "http"]),
+    ("schemars", &["config", "http", "trial"]),
     ("hyper", &["demo", "reconcile", "outgoing", "http", "stripe"]),
     ("hyper_util", &["demo", "reconcile", "http", "stripe"]),
     ("http_body_util", &["demo", "reconcile", "outgoing", "http", "stripe"]),

@@ -21,6 +21,7 @@ mod budgets;
 mod exceptions;
 mod outgoing;
 mod rules;
+mod shadow;
 mod privacy;
 mod programmes;
 mod bounds;

@@ -3,6 +3,7 @@
 
 mod overview;
 mod cards_and_policy;
+mod changes;
 mod cluster_and_journal;
 mod runtime;
 
@@ -11,5 +12,11 @@ use crate::board::Board;
 /// Every board, the first one first.
 #[must_use]
 pub fn all() -> Vec<Board> {
-    vec![overview::board(), cards_and_policy::board(), cluster_and_journal::board(), runtime::board()]
+    vec![
+        overview::board(),
+        cards_and_policy::board(),
+        changes::board(),
+        cluster_and_journal::board(),
+        runtime::board(),
+    ]
 }

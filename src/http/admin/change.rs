@@ -88,6 +88,10 @@ impl<B: Books> Admin<B> {
                 Some(books) => self.operate(books, (route, operate), parameter, &change).await,
                 None => starting(),
             },
+            Call::SetShadow => match self.books.get() {
+                Some(books) => self.set_shadow(books, &change).await,
+                None => starting(),
+            },
             Call::Live
             | Call::Ready
             | Call::Metrics
@@ -101,6 +105,7 @@ impl<B: Books> Admin<B> {
             | Call::Policy
             | Call::Policies
             | Call::PolicyVersion
+            | Call::Shadow
             | Call::Node
             | Call::Slow
             | Call::Webhooks

@@ -1,12 +1,14 @@
 //! The one declaration of what the admin port serves beside the console: requests are routed by it, their parameters are
 //! checked by it, and `docs/openapi.json` and `docs/admin-api.md` are generated from it.
 
+mod find;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::super::{
     bodies::{
         AuthorizationBody, BudgetBody, BudgetsBody, CardBody, CardholderBody, DecisionsBody, InForceBody,
-        NodeBody, PoliciesBody, PolicyBody, PolicyChangeBody, UnconfirmedListBody,
+        NodeBody, PoliciesBody, PolicyBody, PolicyChangeBody, ShadowBody, UnconfirmedListBody,
     },
     endpoints::EndpointsBody,
     slow::SlowBody,
@@ -16,6 +18,7 @@ use super::{
     parameters::{DECISIONS, PUT_POLICY, Parameter, Payload},
     shapes::{ErrorBody, LogBody, StatusBody},
 };
+pub(in crate::http) use find::{Found, find};
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +38,8 @@ pub(in crate::http) enum Call {
     PutPolicy,
     Policies,
     PolicyVersion,
+    Shadow,
+    SetShadow,
     Node,
     Slow,
     Webhooks,
@@ -123,8 +128,11 @@ const NONE: Route = Route {
     reply: Shape::of::<StatusBody>(),
 };
 
+/// The largest body with a policy: a file of a mebibyte, with all its line breaks escaped.
+const POLICY_BYTES_MAX: usize = 3 << 20;
+
 /// Every route, in the order of the documentation.
-pub(in crate::http) static ROUTES: [Route; 29] = [
+pub(in crate::http) static ROUTES: [Route; 31] = [
     Route {
         call: Call::Decisions,
         path: "/v1/decisions",
@@ -359,6 +367,32 @@ pub(in crate::http) static ROUTES: [Route; 29] = [
         ..NONE
     },
     Route {
+        call: Call::Shadow,
+        path: "/v1/shadow",
+        summary: "Show what the candidate would change",
+        about: "The policy that is tried beside the one in force, who tries it and why, and what all nodes have found: with the \
+                sections of the report of `tollgate replay`. Nodes record what they found once a second.",
+        reply: Shape::of::<ShadowBody>(),
+        ..NONE
+    },
+    Route {
+        call: Call::SetShadow,
+        method: "PUT",
+        path: "/v1/shadow",
+        summary: "Try a policy, or end the trial",
+        about: "Every node decides each request under this policy too, after its answer has left and without effect on it. The \
+                reply comes when that is durable; all nodes follow within two seconds. With `policy` null the trial ends, and \
+                what was found stays until the next one. The candidate that is tried already is refused with 409.",
+        role: Some(Role::Operator),
+        body: Some(Payload {
+            about: "JSON with `policy` (the text of a policy file, or null) and `reason`",
+            media_type: "application/json",
+            bytes_max: POLICY_BYTES_MAX,
+        }),
+        reply: Shape::of::<ShadowBody>(),
+        ..NONE
+    },
+    Route {
         call: Call::Node,
         path: "/v1/node",
         summary: "Show the node and its cluster",
@@ -438,64 +472,6 @@ pub(in crate::http) static ROUTES: [Route; 29] = [
         ..NONE
     },
 ];
-
-/// What is at a path.
-pub(in crate::http) enum Found<'a> {
-    /// A route, with the parameter in the path.
-    Route(&'static Route, &'a str),
-    /// Routes of other methods: those that there are.
-    OtherMethod(&'static str),
-    /// Nothing.
-    Nothing,
-}
-
-/// Finds the route of a request. A HEAD is a GET.
-pub(in crate::http) fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
-    let method = if method == "HEAD" { "GET" } else { method };
-    let mut others = None;
-    for route in &ROUTES {
-        let Some(parameter) = parameter_of(route, path) else { continue };
-        if route.method == method {
-            return Found::Route(route, parameter);
-        }
-        others = Some(path);
-    }
-    others.map_or(Found::Nothing, |path| Found::OtherMethod(allowed(path)))
-}
-
-/// The methods of a path, as `Allow` has them.
-fn allowed(path: &str) -> &'static str {
-    let has = |method: &str| {
-        ROUTES.iter().any(|route| route.method == method && parameter_of(route, path).is_some())
-    };
-    match (has("GET"), has("PUT"), has("POST")) {
-        (true, true, _) => "GET, HEAD, PUT",
-        (false, true, _) => "PUT",
-        (false, _, true) => "POST",
-        (true, ..) | (false, false, false) => "GET, HEAD",
-    }
-}
-
-/// The last segment of `path`, if it is the route's: empty where the route's path has no parameter.
-fn parameter_of<'a>(route: &Route, path: &'a str) -> Option<&'a str> {
-    match route.path.split_once('{') {
-        None => (path == route.path).then_some(""),
-        Some((start, rest)) => {
-            let (name, end) = rest.split_once('}')?;
-            let parameter = path.strip_prefix(start)?.strip_suffix(end)?;
-            let segments_max = if name == BUDGET { 2 } else { 1 };
-            let segments = parameter.split('/').count();
-            let is_whole =
-                segments <= segments_max && parameter.split('/').all(|segment| !segment.is_empty());
-            // What ends a longer route is no key of a budget.
-            let is_longer = end.is_empty()
-                && name == BUDGET
-                && OF_BUDGETS.iter().any(|word| parameter.ends_with(&format!("/{word}")));
-            (is_whole && !is_longer || segments == 1 && parameter.is_empty() && name != BUDGET)
-                .then_some(parameter)
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -7,14 +7,14 @@ use smol_str::SmolStr;
 
 use super::*;
 use crate::domain::{
-    Attribution, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Card, CardDetails, CardId,
-    CardPolicy, CardPresence, CardSeen, CardType, CardholderId, CardholderSeen, CardholderType, Carried,
-    Category, Check, Checks, ConnectedAccountId, Controls, Country, Currency, Decided, Details, EventId,
-    EventType, Exemption, Feature, FraudWarning, HistoryEntry, Interval, Joined, Limit, ListedTransaction,
-    Measure, Merchant, MerchantDetails, Method, Money, NetworkId, Observation, Occurrence, Overrides, Policy,
-    PolicyRecord, PolicyStep, PolicyVersion, Recalled, Risk, RiskLevel, Stages, Subject, ThreeDs, Timestamp,
-    Told, TransactionId, TransactionKind, TransactionSeen, Violation, Wallet, Window, WouldPass, Zone,
-    decide,
+    Attribution, AuthorizationRequest, AuthorizationSeen, AuthorizationStatus, Candidate, Card, CardDetails,
+    CardId, CardPolicy, CardPresence, CardSeen, CardType, CardholderId, CardholderSeen, CardholderType,
+    Carried, Category, Check, Checks, ConnectedAccountId, Controls, Country, Currency, Decided, Details,
+    EventId, EventType, Exemption, Feature, FraudWarning, HistoryEntry, Interval, Joined, Limit,
+    ListedTransaction, Measure, Merchant, MerchantDetails, Method, Money, NetworkId, Observation, Occurrence,
+    Overrides, Policy, PolicyEvent, PolicyRecord, PolicyStep, PolicyVersion, Recalled, Risk, RiskLevel,
+    ShadowFound, ShadowRecord, Stages, Subject, ThreeDs, Timestamp, Told, TransactionId, TransactionKind,
+    TransactionSeen, Violation, Wallet, Window, WouldPass, Zone, decide,
     rule::{Marks, MetadataKey, Owner, Ruled, Traced},
 };
 
@@ -305,12 +305,21 @@ fn event(random: &mut Rng, card: &Card, policy: &CardPolicy) -> Event {
         }
         9 => Event::Snapshot(Box::new(card.clone())),
         10 => Event::Controls(Arc::new(controls(random))),
-        _ => Event::Policy(Box::new(PolicyRecord {
-            version: PolicyVersion::new("9f86d081884c"),
-            at: at(random.i64(0..900_000)),
+        _ => Event::Policy(Box::new(policy_event(random))),
+    }
+}
+
+fn policy_event(random: &mut Rng) -> PolicyEvent {
+    let version = PolicyVersion::new("9f86d081884c");
+    let at = at(random.i64(0..900_000));
+    let text = "version: 1\n# \"caf\u{e9}\"\n";
+    match random.u8(0..3) {
+        0 => PolicyEvent::InForce(PolicyRecord {
+            version,
+            at,
             node: "node-1".into(),
             origin: "/etc/tollgate/policy.yaml".into(),
-            text: random.bool().then(|| "version: 1\n# \"caf\u{e9}\"\n".into()),
+            text: random.bool().then(|| text.into()),
             step: match random.u8(..5) {
                 0 => PolicyStep::Own,
                 1 => PolicyStep::Followed,
@@ -318,7 +327,18 @@ fn event(random: &mut Rng, card: &Card, policy: &CardPolicy) -> Event {
                 3 => PolicyStep::Proposed(attribution()),
                 _ => PolicyStep::Approved(attribution()),
             },
-        })),
+        }),
+        1 => PolicyEvent::Shadow(ShadowRecord {
+            candidate: random.bool().then(|| Candidate { version, text: text.into() }),
+            at,
+            attribution: attribution(),
+        }),
+        _ => PolicyEvent::Found(ShadowFound {
+            node: "node-1".into(),
+            candidate: version,
+            at,
+            findings: "{\"report\":{}}".into(),
+        }),
     }
 }
 

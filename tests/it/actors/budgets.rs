@@ -20,6 +20,7 @@ use tollgate::{
     journal::{Committer, CommitterSettings, Faulty, Journal, Memory, Odds, Scan as _, Script, record},
     metrics::Metrics,
     replay,
+    trial::Trials,
 };
 
 use super::{SOON, roomy};
@@ -51,7 +52,12 @@ impl Node {
         let shared: Arc<dyn Journal> = journal.clone();
         let told = |_: usize, _: Duration| {};
         let parts = Parts {
-            committer: Committer::new(Arc::clone(&shared), CommitterSettings::default(), Arc::new(told)),
+            committer: Arc::new(Committer::new(
+                Arc::clone(&shared),
+                CommitterSettings::default(),
+                Arc::new(told),
+            )),
+            trials: Trials::default(),
             journal: shared,
             policy: in_force,
             metrics: Arc::new(Metrics::new(&tollgate::http::vocabulary())),

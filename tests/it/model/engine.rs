@@ -10,6 +10,7 @@ use tollgate::{
     journal::{Committer, CommitterSettings, Journal, Memory},
     metrics::Metrics,
     stripe::{self, Incoming, Reading},
+    trial::Trials,
 };
 
 use crate::questions::arrival;
@@ -121,7 +122,12 @@ impl Process {
         let directory = runtime.block_on(async {
             let told = |_: usize, _: Duration| {};
             let parts = Parts {
-                committer: Committer::new(Arc::clone(journal), CommitterSettings::default(), Arc::new(told)),
+                committer: Arc::new(Committer::new(
+                    Arc::clone(journal),
+                    CommitterSettings::default(),
+                    Arc::new(told),
+                )),
+                trials: Trials::default(),
                 journal: Arc::clone(journal),
                 policy: watch::channel(Arc::new(policy)).1,
                 metrics: Arc::new(Metrics::new(&tollgate::http::vocabulary())),

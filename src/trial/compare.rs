@@ -1,23 +1,17 @@
 //! A journal under another policy, in two worlds: *as it happened*, each request on the history that there was; and *as it would
 //! have gone*, on a history in which the other policy has decided everything before as well.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     chain::{Chains, Ended, Undecided},
-    order::{Read, in_order},
+    order::{Read, in_order, is_carried},
+    recent::Recent,
     report::{Change, Changed, Fate, Fates, Report, cause},
-    verify::is_carried,
 };
-use crate::{
-    cli::Cards,
-    domain::{
-        Account, AuthorizationId, AuthorizationStatus, Decided, Decision, Event, Fact, Observation, Outcome,
-        Policy, Source, Timestamp, TransactionKind,
-    },
+use crate::domain::{
+    Account, AuthorizationId, AuthorizationRequest, AuthorizationStatus, Budget, Card, Decided, Decision,
+    Event, Fact, Observation, Outcome, Policy, Source, Timestamp, TransactionKind,
 };
 
 /// Which requests are counted. All others only make the history.
@@ -25,11 +19,14 @@ use crate::{
 pub struct Selection {
     /// Only those since then.
     pub since: Option<Timestamp>,
-    /// Only those on these cards.
-    pub cards: Option<Cards>,
+    /// Only those on this card.
+    pub card: Option<String>,
+    /// Only those on cards that were members of this group.
+    pub group: Option<String>,
 }
 
-/// One pass over a journal, as [`super::Pass`] is one: some cards may need a second one.
+/// A candidate beside the policies that decided: one pass over a journal, of which some cards may need a second one; or the
+/// appends of a running node, with the accounts that it was given.
 pub struct Comparison {
     candidate: Arc<Policy>,
     selection: Selection,
@@ -44,7 +41,7 @@ struct Worlds {
     as_it_happened: Chains,
     as_it_would_have_gone: Chains,
     /// Authorizations that hold another amount in the second world: what Stripe said of them did not happen there.
-    departed: HashMap<AuthorizationId, Departed>,
+    departed: Recent<AuthorizationId, Departed>,
 }
 
 /// What became of an authorization in the world in which the candidate decided.
@@ -66,12 +63,82 @@ impl Comparison {
             selection,
             worlds: Worlds::new(&HashSet::new()),
             with_history: HashSet::new(),
-            fates: Fates::default(),
+            fates: Fates::new(usize::MAX),
         }
     }
 
+    /// A comparison beside a running node: it knows the accounts that it is given, and follows what becomes of this many
+    /// authorizations.
+    pub(super) fn live(candidate: Arc<Policy>, followed_max: usize) -> Self {
+        Self {
+            worlds: Worlds::partial(followed_max),
+            fates: Fates::new(followed_max),
+            ..Self::new(candidate, Selection::default())
+        }
+    }
+
+    /// The candidate.
+    pub(super) const fn candidate(&self) -> &Arc<Policy> {
+        &self.candidate
+    }
+
+    /// Whether an account is known.
+    pub(super) fn has(&self, account: &Account) -> bool {
+        self.worlds.as_it_happened.has(account)
+    }
+
+    /// Takes an account in, with the state that it has: so it happened, and so it would have gone until now.
+    pub(super) fn enter(&mut self, account: &Account, card: &Card, budget: &Budget) {
+        for world in self.worlds.both() {
+            world.enter(account.clone(), card.clone(), budget.clone());
+        }
+    }
+
+    /// Forgets an account.
+    pub(super) fn leave(&mut self, account: &Account) {
+        for world in self.worlds.both() {
+            world.leave(account);
+        }
+    }
+
+    /// The accounts without whose state, or without whose history, the requests of an append cannot be decided; each with its
+    /// request.
+    pub(super) fn lacks(&mut self, group: &[Read]) -> Vec<(Account, Arc<AuthorizationRequest>)> {
+        let mut lacking = Vec::new();
+        for (entry, events) in group {
+            for event in events {
+                if let Event::Decided(decided) = event
+                    && decided.decision.source == Source::Policy
+                    && !is_carried(events)
+                {
+                    let accounts = self.worlds.lacks(&entry.account, &self.candidate, decided);
+                    lacking
+                        .extend(accounts.into_iter().map(|account| (account, Arc::clone(&decided.request))));
+                }
+            }
+        }
+        lacking
+    }
+
+    /// What was found since the last call.
+    pub(super) fn found(&mut self) -> Report {
+        self.report.next()
+    }
+
+    /// Forgets the accounts whose history turned out to be needed, and returns how many there were.
+    pub(super) fn forget_missed(&mut self) -> usize {
+        let missed = self.worlds.missed();
+        for account in &missed {
+            self.leave(account);
+        }
+        for world in self.worlds.both() {
+            world.missed.clear();
+        }
+        missed.len()
+    }
+
     /// Takes the entries of the next append, with their events.
-    pub(super) fn take(&mut self, group: &[Read]) {
+    pub(crate) fn take(&mut self, group: &[Read]) {
         let are_carried: Vec<bool> = group.iter().map(|(_, events)| is_carried(events)).collect();
         for (place, event) in in_order(group) {
             if let (Some((entry, _)), Some(is_carried)) = (group.get(place), are_carried.get(place)) {
@@ -83,10 +150,10 @@ impl Comparison {
     /// Ends the pass.
     #[must_use]
     pub fn end(self) -> Ended<Self, Report> {
-        let Self { candidate, selection, mut with_history, worlds, fates, mut report } = self;
+        let Self { candidate, selection, mut with_history, worlds, mut report, .. } = self;
         let missed = worlds.missed();
         if missed.is_empty() {
-            report.settle(&fates);
+            report.settle();
             return Ended::Found(Box::new(report));
         }
         with_history.extend(missed);
@@ -96,7 +163,7 @@ impl Comparison {
 
     fn event(&mut self, account: &Account, event: &Event, is_carried: bool) {
         if let Event::Observed(observation) = event {
-            self.fates.observed(observation);
+            self.fates.observed(observation, &mut self.report);
         }
         let worlds = &mut self.worlds;
         let gone = match event {
@@ -124,11 +191,11 @@ impl Selection {
     fn has(&self, decided: &Decided) -> bool {
         let Decided { request, decision } = decided;
         self.since.is_none_or(|since| decision.at >= since)
-            && match &self.cards {
-                None => true,
-                Some(Cards::One(id)) => request.card.as_ref().is_some_and(|card| card.as_str() == id),
-                Some(Cards::Group(name)) => request.group.as_deref() == Some(name.as_str()),
-            }
+            && self
+                .card
+                .as_ref()
+                .is_none_or(|id| request.card.as_ref().is_some_and(|card| card.as_str() == id))
+            && self.group.as_ref().is_none_or(|name| request.group.as_deref() == Some(name.as_str()))
     }
 }
 
@@ -145,8 +212,48 @@ impl Worlds {
         Self {
             as_it_happened: Chains::new(with_history.clone(), true),
             as_it_would_have_gone: Chains::new(with_history.clone(), true),
-            departed: HashMap::new(),
+            departed: Recent::new(usize::MAX),
         }
+    }
+
+    fn partial(followed_max: usize) -> Self {
+        Self {
+            as_it_happened: Chains::partial(),
+            as_it_would_have_gone: Chains::partial(),
+            departed: Recent::new(followed_max),
+        }
+    }
+
+    fn both(&mut self) -> [&mut Chains; 2] {
+        [&mut self.as_it_happened, &mut self.as_it_would_have_gone]
+    }
+
+    /// The accounts that a request needs and that are not there, or not with the windows that the candidate has.
+    fn lacks(&mut self, account: &Account, candidate: &Policy, decided: &Decided) -> Vec<Account> {
+        let request = &decided.request;
+        let mut lacking = Vec::new();
+        for world in self.both() {
+            if !world.has(account) {
+                return vec![account.clone()];
+            }
+            let charged = world.charged(account, candidate, request);
+            lacking.extend(charged.iter().filter(|budget| !world.has(budget)).cloned());
+        }
+        if lacking.is_empty() {
+            for world in self.both() {
+                // The controls may stand in the same entry.
+                if world
+                    .prepare(account, candidate, request)
+                    .is_err_and(|cause| cause == Undecided::NoControls)
+                {
+                    let _ = world.prepare(account, candidate, &bare(request));
+                }
+                lacking.extend(world.missed.drain());
+            }
+        }
+        lacking.sort_unstable();
+        lacking.dedup();
+        lacking
     }
 
     fn missed(&self) -> HashSet<Account> {
@@ -164,14 +271,8 @@ impl Worlds {
         decided: &Decided,
     ) -> Result<Both, Undecided> {
         let request = &decided.request;
-        // Controls that the journal does not hold were not mirrored then: the request goes without them.
-        let bare = || {
-            let mut bare = request.as_ref().clone();
-            bare.details.controls = None;
-            Arc::new(bare)
-        };
         let in_world = |world: &mut Chains| match world.decide(account, candidate, request) {
-            Err(Undecided::NoControls) => world.decide(account, candidate, &bare()),
+            Err(Undecided::NoControls) => world.decide(account, candidate, &bare(request)),
             other => other,
         };
         let happened = match in_world(&mut self.as_it_happened) {
@@ -224,34 +325,36 @@ impl Worlds {
     }
 }
 
+/// A request without the controls that it carried: those that the journal does not hold were not mirrored then.
+fn bare(request: &AuthorizationRequest) -> Arc<AuthorizationRequest> {
+    let mut bare = request.clone();
+    bare.details.controls = None;
+    Arc::new(bare)
+}
+
 impl Fates {
     /// Learns what became of an authorization whose answer would change.
-    fn observed(&mut self, observation: &Observation) {
-        match &observation.fact {
-            Fact::Authorization(seen) => {
-                if let Some(fate) = self.of(&seen.id) {
-                    match seen.status {
-                        AuthorizationStatus::Reversed => fate.became = Fate::Reversed,
-                        AuthorizationStatus::Expired => fate.became = Fate::Expired,
-                        AuthorizationStatus::Pending | AuthorizationStatus::Closed => {}
-                    }
-                }
-            }
-            Fact::Transaction(seen) => {
-                if let Some(fate) = seen.authorization.as_ref().and_then(|id| self.of(id)) {
-                    match seen.kind {
-                        TransactionKind::Capture => fate.became = Fate::Captured,
-                        TransactionKind::Refund => fate.became = Fate::Refunded,
-                    }
-                }
-            }
-            Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => {}
+    fn observed(&mut self, observation: &Observation, report: &mut Report) {
+        let became = match &observation.fact {
+            Fact::Authorization(seen) => match seen.status {
+                AuthorizationStatus::Reversed => Some((&seen.id, Fate::Reversed)),
+                AuthorizationStatus::Expired => Some((&seen.id, Fate::Expired)),
+                AuthorizationStatus::Pending | AuthorizationStatus::Closed => None,
+            },
+            Fact::Transaction(seen) => seen.authorization.as_ref().map(|id| match seen.kind {
+                TransactionKind::Capture => (id, Fate::Captured),
+                TransactionKind::Refund => (id, Fate::Refunded),
+            }),
+            Fact::Card(_) | Fact::Cardholder(_) | Fact::Other(_) => None,
+        };
+        if let Some((id, fate)) = became {
+            self.became(id, fate, report);
         }
     }
 }
 
 /// What would change for one request.
-pub(super) fn change(recorded: &Decision, candidate: &Decision) -> Option<Change> {
+pub(crate) fn change(recorded: &Decision, candidate: &Decision) -> Option<Change> {
     match (recorded.outcome, candidate.outcome) {
         (Outcome::Approved | Outcome::Partial, Outcome::Declined) if candidate.challenge => {
             Some(Change::NewlyChallenged)

@@ -21,15 +21,26 @@ struct Chain {
 
 /// The states of all accounts.
 #[derive(Default)]
-pub(super) struct Chains {
+pub(crate) struct Chains {
     by_account: HashMap<Account, Chain>,
     /// Accounts whose whole history is kept.
     with_history: HashSet<Account>,
     /// Accounts whose whole history turned out to be needed.
-    pub(super) missed: HashSet<Account>,
+    pub(crate) missed: HashSet<Account>,
+    /// Whether only accounts that were taken in are known; otherwise each begins empty.
+    is_partial: bool,
     /// Whether what cards change for budgets follows from the cards, under the policy that they are decided under, and not from
     /// the journal.
     derives_legs: bool,
+}
+
+/// A request that can be decided.
+pub(super) struct Ready {
+    /// With what was mirrored of Stripe's own controls.
+    request: Arc<AuthorizationRequest>,
+    of_card: Arc<CardPolicy>,
+    charges: Arc<[Account]>,
+    is_counted: bool,
 }
 
 /// How a pass over a journal ended.
@@ -42,7 +53,7 @@ pub enum Ended<Pass, Found> {
 
 /// Why a recorded request is not decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Undecided {
+pub(crate) enum Undecided {
     /// The chain does not hold the `spending_controls` that the request carried.
     NoControls,
     /// A window of the policy reaches further back than a state: it is among the missed ones now.
@@ -51,17 +62,75 @@ pub(super) enum Undecided {
 
 impl Chains {
     /// States that keep the whole history of some accounts.
-    pub(super) fn new(with_history: HashSet<Account>, derives_legs: bool) -> Self {
+    pub(crate) fn new(with_history: HashSet<Account>, derives_legs: bool) -> Self {
         Self { with_history, derives_legs, ..Self::default() }
     }
 
+    /// States of the accounts that are taken in.
+    pub(super) fn partial() -> Self {
+        Self { is_partial: true, derives_legs: true, ..Self::default() }
+    }
+
+    /// Whether the state of an account is here.
+    pub(super) fn has(&self, account: &Account) -> bool {
+        self.by_account.contains_key(account)
+    }
+
+    /// Takes an account in with the state that it has.
+    pub(super) fn enter(&mut self, account: Account, card: Card, budget: Budget) {
+        self.missed.remove(&account);
+        self.by_account.insert(account, Chain { card, budget, history: Vec::new() });
+    }
+
+    /// Forgets an account.
+    pub(super) fn leave(&mut self, account: &Account) {
+        self.by_account.remove(account);
+    }
+
+    /// The budgets that a request charges under `policy`.
+    pub(super) fn charged(
+        &self,
+        account: &Account,
+        policy: &Policy,
+        request: &AuthorizationRequest,
+    ) -> Arc<[Account]> {
+        let counted = self.by_account.get(account).and_then(|chain| chain.counted(request));
+        counted.unwrap_or_else(|| {
+            let of_card = policy.for_card_of(
+                request.connected_account.as_ref(),
+                request.card.as_ref(),
+                request.group.as_deref(),
+            );
+            policy.budgets().charged(&of_card.budgets, &Holder::from(request))
+        })
+    }
+
     /// Decides a recorded request under `policy`. Nothing changes but the windows that are summed, and what the card charges.
-    pub(super) fn decide(
+    pub(crate) fn decide(
         &mut self,
         account: &Account,
         policy: &Policy,
         request: &Arc<AuthorizationRequest>,
     ) -> Result<Decision, Undecided> {
+        let Ready { request, of_card, charges, is_counted } = self.prepare(account, policy, request)?;
+        let accounts = charges.iter().filter_map(|one| {
+            let budget = &self.by_account.get(one)?.budget;
+            let policy = policy.budgets().of(one).map(|policy| &**policy);
+            Some(Charged { account: one, policy, budget, is_counted })
+        });
+        let accounts: Vec<Charged<'_>> = accounts.collect();
+        let card = self.by_account.get(account).map(|chain| &chain.card);
+        let empty = Card::default();
+        Ok(decide_charging(card.unwrap_or(&empty), &accounts, &of_card, &request))
+    }
+
+    /// Puts the windows in place that `policy` has for a request, of the card and of the budgets that it charges.
+    pub(super) fn prepare(
+        &mut self,
+        account: &Account,
+        policy: &Policy,
+        request: &Arc<AuthorizationRequest>,
+    ) -> Result<Ready, Undecided> {
         let chain = self.by_account.entry(account.clone()).or_default();
         let mut request = Arc::clone(request);
         if let Some(fingerprint) = request.details.controls {
@@ -82,8 +151,7 @@ impl Chains {
         if self.derives_legs {
             chain.card.charges = Arc::clone(&charges);
         }
-        let known = chain.card.authorizations.get(&request.authorization);
-        let counted = known.map(|known| Arc::clone(&known.charges)).filter(|known| !known.is_empty());
+        let counted = chain.counted(&request);
         let is_counted = counted.is_some();
         let charges = counted.unwrap_or(charges);
         for one in charges.iter() {
@@ -95,19 +163,11 @@ impl Chains {
                 return Err(Undecided::NeedsHistory);
             }
         }
-        let accounts = charges.iter().filter_map(|one| {
-            let budget = &self.by_account.get(one)?.budget;
-            let policy = policy.budgets().of(one).map(|policy| &**policy);
-            Some(Charged { account: one, policy, budget, is_counted })
-        });
-        let accounts: Vec<Charged<'_>> = accounts.collect();
-        let card = self.by_account.get(account).map(|chain| &chain.card);
-        let empty = Card::default();
-        Ok(decide_charging(card.unwrap_or(&empty), &accounts, &of_card, &request))
+        Ok(Ready { request, of_card, charges, is_counted })
     }
 
     /// Applies an event.
-    pub(super) fn apply(&mut self, account: &Account, event: &Event) {
+    pub(crate) fn apply(&mut self, account: &Account, event: &Event) {
         let is_derived = match event {
             Event::Charges(_) => true,
             Event::Budget(event) => matches!(**event, BudgetEvent::Leg(_)),
@@ -149,6 +209,9 @@ impl Chains {
     }
 
     fn put(&mut self, account: &Account, event: &Event, moves: &mut Moves) {
+        if self.is_partial && !self.has(account) {
+            return;
+        }
         let chain = self.by_account.entry(account.clone()).or_default();
         let mut is_snapshot = false;
         match event {
@@ -182,6 +245,12 @@ impl Chains {
 }
 
 impl Chain {
+    /// The budgets that the authorization of a request charges already.
+    fn counted(&self, request: &AuthorizationRequest) -> Option<Arc<[Account]>> {
+        let known = self.card.authorizations.get(&request.authorization)?;
+        (!known.charges.is_empty()).then(|| Arc::clone(&known.charges))
+    }
+
     /// Puts the policy's windows in place, from the whole history where the card's state does not reach back far enough.
     fn adopt(&mut self, policy: &CardPolicy, request: &AuthorizationRequest) -> Result<(), NeedsHistory> {
         let windows = || windows_in_force(policy, request.stripe_controls.as_deref());

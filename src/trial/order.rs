@@ -12,11 +12,11 @@ use crate::{
 const APART_MAX: u64 = 16_384;
 
 /// An entry with its events.
-pub(super) type Read = (Entry, Vec<Event>);
+pub(crate) type Read = (Entry, Vec<Event>);
 
 /// Entries that may not be all of their append yet.
 #[derive(Default)]
-pub(super) struct Groups {
+pub(crate) struct Groups {
     waiting: VecDeque<Vec<Read>>,
     /// Where the append of an id is, counted from the first one ever.
     places: HashMap<EntryId, usize>,
@@ -25,7 +25,7 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Takes the next entry, and gives back appends that are whole, in order.
-    pub(super) fn take(&mut self, read: Read) -> Vec<Vec<Read>> {
+    pub(crate) fn take(&mut self, read: Read) -> Vec<Vec<Read>> {
         let lsn = read.0.lsn;
         if self.waiting.is_empty() && !read.1.iter().any(is_shared) {
             return vec![vec![read]];
@@ -45,7 +45,7 @@ impl Groups {
     }
 
     /// The rest, at the end of the journal.
-    pub(super) fn end(&mut self) -> Vec<Vec<Read>> {
+    pub(crate) fn end(&mut self) -> Vec<Vec<Read>> {
         self.places.clear();
         std::mem::take(&mut self.waiting).into()
     }
@@ -60,6 +60,11 @@ impl Groups {
 
 fn is_whole(group: &[Read], lsn: u64) -> bool {
     group.first().is_none_or(|(first, _)| lsn > first.lsn.saturating_add(APART_MAX))
+}
+
+/// Whether the events are what a replaced card brings along: they were decided on its own chain.
+pub(crate) fn is_carried(events: &[Event]) -> bool {
+    events.iter().any(|event| matches!(event, Event::Carried(_)))
 }
 
 /// Whether an event is of accounts that share an append.
@@ -81,7 +86,7 @@ fn is_shared(event: &Event) -> bool {
 }
 
 /// The events of one append in order, each with the place of its entry.
-pub(super) fn in_order(group: &[Read]) -> Vec<(usize, &Event)> {
+pub(crate) fn in_order(group: &[Read]) -> Vec<(usize, &Event)> {
     let mut keyed: Vec<((u32, bool), usize, &Event)> = Vec::new();
     for (place, (_, events)) in group.iter().enumerate() {
         let mut key = (0, false);
