@@ -190,12 +190,12 @@ impl Follower {
 
     /// What came of a delivery.
     fn take(&self, queue: &mut Queue, (number, took, sent): (u64, Duration, Result<(), Refused>)) {
-        let metrics = &self.parts.metrics.outgoing;
-        metrics.duration.record(took);
+        let outgoing = &self.parts.metrics.outgoing;
+        outgoing.duration.record(took);
         let endpoint = &*self.endpoint.name;
         let refused = match sent {
             Ok(()) => {
-                metrics.deliveries.get(Delivery::Delivered).increment(1);
+                outgoing.deliveries.get(Delivery::Delivered).increment(1);
                 if queue.is_failing() {
                     tracing::info!(endpoint, "an endpoint of outgoing webhooks takes events again");
                 }
@@ -206,7 +206,7 @@ impl Follower {
             }
             Err(refused) => refused,
         };
-        metrics.deliveries.get(Delivery::Failed).increment(1);
+        outgoing.deliveries.get(Delivery::Failed).increment(1);
         let was_failing = queue.is_failing();
         let now = (clock::instant(), clock::now());
         let next = queue.failed(number, now, fastrand::f64(), refused.retry_after);
@@ -214,7 +214,7 @@ impl Follower {
             tracing::warn!(endpoint, cause = %refused, "an endpoint of outgoing webhooks does not take events");
         }
         if next == Next::GivenUp {
-            metrics.deliveries.get(Delivery::GivenUp).increment(1);
+            outgoing.deliveries.get(Delivery::GivenUp).increment(1);
             tracing::error!(endpoint, cause = %refused, "an event is given up after three days of attempts");
         }
         self.parts.here.update(endpoint, |status| {
