@@ -103,7 +103,7 @@ impl Operator {
         let amount = self.budgets.credit;
         let path = format!("/v1/budgets/{}/credits", Account::Customer(customer).name());
         let body =
-            json!({"id": format!("{}-{round}", self.run), "amount": amount, "currency": "usd", "reason": "load test"}).to_string();
+            json!({"id": format!("{}-{round}", self.run), "amount": amount, "currency": "usd", "note": "load test"}).to_string();
         let began_us = self.clock.now_us();
         let _ = self.news.send(News::Leaves { customer, round, amount, at_us: began_us });
         let mut last = String::new();

@@ -7,6 +7,6 @@ use std::sync::Arc;
 pub struct Attribution {
     /// The name of the caller's token.
     pub by: Arc<str>,
-    /// The reason that the caller gave.
+    /// The reason that the caller gave; empty where none is needed and none was given, as for the credit of a balance.
     pub reason: Arc<str>,
 }

@@ -29,17 +29,23 @@ impl Change {
     /// # Errors
     /// There is no usable reason.
     pub(super) fn attribution(&self, in_body: Option<&str>) -> Result<Attribution, String> {
-        let reason = self.reason.as_deref().or(in_body).map(str::trim).filter(|reason| !reason.is_empty());
-        let fits = |reason: &&str| {
-            reason.chars().count() <= REASON_CHARACTERS_MAX && !reason.contains(char::is_control)
-        };
-        let reason = reason.ok_or_else(|| {
-            "expected why, which is recorded: the header `Tollgate-Reason: …`, or `reason` in a JSON body"
-                .to_owned()
-        })?;
-        let reason = Some(reason).filter(fits).ok_or_else(|| {
-            format!("expected a reason of one line with at most {REASON_CHARACTERS_MAX} characters")
-        })?;
+        let attribution = self.noted(in_body)?;
+        if attribution.reason.is_empty() {
+            return Err("expected why, which is recorded: the header `Tollgate-Reason: …`, or `reason` in a JSON body"
+                .to_owned());
+        }
+        Ok(attribution)
+    }
+
+    /// The same for a change that needs no reason, as programs make it: its note is one.
+    ///
+    /// # Errors
+    /// There is a reason that is not usable.
+    pub(super) fn noted(&self, note: Option<&str>) -> Result<Attribution, String> {
+        let reason = self.reason.as_deref().or(note).unwrap_or_default().trim();
+        if reason.chars().count() > REASON_CHARACTERS_MAX || reason.contains(char::is_control) {
+            return Err(format!("expected a reason of one line with at most {REASON_CHARACTERS_MAX} characters"));
+        }
         Ok(Attribution { by: self.caller.name.clone(), reason: reason.into() })
     }
 }
@@ -117,7 +123,7 @@ impl<B: Books> Admin<B> {
     /// Puts the filter in the body in force, until the node ends or the next one comes. It is no entry: it changes this process
     /// and nothing that is decided.
     fn change_log(&self, change: &Change) -> Reply {
-        let attribution = match change.attribution(None) {
+        let attribution = match change.noted(None) {
             Ok(attribution) => attribution,
             Err(message) => return self.refuse(AdminRefusal::BadParameter, &message),
         };

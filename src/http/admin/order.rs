@@ -84,18 +84,18 @@ fn read(operate: Operate, change: &Change) -> Result<Order, String> {
     let body = &change.body[..];
     let (id, reason, wish) = match operate {
         Operate::Credit => {
-            let CreditBody { id, amount, currency, reason } =
-                parsed(body, "`id`, `amount`, `currency`, and `reason`")?;
-            (id, reason, Wish::Credit { amount, currency: currency_of(&currency)? })
+            let CreditBody { id, amount, currency, note } =
+                parsed(body, "`id`, `amount`, `currency`, and perhaps `note`")?;
+            (id, note, Wish::Credit { amount, currency: currency_of(&currency)? })
         }
         Operate::SetAvailable => {
-            let AvailableBody { amount, currency, as_of, reason } =
-                parsed(body, "`amount`, `currency`, `as_of`, and `reason`")?;
+            let AvailableBody { amount, currency, as_of, note } =
+                parsed(body, "`amount`, `currency`, `as_of`, and perhaps `note`")?;
             let as_of = Timestamp::parse(&as_of)
                 .filter(|as_of| *as_of <= clock::now())
                 .ok_or("expected `as_of` as a time of the past, such as 2026-11-22T10:00:00Z")?;
             let wish = Wish::Statement { available: amount, currency: currency_of(&currency)?, as_of };
-            ("statement".to_owned(), reason, wish)
+            ("statement".to_owned(), note, wish)
         }
         Operate::Raise => raise(body)?,
         Operate::Grant => grant(body)?,
@@ -113,7 +113,13 @@ fn read(operate: Operate, change: &Change) -> Result<Order, String> {
     if !is_usable {
         return Err(format!("expected an `id` of 1 to {ID_CHARACTERS_MAX} visible ASCII characters"));
     }
-    Ok(Order { id, attribution: change.attribution(reason.as_deref())?, wish })
+    let attribution = match operate {
+        Operate::Credit | Operate::SetAvailable => change.noted(reason.as_deref()),
+        Operate::Raise | Operate::Grant | Operate::Pause | Operate::Resume => {
+            change.attribution(reason.as_deref())
+        }
+    };
+    Ok(Order { id, attribution: attribution?, wish })
 }
 
 fn raise(body: &[u8]) -> Result<(String, Option<String>, Wish), String> {

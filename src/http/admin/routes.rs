@@ -295,7 +295,7 @@ pub(in crate::http) static ROUTES: [Route; 31] = [
                 with 409.",
         path_parameter: BUDGET_PARAMETER,
         role: Some(Role::Operator),
-        body: Some(Payload::json("JSON with `id`, `amount`, `currency`, and `reason`")),
+        body: Some(Payload::json("JSON with `id`, `amount`, `currency`, and perhaps `note`")),
         reply: Shape::of::<BudgetBody>(),
         ..NONE
     },
@@ -308,7 +308,7 @@ pub(in crate::http) static ROUTES: [Route; 31] = [
                 credits after that time count on. The reply comes when that is durable.",
         path_parameter: BUDGET_PARAMETER,
         role: Some(Role::Operator),
-        body: Some(Payload::json("JSON with `amount`, `currency`, `as_of`, and `reason`")),
+        body: Some(Payload::json("JSON with `amount`, `currency`, `as_of`, and perhaps `note`")),
         reply: Shape::of::<BudgetBody>(),
         ..NONE
     },

@@ -99,9 +99,9 @@ pub struct CreditBody {
     pub amount: i64,
     /// The currency of the balance.
     pub currency: String,
-    /// Why, which is recorded with the name of the token; needed unless the header `Tollgate-Reason` has it.
+    /// Why, which is recorded with the name of the token, as the header `Tollgate-Reason` is.
     #[serde(default)]
-    pub reason: Option<String>,
+    pub note: Option<String>,
 }
 
 /// A statement of a balance that another system keeps.
@@ -114,9 +114,9 @@ pub struct AvailableBody {
     pub currency: String,
     /// The time of the statement.
     pub as_of: String,
-    /// Why, which is recorded with the name of the token; needed unless the header `Tollgate-Reason` has it.
+    /// Why, which is recorded with the name of the token, as the header `Tollgate-Reason` is.
     #[serde(default)]
-    pub reason: Option<String>,
+    pub note: Option<String>,
 }
 
 impl From<&BudgetView> for BudgetBody {
@@ -177,7 +177,7 @@ impl From<&MovementView> for MovementBody {
                     Action::Raise(_) | Action::Grant(_) | Action::Pause { .. } | Action::Resume => 0,
                 },
                 by: Some(command.attribution.by.to_string()),
-                reason: Some(command.attribution.reason.to_string()),
+                reason: Some(command.attribution.reason.to_string()).filter(|reason| !reason.is_empty()),
             },
         }
     }

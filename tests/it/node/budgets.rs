@@ -110,7 +110,7 @@ async fn a_balance_is_credited_by_the_admin_api() {
     let node = site.start().await;
     let acme = json!({"customer": "acme", "tollgate_group": "customers"});
     assert_eq!(asks(&node, "ic_a", &acme, "iauth_1", 100).await.reason, "insufficient_balance");
-    let credit = json!({"id": "top-up-1", "amount": 5_000, "currency": "usd", "reason": "invoice 17"});
+    let credit = json!({"id": "top-up-1", "amount": 5_000, "currency": "usd", "note": "invoice 17"});
     let path = "/v1/budgets/customer/acme/credits";
     let credited = change(&node, "POST", path, &credit).await;
     assert_eq!((credited.status, &credited.json()["available"]), (200, &json!(5_000)));
@@ -118,7 +118,7 @@ async fn a_balance_is_credited_by_the_admin_api() {
     assert_eq!((again.status, &again.json()["available"]), (200, &json!(5_000)));
     let movement = &again.json()["movements"][0];
     assert_eq!((&movement["by"], &movement["reason"]), (&json!("local"), &json!("invoice 17")));
-    let other = json!({"id": "top-up-1", "amount": 6_000, "currency": "usd", "reason": "again"});
+    let other = json!({"id": "top-up-1", "amount": 6_000, "currency": "usd", "note": "again"});
     assert_eq!(change(&node, "POST", path, &other).await.status, 409);
     assert_eq!(asks(&node, "ic_a", &acme, "iauth_2", 4_000).await.reason, "approved");
     assert_eq!(asks(&node, "ic_b", &acme, "iauth_3", 1_001).await.reason, "insufficient_balance");
@@ -129,24 +129,27 @@ async fn a_balance_is_credited_by_the_admin_api() {
         "declined: 40.00 of the 50.00 USD credited of budget customer (acme) is used; at most 10.00 would have been approved"
     );
     let stated =
-        json!({"amount": 2_500, "currency": "usd", "as_of": "2020-01-01T00:00:00Z", "reason": "of the core"});
+        json!({"amount": 2_500, "currency": "usd", "as_of": "2020-01-01T00:00:00Z", "note": "of the core"});
     let stated = change(&node, "PUT", "/v1/budgets/customer/acme/available", &stated).await;
     // All of it happened after the statement, the credit too.
     assert_eq!((stated.status, &stated.json()["available"]), (200, &json!(2_500)));
     for (wrong, status) in [
-        (json!({"id": "x", "amount": 1, "currency": "eur", "reason": "r"}), 400),
-        (json!({"id": "x", "amount": 1.5, "currency": "usd", "reason": "r"}), 400),
-        (json!({"id": "a b", "amount": 1, "currency": "usd", "reason": "r"}), 400),
-        (json!({"amount": 1, "currency": "usd", "reason": "r"}), 400),
-        (json!({"id": "x", "amount": 1, "currency": "usd"}), 400),
-        (json!({"id": "x", "amount": 1, "currency": "usd", "reason": " "}), 400),
-        (json!({"id": "x", "amount": 1, "currency": "usd", "reason": "r", "by": "me"}), 400),
+        (json!({"id": "x", "amount": 1, "currency": "eur", "note": "r"}), 400),
+        (json!({"id": "x", "amount": 1.5, "currency": "usd", "note": "r"}), 400),
+        (json!({"id": "a b", "amount": 1, "currency": "usd", "note": "r"}), 400),
+        (json!({"amount": 1, "currency": "usd", "note": "r"}), 400),
+        (json!({"id": "x", "amount": 1, "currency": "usd", "note": "a\nb"}), 400),
+        (json!({"id": "x", "amount": 1, "currency": "usd", "note": "r", "by": "me"}), 400),
     ] {
         assert_eq!(change(&node, "POST", path, &wrong).await.status, status, "{wrong}");
     }
-    let body = json!({"id": "x", "amount": 1, "currency": "usd", "reason": "r"});
+    let body = json!({"id": "x", "amount": 1, "currency": "usd", "note": "r"});
     assert_eq!(change(&node, "POST", "/v1/budgets/company/credits", &body).await.status, 404);
     assert_eq!(node.get("/v1/budgets/nowhere").await.status, 404);
+    // Programs that credit need not say why.
+    let bare = json!({"id": "x", "amount": 1, "currency": "usd"});
+    let bare = change(&node, "POST", path, &bare).await;
+    assert_eq!((bare.status, &bare.json()["movements"][0]["reason"]), (200, &json!(null)));
     // What it decided comes out again from its journal, which this looks at.
     node.stop().await;
 }
