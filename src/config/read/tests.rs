@@ -14,7 +14,7 @@ fn load(pairs: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
         "/run/secrets/token" => Ok("a-token\n".to_owned()),
         "/run/secrets/stripe" => Ok("whsec_a\nwhsec_b\n".to_owned()),
         "/etc/ssl/proxy-ca.pem" => Ok(include_str!("../../../tests/fixtures/authority.pem").to_owned()),
-        "p.yaml" | "/etc/tollgate/policy.yaml" => Ok("version: 1\n".to_owned()),
+        "p.yaml" | "/etc/tollgate/policy.yaml" | "/etc/tollgate/next.yaml" => Ok("version: 1\n".to_owned()),
         "/etc/tollgate/webhooks.yaml" => Ok("version: 1\nendpoints: {}\n".to_owned()),
         "/etc/tollgate/tokens" => Ok(format!("alice admin sha256:{}\n", "0".repeat(64))),
         "/run/secrets/quoted" => Ok("\"whsec_a\"\n".to_owned()),
