@@ -44,7 +44,9 @@ impl Change {
     pub(super) fn noted(&self, note: Option<&str>) -> Result<Attribution, String> {
         let reason = self.reason.as_deref().or(note).unwrap_or_default().trim();
         if reason.chars().count() > REASON_CHARACTERS_MAX || reason.contains(char::is_control) {
-            return Err(format!("expected a reason of one line with at most {REASON_CHARACTERS_MAX} characters"));
+            return Err(format!(
+                "expected a reason of one line with at most {REASON_CHARACTERS_MAX} characters"
+            ));
         }
         Ok(Attribution { by: self.caller.name.clone(), reason: reason.into() })
     }
