@@ -303,7 +303,7 @@ async fn a_session_has_the_name_and_the_role_of_its_token() {
 #[tokio::test]
 async fn a_page_of_another_origin_changes_nothing() {
     let room = Room::with(|settings| settings.admin_token = None).await;
-    let body = br#"{"id": "a", "amount": 1, "currency": "usd", "reason": "theirs"}"#;
+    let body = br#"{"id": "a", "amount": 1, "currency": "usd", "note": "theirs"}"#;
     let status = async |headers: &str| {
         let mut client = Client::connect(room.admin).await;
         client.exchange(post("/v1/budgets/team/credits", headers, body)).await.status

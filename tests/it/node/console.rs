@@ -199,7 +199,7 @@ async fn shared<G: Fn(&mut Value)>(
 ) {
     assert!(ask("ic_team", "iauth_team", 90_000, &group("team")).await.approved);
     assert_eq!(ask("ic_mate", "iauth_shared", 20_000, &group("team")).await.reason, "spending_limit");
-    let credit = json!({"id": "p1", "amount": 5_000, "currency": "usd", "reason": "first payment"});
+    let credit = json!({"id": "p1", "amount": 5_000, "currency": "usd", "note": "first payment"});
     let credit = credit.to_string();
     let head = request(
         "POST",
