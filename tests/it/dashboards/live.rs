@@ -48,10 +48,18 @@ async fn every_panel_shows_something_of_busy_nodes_one_of_which_is_killed() {
     scenario.cards = 400;
     let limits = scenario.limits;
     let [each, all] = [limits.per_authorization, limits.all_time].map(|limit| limit.unwrap().to_string());
-    let settings =
-        [("TOLLGATE_CARD_LIMIT_PER_AUTHORIZATION", &*each), ("TOLLGATE_CARD_LIMIT_ALL_TIME", &*all)];
-    let Some(mut cluster) = Cluster::start(3, &settings).await else { return };
     let home = tempfile::tempdir().unwrap();
+    let [candidate, endpoints] = ["next.yaml", "webhooks.yaml"].map(|name| home.path().join(name));
+    fs::write(&candidate, "version: 1\ndefault: {spending_limits: [{amount: 1000, interval: daily}]}\n")
+        .unwrap();
+    fs::write(&endpoints, endpoints_of_nobody()).unwrap();
+    let settings = [
+        ("TOLLGATE_CARD_LIMIT_PER_AUTHORIZATION", &*each),
+        ("TOLLGATE_CARD_LIMIT_ALL_TIME", &*all),
+        ("TOLLGATE_SHADOW_POLICY", candidate.to_str().unwrap()),
+        ("TOLLGATE_WEBHOOKS", endpoints.to_str().unwrap()),
+    ];
+    let Some(mut cluster) = Cluster::start(3, &settings).await else { return };
     let admins: Vec<SocketAddr> = cluster.running().map(|node| node.admin).collect();
     let prometheus = within("Prometheus starts", Prometheus::start(home.path(), &admins)).await;
     let began = clock::now().as_micros() / 1_000;
@@ -127,6 +135,14 @@ async fn every_panel_shows_something_of_busy_nodes_one_of_which_is_killed() {
     println!("{asked} queries have numbers");
     drop(prometheus);
     honest(&load.await.unwrap());
+}
+
+/// As many endpoints as there may be, so that each node delivers to some; nobody listens there.
+fn endpoints_of_nobody() -> String {
+    let endpoint = |number: usize| {
+        format!("  nobody-{number}: {{url: \"http://127.0.0.1:9/\", secret: whsec_for_local_tests_only}}\n")
+    };
+    format!("version: 1\nendpoints:\n{}", (0..16).map(endpoint).collect::<String>())
 }
 
 /// A Prometheus with the rules of the repository, which scrapes these nodes; ended when it is dropped.
