@@ -52,8 +52,8 @@ fn run(page: &str, parts: &[&str]) {
         text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(blocks.len() >= 3, "{blocks:?}");
     let [webhook, admin] = [free_port(), free_port()];
-    let script = blocks
-        .concat()
+    // A node that a failed command leaves behind would hold the output open for ever.
+    let script = format!("trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n{}", blocks.concat())
         .replace("cargo run --release --", env!("CARGO_BIN_EXE_tollgate"))
         .replace("target/release/tollgate", env!("CARGO_BIN_EXE_tollgate"))
         .replace(":9464", &format!(":{admin}"))
