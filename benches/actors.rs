@@ -135,8 +135,8 @@ fn policy() -> Arc<Policy> {
 
 /// The same limits, also on a budget that all cards share.
 fn shared_policy() -> Arc<Policy> {
-    const LIMITS: &str = "spending_limits: [{amount: 9000000000000000, interval: daily}, \
-                          {count: 9000000000000000, interval: rolling(24h)}]";
+    const LIMITS: &str = "spending_limits: [{amount: 1000000000000000, interval: daily}, \
+                          {count: 1000000000000000, interval: rolling(24h)}]";
     let text = format!(
         "version: 1\ncurrency: usd\nbudgets: {{all: {{{LIMITS}}}}}\ndefault: {{budgets: [all], {LIMITS}}}\n"
     );
