@@ -27,7 +27,7 @@ pub struct Folded {
     pub entries_since_snapshot: usize,
     /// Events since the last snapshot.
     pub events_since_snapshot: usize,
-    /// How large the last snapshot was: see [`snapshot_size`].
+    /// How large the last snapshot was, in events.
     pub snapshot_size: usize,
 }
 
