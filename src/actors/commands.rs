@@ -278,15 +278,16 @@ impl Directory {
     }
 }
 
-/// Whether two commands of one id are the same order. The end of a window may have been another one the first time.
+/// Whether two commands of one id are the same order, whoever repeats it and whatever is noted. The end of a window may have been
+/// another one the first time.
 fn is_same(known: &Command, asked: &Command, ends_with_window: bool) -> bool {
-    let mut asked = Command { at: known.at, turn: known.turn, ..asked.clone() };
-    if let (Action::Raise(known), Action::Raise(asked)) = (&known.action, &mut asked.action)
+    let mut action = asked.action.clone();
+    if let (Action::Raise(known), Action::Raise(asked)) = (&known.action, &mut action)
         && ends_with_window
     {
         asked.until = known.until;
     }
-    *known == asked
+    known.action == action && known.card == asked.card
 }
 
 fn is_of_balance(found: &Found, currency: Currency) -> Result<(), NotOperated> {

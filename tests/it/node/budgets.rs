@@ -116,7 +116,11 @@ async fn a_balance_is_credited_by_the_admin_api() {
     assert_eq!((credited.status, &credited.json()["available"]), (200, &json!(5_000)));
     let again = change(&node, "POST", path, &credit).await;
     assert_eq!((again.status, &again.json()["available"]), (200, &json!(5_000)));
-    let movement = &again.json()["movements"][0];
+    // Whoever repeats it, and whatever is noted then: the first one stands.
+    let noted = json!({"id": "top-up-1", "amount": 5_000, "currency": "usd", "note": "invoice 17, again"});
+    let noted = change(&node, "POST", path, &noted).await;
+    assert_eq!((noted.status, &noted.json()["available"]), (200, &json!(5_000)));
+    let movement = &noted.json()["movements"][0];
     assert_eq!((&movement["by"], &movement["reason"]), (&json!("local"), &json!("invoice 17")));
     let other = json!({"id": "top-up-1", "amount": 6_000, "currency": "usd", "note": "again"});
     assert_eq!(change(&node, "POST", path, &other).await.status, 409);
