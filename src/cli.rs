@@ -356,23 +356,20 @@ pub fn show_settings(
             write!(out, "{}", show(&loaded.effective))?;
             Ok(Verdict::Done)
         }
-        Err(problems) => {
-            tell_problems(&problems, err)?;
-            Ok(Verdict::BadSettings)
-        }
+        Err(problems) => tell_problems(&problems, err),
     }
 }
 
-/// Tells every problem of the settings.
+/// Tells every problem of the settings, with which a command ends.
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn tell_problems(problems: &[Problem], err: &mut dyn Write) -> io::Result<()> {
+pub fn tell_problems(problems: &[Problem], err: &mut dyn Write) -> io::Result<Verdict> {
     writeln!(err, "tollgate: the settings are invalid:")?;
     for problem in problems {
         writeln!(err, "  {problem}")?;
     }
-    Ok(())
+    Ok(Verdict::BadSettings)
 }
 
 fn since(text: &str) -> Result<Since, String> {

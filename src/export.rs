@@ -64,10 +64,7 @@ pub fn run(
         (Some(location), _) => location.clone(),
         (None, load) => match load() {
             Ok(loaded) => loaded.settings.journal.location,
-            Err(problems) => {
-                tell_problems(&problems, err)?;
-                return Ok(Verdict::BadSettings);
-            }
+            Err(problems) => return tell_problems(&problems, err),
         },
     };
     let after = match start(options) {

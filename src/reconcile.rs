@@ -40,10 +40,7 @@ pub fn run(
 ) -> io::Result<Verdict> {
     let mut settings = match load() {
         Ok(loaded) => loaded.settings,
-        Err(problems) => {
-            tell_problems(&problems, err)?;
-            return Ok(Verdict::BadSettings);
-        }
+        Err(problems) => return tell_problems(&problems, err),
     };
     let Some(api) = settings.stripe.api.take() else {
         writeln!(err, "tollgate: expected STRIPE_API_KEY, found none: set a key that can read Stripe's API")?;

@@ -39,19 +39,13 @@ pub fn run(
 ) -> io::Result<Verdict> {
     let mut settings = match load() {
         Ok(loaded) => loaded.settings,
-        Err(problems) => {
-            tell_problems(&problems, err)?;
-            return Ok(Verdict::BadSettings);
-        }
+        Err(problems) => return tell_problems(&problems, err),
     };
     settings.journal.accept_journal_loss = options.accept_journal_loss;
     log::start(&settings.log);
     let made_secret = match made_secret(&settings, reader) {
         Ok(made) => made,
-        Err(problem) => {
-            tell_problems(&[problem], err)?;
-            return Ok(Verdict::BadSettings);
-        }
+        Err(problem) => return tell_problems(&[problem], err),
     };
     let startup = Startup::of(&settings, made_secret.clone());
     settings.stripe.secrets.extend(made_secret);

@@ -26,10 +26,7 @@ pub fn run(
     let needs_settings = options.secret.is_none() || (options.event.is_none() && options.curl.is_none());
     let settings = match needs_settings.then(load).transpose() {
         Ok(loaded) => loaded.map(|loaded| loaded.settings),
-        Err(problems) => {
-            tell_problems(&problems, err)?;
-            return Ok(Verdict::BadSettings);
-        }
+        Err(problems) => return tell_problems(&problems, err),
     };
     let configured = settings.as_ref().and_then(|settings| settings.stripe.secrets.first());
     let Some(secret) = options.secret.as_ref().or(configured) else {

@@ -125,10 +125,7 @@ fn run(
 ) -> io::Result<Verdict> {
     let settings = match load() {
         Ok(loaded) => loaded.settings,
-        Err(problems) => {
-            tell_problems(&problems, err)?;
-            return Ok(Verdict::BadSettings);
-        }
+        Err(problems) => return tell_problems(&problems, err),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match runtime.block_on(send(path, body, order, &settings, out)) {

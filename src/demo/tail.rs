@@ -43,10 +43,7 @@ pub fn run(
 ) -> io::Result<Verdict> {
     let settings = match load() {
         Ok(loaded) => loaded.settings,
-        Err(problems) => {
-            tell_problems(&problems, err)?;
-            return Ok(Verdict::BadSettings);
-        }
+        Err(problems) => return tell_problems(&problems, err),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let followed =

@@ -62,10 +62,7 @@ pub(super) fn write(
         (Some(location), _) => location.clone(),
         (None, load) => match load() {
             Ok(loaded) => loaded.settings.journal.location,
-            Err(problems) => {
-                tell_problems(&problems, err)?;
-                return Ok(Verdict::BadSettings);
-            }
+            Err(problems) => return tell_problems(&problems, err),
         },
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
